@@ -1,0 +1,1 @@
+"""The answer methods: what to ask the engine, and how to read its answer."""

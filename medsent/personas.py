@@ -1,0 +1,58 @@
+"""The readers: who reads an opinion, described in each language."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
+
+from medsent.errors import ConfigError
+
+_FALLBACK_LANGUAGE = "en"
+
+
+class Persona(BaseModel):
+    """One reader of opinions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    """What the column `persona` holds."""
+    name: dict[str, str]
+    """Language code to the name shown in reports; `en` is required."""
+    description: dict[str, str]
+    """Language code to the words the model reads; `en` is required."""
+
+    @field_validator("name", "description")
+    @classmethod
+    def _has_english(cls, texts: dict[str, str]) -> dict[str, str]:
+        if _FALLBACK_LANGUAGE not in texts:
+            raise ValueError("needs at least the language 'en'")
+        return texts
+
+    def describe(self, language: str) -> str:
+        """Return the description in `language`, or in English where there is none."""
+        return self.description.get(language, self.description[_FALLBACK_LANGUAGE])
+
+
+def load_personas(path: str | None) -> dict[str, Persona]:
+    """Read a persona file (YAML list of id, name, description); None means the 16 that ship.
+
+    Raises `ConfigError` naming the file and the entry at fault.
+    """
+    source = Path(path) if path else files("medsent").joinpath("personas.yaml")
+    try:
+        entries = yaml.safe_load(source.read_text(encoding="utf-8"))
+        personas = TypeAdapter(list[Persona]).validate_python(entries)
+    except OSError as error:
+        raise ConfigError(f"personas: cannot read {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"personas: {path} is not YAML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"personas: {path}, entry {where}: {first['msg']}") from error
+    by_id = {persona.id: persona for persona in personas}
+    if len(by_id) != len(personas):
+        raise ConfigError(f"personas: {path} uses an id twice; ids must differ")
+    return by_id
