@@ -1,0 +1,71 @@
+# make demo and make test set everything up by themselves; all they need is Python 3.11.
+
+# The first of these that works: `make PYTHON=/path/to/python3.11 demo` names another.
+PYTHON ?= $(shell for python in python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+TORCH ?= torch==2.13.0
+LOCK ?= requirements/cpu.txt
+ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --require-virtualenv install -qq --disable-pip-version-check --no-input
+
+# Stamps carry a hash of what they stand for: a new checkout of the same lock is nothing to
+# do, a changed one is. UNFINISHED stands while .venv is half made, or half removed; if it is
+# still there at the next start, .venv is made afresh, since a half-installed library can look
+# whole to pip. It lies outside .venv, so that removing .venv does not remove it first.
+key = $(shell (printf '%s\n' '$(TORCH)' '$(CURDIR)'; cat $(1)) | cksum | tr -d ' ')
+LIBRARIES := .venv/.libraries-$(call key,$(LOCK))
+PACKAGE := .venv/.package-$(call key,$(LOCK) pyproject.toml)
+UNFINISHED := .venv-unfinished
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check train setup clean distclean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(PACKAGE) ## Score the demo's opinions with the embedded model, baseline against adapter
+	@$(BIN)/medsent demo $(ARGS)
+
+test: $(PACKAGE) ## Run the tests, the real engine included (ARGS="-k reducer" for a part)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(PACKAGE) ## Lint, formatting and strict types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+train: $(PACKAGE) ## Train the demo's adapter (about two hours on 2 cores; resumes)
+	@$(BIN)/python -m medsent.demo.data
+	@$(BIN)/medsent train jobs/train.yaml $(ARGS)
+
+setup: $(PACKAGE) ## Only set up .venv; the others do it by themselves
+
+clean: ## Remove caches and build leftovers (no run, data or adapter)
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+	@rm -f .venv/.package-*
+
+distclean: clean ## Remove .venv as well
+	@touch $(UNFINISHED)
+	@rm -f .venv/.libraries-*
+	@rm -rf .venv
+	@rm $(UNFINISHED)
+
+$(LIBRARIES):
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found; name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@reuse=; if [ -e $(UNFINISHED) ]; then echo "An earlier set-up of .venv was cut short; starting it afresh."; \
+	elif [ -x $(BIN)/python ] && [ -e .venv/pyvenv.cfg ]; then reuse=yes; fi; \
+	touch $(UNFINISHED) && rm -f .venv/.libraries-* .venv/.package-* && \
+	if [ -z "$$reuse" ]; then rm -rf .venv && $(PYTHON) -m venv .venv; fi
+	@echo "Setting up .venv (once, 2 to 4 minutes): $(TORCH), then $$(grep -c '^[a-z0-9]' $(LOCK)) locked packages ..."
+	@$(PIP) '$(TORCH)'
+	@$(PIP) --require-hashes --no-deps -r $(LOCK)
+	@touch $@
+	@rm $(UNFINISHED)
+
+$(PACKAGE): $(LIBRARIES)
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@rm -f .venv/.package-*
+	@touch $@
