@@ -36,7 +36,11 @@ class AdapterError(UsageError):
 
 
 class EngineError(MedsentError):
-    """The engine failed while scoring; the run can be resumed."""
+    """The engine could not answer a request."""
+
+
+class EngineDiedError(EngineError):
+    """The engine itself is gone; the run can be resumed."""
 
 
 class RunError(MedsentError):

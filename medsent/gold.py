@@ -6,11 +6,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent.errors import InputError
-from medsent.labels import LABEL_INDEX, LABELS
+from medsent.labels import LABELS
 
 MISSING = -1
 
 Gold = npt.NDArray[np.int8]
+Mask = npt.NDArray[np.bool_]
 
 
 def gold_matrix(table: pa.Table | pa.RecordBatch) -> Gold | None:
@@ -20,27 +21,42 @@ def gold_matrix(table: pa.Table | pa.RecordBatch) -> Gold | None:
     or 21 columns named after the labels. Above 0 is 1, 0 is 0, null or negative is
     missing. Raises `InputError` for another type or an unknown label name.
     """
+    matrix, unknown = read_gold(table)
+    if unknown.any():
+        raise InputError(
+            f"column 'labels', row {int(unknown.argmax())}: it names something that is no label "
+            f"of ours; the labels are {', '.join(LABELS)}"
+        )
+    return matrix
+
+
+def read_gold(table: pa.Table | pa.RecordBatch) -> tuple[Gold | None, Mask]:
+    """Return what `gold_matrix` does and, (N,), which rows name an unknown label.
+
+    Those rows are missing throughout. Raises `InputError` for another type.
+    """
     names = table.schema.names
+    known = np.zeros(table.num_rows, dtype=np.bool_)
     if "labels" in names:
         column = table["labels"]
         if isinstance(column, pa.ChunkedArray):
             column = column.combine_chunks()
-        return _from_column(column)
+        if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            return _from_names(column)
+        return _from_column(column), known
     if set(LABELS) <= set(names):
-        return np.stack([_votes(table[label]) for label in LABELS], axis=1)
-    return None
+        return np.stack([_votes(table[label]) for label in LABELS], axis=1), known
+    return None, known
 
 
 def _from_column(column: pa.Array) -> Gold | None:
-    kind = column.type
-    if pa.types.is_struct(kind):
+    if pa.types.is_struct(column.type):
         return _from_struct(column)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return _from_names(column)
-    if pa.types.is_null(kind):
+    if pa.types.is_null(column.type):
         return None
     raise InputError(
-        f"column 'labels' is {kind}; it must be a struct of the 21 labels or a list of label names"
+        f"column 'labels' is {column.type}; it must be a struct of the 21 labels or a list of "
+        "label names"
     )
 
 
@@ -56,22 +72,26 @@ def _from_struct(column: pa.StructArray) -> Gold:
 
 def _votes(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int8]:
     """Above 0 is 1, 0 is 0, null and negative are missing."""
-    if not (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)
-            or pa.types.is_floating(column.type) or pa.types.is_null(column.type)):
+    if not (
+        pa.types.is_integer(column.type)
+        or pa.types.is_boolean(column.type)
+        or pa.types.is_floating(column.type)
+        or pa.types.is_null(column.type)
+    ):
         raise InputError(f"a label's values are {column.type}; they must be integers")
     values = pc.fill_null(pc.cast(column, pa.float64()), float(MISSING))
     numbers = np.nan_to_num(np.asarray(values), nan=MISSING)
     return np.where(numbers > 0, 1, np.where(numbers == 0, 0, MISSING)).astype(np.int8)
 
 
-def _from_names(column: pa.ListArray) -> Gold:
+def _from_names(column: pa.ListArray) -> tuple[Gold, Mask]:
+    rows = np.asarray(pc.list_parent_indices(column))
+    names = pc.cast(pc.list_flatten(column), pa.string())
+    labels = pc.index_in(names, value_set=pa.array(LABELS))
+    positions = np.asarray(pc.fill_null(labels, MISSING))
+    unknown = np.zeros(len(column), dtype=np.bool_)
+    unknown[rows[positions == MISSING]] = True
     matrix = np.zeros((len(column), len(LABELS)), dtype=np.int8)
-    for row, names in enumerate(column.to_pylist()):
-        if names is None:
-            matrix[row] = MISSING
-            continue
-        for name in names:
-            if name not in LABEL_INDEX:
-                raise InputError(f"column 'labels' names {name!r}, which is no label")
-            matrix[row, LABEL_INDEX[name]] = 1
-    return matrix
+    matrix[rows[positions >= 0], positions[positions >= 0]] = 1
+    matrix[unknown | np.asarray(column.is_null())] = MISSING
+    return matrix, unknown

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from medsent.errors import ModelError
 
@@ -27,13 +28,35 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def resolve_model(source: str, say: Say = print) -> str:
-    """Turn `model.source` into what transformers and vLLM load: a folder or a hub id.
+def content_sha256(folder: Path) -> str:
+    """Return one sha256 over a model folder: weights, configuration, tokenizer, chat template."""
+    known = folder / _MANIFEST  # hashed when it was prepared and verified since
+    if known.is_file():
+        return sha256_file(known)
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in {".json", ".jinja", ".model", ".safetensors", ".txt"}:
+            digest.update(f"{path.name} {sha256_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load the fast tokenizer of a model's folder."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    if not tokenizer.is_fast:
+        raise ModelError(f"{folder}: the model has no fast tokenizer (tokenizer.json)")
+    return tokenizer
+
+
+def resolve_model(source: str, say: Say = print) -> Path:
+    """Turn `model.source` into a folder on this machine, preparing or fetching it if need be.
 
     Raises `ModelError` where a folder is missing or is not a model's.
     """
     if source == BUILTIN:
-        return str(prepare_builtin(say))
+        return prepare_builtin(say)
     if source.startswith("builtin:"):
         raise ModelError(f"model.source: there is no {source!r}; the embedded model is {BUILTIN!r}")
     looks_local = source.startswith((".", "/", "~")) or source.count("/") != 1
@@ -41,13 +64,25 @@ def resolve_model(source: str, say: Say = print) -> str:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelError(f"model.source: {folder} has no config.json; is it a model's folder?")
-        return str(folder.resolve())
+        return folder.resolve()
     if looks_local:
         raise ModelError(
             f"model.source: there is no folder {source!r}; give a folder, a hub id "
             f"(owner/name) or {BUILTIN!r}"
         )
-    return source
+    return _from_hub(source)
+
+
+def _from_hub(source: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source))
+    except Exception as error:  # the library raises many kinds; each means "not to be had"
+        raise ModelError(
+            f"model.source: cannot get {source!r} from the hub ({type(error).__name__}); "
+            "check the name, the network and HF_TOKEN, or give a folder"
+        ) from error
 
 
 def prepare_builtin(say: Say = print) -> Path:

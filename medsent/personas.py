@@ -3,10 +3,10 @@
 from importlib.resources import files
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
 
 from medsent.errors import ConfigError
+from medsent.settings import problem_text, read_yaml
 
 _FALLBACK_LANGUAGE = "en"
 
@@ -41,18 +41,16 @@ def load_personas(path: str | None) -> dict[str, Persona]:
     Raises `ConfigError` naming the file and the entry at fault.
     """
     source = Path(path) if path else files("medsent").joinpath("personas.yaml")
+    entries = read_yaml(source, f"the persona file {path}")
     try:
-        entries = yaml.safe_load(source.read_text(encoding="utf-8"))
         personas = TypeAdapter(list[Persona]).validate_python(entries)
-    except OSError as error:
-        raise ConfigError(f"personas: cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"personas: {path} is not YAML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"personas: {path}, entry {where}: {first['msg']}") from error
+        where = "".join(f", {part}" for part in first["loc"])
+        raise ConfigError(
+            f"the persona file {path}{where}: {problem_text(first['msg'])}"
+        ) from error
     by_id = {persona.id: persona for persona in personas}
     if len(by_id) != len(personas):
-        raise ConfigError(f"personas: {path} uses an id twice; ids must differ")
+        raise ConfigError(f"the persona file {path} uses an id twice; ids must differ")
     return by_id

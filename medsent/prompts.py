@@ -60,7 +60,7 @@ class Prompter:
         ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         if self.forbidden.isdisjoint(ids):
             return ids
-        # A vocabulary that reaches an added token by merging: spell those pieces in bytes' own tokens.
+        # A vocabulary that reaches an added token by merging: spell it character by character.
         return [piece for token in ids for piece in self._spelled(token)]
 
     def _spelled(self, token: int) -> list[int]:
@@ -68,7 +68,7 @@ class Prompter:
             return [token]
         spelled = [
             piece
-            for character in self._plain.id_to_token(token)
+            for character in self._plain.id_to_token(token) or ""
             for piece in self._plain.encode(character, add_special_tokens=False).ids
         ]
         return [piece for piece in spelled if piece not in self.forbidden]
@@ -99,11 +99,14 @@ class Prompter:
             turn, tokenize=False, add_generation_prompt=True
         )
         if rendered.count(_SLOT) != 1:
-            raise ModelError("the tokenizer's chat template does not keep the user's text as it is")
+            raise ModelError(
+                "model.source: its chat template does not keep the user's text as it is"
+            )
         before, after = rendered.split(_SLOT)
         return self._trusted(before), self._trusted(after)
 
 
+@lru_cache(maxsize=4)  # seconds for a large vocabulary, and each variant asks
 def _without_added_tokens(tokenizer: Any) -> Tokenizer:
     """A copy of the tokenizer in which only runs of white space remain as added tokens."""
     spec = json.loads(tokenizer.backend_tokenizer.to_str())

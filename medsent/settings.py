@@ -1,6 +1,7 @@
 """Reading a YAML file of settings: unknown keys are errors that name the nearest known one."""
 
 import difflib
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -24,12 +25,7 @@ def load_settings(kind: type[S], path: str | Path, overrides: list[str] | None =
 
     Raises `ConfigError` that names the file, the setting, and what would be right.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    values = read_yaml(Path(path), f"the configuration {path}")
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must be a mapping of settings, like jobs/demo.yaml")
     for override in overrides or []:
@@ -41,6 +37,29 @@ def load_settings(kind: type[S], path: str | Path, overrides: list[str] | None =
         raise ConfigError(f"{path}: " + "; ".join(lines)) from error
 
 
+def read_yaml(source: Traversable, name: str) -> Any:
+    """Return what a YAML file holds. Raises `ConfigError` of one line that names it `name`."""
+    try:
+        return yaml.safe_load(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name} is not UTF-8 text: {error.reason}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name} is not YAML: {_first_problem(error)}") from error
+
+
+def problem_text(message: str) -> str:
+    """Return pydantic's message without its own words for a validator of ours."""
+    return message.removeprefix("Value error, ")
+
+
+def _first_problem(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return str(error).splitlines()[0]
+
+
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -48,7 +67,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key}: the value is not YAML: {error}") from error
+        raise ConfigError(f"--set {key}: the value is not YAML: {_first_problem(error)}") from error
     *groups, last = key.split(".")
     for group in groups:
         inner = values.setdefault(group, {})
@@ -59,31 +78,40 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(kind: type[BaseModel], problem: dict[str, Any]) -> str:
-    where = [str(part) for part in problem["loc"]]
+    where, group = _locate(kind, [str(part) for part in problem["loc"]])
     name = ".".join(where)
     if problem["type"] == "missing":
         return f"the setting {name} is missing"
     if problem["type"] != "extra_forbidden":
-        return f"{name}: {problem['msg']}"
-    known = list(_group(kind, where[:-1]).model_fields)
+        return (f"{name}: " if name else "") + problem_text(problem["msg"])
+    known = list(group.model_fields)
     nearest = difflib.get_close_matches(where[-1], known, n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
     return f"unknown setting {name}; {hint}"
 
 
-def _group(kind: type[BaseModel], where: list[str]) -> type[BaseModel]:
-    """Follow a location through fields (and the values of mappings) to its group."""
-    for part in where:
-        field = kind.model_fields.get(part)
-        if field is None:
+def _locate(kind: type[BaseModel], location: list[str]) -> tuple[list[str], type[BaseModel]]:
+    """Return a location as a user writes it, and the group of settings it lies in.
+
+    pydantic puts the chosen member of a tagged union into the location; a file does not.
+    """
+    where, groups = [], [kind]
+    for part in location:
+        chosen = [group for group in groups if _has_tag(group, part)]
+        if len(groups) > 1 and chosen:
+            groups = chosen
             continue
-        inner = _settings_in(field.annotation)
-        if inner is not None:
-            kind = inner
-    return kind
+        where.append(part)
+        field = groups[0].model_fields.get(part)
+        groups = (_groups_in(field.annotation) if field else []) or groups
+    return where, groups[0]
 
 
-def _settings_in(annotation: Any) -> type[BaseModel] | None:
+def _has_tag(group: type[BaseModel], tag: str) -> bool:
+    return any(tag in get_args(field.annotation) for field in group.model_fields.values())
+
+
+def _groups_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(_settings_in, get_args(annotation))), None)
+        return [annotation]
+    return [group for inner in get_args(annotation) for group in _groups_in(inner)]

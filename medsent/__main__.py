@@ -1,0 +1,5 @@
+"""`python -m medsent` is the command `medsent`."""
+
+from medsent.cli import main
+
+main()

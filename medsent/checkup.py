@@ -1,0 +1,118 @@
+"""`medsent check`: does everything fit together, and what will it take?"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medsent.answers.method import method_for
+from medsent.config import JobConfig
+from medsent.model import Say, load_tokenizer, resolve_model
+from medsent.plan import Plan, Variant, make_plan
+from medsent.prompts import Prompter
+from medsent.records import RecordReader
+
+_SAMPLE = 500
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What the first records of the input say of the rest."""
+
+    records: int
+    quarantined: dict[str, int]
+    tokens: dict[str, float]
+    """Variant to the mean length of its prompts, in tokens."""
+
+
+def check(config: JobConfig, say: Say = print) -> Plan:
+    """Print what a job comes to, without an engine. Raises `MedsentError` where it cannot run."""
+    plan = make_plan(config, say)
+    for heading, text in _lines(plan):
+        say(f"{heading:<15} {text}")
+    say(f"Ready: `medsent evaluate` with the same file starts it ({_estimate(plan)}).")
+    return plan
+
+
+def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield what a job comes to, as heading and text."""
+    shards, model = plan.shards, plan.config.model
+    columns = ", ".join(f"{ours}={theirs}" for ours, theirs in shards.columns.items())
+    yield "Configuration", f"{plan.config.name}, fingerprint {plan.fingerprint}"
+    yield "Input", f"{shards.rows:,} records in {len(shards.files)} shards"
+    yield "Columns", columns
+    yield "Model", f"{model.source}, sha256 {plan.model_sha256[:16]}"
+    for variant in plan.variants:
+        yield "Variant", _variant_line(variant)
+    sampled = _sample(plan)
+    for name, tokens in sampled.tokens.items():
+        total = tokens * shards.rows
+        yield "Prompt tokens", f"{name}: {tokens:.0f} a record, about {total:,.0f} in all"
+    found = ", ".join(f"{count} {reason}" for reason, count in sampled.quarantined.items())
+    yield "Quarantine", f"of the first {sampled.records} records: {found or 'none'}"
+
+
+def _variant_line(variant: Variant) -> str:
+    adapter = variant.adapter
+    weights = "base model"
+    if adapter:
+        weights = f"adapter of rank {adapter.rank} fits, sha256 {adapter.sha256[:16]}"
+    thresholds = variant.settings.thresholds or "0.5 for every label"
+    return f"{variant.name}: {variant.settings.method}, {weights}; thresholds {thresholds}"
+
+
+def _sample(plan: Plan) -> Sampled:
+    rows = _first_rows(plan)
+    tokenizer = load_tokenizer(resolve_model(plan.config.model.source, lambda _: None))
+    tokens: dict[str, float] = {}
+    reasons: dict[str, int] = {}
+    for row in rows:
+        if row["reason"]:
+            reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+    good = [row for row in rows if not row["reason"]]
+    for variant in plan.variants:
+        method = method_for(variant.settings.method, tokenizer)
+        prompter = Prompter(tokenizer, method.prompt, plan.personas)
+        lengths = [len(prompter.prompt(r["text"], r["language"], r["persona"])) for r in good]
+        tokens[variant.name] = sum(lengths) / max(1, len(lengths))
+    return Sampled(len(rows), reasons, tokens)
+
+
+def _first_rows(plan: Plan) -> Sequence[dict[str, Any]]:
+    """Read the first records as the job itself would."""
+    shards = plan.shards
+    first = shards.files[0]
+    with shards.filesystem.open_input_file(first.path) as file:
+        parquet = pq.ParquetFile(file)
+        columns = sorted({*shards.columns.values(), *(field.name for field in shards.kept)})
+        batch = next(islice(parquet.iter_batches(_SAMPLE, columns=columns), 1), None)
+    if batch is None:
+        return []
+    table = pa.Table.from_batches([batch])
+    table = table.append_column("row_hash", pa.array(range(table.num_rows), pa.uint64()))
+    table = table.append_column("path", pa.array([first.path] * table.num_rows))
+    rows: list[dict[str, Any]] = RecordReader(shards, plan.personas)(table).to_pylist()
+    return rows
+
+
+def _estimate(plan: Plan) -> str:
+    """Tell the time from the last complete run of the same name and variants, if there is one."""
+    output = Path(plan.config.output.path).expanduser()
+    earlier = sorted(
+        output.glob(f"{plan.config.name}-*/manifest.json"), key=lambda p: p.stat().st_mtime
+    )
+    if not earlier:
+        return "time unknown: no run of this name has ended here yet"
+    try:
+        manifest = json.loads(earlier[-1].read_text(encoding="utf-8"))
+        timing, records = manifest["timing"], manifest["records"]["input"]
+    except (ValueError, KeyError):
+        return f"time unknown: {earlier[-1]} is damaged"
+    scoring = timing["total_s"] - timing["start_up_s"]
+    seconds = timing["start_up_s"] + scoring * plan.shards.rows / max(1, records)
+    return f"about {seconds / 60:.0f} min on what the last run had ({earlier[-1].parent.name})"

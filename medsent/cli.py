@@ -1,0 +1,123 @@
+"""The commands. Each is a few lines over a function of the package."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medsent.errors import MedsentError
+from medsent.quiet import quieten
+
+app = typer.Typer(
+    help="Emotion labels for medical opinions: score, evaluate and train, on a laptop or a Ray "
+    "cluster. Start with `medsent demo`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[Path, typer.Argument(help="The job's YAML file, such as jobs/demo.yaml.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a setting; the value is YAML. Example: --set engine.max_num_seqs=64. "
+        "May be given several times.",
+    ),
+]
+
+
+@app.command()
+def evaluate(config: Config, overrides: Overrides = None) -> None:
+    """Score the records of a job that are not scored yet, and write its report.
+
+    The same command again goes on where an interrupted run stopped; a complete run
+    only gets its report again. The last line printed is the report's path.
+    """
+    from medsent.config import JobConfig
+    from medsent.evaluation import evaluate as run
+    from medsent.settings import load_settings
+
+    say(str(run(load_settings(JobConfig, config, overrides), say)))
+
+
+@app.command()
+def check(config: Config, overrides: Overrides = None) -> None:
+    """Check configuration, data, model and adapters without starting an engine.
+
+    Reads every shard's footer, matches every adapter tensor to the model, and tells how
+    many records and tokens there are and, from the last run of this name, how long it takes.
+    """
+    from medsent.checkup import check as run
+    from medsent.config import JobConfig
+    from medsent.settings import load_settings
+
+    run(load_settings(JobConfig, config, overrides), say)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+) -> None:
+    """Write the report of a complete run again, from its predictions alone."""
+    from medsent.evaluation import rewrite_report
+
+    say(str(rewrite_report(run, say)))
+
+
+@app.command()
+def train(config: Config, overrides: Overrides = None) -> None:
+    """Train a LoRA adapter for an answer method; goes on from its last checkpoint.
+
+    Writes the adapter, thresholds tuned on validation, and a model card into `output`.
+    """
+    from medsent.settings import load_settings
+    from medsent.training.config import TrainingConfig
+    from medsent.training.run import run_training
+
+    say(str(run_training(load_settings(TrainingConfig, config, overrides), say)))
+
+
+@app.command()
+def demo(
+    config: Annotated[Path, typer.Option(help="The demo's job.")] = Path("jobs/demo.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Prepare the embedded model and the synthetic data, then evaluate `jobs/demo.yaml`.
+
+    Scores a part of the test split with the base Gemma 3 270M and with the adapter
+    that ships, on this machine's CPU, and writes a report. Takes a few minutes, once.
+    """
+    from medsent.demo.job import demo as run
+
+    say(str(run(config, overrides, say)))
+
+
+def say(line: str) -> None:
+    """Print one line of the job's own."""
+    print(line, flush=True)
+
+
+def command(name: str) -> None:
+    """Run one command with this process's arguments; what the scripts in jobs/ call."""
+    main([name, *sys.argv[1:]])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; an error of ours is one line on stderr and its exit code."""
+    quieten()
+    try:
+        app(arguments)
+    except MedsentError as error:
+        print(f"medsent: {error}", file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"medsent: {error.strerror}: {error.filename}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    except SystemExit as end:
+        if end.code == 130:  # Ctrl-C
+            print("medsent: stopped; the same command goes on from here", file=sys.stderr)
+        raise

@@ -1,0 +1,188 @@
+"""The settings of a scoring job, as read from its YAML file."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from medsent import predictions
+from medsent.settings import Settings
+
+VariantName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+"""A column of the predictions, so that SQL reads `finetuned.labels.anger`."""
+
+MethodName = Literal["onepass", "bits", "json"]
+
+
+class InputSettings(Settings):
+    """Where the opinions are."""
+
+    path: str
+    """A Parquet file, or a folder of them; local, `s3://` or `gs://`."""
+    columns: dict[str, str | None] = Field(default_factory=dict)
+    """Our column name to yours, or to null for a column you do not have."""
+    keep: list[str] = Field(default_factory=list)
+    """Extra columns of yours that pass through to the predictions."""
+
+
+class OutputSettings(Settings):
+    """Where run folders go."""
+
+    path: str = "runs"
+    """A folder that every node of the cluster can write to."""
+
+    @field_validator("path")
+    @classmethod
+    def _folder(cls, path: str) -> str:
+        if "://" in path:
+            raise ValueError(f"{path} is no folder; give one that every node of the cluster shares")
+        return path
+
+
+class ModelSettings(Settings):
+    """The base model that all variants share."""
+
+    source: str
+    """A hub id, a folder, or `builtin:gemma-3-270m`."""
+    dtype: Literal["bfloat16", "float16", "float32", "auto"] = "bfloat16"
+    quantization: str | None = None
+    """A method of vLLM's, such as `bitsandbytes` (4 bits) or `fp8`."""
+    tensor_parallel_size: int = Field(1, ge=1)
+    max_model_len: int = Field(2048, ge=64)
+    """Longest prompt and answer together, in tokens; longer records are quarantined as too_long."""
+
+
+class VariantSettings(Settings):
+    """One way to answer: the base model or an adapter, with an answer method."""
+
+    method: MethodName = "onepass"
+    adapter: str | None = None
+    """A LoRA adapter's folder; null for the base model."""
+    thresholds: str | None = None
+    """A thresholds file tuned on a validation split; 0.5 for every label where null."""
+
+
+class Replicas(Settings):
+    """The bounds of the pool of engines."""
+
+    min: int = Field(1, ge=1)
+    max: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Replicas":
+        if self.max < self.min:
+            raise ValueError("replicas.max is below replicas.min")
+        return self
+
+
+class _EngineBounds(Settings):
+    replicas: Replicas = Replicas()
+    """How many engines; each is one actor of the pool."""
+    rows_per_block: int = Field(256, ge=1)
+    """Records in one unit of work: what is lost, at most, when an engine dies."""
+
+
+class VllmSettings(_EngineBounds):
+    """vLLM in one process group an actor."""
+
+    kind: Literal["vllm"] = "vllm"
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    max_num_seqs: int | None = Field(None, ge=1)
+    """Sequences at a time; found for the device where null."""
+    max_num_batched_tokens: int | None = Field(None, ge=64)
+    """Tokens in one step; found for the device where null."""
+    max_lora_rank: int = Field(16, ge=1)
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    kv_cache_gib: int = Field(2, ge=1)
+    """Memory of the KV cache on a CPU."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Any other argument of vLLM's engine, passed on as it is."""
+
+
+class ScriptedSettings(_EngineBounds):
+    """No model: made-up answers from a hash of the prompt, for tests of orchestration."""
+
+    kind: Literal["scripted"]
+    latency_s: float = Field(0.0, ge=0)
+    max_num_seqs: int = Field(256, ge=1)
+
+
+class ComparisonSettings(Settings):
+    """Two variants set against each other in the report."""
+
+    baseline: str
+    candidate: str
+
+
+class StatisticsSettings(Settings):
+    """What the report computes."""
+
+    slices: list[str] = ["language", "persona"]
+
+
+class JobConfig(Settings):
+    """One scoring job."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    note: str | None = None
+    """Shown at the top of the report, for instance that the data are synthetic."""
+    input: InputSettings
+    output: OutputSettings = OutputSettings()
+    personas: str | None = None
+    """A persona file; the 16 that ship where null."""
+    model: ModelSettings
+    variants: dict[VariantName, VariantSettings] = Field(min_length=1)
+    engine: Annotated[VllmSettings | ScriptedSettings, Field(discriminator="kind")] = VllmSettings()
+    compare: list[ComparisonSettings] = Field(default_factory=list)
+    statistics: StatisticsSettings = StatisticsSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_engine(cls, values: Any) -> Any:
+        """`engine:` without a kind means vLLM."""
+        if isinstance(values, dict) and isinstance(values.get("engine"), dict):
+            values = {**values, "engine": {"kind": "vllm", **values["engine"]}}
+        return values
+
+    @field_validator("variants")
+    @classmethod
+    def _free_names(cls, variants: dict[str, VariantSettings]) -> dict[str, VariantSettings]:
+        taken = {name for name, _ in predictions.KEY_FIELDS} & set(variants)
+        if taken:
+            raise ValueError(f"{min(taken)!r} is a column of the predictions; name it otherwise")
+        return variants
+
+    @model_validator(mode="after")
+    def _keep_apart(self) -> "JobConfig":
+        """What is kept becomes columns beside the predictions' own and the variants'."""
+        taken = {name for name, _ in predictions.KEY_FIELDS}
+        # The text may be kept; a column of that name that is not the text may not.
+        if self.input.columns.get("text", "text") != "text":
+            taken.add("text")
+        for index, name in enumerate(self.input.keep):
+            if name in taken:
+                raise ValueError(f"input.keep: {name!r} is a column of the predictions already")
+            if name in self.variants:
+                raise ValueError(f"input.keep: {name!r} is a variant's name; rename the variant")
+            if name in self.input.keep[:index]:
+                raise ValueError(f"input.keep names {name!r} twice")
+        return self
+
+    @model_validator(mode="after")
+    def _known_slices(self) -> "JobConfig":
+        known = [name for name, _ in predictions.KEY_FIELDS] + self.input.keep
+        for name in self.statistics.slices:
+            if name not in known:
+                raise ValueError(
+                    f"statistics.slices names {name!r}, which is no column of the predictions; "
+                    "name it in input.keep, or take it out"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _known_variants(self) -> "JobConfig":
+        for pair in self.compare:
+            for name in (pair.baseline, pair.candidate):
+                if name not in self.variants:
+                    known = ", ".join(self.variants)
+                    raise ValueError(f"compare names {name!r}, which is no variant ({known})")
+        return self

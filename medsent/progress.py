@@ -1,0 +1,66 @@
+"""Progress while work is long: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from medsent.tally import Standing
+
+_LINE_EVERY_S = 15.0
+
+
+class ScoringProgress:
+    """Shows how far scoring is; a context manager whose `update` is the pipeline's watch."""
+
+    def __init__(self, records: int, variants: int, done_before: int = 0) -> None:
+        self._records, self._variants, self._before = records, variants, done_before
+        self._terminal = sys.stdout.isatty()
+        self._bar = _bar() if self._terminal else None
+        self._task = self._bar.add_task("starting engines", total=records) if self._bar else None
+        self._started = self._last_line = time.monotonic()
+
+    def __enter__(self) -> "ScoringProgress":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def update(self, standing: Standing) -> None:
+        """Show one state."""
+        # A record counts in parts: one for each variant that has answered.
+        done = min(self._before + standing.answers // self._variants, self._records)
+        stage = "scoring" if standing.starts_s else "starting engines"
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=done, description=stage)
+            return
+        now = time.monotonic()
+        if now - self._last_line < _LINE_EVERY_S:
+            return
+        self._last_line = now
+        seconds = now - self._started
+        if not standing.starts_s:
+            print(f"  starting engines, {seconds:.0f} s", flush=True)
+            return
+        print(f"  scored {done:,} of {self._records:,} records, {seconds:.0f} s", flush=True)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,}/{task.total:,} records"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(),
+    )

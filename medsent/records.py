@@ -1,0 +1,134 @@
+"""Rows into records: canonical columns, and a reason for each row that cannot be scored."""
+
+import hashlib
+from collections.abc import Collection
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from medsent import predictions
+from medsent.gold import MISSING, read_gold
+from medsent.labels import LABELS
+from medsent.shards import Shards
+
+BAD_TYPE = "bad_type"
+EMPTY_TEXT = "empty_text"
+UNKNOWN_PERSONA = "unknown_persona"
+BAD_LABELS = "bad_labels"
+TOO_LONG = "too_long"
+
+_STRINGS = ("record_id", "opinion_id", "text", "language", "persona")
+
+
+def schema(kept: Collection[pa.Field]) -> pa.Schema:
+    """Return the columns of a record: the predictions' keys, the text and what is kept.
+
+    The text may be among the kept; it is one column then, of the kept one's type.
+    """
+    keys = dict(predictions.KEY_FIELDS)
+    names = ("row_hash", "path", *_STRINGS, "date", "reason", "gold")
+    fields = [pa.field(name, keys.get(name, pa.string())) for name in names]
+    return pa.schema({field.name: field for field in (*fields, *kept)}.values())
+
+
+class RecordReader:
+    """Turns a batch of shard rows into records; a function for Ray Data's `map_batches`."""
+
+    def __init__(self, shards: Shards, personas: Collection[str]) -> None:
+        self._columns = shards.columns
+        self._schema = schema(shards.kept)
+        self._personas = pa.array(sorted(personas), pa.string())
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """Return records with `reason` set where a row is quarantined, in the rows' order."""
+        ours = {ours: rows[theirs] for ours, theirs in self._columns.items()}
+        count = rows.num_rows
+        strings, undecodable = _strings(ours, count)
+        gold, unknown_labels = _gold(ours, count)
+        made = {
+            **strings,
+            "row_hash": rows["row_hash"],
+            "path": rows["path"],
+            "opinion_id": _with_text_hash(strings["opinion_id"], strings["text"]),
+            "date": ours.get("date", pa.nulls(count, pa.date32())),
+            "reason": self._reasons(
+                strings["text"], strings["persona"], undecodable, unknown_labels
+            ),
+            "gold": gold,
+        }
+        columns = [
+            (made[field.name] if field.name in made else rows[field.name]).cast(field.type)
+            for field in self._schema
+        ]
+        return pa.table(columns, schema=self._schema)
+
+    def _reasons(
+        self, text: pa.Array, persona: pa.Array, undecodable: pa.Array, unknown_labels: pa.Array
+    ) -> pa.Array:
+        """Return each row's first reason to be quarantined, null for a good one."""
+        blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(pc.fill_null(text, ""))), 0)
+        known = pc.or_(pc.is_null(persona), pc.is_in(persona, value_set=self._personas))
+        return pc.case_when(
+            pc.make_struct(undecodable, blank, pc.invert(known), unknown_labels),
+            pa.scalar(BAD_TYPE),
+            pa.scalar(EMPTY_TEXT),
+            pa.scalar(UNKNOWN_PERSONA),
+            pa.scalar(BAD_LABELS),
+        )
+
+
+def _strings(ours: dict[str, pa.ChunkedArray], count: int) -> tuple[dict[str, pa.Array], pa.Array]:
+    """Return the columns of text, and in which rows one of them held no UTF-8 (now null)."""
+    strings, undecodable = {}, pa.repeat(False, count)
+    for name in _STRINGS:
+        if name not in ours or pa.types.is_null(ours[name].type):
+            strings[name] = pa.nulls(count, pa.string())
+            continue
+        raw = pc.cast(ours[name], pa.string()).combine_chunks()
+        strings[name] = _decoded(raw)
+        undecodable = pc.or_(undecodable, pc.xor(raw.is_null(), strings[name].is_null()))
+    return strings, undecodable
+
+
+def _decoded(column: pa.Array) -> pa.Array:
+    """Return the column, null where a value is not UTF-8: Parquet readers do not check it."""
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return pa.array(map(_utf8, column.cast(pa.binary()).to_pylist()), pa.string())
+    return column
+
+
+def _utf8(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _with_text_hash(opinion_id: pa.Array, text: pa.Array) -> pa.Array:
+    """Fill a missing opinion_id with a hash of the text, so one text is one cluster."""
+    if opinion_id.null_count == 0:
+        return opinion_id
+    hashes = [
+        hashlib.blake2b((value or "").encode(), digest_size=8).hexdigest()
+        for value in text.to_pylist()
+    ]
+    return pc.coalesce(opinion_id, pa.array(hashes, pa.string()))
+
+
+def _gold(ours: dict[str, pa.ChunkedArray], count: int) -> tuple[pa.Array, pa.Array]:
+    """Return the gold labels, and which rows name a label that is none."""
+    present = {name: ours[name] for name in ("labels", *LABELS) if name in ours}
+    if not present:
+        return pa.nulls(count, predictions.GOLD), pa.repeat(False, count)
+    matrix, unknown = read_gold(pa.table(present))
+    if matrix is None:
+        return pa.nulls(count, predictions.GOLD), pa.repeat(False, count)
+    columns = [
+        pa.array(matrix[:, index], pa.int8(), mask=matrix[:, index] == MISSING)
+        for index in range(len(LABELS))
+    ]
+    unlabelled = pa.array((matrix == MISSING).all(axis=1))
+    gold = pa.StructArray.from_arrays(columns, fields=list(predictions.GOLD), mask=unlabelled)
+    return gold, pa.array(unknown)

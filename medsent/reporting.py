@@ -1,0 +1,83 @@
+"""From a run's predictions to its report: reduce, then metrics.json, report.md, report.html."""
+
+from pathlib import Path
+from typing import Any
+
+from medsent import predictions
+from medsent.config import JobConfig
+from medsent.labels import LABELS
+from medsent.model import Say
+from medsent.reducer.state import Scope, reduce_batches
+from medsent.report.build import build_metrics
+from medsent.report.html import render_html
+from medsent.report.markdown import render_markdown
+from medsent.report.model import Metrics, Run, Timing
+from medsent.run import RunFolder
+
+
+def write_report(run: RunFolder, config: JobConfig, manifest: dict[str, Any], say: Say) -> Path:
+    """Reduce the run's predictions and write its three reports; return the HTML's path."""
+    metrics = reduce_run(run, config, manifest)
+    run.write("metrics.json", metrics.to_json())
+    run.write("report.md", render_markdown(metrics))
+    for line in summary(metrics):
+        say(line)
+    return run.write("report.html", render_html(metrics))
+
+
+def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> Metrics:
+    """Return the run's numbers from its predictions and configuration alone.
+
+    Labels are made from the stored probabilities with the thresholds that the run's folder
+    holds, so new ones need no scoring; the json method stores no probabilities, only labels.
+    """
+    kept = run.thresholds()
+    thresholds = {
+        name: kept[name]["values"]
+        for name, settings in config.variants.items()
+        if settings.method != "json"
+    }
+    scope = Scope.of(tuple(config.variants), tuple(config.statistics.slices), thresholds)
+    state = reduce_batches(predictions.batches(run.predictions), scope)
+    return build_metrics(
+        state,
+        run=Run(name=config.name, fingerprint=manifest["fingerprint"], note=config.note),
+        compare=[(pair.baseline, pair.candidate) for pair in config.compare],
+        timing=_timing(manifest["timing"]),
+        provenance={
+            **manifest["provenance"],
+            "thresholds": {name: entry["file"] for name, entry in kept.items()},
+        },
+        input_records=manifest["records"]["input"],
+        duplicate_record_ids=manifest["records"]["duplicate_record_ids"],
+    )
+
+
+def summary(metrics: Metrics) -> list[str]:
+    """Return the few lines a job prints at its end: F1 and speed of each variant."""
+    records = metrics.records
+    sums = f"{records.scored:,} scored + {records.quarantined:,} quarantined"
+    lines = [f"{records.input:,} records = {sums}"]
+    for name, variant in metrics.variants.items():
+        overall, speed = variant.overall, variant.throughput
+        parts = [f"answered {_percent(overall.generation_success_rate)}"]
+        if overall.macro_f1 is not None:
+            left_out = len(overall.left_out["f1"])
+            over = f" over {len(LABELS) - left_out} labels" if left_out else ""
+            parts.append(f"macro F1 {overall.macro_f1:.3f}{over}")
+        if speed is not None and speed.records_per_s is not None:
+            parts.append(f"{speed.records_per_s:.1f} records/s")
+        lines.append(f"  {name}: {', '.join(parts)}")
+    return lines
+
+
+def _timing(timing: dict[str, Any]) -> Timing:
+    return Timing(
+        start_up_s=timing["start_up_s"],
+        scoring_s=timing["total_s"] - timing["start_up_s"],
+        total_s=timing["total_s"],
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}%"

@@ -1,0 +1,106 @@
+"""A run's folder: what is in it, and whether it is complete."""
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medsent.config import JobConfig
+from medsent.errors import ConfigError, RunError
+from medsent.plan import Plan
+from medsent.settings import load_settings
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`<output>/<name>-<fingerprint>/`; its manifest is written last and means complete."""
+
+    path: Path
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint"
+
+    @property
+    def manifest_file(self) -> Path:
+        return self.path / "manifest.json"
+
+    def manifest(self) -> dict[str, Any] | None:
+        """Return the manifest, or None where the run is not complete."""
+        try:
+            manifest: dict[str, Any] = json.loads(self.manifest_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise RunError(f"{self.manifest_file} is damaged; delete it and run again") from error
+        return manifest
+
+    def log(self, event: str, **values: Any) -> None:
+        """Append one line to `log.jsonl`."""
+        line = {"at": datetime.now(UTC).isoformat(), "event": event, **values}
+        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """Return the log's lines of one kind, oldest first."""
+        file = self.path / "log.jsonl"
+        if not file.is_file():
+            return []
+        found = []
+        for line in file.read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError):  # a line that a kill cut short
+                entry = json.loads(line)
+                if entry["event"] == event:
+                    found.append(entry)
+        return found
+
+    def thresholds(self) -> dict[str, dict[str, Any]]:
+        """Return each variant's thresholds with the name of the file they came from."""
+        try:
+            text = (self.path / "thresholds.json").read_text(encoding="utf-8")
+            kept: dict[str, dict[str, Any]] = json.loads(text)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{self.path} has no readable thresholds.json; run its job again"
+            ) from error
+        return kept
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file whole or not at all."""
+        target = self.path / name
+        partial = target.with_name(f".{name}.{time.time_ns()}")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(target)
+        return target
+
+    def config(self) -> JobConfig:
+        """Return the configuration the run was made with."""
+        file = self.path / "config.yaml"
+        if not file.is_file():
+            raise RunError(f"{self.path} is no run: it has no config.yaml")
+        return load_settings(JobConfig, file)
+
+
+def open_run(plan: Plan) -> RunFolder:
+    """Make or find the folder of a plan's run, with its resolved configuration in it."""
+    path = (
+        Path(plan.config.output.path).expanduser().resolve()
+        / f"{plan.config.name}-{plan.fingerprint}"
+    )
+    run = RunFolder(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        values = plan.config.model_dump(mode="json")
+        run.write("config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    except OSError as error:
+        raise ConfigError(f"output.path: cannot write to {path}: {error.strerror}") from error
+    return run
