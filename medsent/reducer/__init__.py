@@ -1,0 +1,1 @@
+"""Predictions reduced to integer counts: one state that merges in any order."""

@@ -1,0 +1,121 @@
+"""What stands in a report, in which order: from the numbers to the `Document`."""
+
+import unicodedata
+from collections.abc import Iterator
+from typing import Any, Final
+
+from medsent.report import operations, plots, scores, slices
+from medsent.report.definitions import DEFINITIONS
+from medsent.report.document import Block, Document, Section, Text
+from medsent.report.model import Metrics
+from medsent.report.svg import own_settings
+from medsent.report.verdict import is_evaluated, key_figures, verdict
+
+_REORDERING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+@own_settings()
+def contents(metrics: Metrics) -> Document:
+    """Return the report of a run; a pure function of its numbers."""
+    metrics = Metrics.model_validate(_visible(metrics.model_dump()))
+    sections = [
+        Section("findings", "Findings", list(_findings(metrics))),
+        Section("overall", "Overall", list(_overall(metrics))),
+        Section("labels", "Labels", list(_labels(metrics))),
+        Section("slices", "Slices", list(_slices(metrics))),
+        Section("speed", "Time and throughput", list(_speed(metrics))),
+        Section("records", "Records and answers", list(_records(metrics))),
+        Section("provenance", "Provenance", [operations.provenance(metrics)]),
+    ]
+    return Document(
+        title=metrics.run.name,
+        run=f"{metrics.run.name}-{metrics.run.fingerprint}",
+        note=metrics.run.note,
+        verdict=verdict(metrics),
+        key_figures=key_figures(metrics),
+        sections=[section for section in sections if section.blocks],
+        definitions=DEFINITIONS,
+    )
+
+
+def _findings(metrics: Metrics) -> Iterator[Block]:
+    if metrics.findings:
+        yield operations.findings(metrics)
+
+
+def _overall(metrics: Metrics) -> Iterator[Block]:
+    if not is_evaluated(metrics):
+        return
+    for comparison in metrics.comparisons:
+        yield scores.compared_averages(comparison)
+    if not metrics.comparisons:
+        yield scores.single_averages(metrics)
+    yield scores.macro_rules(metrics)
+
+
+def _labels(metrics: Metrics) -> Iterator[Block]:
+    yield from _scored_labels(metrics) if is_evaluated(metrics) else [scores.given_labels(metrics)]
+    if any(variant.thresholds for variant in metrics.variants.values()):
+        yield operations.thresholds(metrics)
+
+
+def _scored_labels(metrics: Metrics) -> Iterator[Block]:
+    for index, comparison in enumerate(metrics.comparisons):
+        yield plots.dumbbell(metrics, comparison, f"labels-{index}")
+        yield scores.spread(comparison)
+        yield scores.compared_labels(metrics, comparison)
+    if not metrics.comparisons:
+        for index, name in enumerate(metrics.variants):
+            yield plots.dots(metrics, name, f"labels-{index}")
+        yield scores.single_labels(metrics)
+    for name, variant in metrics.variants.items():
+        yield scores.label_counts(name, variant)
+
+
+def _slices(metrics: Metrics) -> Iterator[Block]:
+    if not is_evaluated(metrics):
+        return
+    for column in slices.columns_of(metrics):
+        yield slices.by_value(metrics, column)
+    candidates = dict.fromkeys(pair.candidate for pair in metrics.comparisons)
+    for index, name in enumerate(candidates or metrics.variants):
+        variant = metrics.variants[name]
+        if slices.values_of(variant, slices.PERSONA):
+            yield plots.heat_map(name, variant, f"heat-{index}")
+            yield slices.persona_labels(name, variant)
+
+
+def _speed(metrics: Metrics) -> Iterator[Block]:
+    yield operations.timing(metrics)
+    timed = any(variant.throughput is not None for variant in metrics.variants.values())
+    if not timed:
+        yield Text("No answer was timed, so there are no rates.")
+        return
+    yield plots.speed(metrics, "speed-0")
+    yield operations.throughput(metrics)
+    yield operations.replicas(metrics)
+
+
+def _records(metrics: Metrics) -> Iterator[Block]:
+    yield Text(operations.sum_of_input(metrics.records))
+    if metrics.records.duplicate_record_ids:
+        yield Text(operations.duplicates(metrics.records.duplicate_record_ids))
+    yield operations.quarantine(metrics.records)
+    yield operations.statuses(metrics)
+
+
+def _visible(value: Any) -> Any:
+    """Make control characters, and marks that reorder what is seen, visible in all strings."""
+    if isinstance(value, str):
+        return "".join(map(_shown, value))
+    if isinstance(value, dict):
+        return {_visible(key): _visible(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_visible(inner) for inner in value]
+    return value
+
+
+def _shown(character: str) -> str:
+    if character in _REORDERING or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+        return f"⟨U+{ord(character):04X}⟩"
+    return character

@@ -1,0 +1,122 @@
+"""What each figure of a report means, in words a reader without statistics can follow."""
+
+from typing import Final
+
+from medsent.report.document import Term
+
+FEW_POSITIVES: Final = 10
+"""A label with fewer gold positives than this is marked: one record moves its F1 by points."""
+
+DEFINITIONS: Final[tuple[Term, ...]] = (
+    Term(
+        "record",
+        "Record",
+        "One opinion as read by one persona: the unit that is scored and counted. "
+        "Each record carries a yes or no for each of the 21 labels.",
+    ),
+    Term(
+        "gold",
+        "Gold, positives, support",
+        "The gold label is what the record's own annotation says; it may be missing, and is then "
+        "left out. Positives (support) are the records whose gold label is yes and that were "
+        "answered.",
+    ),
+    Term("prevalence", "Prevalence", "Positives divided by the records compared for that label."),
+    Term(
+        "precision",
+        "Precision",
+        "Of the records given the label, the share that has it in gold: TP / (TP + FP). "
+        "Undefined where the label was never given.",
+    ),
+    Term(
+        "recall",
+        "Recall",
+        "Of the records that have the label in gold, the share given it: TP / (TP + FN). "
+        "Undefined where no gold record has it.",
+    ),
+    Term(
+        "f1",
+        "F1",
+        "The harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN). Undefined where no "
+        "record has the label, in gold or as given; that is neither a success nor a failure.",
+    ),
+    Term(
+        "accuracy",
+        "Accuracy",
+        "The share of records where the label is right, yes or no: (TP + TN) / all. High for any "
+        "rare label, even if it is never given. The overall accuracy is the mean over the labels.",
+    ),
+    Term(
+        "macro",
+        "Macro average",
+        "The mean over the labels, each counting the same however rare. Labels for which the "
+        "figure is undefined are left out and named; the same average with undefined counted as "
+        "0 and as 1 stands beside it. The macro F1 is the mean of F1s, so it need not lie between "
+        "the macro precision and the macro recall.",
+    ),
+    Term(
+        "micro",
+        "Micro average",
+        "From TP, FP and FN summed over the labels, so frequent labels count for more.",
+    ),
+    Term(
+        "weighted",
+        "Weighted average",
+        "The mean over the labels where the figure is defined, weighted by their positives.",
+    ),
+    Term(
+        "samples",
+        "Samples average",
+        "Computed for each record over its labels, then averaged over records where defined.",
+    ),
+    Term(
+        "hamming",
+        "Hamming accuracy",
+        "The share of all single decisions (a label of a record) that are right.",
+    ),
+    Term("subset", "Subset accuracy", "The share of records with every label right at once."),
+    Term(
+        "success",
+        "Generation success rate",
+        "The share of scored records for which the model gave a usable answer. An unusable answer "
+        "is counted here and left out of every other figure; it is never turned into noes.",
+    ),
+    Term(
+        "difference",
+        "Difference",
+        "Candidate minus baseline, in percentage points, from the exact figures; the last digit "
+        "may therefore differ from what the rounded ones would give.",
+    ),
+    Term(
+        "relative",
+        "Relative improvement",
+        "The difference divided by the baseline's figure: (candidate − baseline) / baseline. "
+        "A change from zero has none. From a low baseline it is large for small differences.",
+    ),
+    Term(
+        "rates",
+        "Rates and busy time",
+        "Records or tokens divided by the time a replica was busy with this variant. Time with "
+        "several variants in flight is divided among them by how many records of each finished. "
+        "Start-up and idle time are not in it. These are rates of one replica, not of a cluster.",
+    ),
+    Term(
+        "latency",
+        "Latency",
+        "The time from sending a record to its answer, waiting in the engine's queue included. "
+        "p95: 95 of 100 records took no longer. Many records are in flight at once, so latency is "
+        "far more than one divided by the rate.",
+    ),
+    Term(
+        "tokens",
+        "Tokens",
+        "Uncached prompt tokens were computed, cached ones were found in the prefix cache because "
+        "an earlier record began with the same words, output tokens were generated.",
+    ),
+    Term(
+        "quarantined",
+        "Quarantined",
+        "A record that could not be scored (empty text, unknown persona, ...), kept with its "
+        "reason. Input = scored + quarantined.",
+    ),
+)

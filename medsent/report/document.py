@@ -1,0 +1,146 @@
+"""What a report is made of, whether it is written as Markdown or as HTML.
+
+Both are written from the same `Document`, so they cannot disagree. Every string here is
+plain text that may come from a user's file: whoever writes it out escapes it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from medsent.report.figures import UNDEFINED
+
+Tone: TypeAlias = Literal["better", "worse", "quiet"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table."""
+
+    text: str
+    """What is shown."""
+    sort: float | str | None = None
+    """What sorting compares; None comes last, whichever way."""
+    reason: str | None = None
+    """Why the figure is undefined; said below the table."""
+    tone: Tone | None = None
+    """Emphasis, beside what the text says, never instead of it."""
+    tag: str | None = None
+    """A mark after the text, such as `few positives`."""
+    define: str | None = None
+    """The definition that the text leads to."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    title: str
+    kind: Literal["text", "number", "code"] = "number"
+    group: str | None = None
+    """A title over this column and its neighbours of the same group."""
+    define: str | None = None
+    """The definition that the title leads to."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under columns. The first cell of a row is its heading."""
+
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = ()
+    """Sentences below the table."""
+    folded: bool = False
+    """Closed until opened, where the medium can do that."""
+    sortable: bool = False
+    group_definitions: Mapping[str, str] = field(default_factory=dict)
+    """The definition that a group's title leads to."""
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """The reasons of undefined cells, each with the letter that refers to it."""
+        found = dict.fromkeys(cell.reason for row in self.rows for cell in row if cell.reason)
+        return {reason: chr(ord("a") + index) for index, reason in enumerate(found)}
+
+    @property
+    def groups(self) -> list[tuple[str | None, list[int]]]:
+        """The titles over the columns, each with the indices of the columns below it.
+
+        None stands over each column that is in no group.
+        """
+        found: list[tuple[str | None, list[int]]] = []
+        for index, column in enumerate(self.columns):
+            if column.group is not None and found and found[-1][0] == column.group:
+                found[-1][1].append(index)
+            else:
+                found.append((column.group, [index]))
+        return found
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawing, for media that can show one; a table has its numbers as well."""
+
+    svg: str
+    """An `svg` element: trusted markup that needs no style of its own and fetches nothing."""
+    caption: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+Block: TypeAlias = Text | Table | Plot
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of a report."""
+
+    id: str
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Term:
+    """The definition of a figure."""
+
+    id: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """One of the few numbers behind the verdict."""
+
+    name: str
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report."""
+
+    title: str
+    run: str
+    """Name and fingerprint, as the run folder is called."""
+    note: str | None
+    """A line that holds for every figure, such as that the data is synthetic."""
+    verdict: Sequence[str]
+    """Sentences: first the verdict, then what it rests on."""
+    key_figures: Sequence[KeyFigure]
+    sections: Sequence[Section]
+    definitions: Sequence[Term]
+
+
+def undefined(reason: str) -> Cell:
+    """Return a cell for a figure that is undefined, with the reason."""
+    return Cell(UNDEFINED, reason=reason)

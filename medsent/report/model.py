@@ -1,0 +1,337 @@
+"""The model of `metrics.json`: every number of a report, with its unit in its name.
+
+An undefined figure is None (null in JSON), never zero. Rates, averages and relative
+improvements are fractions, not percent. Rows are records: one opinion read by one persona.
+"""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from medsent.errors import RunError
+from medsent.statistics.comparisons import ChangeKind
+
+SCHEMA_VERSION: Final = 1
+
+Figure: TypeAlias = float | None
+"""A figure, or None where it is undefined. One with an interval is to join this union."""
+
+
+class _Part(BaseModel):
+    """Unknown keys are errors, NaN and infinity are no figures, nothing changes once made."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Run(_Part):
+    """Which run this is."""
+
+    name: str
+    """The configuration's `name`."""
+    fingerprint: str
+    """Hash of what changes a prediction; the run folder is `<name>-<fingerprint>`."""
+    note: str | None = None
+    """A line to show beside every figure, such as that the data is synthetic."""
+
+
+class Records(_Part):
+    """What became of the input rows: input = scored + quarantined."""
+
+    input: int
+    """Records asked for: rows of the input, times the personas where these are fanned out."""
+    scored: int
+    """Records that were sent to every variant, whatever came back."""
+    quarantined: int
+    """Records that were not scored."""
+    by_reason: dict[str, int]
+    """Quarantined records by reason, most frequent first."""
+    duplicate_record_ids: int | None = None
+    """Records whose `record_id` an earlier one has; None where they were not counted."""
+
+
+class LabelMetrics(_Part):
+    """One label. tp + fp + fn + tn + missing + unanswered = rows scored."""
+
+    tp: int
+    """Gold 1, predicted 1."""
+    fp: int
+    """Gold 0, predicted 1."""
+    fn: int
+    """Gold 1, predicted 0."""
+    tn: int
+    """Gold 0, predicted 0."""
+    missing: int
+    """Rows with no gold for this label, whatever was predicted."""
+    unanswered: int
+    """Rows with gold but no usable prediction; in none of the four counts."""
+    support: int
+    """Gold positives with a prediction: tp + fn."""
+    precision: Figure
+    """tp / (tp + fp)."""
+    recall: Figure
+    """tp / (tp + fn)."""
+    f1: Figure
+    """2 tp / (2 tp + fp + fn)."""
+    accuracy: Figure
+    """(tp + tn) / (tp + fp + fn + tn)."""
+    specificity: Figure
+    """tn / (tn + fp)."""
+    mcc: Figure
+    """Matthews correlation; None where a row or column of the 2 x 2 table is empty."""
+    prevalence: Figure
+    """(tp + fn) / (tp + fp + fn + tn)."""
+    predicted_rate: Figure
+    """Share predicted 1 of all usable predictions, those on rows without gold included."""
+
+
+class OverallMetrics(_Part):
+    """Averages over labels, cells (a row's label) and rows.
+
+    Only cells with gold and a usable prediction count; a row counts in the averages over
+    rows with the cells it has, and not at all where it has none.
+    """
+
+    rows: int
+    """Rows scored."""
+    answered_rows: int
+    """Rows whose status is `ok`."""
+    evaluated_rows: int
+    """Rows with at least one label that has gold and a usable prediction."""
+    generation_success_rate: Figure
+    """answered_rows / rows."""
+    accuracy: Figure
+    """Mean of the labels' accuracies."""
+    macro_f1: Figure
+    """Mean over the labels where it is defined; `left_out` names the others."""
+    macro_precision: Figure
+    """Mean over the labels where it is defined."""
+    macro_recall: Figure
+    """Mean over the labels where it is defined."""
+    macro_f1_undefined_as_0: Figure
+    """Mean over all labels, undefined counted as 0."""
+    macro_precision_undefined_as_0: Figure
+    """Mean over all labels, undefined counted as 0."""
+    macro_recall_undefined_as_0: Figure
+    """Mean over all labels, undefined counted as 0."""
+    macro_f1_undefined_as_1: Figure
+    """Mean over all labels, undefined counted as 1."""
+    macro_precision_undefined_as_1: Figure
+    """Mean over all labels, undefined counted as 1."""
+    macro_recall_undefined_as_1: Figure
+    """Mean over all labels, undefined counted as 1."""
+    left_out: dict[Literal["f1", "precision", "recall"], list[str]]
+    """The labels that the macro average of each leaves out, in the labels' order."""
+    micro_f1: Figure
+    """From the counts summed over labels."""
+    micro_precision: Figure
+    """From the counts summed over labels."""
+    micro_recall: Figure
+    """From the counts summed over labels."""
+    weighted_f1: Figure
+    """Mean weighted by support, over the labels where it is defined."""
+    weighted_precision: Figure
+    """Mean weighted by support, over the labels where it is defined."""
+    weighted_recall: Figure
+    """Mean weighted by support, over the labels where it is defined."""
+    samples_f1: Figure
+    """Mean over the rows where it is defined, each row's F1 over its labels."""
+    samples_precision: Figure
+    """Mean over the rows with a predicted label."""
+    samples_recall: Figure
+    """Mean over the rows with a gold label."""
+    rows_without_positives: int
+    """Evaluated rows with no label, gold or predicted: these have no F1 of their own."""
+    hamming_accuracy: Figure
+    """Share of cells that are right."""
+    subset_accuracy: Figure
+    """Share of evaluated rows with every cell right."""
+
+
+class Throughput(_Part):
+    """Speed of one variant, on all replicas or on one.
+
+    `busy_s` is the time with at least one record in flight, each moment attributed to the
+    variant whose records then finished, summed over replicas: rates are a replica's, not
+    the cluster's. Start-up and idle time are not in it.
+    """
+
+    records: int
+    """Records that came back, usable or not."""
+    busy_s: float
+    """Replica-seconds attributed to this variant."""
+    shared_s: Figure = None
+    """Of these, seconds in which other variants finished too, attributed by number of records.
+    Where this is most of `busy_s`, the rates are the mixture's rather than the variant's own."""
+    records_per_s: Figure
+    """records / busy_s."""
+    seconds_per_record: Figure
+    """busy_s / records."""
+    uncached_prompt_tokens: int
+    """Prompt tokens computed."""
+    cached_prompt_tokens: int
+    """Prompt tokens taken from the prefix cache."""
+    output_tokens: int
+    """Tokens generated."""
+    uncached_prompt_tokens_per_s: Figure
+    """uncached_prompt_tokens / busy_s."""
+    cached_prompt_tokens_per_s: Figure
+    """cached_prompt_tokens / busy_s."""
+    output_tokens_per_s: Figure
+    """output_tokens / busy_s."""
+    latency_p50_s: Figure
+    """Median time from sending a record to its answer, waiting included; within 2%."""
+    latency_p95_s: Figure
+    """95th percentile of the same."""
+    latency_p99_s: Figure
+    """99th percentile of the same."""
+    first_start: datetime | None
+    """When the first record was sent (UTC)."""
+    last_finish: datetime | None
+    """When the last answer came (UTC)."""
+
+
+class VariantThroughput(Throughput):
+    """Speed of a variant, with the same for each replica."""
+
+    replicas: dict[str, Throughput]
+    """By replica, in the order of their names."""
+
+
+class SliceMetrics(_Part):
+    """The figures of one variant on some rows."""
+
+    overall: OverallMetrics
+    """Averages."""
+    labels: dict[str, LabelMetrics]
+    """By label, in the labels' order."""
+    answer_statuses: dict[str, int]
+    """Rows by status: `ok` first, then why an answer could not be used."""
+
+
+class VariantMetrics(SliceMetrics):
+    """One variant on all rows, and on each slice."""
+
+    slices: dict[str, SliceMetrics]
+    """By `column=value`; a null value is `none`. Columns in configured order, values sorted."""
+    thresholds: dict[str, float] | None = None
+    """Thresholds applied to the stored probabilities; None: labels as stored."""
+    throughput: VariantThroughput | None = None
+    """Speed; None where nothing was timed."""
+    calibration: None = None
+    """Not measured."""
+
+
+class Change(_Part):
+    """A figure of the baseline and of the candidate."""
+
+    baseline: Figure
+    """The baseline's figure."""
+    candidate: Figure
+    """The candidate's figure."""
+    difference: Figure
+    """candidate - baseline."""
+    relative: Figure
+    """difference / baseline, a fraction; None where undefined and from zero."""
+    kind: ChangeKind
+    """Its class."""
+
+
+class Distribution(_Part):
+    """How many labels changed by how much; the parts add up to the number of labels."""
+
+    over_50: int
+    """Relative improvement over 50%."""
+    from_10_to_50: int
+    """From 10% to 50%, both included."""
+    from_0_to_10: int
+    """Over 0% and under 10%."""
+    unchanged: int
+    """No difference, zero to zero included."""
+    worse: int
+    """The candidate's figure is lower."""
+    from_zero: int
+    """The baseline's figure is zero, the candidate's is not."""
+    undefined: int
+    """One of the two has no figure."""
+
+
+class Comparison(_Part):
+    """A candidate against a baseline, each on the rows it answered."""
+
+    baseline: str
+    """The baseline's variant."""
+    candidate: str
+    """The candidate's variant."""
+    overall: dict[str, Change]
+    """By the name of an overall figure: macro_f1, macro_precision, accuracy, ..."""
+    labels: dict[str, Change]
+    """F1 by label, in the labels' order."""
+    distribution: Distribution
+    """The labels by class of change."""
+
+
+class Finding(_Part):
+    """What a named rule says of the numbers."""
+
+    rule: str
+    """The rule's name."""
+    text: str
+    """The finding as a sentence."""
+    numbers: dict[str, Figure]
+    """The numbers it rests on, by name."""
+
+
+class Timing(_Part):
+    """Wall-clock time of the run, over its resumptions."""
+
+    start_up_s: Figure = None
+    """Until the first record was sent: engines, model, adapters."""
+    scoring_s: Figure = None
+    """From the first record sent to the last answer."""
+    total_s: Figure = None
+    """The whole command."""
+    seconds_per_sample: Figure = None
+    """scoring_s / records scored, all variants together."""
+
+
+class Metrics(_Part):
+    """The whole of `metrics.json`."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    """Changes when a reader of the file would have to."""
+    run: Run
+    """Which run this is."""
+    records: Records
+    """What became of the input."""
+    variants: dict[str, VariantMetrics]
+    """By variant, in the order of the predictions' columns."""
+    comparisons: list[Comparison]
+    """In configured order."""
+    findings: list[Finding] = []
+    """What the rules found."""
+    timing: Timing = Timing()
+    """Wall-clock time."""
+    provenance: dict[str, JsonValue]
+    """What made the predictions: hashes, versions, input listing, machine."""
+
+    def to_json(self) -> str:
+        """Return the file's text: indented, keys in the model's order, a line end last."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def read_metrics(path: Path) -> Metrics:
+    """Read a `metrics.json`; `RunError` where it is absent or not of this model."""
+    try:
+        return Metrics.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise RunError(f"{path} is not there; `medsent report` on its run makes it") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RunError(
+            f"{path}: {where or 'the file'}: {first['msg']}; `medsent report` on its run remakes it"
+        ) from None
