@@ -29,28 +29,28 @@ class TrainingData(Settings):
 class LoraSettings(Settings):
     """The adapter's shape."""
 
-    rank: int = Field(16, ge=1)
+    rank: int = Field(default=16, ge=1)
     alpha: float = 32
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj"]
 
 
 class OptimiserSettings(Settings):
     """AdamW with warm-up, then a cosine to zero."""
 
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = 0.0
-    warmup: float = Field(0.03, ge=0, lt=1)
+    warmup: float = Field(default=0.03, ge=0, lt=1)
     """Share of the training spent warming up."""
-    opinions_per_step: int = Field(4, ge=1)
-    epochs: float = Field(1.0, gt=0)
-    minutes: float | None = Field(None, gt=0)
+    opinions_per_step: int = Field(default=4, ge=1)
+    epochs: float = Field(default=1.0, gt=0)
+    minutes: float | None = Field(default=None, gt=0)
     """A budget of wall-clock minutes: the cosine reaches zero at its end, if epochs last longer.
     With a budget the result depends on the machine's speed, so a seed no longer repeats it."""
     max_grad_norm: float = 1.0
-    checkpoints: int = Field(40, ge=1)
+    checkpoints: int = Field(default=40, ge=1)
     """How many times to save on the way, at equal shares of the training."""
-    evaluations: int = Field(5, ge=1)
+    evaluations: int = Field(default=5, ge=1)
     """How many times to evaluate on a part of validation on the way."""
 
 
@@ -62,7 +62,9 @@ class TrainingConfig(Settings):
     method: Literal["onepass", "json", "bits"] = "onepass"
     data: TrainingData
     output: str
-    """The adapter's folder; checkpoints go into its `checkpoints/`."""
+    """The adapter's folder."""
+    checkpoints: str | None = None
+    """Where checkpoints go while it trains; `checkpoints` in the adapter's folder where null."""
     personas: str | None = None
     lora: LoraSettings = LoraSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
@@ -71,7 +73,7 @@ class TrainingConfig(Settings):
     start_from: str | None = None
     """An adapter's folder to go on from, for targeted fine-tuning."""
     seed: int = 0
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
     """CPU threads; all cores where not given."""
     note: str | None = None
     """Goes on the model card, for instance that the data are synthetic."""

@@ -1,19 +1,27 @@
 """What is learnt for each answer method: how a batch is made, and its loss."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
+from medsent.answers.written import STRUCTURE, UNKNOWN, Written
 from medsent.labels import LABELS
 from medsent.prompts import Prompter
 from medsent.training.packing import attention_mask, pack
 from medsent.training.readings import Opinion
 
 Batch = dict[str, Tensor]
+Writer = Callable[[npt.NDArray[np.float32]], Written]
+
+_NOT_ASKED = -100
+_POSITIONS_AT_ONCE = 512  # rows of vocabulary logits held at a time
 
 
 class Objective(ABC):
@@ -32,14 +40,15 @@ class Objective(ABC):
         """Return the loss, and the label logits (B, R, 21) where the method has any."""
 
     def _pack(self, opinions: list[Opinion], answers: list[list[list[int]]]) -> Batch:
-        tail = self.prompter.tail
-        packed = pack(
-            [self.prompter.head(opinion.text) for opinion in opinions],
+        """Pack each opinion with its readers' tails, each followed by its answer's ids."""
+        tails = [
             [
-                [tail(o.language, persona) + answer for persona, answer in zip(o.personas, own)]
-                for o, own in zip(opinions, answers, strict=True)
-            ],
-        )
+                self.prompter.tail(opinion.language, persona) + answer
+                for persona, answer in zip(opinion.personas, own, strict=True)
+            ]
+            for opinion, own in zip(opinions, answers, strict=True)
+        ]
+        packed = pack([self.prompter.head(opinion.text) for opinion in opinions], tails)
         return {
             "input_ids": packed.input_ids,
             "position_ids": packed.position_ids,
@@ -59,57 +68,66 @@ class OnePass(Objective):
         self._token_ids = torch.tensor(token_ids)
 
     def collate(self, opinions: list[Opinion]) -> Batch:
+        """Make one batch of prompts."""
         return self._pack(opinions, [[[] for _ in o.personas] for o in opinions])
 
     def loss(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return the weighted mean over known labels, and the logits (B, R, 21)."""
         hidden = hidden_states(model, batch)
         rows = torch.arange(len(hidden), device=hidden.device)[:, None]
-        last = hidden[rows, batch["ends"]].float()
-        tokens = last @ head_weight(model)[self._token_ids.to(hidden.device)].float().T
+        tokens = vocabulary_logits(
+            hidden[rows, batch["ends"]], *head(model, self._token_ids.to(hidden.device))
+        )
         logits = tokens[..., :-1] - tokens[..., -1:]
         gold = batch["labels"]
         known = ~torch.isnan(gold)
         each = F.binary_cross_entropy_with_logits(logits, gold.nan_to_num(), reduction="none")
-        weight = self.weights.to(logits.device) * known
-        return (each * weight).sum() / weight.sum().clamp(min=1e-9), logits
+        return _weighted_mean(each, self.weights.to(logits.device) * known), logits
 
 
 class Answer(Objective):
-    """Cross-entropy on the tokens of the answer (`json`, `bits`), each weighted by its label."""
+    """Cross-entropy on the tokens of the answer (`json`, `bits`), each weighted by its label.
 
-    def __init__(self, prompter: Prompter, label_weights: dict[str, float], writer: Any) -> None:
+    Structure weighs 1 a token; a value whose gold is missing weighs nothing.
+    """
+
+    def __init__(self, prompter: Prompter, label_weights: dict[str, float], write: Writer) -> None:
         super().__init__(prompter, label_weights)
-        self._write = writer
+        self._write = write
 
     def collate(self, opinions: list[Opinion]) -> Batch:
+        """Make one batch of prompts with their answers.
+
+        `targets` (B, T) holds the answers' ids where they stand, else -100, and
+        `of_label` (B, T) the label each decides.
+        """
         written = [[self._write(gold) for gold in o.gold] for o in opinions]
-        batch = self._pack(opinions, [[ids for ids, _ in own] for own in written])
-        targets = torch.full_like(batch["input_ids"], -100)
-        labels = torch.full_like(batch["input_ids"], -1)
+        batch = self._pack(opinions, [[answer.ids for answer in own] for own in written])
+        targets = torch.full_like(batch["input_ids"], _NOT_ASKED)
+        of_label = torch.full_like(batch["input_ids"], STRUCTURE)
         for row, own in enumerate(written):
-            for reader, (ids, of_label) in enumerate(own):
-                end = int(batch["ends"][row, reader])
-                span = slice(end - len(ids) + 1, end + 1)
-                targets[row, span] = torch.tensor(ids)
-                labels[row, span] = torch.tensor(of_label)
-        return {**batch, "targets": targets, "of_label": labels}
+            for reader, answer in enumerate(own):
+                end = int(batch["ends"][row, reader]) + 1
+                targets[row, end - len(answer.ids) : end] = torch.tensor(answer.ids)
+                of_label[row, end - len(answer.ids) : end] = torch.tensor(answer.of_label)
+        return {**batch, "targets": targets, "of_label": of_label}
 
     def loss(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return the weighted mean over the answers' tokens; there are no label logits."""
         hidden = hidden_states(model, batch)
         # A token is predicted by the position before it in the packed row, which is the
         # position before it in its own tail, since an answer never starts a tail.
         targets, of_label = batch["targets"][:, 1:], batch["of_label"][:, 1:]
-        asked = targets != -100
-        logits = hidden[:, :-1][asked] @ head_weight(model).to(hidden.dtype).T
-        each = F.cross_entropy(logits.float(), targets[asked], reduction="none")
+        asked = targets != _NOT_ASKED
+        each = _token_losses(hidden[:, :-1][asked], targets[asked], *head(model))
         of = of_label[asked]
         weight = torch.where(of >= 0, self.weights.to(of.device)[of.clamp(min=0)], 1.0)
-        return (each * weight).sum() / weight.sum().clamp(min=1e-9), None
+        return _weighted_mean(each, weight * (of != UNKNOWN)), None
 
 
 def hidden_states(model: Any, batch: Batch) -> Tensor:
     """Return the decoder's last hidden states, (B, T, H), under the packed mask."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = _base(model)
     config = base.config.get_text_config()
     full = attention_mask(batch["sees"], batch["position_ids"], None)
     mask: Any = full
@@ -126,10 +144,49 @@ def hidden_states(model: Any, batch: Batch) -> Tensor:
     return hidden
 
 
-def head_weight(model: Any) -> Tensor:
-    """Return the output embedding, (V, H)."""
+def head(model: Any, token_ids: Tensor | None = None) -> tuple[Tensor, float | None]:
+    """Return the output embedding, (V, H) or the rows asked for, and the cap on logits, if any."""
     weight: Tensor = model.get_output_embeddings().weight
-    return weight
+    config = _base(model).config.get_text_config()
+    cap: float | None = getattr(config, "final_logit_softcapping", None)
+    return (weight if token_ids is None else weight[token_ids]), cap
+
+
+def vocabulary_logits(hidden: Tensor, weight: Tensor, cap: float | None) -> Tensor:
+    """Return float32 logits (..., V) for hidden states (..., H).
+
+    In full precision whatever the autocast: a bfloat16 logit near 20 is off by up to 0.06.
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        return _capped(hidden.float() @ weight.float().T, cap)
+
+
+def _token_losses(hidden: Tensor, targets: Tensor, weight: Tensor, cap: float | None) -> Tensor:
+    """Return the cross-entropy of each of N positions, a slice at a time.
+
+    The logits of a slice are computed anew on the way back, so that never more than one
+    slice times the vocabulary stands in memory.
+    """
+
+    def slice_losses(states: Tensor, wanted: Tensor) -> Tensor:
+        logits = _capped((states.to(weight.dtype) @ weight.T).float(), cap)
+        return F.cross_entropy(logits, wanted, reduction="none")
+
+    parts = zip(hidden.split(_POSITIONS_AT_ONCE), targets.split(_POSITIONS_AT_ONCE), strict=True)
+    losses = [checkpoint(slice_losses, *part, use_reentrant=False) for part in parts]
+    return torch.cat(losses)
+
+
+def _capped(logits: Tensor, cap: float | None) -> Tensor:
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def _weighted_mean(each: Tensor, weight: Tensor) -> Tensor:
+    return (each * weight).sum() / weight.sum().clamp(min=1e-9)
+
+
+def _base(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _stack_gold(opinions: list[Opinion]) -> Tensor:

@@ -1,20 +1,23 @@
 """Labelled readings for training: each opinion once, with all its readers and their labels."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from medsent.errors import ConfigError, InputError
+from medsent.config import InputSettings
+from medsent.errors import InputError
 from medsent.gold import MISSING, gold_matrix
-from medsent.personas import Persona
-
-_NEEDED = ("opinion_id", "text", "language", "persona")
+from medsent.labels import LABELS
+from medsent.records import RecordReader
+from medsent.shards import Shard, Shards, open_shards
 
 
 @dataclass(frozen=True)
@@ -30,40 +33,59 @@ class Opinion:
 
 
 class Readings(Dataset[Opinion]):
-    """All opinions of a folder of labelled Parquet shards, in memory, in the order of the shards."""
+    """Opinions in memory, in the order of their shards."""
 
-    def __init__(self, path: str, columns: dict[str, str], personas: dict[str, Persona]) -> None:
+    def __init__(self, path: str, opinions: list[Opinion], unusable: int = 0) -> None:
         self.path = path
-        try:
-            shards = ds.dataset(path, format="parquet")
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"data: no Parquet shards at {path}") from error
-        theirs = {columns.get(name, name): name for name in (*_NEEDED, "labels")}
-        absent = [name for name in theirs if name not in shards.schema.names]
-        if absent:
-            raise InputError(f"{path}: no column {absent[0]!r}; map it with data.columns")
-        table = shards.to_table(columns=list(theirs)).rename_columns(list(theirs.values()))
-        gold = gold_matrix(table)
-        if gold is None:
-            raise InputError(f"{path}: the column 'labels' is empty; training needs gold labels")
-        unknown = set(pc.unique(table["persona"]).to_pylist()) - set(personas) - {None}
-        if unknown:
-            raise InputError(f"{path}: persona {min(unknown)!r} is not in the persona file")
-        labels = np.where(gold == MISSING, np.nan, gold).astype(np.float32)
-        groups: dict[str, list[int]] = {}
-        for row, opinion_id in enumerate(table["opinion_id"].to_pylist()):
-            groups.setdefault(opinion_id, []).append(row)
-        texts, languages, readers = (table[n].to_pylist() for n in ("text", "language", "persona"))
-        self.opinions = [
-            Opinion(key, texts[rows[0]], languages[rows[0]], [readers[r] for r in rows], labels[rows])
-            for key, rows in groups.items()
-        ]
+        self.opinions = opinions
+        self.unusable = unusable
+        """Rows left out: no text, an unknown persona, or no label at all."""
+
+    @classmethod
+    def read(cls, path: str, columns: dict[str, str], personas: Collection[str]) -> "Readings":
+        """Read a folder of labelled shards, checked as an evaluation's input is.
+
+        Raises `InputError` that names the file, column or opinion at fault.
+        """
+        shards = open_shards(InputSettings(path=path, columns=dict(columns)))
+        if "labels" not in shards.columns and not set(LABELS) <= set(shards.columns):
+            raise InputError(
+                f"{path}: no column 'labels'; training needs gold labels (map their column "
+                "with data.columns)"
+            )
+        reader = RecordReader(shards, personas)
+        records = pa.concat_tables([reader(_rows(shards, file)) for file in shards.files])
+        usable = records.filter(pc.and_(records["reason"].is_null(), records["gold"].is_valid()))
+        if usable.num_rows == 0:
+            raise InputError(
+                f"{path}: none of {records.num_rows} rows can be trained on; each needs a text, "
+                "a persona of the persona file (or null) and at least one label"
+            )
+        return cls(path, _opinions(path, usable), records.num_rows - usable.num_rows)
 
     def __len__(self) -> int:
         return len(self.opinions)
 
     def __getitem__(self, index: int) -> Opinion:
         return self.opinions[index]
+
+    @property
+    def records(self) -> int:
+        """Number of readings: opinions times their readers."""
+        return sum(len(opinion.personas) for opinion in self.opinions)
+
+    def first(self, count: int) -> "Readings":
+        """Return the first `count` opinions."""
+        return Readings(self.path, self.opinions[:count])
+
+    def digest(self) -> str:
+        """Return the hex sha256 of ids, texts, languages, readers and gold, in order."""
+        digest = hashlib.sha256()
+        for opinion in self.opinions:
+            fields = [opinion.opinion_id, opinion.text, opinion.language]
+            digest.update(repr([*fields, *opinion.personas]).encode())
+            digest.update(np.nan_to_num(opinion.gold, nan=MISSING).astype(np.int8).tobytes())
+        return digest.hexdigest()
 
     def refuse_overlap(self, other: "Readings") -> None:
         """Raise `InputError` where an opinion stands in both."""
@@ -98,7 +120,39 @@ class SimilarLengths(Sampler[int]):
             alike = sorted(order[start : start + pool], key=self._lengths.__getitem__)
             batches += [alike[i : i + self._batch] for i in range(0, len(alike), self._batch)]
         # Only the last batch may be short, or the loader would cut the others anew.
-        whole, rest = [b for b in batches if len(b) == self._batch], [b for b in batches if len(b) < self._batch]
+        whole = [batch for batch in batches if len(batch) == self._batch]
+        rest = [batch for batch in batches if len(batch) < self._batch]
         shuffled = torch.randperm(len(whole), generator=generator).tolist()
         for batch in [whole[i] for i in shuffled] + rest:
             yield from (int(index) for index in batch)
+
+
+def _rows(shards: Shards, file: Shard) -> pa.Table:
+    """Read one shard with the two columns that Ray Data would add."""
+    table = pq.read_table(
+        file.path, filesystem=shards.filesystem, columns=list(shards.columns.values())
+    )
+    table = table.append_column("row_hash", pa.array(np.arange(len(table), dtype=np.uint64)))
+    return table.append_column("path", pa.array([file.path] * len(table), pa.string()))
+
+
+def _opinions(path: str, records: pa.Table) -> list[Opinion]:
+    gold = gold_matrix(pa.table({"labels": records["gold"]}))
+    assert gold is not None  # the column is there, and of its own schema
+    labels = np.where(gold == MISSING, np.nan, gold).astype(np.float32)
+    groups: dict[str, list[int]] = {}
+    for row, opinion_id in enumerate(records["opinion_id"].to_pylist()):
+        groups.setdefault(opinion_id, []).append(row)
+    names = ("text", "language", "persona")
+    texts, languages, readers = (records[name].to_pylist() for name in names)
+    opinions = []
+    for key, rows in groups.items():
+        if len({texts[row] for row in rows}) > 1:
+            raise InputError(
+                f"{path}: opinion {key} has more than one text; give each text an opinion_id "
+                "of its own"
+            )
+        first = rows[0]
+        personas = [readers[row] for row in rows]
+        opinions.append(Opinion(key, texts[first], languages[first] or "", personas, labels[rows]))
+    return opinions

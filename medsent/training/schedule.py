@@ -1,6 +1,5 @@
 """The learning rate over a training that ends by steps or by a budget of minutes."""
 
-import json
 import math
 import time
 from pathlib import Path
@@ -8,13 +7,13 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-_FILE = "elapsed.json"
+from medsent.training.checkpoints import Checkpoint, mark_whole
 
 
 class Budget(TrainerCallback):
     """Progress from 0 to 1: the larger of the steps' share and the minutes' share.
 
-    Time spent before an interruption is kept beside each checkpoint, so a resumed
+    Time spent before an interruption is kept with each checkpoint, so a resumed
     training goes on where it was.
     """
 
@@ -35,23 +34,24 @@ class Budget(TrainerCallback):
             share = max(share, self.elapsed() / self._seconds)
         return min(share, 1.0)
 
-    def resume(self, checkpoint: str | None) -> None:
-        """Start the clock, counting what was spent up to `checkpoint`."""
-        file = Path(checkpoint or "") / _FILE
-        self._before = json.loads(file.read_text())["seconds"] if checkpoint and file.is_file() else 0.0
+    def resume(self, last: Checkpoint | None) -> None:
+        """Start the clock, counting what was spent up to the last checkpoint."""
+        self._before = last.seconds if last else 0.0
         self._start = time.monotonic()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        """Stop when the budget is spent."""
         if self.progress(state.global_step) >= 1.0:
             control.should_training_stop = True
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        """Complete the checkpoint that the trainer has just written."""
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        (folder / _FILE).write_text(json.dumps({"seconds": self.elapsed()}))
+        mark_whole(folder, self.elapsed())
 
 
 def warmup_cosine(progress: float, warmup: float) -> float:

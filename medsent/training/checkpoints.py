@@ -1,0 +1,71 @@
+"""Checkpoints on disk: which is the last whole one, and whose training it belongs to."""
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medsent.errors import ConfigError
+
+_ELAPSED = "elapsed.json"
+_OWNER = "training.json"
+_NAME = re.compile(r"checkpoint-(\d+)")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One whole checkpoint."""
+
+    folder: Path
+    step: int
+    seconds: float
+    """Trained up to here, over all sittings."""
+
+
+def mark_whole(folder: Path, seconds: float) -> None:
+    """Write what a checkpoint needs last, so that its existence means the rest is there."""
+    partial = folder / f".{_ELAPSED}"
+    partial.write_text(json.dumps({"seconds": seconds}))
+    partial.replace(folder / _ELAPSED)
+
+
+def last_checkpoint(folder: Path) -> Checkpoint | None:
+    """Return the whole checkpoint of the most steps under `folder`, or None."""
+    whole = [
+        Checkpoint(path.parent, int(match[1]), json.loads(path.read_text())["seconds"])
+        for path in folder.glob(f"*/{_ELAPSED}")
+        if (match := _NAME.fullmatch(path.parent.name))
+    ]
+    return max(whole, key=lambda checkpoint: checkpoint.step, default=None)
+
+
+def drop_partial(folder: Path) -> None:
+    """Remove checkpoints that a kill left half written, lest they push out whole ones."""
+    for path in folder.glob("checkpoint-*"):
+        if path.is_dir() and not (path / _ELAPSED).is_file():
+            shutil.rmtree(path)
+
+
+def claim(folder: Path, recipe: dict[str, Any]) -> None:
+    """Record whose checkpoints these are.
+
+    Raises `ConfigError` where another training (other data, method, shape ...) left some here.
+    """
+    file = folder / _OWNER
+    if file.is_file():
+        theirs = json.loads(file.read_text(encoding="utf-8"))
+        changed = sorted(
+            key for key in recipe.keys() | theirs if recipe.get(key) != theirs.get(key)
+        )
+        if changed:
+            raise ConfigError(
+                f"output: {folder} holds checkpoints of a training with other settings "
+                f"({', '.join(changed)}); delete them or name another output"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{_OWNER}.{os.getpid()}"
+    partial.write_text(json.dumps(recipe, indent=1, sort_keys=True), encoding="utf-8")
+    partial.replace(file)

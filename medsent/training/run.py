@@ -1,0 +1,142 @@
+"""One training, from its settings to a written adapter: the whole way on one screen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import set_seed
+
+from medsent.model import content_sha256, load_tokenizer, resolve_model
+from medsent.personas import load_personas
+from medsent.training.base import build_model, load_weights, round_adapter
+from medsent.training.card import Facts, SplitFacts
+from medsent.training.checkpoints import Checkpoint, claim, drop_partial, last_checkpoint
+from medsent.training.config import TrainingConfig
+from medsent.training.evaluation import evaluate, macro_f1, tuned_results
+from medsent.training.methods import objective_for
+from medsent.training.objectives import Objective
+from medsent.training.output import Result, write_adapter
+from medsent.training.readings import Readings
+from medsent.training.trainer import AdapterTrainer
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: the model in memory, and how it went."""
+
+    model: Any
+    objective: Objective
+    train: Readings
+    validation: Readings
+    base: Path
+    """The base model's folder."""
+    steps: int
+    seconds: float
+
+
+def run_training(config: TrainingConfig, say: Say = print) -> Path:
+    """Train an adapter, evaluate it, write its folder, and return that folder.
+
+    Goes on from the last checkpoint; where that is the end of the training (or of a budget
+    that was lowered since), only evaluates and writes. Raises `ConfigError`, `InputError`,
+    `ModelError` or `AdapterError` before anything is trained.
+    """
+    trained = train(config, say)
+    round_adapter(trained.model)  # so that what is evaluated is what is written
+    result = evaluate_both(trained, say)
+    facts = _facts(trained, result)
+    return write_adapter(config, trained.model, trained.validation, result, facts)
+
+
+def train(config: TrainingConfig, say: Say = print) -> Trained:
+    """Train, from the last checkpoint if there is one; errors as above."""
+    set_seed(config.seed)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    personas = load_personas(config.personas)
+    readings = _read(config, config.data.train, personas, say)
+    validation = _read(config, config.data.validation, personas, say)
+    readings.refuse_overlap(validation)
+    folder = Path(config.checkpoints or f"{config.output}/checkpoints")
+    claim(folder, _recipe(config, readings))
+    drop_partial(folder)
+    last = last_checkpoint(folder)
+    base = resolve_model(config.model.source, say)
+    objective = objective_for(config, load_tokenizer(base), personas)
+    model = build_model(config, base)
+    trainer = AdapterTrainer(config, model, objective, readings, validation, folder, say)
+    trainer.budget.resume(last)
+    say(f"{config.name}: {len(readings)} opinions to train on, {len(validation)} to validate")
+    steps, seconds = _learn(trainer, last, say)
+    return Trained(trainer.model, objective, readings, validation, base, steps, seconds)
+
+
+def evaluate_both(trained: Trained, say: Say = print) -> Result:
+    """Evaluate the adapter and the base model on the full validation split."""
+    model, objective, validation = trained.model, trained.objective, trained.validation
+    say(f"Evaluating the adapter on {validation.records} readings of validation")
+    own = evaluate(model, objective, validation)
+    say("Evaluating the base model on the same")
+    with model.disable_adapter():
+        base = evaluate(model, objective, validation)
+    if own.logits is None or base.logits is None:
+        say(f"validation loss {own.loss:.4f}, base model {base.loss:.4f}")
+        return Result(own.loss, base.loss, None, None)
+    labels = tuned_results(own.logits, own.gold)
+    baseline = tuned_results(base.logits, base.gold)
+    say(
+        f"validation macro F1 {macro_f1(labels):.3f}, base model {macro_f1(baseline):.3f} "
+        "(both with thresholds tuned on it)"
+    )
+    return Result(own.loss, base.loss, labels, baseline)
+
+
+def _learn(trainer: AdapterTrainer, last: Checkpoint | None, say: Say) -> tuple[int, float]:
+    """Train what is left to train; return the steps and seconds over all sittings."""
+    if last and trainer.budget.progress(last.step) >= 1.0:
+        say(f"Its {last.step} steps are done, in {last.seconds / 60:.1f} minutes")
+        load_weights(trainer.model, last.folder)
+        return last.step, last.seconds
+    if last:
+        say(f"Resuming from step {last.step}, after {last.seconds / 60:.1f} minutes of training")
+    trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
+    return trainer.state.global_step, trainer.budget.elapsed()
+
+
+def _read(config: TrainingConfig, path: str, personas: Any, say: Say) -> Readings:
+    readings = Readings.read(path, config.data.columns, personas)
+    if readings.unusable:
+        say(f"{path}: {readings.unusable} rows left out (no text, unknown persona or no labels)")
+    return readings
+
+
+def _recipe(config: TrainingConfig, readings: Readings) -> dict[str, Any]:
+    """What must not change between the sittings of one training."""
+    recipe = config.model_dump(
+        mode="json",
+        include={"model", "method", "personas", "lora", "label_weights", "start_from", "seed"},
+    )
+    spent = {"minutes", "checkpoints", "evaluations"}  # how long and how often, not what
+    recipe["optimiser"] = config.optimiser.model_dump(mode="json", exclude=spent)
+    return {**recipe, "train_digest": readings.digest()}
+
+
+def _facts(trained: Trained, result: Result) -> Facts:
+    return Facts(
+        train=_split(trained.train),
+        validation=_split(trained.validation),
+        steps=trained.steps,
+        seconds=trained.seconds,
+        loss=result.loss,
+        baseline_loss=result.baseline_loss,
+        base_digest=content_sha256(trained.base),
+        architecture=str(trained.model.config.model_type),
+    )
+
+
+def _split(readings: Readings) -> SplitFacts:
+    return SplitFacts(readings.path, len(readings), readings.records, readings.digest())
