@@ -6,10 +6,12 @@ Everything here is made up by a seeded program; no line comes from a patient.
 import datetime
 import hashlib
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -67,7 +69,7 @@ def write_split(name: str, folder: Path) -> Path:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     for shard in range(split.shards):
-        table = _shard(name, split, shard)
+        table = shard_table(name, split, shard)
         pq.write_table(table, work / f"part-{shard:05d}.parquet", row_group_size=2_000)
     work.rename(target)
     return target
@@ -81,14 +83,26 @@ def content_digest(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _shard(name: str, split: Split, shard: int) -> pa.Table:
+def persona_truth(split: Split, shard: int) -> npt.NDArray[np.float64]:
+    """Return the true probabilities of all readers, (opinions, personas, 21), of one shard.
+
+    The shard itself holds only those of the readers drawn for each opinion.
+    """
+    process = LabelProcess()
+    return process.probabilities(
+        _strengths(process, split, np.random.default_rng([split.seed, shard]))
+    )
+
+
+def shard_table(name: str, split: Split, shard: int) -> pa.Table:
+    """Return one shard of a split: the same rows each time, `SCHEMA` their columns."""
     rng = np.random.default_rng([split.seed, shard])
     process = LabelProcess()
     writers = {
         language: OpinionWriter(language, process.cues, split.held_out) for language in LANGUAGES
     }
-    count = split.opinions // split.shards
-    strengths = np.stack([process.draw_cues(rng) for _ in range(count)])
+    strengths = _strengths(process, split, rng)
+    count = len(strengths)
     probabilities = process.probabilities(strengths)
     rows = []
     for index in range(count):
@@ -107,8 +121,33 @@ def _shard(name: str, split: Split, shard: int) -> pa.Table:
                     "language": language,
                     "persona": persona,
                     "date": date,
-                    "labels": dict(zip(LABELS, (rng.random(len(LABELS)) < truth).astype(int).tolist())),
-                    "truth": dict(zip(LABELS, truth.tolist())),
+                    "labels": dict(
+                        zip(
+                            LABELS,
+                            (rng.random(len(LABELS)) < truth).astype(int).tolist(),
+                            strict=True,
+                        )
+                    ),
+                    "truth": dict(zip(LABELS, truth.tolist(), strict=True)),
                 }
             )
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _strengths(
+    process: LabelProcess, split: Split, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Draw the cues of a shard's opinions, (opinions, cues): the first thing its `rng` gives."""
+    return np.stack([process.draw_cues(rng) for _ in range(split.opinions // split.shards)])
+
+
+def main() -> None:
+    """Write all splits under the folder given, else `data/demo`."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "data/demo")
+    for name in SPLITS:
+        target = write_split(name, folder)
+        print(f"{target}  {content_digest(target)}  (synthetic)", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -28,7 +28,7 @@ class OpinionWriter:
         self._filler = _part(bank["filler"], held_out)
 
     def write(self, strengths: np.ndarray, rng: np.random.Generator) -> str:
-        """Return an opinion of 40 to 120 words that shows each cue of `strengths`, shape (cues,)."""
+        """Return an opinion of 40 to 120 words with each cue of `strengths`, shape (cues,)."""
         sentences: list[str] = []
         for cue in np.flatnonzero(strengths):
             sentences += _pick(self._cues[cue], 2 if strengths[cue] > 1 else 1, rng)

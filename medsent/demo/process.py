@@ -61,11 +61,11 @@ class LabelProcess:
         return strengths
 
     def probabilities(self, strengths: Floats) -> Floats:
-        """Return P(label | cues, persona), shape (opinions, personas, labels), for (opinions, cues)."""
+        """Return P(label | cues, persona), (opinions, personas, labels), for (opinions, cues)."""
         return np.asarray(expit(self.scale * (self._raw_logits(strengths) + self._intercepts)))
 
     def _raw_logits(self, strengths: Floats) -> Floats:
-        return np.einsum("oc,pcl->opl", strengths, self._weights) + self._bias
+        return np.asarray(np.einsum("oc,pcl->opl", strengths, self._weights) + self._bias)
 
     @cached_property
     def _intercepts(self) -> Floats:
@@ -89,4 +89,4 @@ def _label_row(values: dict[str, float]) -> Floats:
 
 def _normalised(values: list[float]) -> Floats:
     weights = np.asarray(values, dtype=np.float64)
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
