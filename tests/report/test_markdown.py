@@ -1,0 +1,308 @@
+"""The Markdown report: what it says, and that it says it of the numbers it is given."""
+
+import re
+
+import pytest
+
+from medsent.labels import LABELS
+from medsent.report.figures import count, percent, points, rate, seconds
+from medsent.report.markdown import escape, render_markdown
+from medsent.report.model import Change, Finding, Metrics, Records
+from medsent.report.operations import sum_of_input
+from medsent.report.scores import relative_cell
+from tests.report.sample import ATTACK, NOTE, metrics
+
+
+@pytest.fixture(scope="module")
+def run() -> Metrics:
+    return metrics()
+
+
+@pytest.fixture(scope="module")
+def text(run: Metrics) -> str:
+    return render_markdown(run)
+
+
+def table(text: str, caption: str) -> list[list[str]]:
+    """Return the cells of the table under a caption, its heading first."""
+    lines = text.partition(f"### {caption}\n\n")[2].partition("\n\n")[0].splitlines()
+    rows = [re.split(r" (?<!\\)\| ", line.removeprefix("| ").removesuffix(" |")) for line in lines]
+    return [rows[0], *rows[2:]]
+
+
+def test_it_opens_with_the_note_and_the_verdict(run: Metrics, text: str) -> None:
+    title, note, verdict, *_ = text.split("\n\n")
+    change = run.comparisons[0].overall["macro_f1"]
+    assert (title, note) == ("# demo", f"> **{NOTE}**")
+    assert verdict == (
+        f"**finetuned reaches a macro F1 of {percent(change.candidate)}, baseline "
+        f"{percent(change.baseline)}: a difference of {points(change.difference)} percentage "
+        "points.**"
+    )
+    assert "- This is a difference without interval" in text
+    assert "signifi" not in text
+
+
+def test_it_says_what_the_verdict_leaves_open(text: str) -> None:
+    assert "not evaluated on the same records: baseline on 594, finetuned on 609" in text
+    assert "averages are over 20 labels; undefined for both: vulgar" in text
+    assert "too few to say much, for 2 labels: vulgar, political" in text
+    assert "609 of 640 input records were scored, 31 quarantined" in text
+
+
+def test_averages(run: Metrics, text: str) -> None:
+    head, *rows = table(text, "finetuned against baseline")
+    assert head[:3] == ["Figure", "baseline", "finetuned"]
+    by_name = {row[0]: row[1:] for row in rows}
+    changes = run.comparisons[0].overall
+    for title, name in {
+        "Generation success rate": "generation_success_rate",
+        "Accuracy, mean over labels": "accuracy",
+        "Macro F1": "macro_f1",
+        "Macro precision": "macro_precision",
+        "Macro recall": "macro_recall",
+        "Micro F1": "micro_f1",
+        "Weighted F1": "weighted_f1",
+        "Samples F1": "samples_f1",
+        "Hamming accuracy": "hamming_accuracy",
+        "Subset accuracy": "subset_accuracy",
+    }.items():
+        change = changes[name]
+        assert by_name[title][:2] == [percent(change.baseline), percent(change.candidate)]
+        assert by_name[title][2] == points(change.difference)
+
+
+def test_the_two_other_rules_for_undefined(run: Metrics, text: str) -> None:
+    rows = table(text, "Macro averages under each rule for undefined labels")[1:]
+    overall = run.variants["baseline"].overall
+    assert rows[1] == [
+        "Macro precision",
+        "baseline",
+        percent(overall.macro_precision),
+        percent(overall.macro_precision_undefined_as_0),
+        percent(overall.macro_precision_undefined_as_1),
+        "fear, vulgar",
+    ]
+
+
+def test_labels_in_order_with_undefined_as_a_dash_and_its_reason(run: Metrics, text: str) -> None:
+    rows = table(text, "Labels: finetuned against baseline")[1:]
+    assert [row[0].split(" ")[0] for row in rows] == list(LABELS)
+    vulgar = rows[LABELS.index("vulgar")]
+    assert vulgar[0] == "vulgar (few positives)"
+    assert [cell[0] for cell in vulgar[3:11]] == ["–"] * 8
+    fear = rows[LABELS.index("fear")]
+    assert fear[3] == "0.0%"
+    assert fear[6] == "from zero"
+    assert fear[7] == "–ᵃ"
+    assert "Undefined: ᵃ the label was never given;" in text
+    assert rows[LABELS.index("ironic")][5].startswith("−")
+    happiness = run.variants["finetuned"].labels["happiness"]
+    assert rows[LABELS.index("happiness")][8] == percent(happiness.precision)
+
+
+def test_the_distribution_adds_up_and_names_every_label_once(text: str) -> None:
+    *rows, total = table(text, "Labels by improvement: finetuned against baseline")[1:]
+    assert total[:2] == ["All labels", "21"]
+    assert sum(int(row[1]) for row in rows) == 21
+    named = [label for row in rows for label in row[2].split(", ") if label]
+    assert sorted(named) == sorted(LABELS)
+    assert {row[0]: row[2] for row in rows}["Worse"] == "ironic"
+
+
+def test_slices_and_personas(run: Metrics, text: str) -> None:
+    languages = table(text, "Macro F1 by language")[1:]
+    assert [row[0] for row in languages] == ["en", "pl"]
+    english = run.variants["finetuned"].slices["language=en"].overall
+    assert languages[0][1] == count(english.rows)
+    assert languages[0][3] == percent(english.macro_f1)
+    personas = table(text, "F1 of finetuned by persona and label, in percent")
+    assert personas[0] == ["Persona", *LABELS]
+    assert len(personas) == 17
+    surgeon = run.variants["finetuned"].slices["persona=surgeon"].labels["understandable"]
+    row = next(row for row in personas if row[0] == "surgeon")
+    assert surgeon.f1 is not None
+    assert row[1 + LABELS.index("understandable")] == f"{100 * surgeon.f1:.0f}"
+
+
+def test_time_and_throughput(run: Metrics, text: str) -> None:
+    times = {row[0]: row[1] for row in table(text, "Wall-clock time")[1:]}
+    assert times["Total"] == seconds(run.timing.total_s) == "3 min 08 s"
+    assert times["Per sample: scoring / records, all variants"] == "200 ms"
+    speeds = {row[0]: row[1:] for row in table(text, "Throughput by variant")[1:]}
+    for index, variant in enumerate(run.variants.values()):
+        assert variant.throughput is not None
+        assert speeds["Records per second"][index] == rate(variant.throughput.records_per_s)
+        assert speeds["Latency, p95"][index] == seconds(variant.throughput.latency_p95_s)
+    assert len(table(text, "Throughput by replica")) == 1 + 4
+
+
+def test_records_and_answers(run: Metrics, text: str) -> None:
+    assert "Input 640 = 609 scored + 31 quarantined." in text
+    outcomes = {row[0]: int(row[1]) for row in table(text, "What became of the input")[1:]}
+    assert outcomes.pop("Input") == sum(outcomes.values()) == 640
+    statuses = table(text, "Answers by status")[1:]
+    assert ["baseline", "invalid_answer", "15", "2.5%"] in statuses
+
+
+def test_provenance_is_flat_and_long_lists_are_cut(text: str) -> None:
+    facts = dict(table(text, "What made the predictions")[1:])
+    assert facts["model.sha256"] == "6f0a" * 16
+    assert facts["versions.vllm"] == "0.32.0"
+    assert facts["commit"] == "none"
+    assert facts["input 20"] == "path shard-019.parquet, size 48213"
+    assert facts["input, more"] == "4 in metrics.json"
+
+
+def test_nothing_python_shows_through(text: str) -> None:
+    assert not re.search(r"\b(nan|None|inf|True|False)\b", text)
+
+
+def test_the_same_numbers_give_the_same_bytes(text: str) -> None:
+    assert render_markdown(metrics()) == text
+
+
+def test_names_cannot_be_markup() -> None:
+    hostile = metrics(
+        name=ATTACK, note="*x* [a](b)", personas=["a|b", "`c`", "d\ne", "\u202ef"], reason="<b>|"
+    )
+    text = render_markdown(hostile)
+    assert text.startswith("# &lt;script&gt;alert(1)&lt;/script&gt;\n")
+    assert "<script" not in text
+    assert "<b>" not in text
+    assert r"> **\*x\* \[a\](b)**" in text
+    personas = [row[0] for row in table(text, "Macro F1 by persona")[1:]]
+    assert personas == [r"\`c\`", r"a\|b", "d⟨U+000A⟩e", "⟨U+202E⟩f"]
+    assert "\u202e" not in text
+
+
+@pytest.mark.parametrize(
+    ("plain", "escaped"),
+    [
+        ("family_doctor", "family_doctor"),
+        ("_x_", r"\_x\_"),
+        ("- x", r"\- x"),
+        ("1. x", r"1\. x"),
+        ("---", r"\---"),
+        ("+21.7", "+21.7"),
+        ("a & <b>", "a &amp; &lt;b&gt;"),
+        ("# x", r"\# x"),
+    ],
+)
+def test_escape(plain: str, escaped: str) -> None:
+    assert escape(plain) == escaped
+
+
+def test_a_run_without_a_comparison_claims_none() -> None:
+    text = render_markdown(metrics(compare=()))
+    assert "**Macro F1: baseline 47.9%, finetuned 77.0%.**" in text
+    assert "nothing is said to be better" in text
+    assert "Relative improvement |" not in text
+    assert [row[0].split(" ")[0] for row in table(text, "Labels by variant")[1:]] == list(LABELS)
+
+
+def test_a_run_without_gold_says_so_and_shows_what_was_given() -> None:
+    run = metrics(gold=False, timed=False)
+    text = render_markdown(run)
+    assert "No usable answer has gold to compare it with" in text
+    assert "Macro F1" not in text.partition("## Definitions")[0]
+    given = table(text, "Share of answers with each label")
+    rate_given = run.variants["finetuned"].labels["calm"].predicted_rate
+    assert given[1 + LABELS.index("calm")][2] == percent(rate_given)
+    assert "No answer was timed" in text
+
+
+def test_findings_duplicates_and_mixed_rates_are_told(run: Metrics) -> None:
+    finding = Finding(rule="standout", text="Fear is found.", numbers={"f1": 0.75, "mcc": None})
+    speed = run.variants["baseline"].throughput
+    assert speed is not None
+    mixed = speed.model_copy(update={"shared_s": 0.9 * speed.busy_s})
+    baseline = run.variants["baseline"].model_copy(update={"throughput": mixed})
+    told = run.model_copy(
+        update={
+            "findings": [finding],
+            "records": run.records.model_copy(update={"duplicate_record_ids": 1}),
+            "variants": {**run.variants, "baseline": baseline},
+        }
+    )
+    text = render_markdown(told)
+    assert "| Fear is found. | standout | f1 0.75, mcc – |" in text
+    assert "1 record with the record_id of an earlier one." in text
+    assert "Most of the busy time of baseline was shared with other variants" in text
+    assert "## Findings" not in render_markdown(run)
+    assert "Most of the busy time" not in render_markdown(run)
+
+
+def test_two_comparisons_are_kept_apart() -> None:
+    both = [("baseline", "finetuned"), ("finetuned", "baseline")]
+    text = render_markdown(metrics(compare=both))
+    assert "**finetuned reaches a macro F1 of 77.0%" in text
+    assert "- baseline reaches a macro F1 of 47.9%, finetuned 77.0%: a difference of −29.1" in text
+    assert "- baseline against finetuned: F1 is higher for 1 label, lower for 18" in text
+    assert table(text, "baseline against finetuned")[3][3] == "−29.1"
+    head = table(text, "Macro F1 by language")[0]
+    assert "Macro F1: baseline − finetuned, points" in head
+
+
+def test_a_sum_that_is_wrong_is_said_loudly() -> None:
+    wrong = Records(input=10, scored=7, quarantined=2, by_reason={"empty_text": 2})
+    assert sum_of_input(wrong).startswith("This does not add up: input 10, 7 scored")
+    lost = Records(input=9, scored=7, quarantined=2, by_reason={"empty_text": 1})
+    assert sum_of_input(lost).startswith("This does not add up")
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (None, "–"),
+        (0.0, "0.0%"),
+        (0.0004, "<0.1%"),
+        (0.6725, "67.2%"),
+        (0.9999, ">99.9%"),
+        (1.0, "100.0%"),
+    ],
+)
+def test_percent(share: float | None, shown: str) -> None:
+    assert percent(share) == shown
+
+
+@pytest.mark.parametrize(
+    ("duration", "shown"),
+    [
+        (None, "–"),
+        (0.0, "0 ms"),
+        (0.0123, "12.3 ms"),
+        (0.9996, "1.00 s"),
+        (7.28, "7.28 s"),
+        (11.966, "12.0 s"),
+        (598.3, "9 min 58 s"),
+        (7199.7, "2 h 00 min"),
+    ],
+)
+def test_seconds(duration: float | None, shown: str) -> None:
+    assert seconds(duration) == shown
+
+
+@pytest.mark.parametrize(
+    ("baseline", "candidate", "relative", "kind", "shown"),
+    [
+        (0.2, 0.3, 0.5, "from_10_to_50", "+50.0%"),
+        (0.3, 0.2, -1 / 3, "worse", "−33.3%"),
+        (0.0, 0.5, None, "from_zero", "from zero"),
+        (0.0, 0.0, None, "unchanged", "0.0%"),
+        (None, 0.5, None, "undefined", "–"),
+    ],
+)
+def test_relative_improvement(
+    baseline: float | None, candidate: float, relative: float | None, kind: str, shown: str
+) -> None:
+    change = Change.model_validate(
+        {
+            "baseline": baseline,
+            "candidate": candidate,
+            "difference": None if baseline is None else candidate - baseline,
+            "relative": relative,
+            "kind": kind,
+        }
+    )
+    assert relative_cell(change).text == shown

@@ -1,0 +1,99 @@
+"""The plots: each an SVG that the page's policy admits, showing the numbers it is given."""
+
+import re
+from collections.abc import Callable
+from xml.etree import ElementTree
+
+import matplotlib
+import pytest
+
+from medsent.labels import LABELS
+from medsent.report import plots
+from medsent.report.document import Plot
+from medsent.report.figures import points
+from medsent.report.model import Metrics
+from tests.report.sample import metrics
+
+Draw = Callable[[Metrics], Plot]
+
+DRAWN: dict[str, Draw] = {
+    "dumbbell": lambda run: plots.dumbbell(run, run.comparisons[0], "labels-0"),
+    "dots": lambda run: plots.dots(run, "baseline", "labels-0"),
+    "heat_map": lambda run: plots.heat_map("finetuned", run.variants["finetuned"], "heat-0"),
+    "speed": lambda run: plots.speed(run, "speed-0"),
+}
+
+
+@pytest.fixture(scope="module")
+def run() -> Metrics:
+    return metrics()
+
+
+def texts(plot: Plot) -> list[str]:
+    return [element.text or "" for element in ElementTree.fromstring(plot.svg).iter("text")]
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN.keys())
+def test_the_page_can_take_it(draw: Draw, run: Metrics) -> None:
+    plot = draw(run)
+    root = ElementTree.fromstring(plot.svg)
+    assert root.tag == "svg"
+    assert root.get("role") == "img"
+    assert root.get("aria-label")
+    assert plot.caption
+    assert not re.search(r"style|xmlns|http|font-family|<!|metadata", plot.svg)
+    assert "nan" not in plot.svg.lower()
+    # Every colour is the page's own, so that it follows light and dark.
+    paints = {element.get(key) for element in root.iter() for key in ("fill", "stroke")} - {None}
+    assert paints
+    assert all(paint == "none" or str(paint).startswith("var(--") for paint in paints)
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN.keys())
+def test_the_same_numbers_give_the_same_bytes(draw: Draw, run: Metrics) -> None:
+    assert draw(run).svg == draw(metrics()).svg
+
+
+def test_the_dumbbell_is_sorted_by_change_with_undefined_last(run: Metrics) -> None:
+    plot = DRAWN["dumbbell"](run)
+    labels = [text for text in texts(plot) if text in LABELS]
+    changes = run.comparisons[0].labels
+    known = {label: change.difference for label, change in changes.items()}
+    assert labels[0] == "fear"
+    assert labels[-2:] == ["ironic", "vulgar"]
+    gains = [gain for label in labels[:-1] if (gain := known[label]) is not None]
+    assert len(gains) == 20
+    assert gains == sorted(gains, reverse=True)
+    assert points(known["fear"]) in texts(plot)
+    assert plot.svg.count("var(--worse)") > 0
+
+
+def test_the_heat_map_marks_few_positives_and_undefined(run: Metrics) -> None:
+    shown = texts(DRAWN["heat_map"](run))
+    parts = [part for key, part in run.variants["finetuned"].slices.items() if "persona=" in key]
+    cells = [label for part in parts for label in part.labels.values()]
+    assert len(cells) == 16 * 21
+    few = [cell for cell in cells if cell.f1 is not None and cell.support < 10]
+    assert sum(text.startswith("(") for text in shown) == len(few) > 0
+    assert shown.count("–") == sum(cell.f1 is None for cell in cells) > 0
+
+
+def test_a_heat_map_of_very_many_personas_shows_the_largest_and_says_so() -> None:
+    many = metrics(personas=[f"p{index:02d}" for index in range(50)])
+    plot = DRAWN["heat_map"](many)
+    names = [text for text in texts(plot) if re.fullmatch(r"p\d\d", text)]
+    assert len(names) == plots.MOST_PERSONAS
+    assert "Shown are the 40 of 50 personas with the most records." in plot.caption
+
+
+def test_names_are_drawn_as_they_are_but_shortened() -> None:
+    names = ["$x_1$", r"\frac{", "<b>", "漢字", "x" * 100]
+    shown = texts(DRAWN["heat_map"](metrics(personas=names)))
+    assert {*names[:4], "x" * 23 + "…"} <= set(shown)
+
+
+def test_the_users_matplotlib_settings_are_left_alone(run: Metrics) -> None:
+    before = dict(matplotlib.rcParams)
+    for draw in DRAWN.values():
+        draw(run)
+    assert dict(matplotlib.rcParams) == before

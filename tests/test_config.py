@@ -1,0 +1,90 @@
+"""The settings of a scoring job."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from medsent.config import JobConfig, ScriptedSettings, VllmSettings
+from medsent.settings import load_settings
+
+SMALLEST: dict[str, Any] = {
+    "name": "a",
+    "input": {"path": "in"},
+    "model": {"source": "m"},
+    "variants": {"plain": {}},
+}
+
+
+def made(**settings: Any) -> JobConfig:
+    return JobConfig.model_validate({**SMALLEST, **settings})
+
+
+def test_defaults() -> None:
+    config = made()
+    assert config.engine == VllmSettings()
+    assert config.output.path == "runs"
+    assert config.variants["plain"].method == "onepass"
+    assert config.statistics.slices == ["language", "persona"]
+
+
+def test_an_engine_is_vllm_unless_it_says_otherwise() -> None:
+    assert made(engine={"max_num_seqs": 3}).engine == VllmSettings(max_num_seqs=3)
+    scripted = made(engine={"kind": "scripted", "latency_s": 0.5}).engine
+    assert scripted == ScriptedSettings(kind="scripted", latency_s=0.5)
+
+
+@pytest.mark.parametrize("file", ["demo.yaml", "demo-json.yaml", "evaluate.yaml"])
+def test_the_jobs_that_ship_can_be_read(file: str) -> None:
+    config = load_settings(JobConfig, Path("jobs") / file)
+    assert config.compare[0].candidate in config.variants
+
+
+def test_it_survives_the_run_folder() -> None:
+    config = made(
+        engine={"kind": "scripted"},
+        compare=[{"baseline": "plain", "candidate": "plain"}],
+        input={"path": "żółw", "columns": {"persona": None}, "keep": ["clinic"]},
+        statistics={"slices": ["clinic"]},
+    )
+    written = yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True)
+    assert JobConfig.model_validate(yaml.safe_load(written)) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"name": "../up"}, "name"),
+        ({"name": ""}, "name"),
+        ({"output": {"path": "s3://bucket/runs"}}, "s3://bucket/runs is no folder"),
+        ({"variants": {}}, "variants"),
+        ({"variants": {"outcome": {}}}, "'outcome' is a column of the predictions"),
+        ({"variants": {"a": {"method": "guess"}}}, "'onepass', 'bits' or 'json'"),
+        (
+            {"compare": [{"baseline": "plain", "candidate": "tuned"}]},
+            "compare names 'tuned', which is no variant (plain)",
+        ),
+        ({"engine": {"replicas": {"min": 3, "max": 2}}}, "replicas.max is below replicas.min"),
+        ({"engine": {"replicas": {"min": 0}}}, "greater than or equal to 1"),
+        ({"model": {"source": "m", "dtype": "float8"}}, "bfloat16"),
+        ({"model": {"source": "m", "max_model_len": 8}}, "greater than or equal to 64"),
+        ({"input": {"path": "in", "keep": ["language"]}}, "'language' is a column of the pred"),
+        ({"input": {"path": "in", "keep": ["plain"]}}, "'plain' is a variant's name"),
+        ({"input": {"path": "in", "keep": ["a", "a"]}}, "names 'a' twice"),
+        (
+            {"input": {"path": "in", "keep": ["text"], "columns": {"text": "comment"}}},
+            "'text' is a column of the predictions",
+        ),
+        ({"statistics": {"slices": ["clinic"]}}, "statistics.slices names 'clinic'"),
+    ],
+)
+def test_what_is_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        made(**settings)
+    assert told in str(caught.value)
+
+
+def test_the_text_may_be_kept() -> None:
+    assert made(input={"path": "in", "keep": ["text"]}).input.keep == ["text"]

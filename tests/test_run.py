@@ -1,0 +1,94 @@
+"""A run's folder: found again by the same job, complete when its manifest is there."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medsent.errors import ConfigError, RunError
+from medsent.plan import make_plan
+from medsent.run import RunFolder, open_run
+from tests.conftest import JobBuilder
+
+
+def test_a_job_finds_its_folder_again(job: JobBuilder, tmp_path: Path) -> None:
+    plan = make_plan(job(), lambda _: None)
+    run = open_run(plan)
+    assert run.path == (tmp_path / "runs" / f"scripted-{plan.fingerprint}").resolve()
+    assert run.config() == plan.config
+    run.log("start", done=0)
+    assert open_run(plan) == run
+    assert len(run.events("start")) == 1
+
+
+def test_the_configuration_is_the_latest(job: JobBuilder) -> None:
+    open_run(make_plan(job(), lambda _: None))
+    run = open_run(make_plan(job(note="Synthetic."), lambda _: None))
+    assert run.config().note == "Synthetic."
+
+
+def test_an_output_that_cannot_be_written_is_refused(job: JobBuilder, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    plan = make_plan(job(output={"path": str(tmp_path / "file")}), lambda _: None)
+    with pytest.raises(ConfigError, match=r"output\.path: cannot write to .*/file/scripted-"):
+        open_run(plan)
+
+
+def test_complete_means_a_manifest(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert run.manifest() is None
+    run.write("manifest.json", json.dumps({"records": {"input": 3}}))
+    assert run.manifest() == {"records": {"input": 3}}
+    run.manifest_file.write_text('{"records": ')
+    with pytest.raises(RunError, match=r"manifest\.json is damaged"):
+        run.manifest()
+
+
+def test_a_file_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(tmp_path)
+    run.write("report.md", "first")
+
+    def full_disk(path: Path, text: str, encoding: str) -> int:
+        with path.open("w", encoding=encoding) as file:
+            file.write(text[:2])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            run.write("report.md", "second")
+    assert (tmp_path / "report.md").read_text() == "first"
+    assert run.write("report.md", "second").read_text() == "second"
+
+
+def test_the_log_is_read_by_kind_in_order(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert run.events("start") == []
+    for done in (0, 5):
+        run.log("start", done=done)
+        run.log("scored", records=done)
+    assert [event["done"] for event in run.events("start")] == [0, 5]
+    log = tmp_path / "log.jsonl"
+    assert len(log.read_text().splitlines()) == 4
+    log.write_text(log.read_text() + '{"at": "2026-01-0')  # as a kill would leave it
+    assert [event["done"] for event in run.events("start")] == [0, 5]
+
+
+def test_thresholds_that_are_not_there_are_named(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for text in (None, "{"):
+        if text is not None:
+            run.write("thresholds.json", text)
+        with pytest.raises(RunError, match=r"no readable thresholds\.json; run its job again"):
+            run.thresholds()
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is no run: it has no config") as caught:
+        RunFolder(tmp_path).config()
+    assert str(tmp_path) in str(caught.value)
+    (tmp_path / "config.yaml").write_text("name: a\nnmae: b\n")
+    with pytest.raises(ConfigError, match=r"config\.yaml: .*unknown setting nmae"):
+        RunFolder(tmp_path).config()

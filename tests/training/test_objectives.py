@@ -1,0 +1,140 @@
+"""Losses: what is learnt, and that missing gold is not."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import AutoModelForCausalLM
+
+from medsent.answers import bits
+from medsent.labels import LABEL_INDEX, LABELS
+from medsent.personas import load_personas
+from medsent.training.config import TrainingConfig
+from medsent.training.methods import objective_for
+from medsent.training.objectives import Objective
+from medsent.training.readings import Opinion, Readings
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+
+
+@pytest.fixture(scope="module")
+def opinions(validation: Readings) -> list[Opinion]:
+    """Two opinions, the second with fewer readers."""
+    first, second = validation.opinions[:2]
+    return [first, replace(second, personas=second.personas[:2], gold=second.gold[:2])]
+
+
+def _objective(config: TrainingConfig, tokenizer: Any, method: str, **weights: float) -> Objective:
+    changed = config.model_copy(update={"method": method, "label_weights": weights})
+    return objective_for(changed, tokenizer, load_personas(None))
+
+
+def _without(opinion: Opinion, reader: int, label: str, value: float = np.nan) -> Opinion:
+    gold = opinion.gold.copy()
+    gold[reader, LABEL_INDEX[label]] = value
+    return replace(opinion, gold=gold)
+
+
+def test_onepass_is_the_mean_over_known_labels(
+    config: TrainingConfig, tokenizer: Any, model: Any, opinions: list[Opinion]
+) -> None:
+    objective = _objective(config, tokenizer, "onepass", anger=3.0)
+    partial = [_without(opinions[0], 1, "anger"), opinions[1]]
+    loss, logits = objective.loss(model, objective.collate(partial))
+    assert logits is not None
+    assert logits.shape == (2, 3, len(LABELS))
+    total = weight = 0.0
+    for row, opinion in enumerate(partial):
+        for reader, gold in enumerate(opinion.gold):
+            for index, value in enumerate(gold):
+                if np.isnan(value):
+                    continue
+                own = 3.0 if LABELS[index] == "anger" else 1.0
+                logit = logits[row, reader, index]
+                each = F.binary_cross_entropy_with_logits(logit, torch.tensor(float(value)))
+                total, weight = total + own * each.item(), weight + own
+    assert loss.item() == pytest.approx(total / weight, abs=1e-5)
+
+
+def test_onepass_logits_are_those_of_separate_prompts(
+    config: TrainingConfig, tokenizer: Any, model: Any, opinions: list[Opinion]
+) -> None:
+    objective = _objective(config, tokenizer, "onepass")
+    _, logits = objective.loss(model, objective.collate(opinions))
+    assert logits is not None
+    words = [*LABELS, "none"]
+    ids = [tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in words]
+    for row, opinion in enumerate(opinions):
+        for reader, persona in enumerate(opinion.personas):
+            prompt = objective.prompter.prompt(opinion.text, opinion.language, persona)
+            with torch.no_grad():
+                last = model(torch.tensor([prompt])).logits[0, -1, ids]
+            torch.testing.assert_close(logits[row, reader], last[:-1] - last[-1], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["json", "bits"])
+def test_a_missing_label_of_an_answer_carries_no_loss(
+    config: TrainingConfig, tokenizer: Any, model: Any, opinions: list[Opinion], method: str
+) -> None:
+    """Missing stands as no: the losses differ by just what deciding "no" there costs."""
+    objective = _objective(config, tokenizer, method)
+    label = LABELS[-1]
+    known = [_without(opinions[0], 0, label, 0.0)]
+    missing = [_without(opinions[0], 0, label)]
+    batches = [objective.collate(own) for own in (known, missing)]
+    assert torch.equal(batches[0]["input_ids"], batches[1]["input_ids"])
+    losses = [objective.loss(model, batch)[0].item() for batch in batches]
+    tokens = int((batches[0]["targets"] >= 0).sum())
+    decided = batches[0]["targets"] >= 0
+    decided &= batches[0]["of_label"] != batches[1]["of_label"]
+    assert int(decided.sum()) == 1
+    assert losses[0] * tokens - losses[1] * (tokens - 1) == pytest.approx(
+        _cost(objective, model, opinions[0], method, tokenizer, label), abs=1e-3
+    )
+
+
+def _cost(
+    objective: Objective, model: Any, opinion: Opinion, method: str, tokenizer: Any, label: str
+) -> float:
+    """Return the cross-entropy of "no" for a reader's label, in a prompt of its own."""
+    from medsent.answers import json
+
+    gold = opinion.gold[0].copy()
+    gold[LABEL_INDEX[label]] = 0
+    written = (json if method == "json" else bits).write(gold, tokenizer)
+    prompt = objective.prompter.prompt(opinion.text, opinion.language, opinion.personas[0])
+    at = written.of_label.index(LABEL_INDEX[label])
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt + written.ids[:at]])).logits[0, -1]
+    return float(F.cross_entropy(logits, torch.tensor(written.ids[at])))
+
+
+@pytest.mark.parametrize("method", ["json", "bits"])
+def test_weights_reach_the_tokens_of_their_label(
+    config: TrainingConfig, tokenizer: Any, model: Any, opinions: list[Opinion], method: str
+) -> None:
+    heavy = _objective(config, tokenizer, method, anger=1e9)
+    own = [replace(opinions[0], personas=opinions[0].personas[:1], gold=opinions[0].gold[:1])]
+    own = [_without(own[0], 0, "anger", 0.0)]
+    loss = heavy.loss(model, heavy.collate(own))[0].item()
+    cost = _cost(heavy, model, own[0], method, tokenizer, "anger")
+    assert loss == pytest.approx(cost, abs=1e-3)
+
+
+def test_targets_stand_after_the_prompt_and_end_with_the_end(
+    config: TrainingConfig, tokenizer: Any, opinions: list[Opinion]
+) -> None:
+    objective = _objective(config, tokenizer, "bits")
+    batch = objective.collate(opinions)
+    for row, opinion in enumerate(opinions):
+        asked = batch["targets"][row][batch["targets"][row] >= 0].tolist()
+        expected = [bits.write(gold, tokenizer).ids for gold in opinion.gold]
+        assert asked == [token for ids in expected for token in ids]
+        assert asked[21] == tokenizer.eos_token_id
