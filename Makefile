@@ -39,6 +39,7 @@ check: $(PACKAGE) ## Lint, formatting and strict types
 train: $(PACKAGE) ## Train the demo's adapter (about two hours on 2 cores; resumes)
 	@$(BIN)/python -m medsent.demo.data
 	@$(BIN)/medsent train jobs/train.yaml $(ARGS)
+	@$(BIN)/medsent train jobs/train-weak-labels.yaml $(ARGS)
 
 setup: $(PACKAGE) ## Only set up .venv; the others do it by themselves
 
