@@ -22,6 +22,10 @@ class InputSettings(Settings):
     """Our column name to yours, or to null for a column you do not have."""
     keep: list[str] = Field(default_factory=list)
     """Extra columns of yours that pass through to the predictions."""
+    on_bad_shard: Literal["fail", "quarantine"] = "fail"
+    """What a shard that cannot be read does to the job: end it, or be left out and counted."""
+    grows: bool = False
+    """New shards join the same run; else another listing is another run."""
 
 
 class OutputSettings(Settings):
@@ -29,6 +33,8 @@ class OutputSettings(Settings):
 
     path: str = "runs"
     """A folder that every node of the cluster can write to."""
+    mix_versions: bool = False
+    """Go on with a run that was begun under other versions of vLLM, torch or transformers."""
 
     @field_validator("path")
     @classmethod
@@ -74,7 +80,21 @@ class Replicas(Settings):
         return self
 
 
+class SupervisionSettings(Settings):
+    """When an engine counts as dead, and what is done about it."""
+
+    hang_s: float = Field(300.0, gt=0)
+    """Seconds without a finished request, while some wait, that count as a death."""
+    max_deaths: int = Field(5, ge=1)
+    """Deaths with no request finished between them after which the actor gives up."""
+    start_tries: int = Field(2, ge=1)
+    """Times an engine is started anew, one after the other, before its start has failed."""
+    backoff_s: float = Field(1.0, ge=0)
+    """Pause before the second try to start; it doubles each time."""
+
+
 class _EngineBounds(Settings):
+    supervision: SupervisionSettings = SupervisionSettings()
     replicas: Replicas = Replicas()
     """How many engines; each is one actor of the pool."""
     rows_per_block: int = Field(256, ge=1)
@@ -104,6 +124,12 @@ class ScriptedSettings(_EngineBounds):
     kind: Literal["scripted"]
     latency_s: float = Field(0.0, ge=0)
     max_num_seqs: int = Field(256, ge=1)
+    deadly_token: int | None = None
+    """A prompt that holds this token kills the engine's process."""
+    hanging_token: int | None = None
+    """A prompt that holds this token is never answered, nor is any after it."""
+    memory_for: int | None = Field(None, ge=1)
+    """With more sequences at a time than this the process dies of a lack of memory."""
 
 
 class ComparisonSettings(Settings):

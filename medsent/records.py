@@ -16,6 +16,7 @@ EMPTY_TEXT = "empty_text"
 UNKNOWN_PERSONA = "unknown_persona"
 BAD_LABELS = "bad_labels"
 TOO_LONG = "too_long"
+ENGINE_KILLER = "engine_killer"
 
 _STRINGS = ("record_id", "opinion_id", "text", "language", "persona")
 

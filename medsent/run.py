@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from medsent.config import JobConfig
-from medsent.errors import ConfigError, RunError
+from medsent.errors import ConfigError, RunError, storage_failure
 from medsent.plan import Plan
 from medsent.settings import load_settings
 
@@ -78,9 +78,18 @@ class RunFolder:
         """Write a file whole or not at all."""
         target = self.path / name
         partial = target.with_name(f".{name}.{time.time_ns()}")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(target)
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(target)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
         return target
+
+    def keep_config(self, config: JobConfig) -> None:
+        """Write the configuration into the run."""
+        values = config.model_dump(mode="json")
+        self.write("config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
     def config(self) -> JobConfig:
         """Return the configuration the run was made with."""
@@ -91,7 +100,10 @@ class RunFolder:
 
 
 def open_run(plan: Plan) -> RunFolder:
-    """Make or find the folder of a plan's run, with its resolved configuration in it."""
+    """Make or find the folder of a plan's run.
+
+    Raises `ConfigError` where it cannot be a folder, `RunError` where it cannot be written to.
+    """
     path = (
         Path(plan.config.output.path).expanduser().resolve()
         / f"{plan.config.name}-{plan.fingerprint}"
@@ -99,8 +111,9 @@ def open_run(plan: Plan) -> RunFolder:
     run = RunFolder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        values = plan.config.model_dump(mode="json")
-        run.write("config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        run.write(".writable", "").unlink()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(f"output.path: {error.filename} is no folder") from error
     except OSError as error:
-        raise ConfigError(f"output.path: cannot write to {path}: {error.strerror}") from error
+        raise storage_failure(error, path) from error
     return run

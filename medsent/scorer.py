@@ -1,45 +1,40 @@
-"""The actor: a batch of records through one engine, all variants of a record in the same one."""
+"""The actor: blocks of records through one engine, all variants of a record in the same one."""
 
 import asyncio
+import os
 import time
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import ray
 
 from medsent import predictions
-from medsent.answers.method import ENGINE_ERROR, Answer, Method, method_for
+from medsent.answers.method import ENGINE_ERROR, Answer
+from medsent.block import Block, Reply
 from medsent.config import ScriptedSettings
 from medsent.engine.effect import check_effects
-from medsent.engine.protocol import Completion, Engine, Request
+from medsent.engine.protocol import Engine
 from medsent.engine.scripted import ScriptedEngine
+from medsent.engine.supervised import Event, SupervisedEngine
 from medsent.engine.vllm import VllmEngine
-from medsent.errors import EngineDiedError, EngineError, MedsentError
-from medsent.labels import LABELS
+from medsent.errors import (
+    EngineDiedError,
+    EngineError,
+    EngineGoneError,
+    EngineKillerError,
+    MedsentError,
+    place_of,
+)
 from medsent.model import load_tokenizer, resolve_model
-from medsent.plan import Plan, Variant
-from medsent.prompts import Prompter
-from medsent.records import TOO_LONG
+from medsent.plan import Plan
+from medsent.speaker import Speaker, make_speakers
+from medsent.tally import Note
 
 _NOTE_EVERY = 32
-
-
-@dataclass(frozen=True)
-class _Speaker:
-    """A variant bound to a tokenizer: how it asks, and how it reads the answer."""
-
-    variant: Variant
-    method: Method
-    prompter: Prompter
-
-    @property
-    def adapter(self) -> str | None:
-        return self.variant.name if self.variant.adapter else None
-
-    @property
-    def thresholds(self) -> list[float]:
-        return [self.variant.thresholds[label] for label in LABELS]
+_LOOK_EVERY_S = 1.0
+_LAST_ANSWERS_S = 5.0
+"""How long a job that is to end waits for the requests in flight."""
 
 
 class Scorer:
@@ -50,122 +45,130 @@ class Scorer:
         self._unsaid = 0
         self._replica = _replica_name()
         self._limit = plan.config.model.max_model_len
-        self._schema = predictions.schema(
-            [variant.name for variant in plan.variants], plan.shards.kept
-        )
+        self._schema = predictions.schema([v.name for v in plan.variants], plan.shards.kept)
         started = time.monotonic()
         try:
+            self._refuse_endless_starts()
             self._speakers, self._engine = self._start(plan)
         except MedsentError as error:
             # The pool would only say that an actor died; the driver asks the tally why.
-            ray.get(tally.fail.remote(type(error).__name__, str(error)))
+            ray.get(tally.did_not_start.remote(type(error).__name__, str(error)))
             raise
         self._checked = asyncio.Lock()
         self._effect_known = not any(speaker.adapter for speaker in self._speakers)
+        self._draining = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
         tally.started.remote(self._replica, time.monotonic() - started)
 
-    def _start(self, plan: Plan) -> tuple[list[_Speaker], Engine]:
+    async def __call__(self, records: pa.Table) -> pa.Table:
+        """Return the predictions of `records`, in their order; of those answered if draining."""
+        try:
+            return await self._score(records)
+        except EngineGoneError as error:
+            if await self._tally.gave_up.remote(self._replica, str(error)):
+                self._engine.close()
+                os._exit(1)  # Ray makes another actor, elsewhere where this node is broken.
+            raise
+        except MedsentError as error:
+            await self._tally.fail.remote(type(error).__name__, str(error))
+            raise
+        except Exception as error:  # noqa: BLE001
+            # Its message may quote an opinion, and Ray would log it.
+            failure = EngineError(f"scoring a block failed: {place_of(error)}")
+            await self._tally.fail.remote(EngineError.__name__, str(failure))
+            raise failure from None
+
+    def _refuse_endless_starts(self) -> None:
+        refusal = ray.get(self._tally.starting.remote(self._replica))
+        if refusal is not None:
+            raise EngineDiedError(refusal)
+
+    def _start(self, plan: Plan) -> tuple[tuple[Speaker, ...], Engine]:
         folder = resolve_model(plan.config.model.source, _silent)
-        tokenizer = load_tokenizer(folder)
-        speakers = []
-        for variant in plan.variants:
-            method = method_for(variant.settings.method, tokenizer)
-            prompter = Prompter(tokenizer, method.prompt, plan.personas)
-            speakers.append(_Speaker(variant, method, prompter))
+        speakers = make_speakers(plan, load_tokenizer(folder))
         settings = plan.config.engine
         if isinstance(settings, ScriptedSettings):
-            return speakers, ScriptedEngine(settings)
-        return speakers, VllmEngine(plan.engine_plan(settings, folder))
+            start = partial(ScriptedEngine, settings)
+        else:
+            start = partial(VllmEngine, plan.engine_plan(settings, folder))
+        return speakers, SupervisedEngine(start, settings.supervision, self._tell)
 
-    async def __call__(self, records: pa.Table) -> pa.Table:
-        """Return the predictions of `records`, in their order."""
+    def _tell(self, event: Event) -> None:
+        self._tally.note.remote(Note(self._replica, event.kind, event.seconds, event.cause))
+
+    async def _score(self, records: pa.Table) -> pa.Table:
         await self._ensure_effect()
-        rows = records.select(["text", "language", "persona", "reason"]).to_pylist()
-        prompts = await asyncio.to_thread(self._prompts, rows)
-        reasons = [row["reason"] for row in rows]
-        for index, own in enumerate(prompts):
-            if reasons[index] is None and own is None:
-                reasons[index] = TOO_LONG
-        # An opinion's readers one after the other, so that they share its prefix.
-        order = sorted(
-            (i for i, reason in enumerate(reasons) if reason is None),
-            key=lambda i: (rows[i]["text"], rows[i]["persona"] or ""),
-        )
-        columns = {}
-        for number, speaker in enumerate(self._speakers):
-            asked = [(i, prompts[i][number]) for i in order]
-            answers = await self._ask_all(speaker, asked, len(rows))
-            await self._refuse_silence(speaker, answers)
-            columns[speaker.variant.name] = answers
-        self._note((len(rows) - len(order)) * len(self._speakers), flush=True)
-        self._tally.done.remote(len(rows))
-        return self._table(records, reasons, columns)
+        self._looking = self._looking or asyncio.create_task(self._look_for_the_end())
+        if self._draining.is_set():
+            return self._schema.empty_table()
+        block = await asyncio.to_thread(Block, records, self._speakers, self._limit)
+        for speaker in self._speakers:
+            await self._ask_all(speaker, block)
+        self._note((len(block) - len(block.order)) * len(self._speakers), flush=True)
+        table = block.table(self._schema, self._replica)
+        self._tally.done.remote(table.num_rows)
+        return table
 
     async def _ensure_effect(self) -> None:
         async with self._checked:
-            if self._effect_known:
-                return
-            try:
-                await check_effects(
-                    self._engine, {s.adapter: s.prompter for s in self._speakers if s.adapter}
-                )
-            except MedsentError as error:
-                await self._tally.fail.remote(type(error).__name__, str(error))
-                raise
-            self._effect_known = True
+            if not self._effect_known:
+                prompters = {s.adapter: s.prompter for s in self._speakers if s.adapter}
+                await check_effects(self._engine, prompters)
+                self._effect_known = True
 
-    def _prompts(self, rows: list[dict[str, Any]]) -> list[Any]:
-        """Return for each row its prompts, one a variant; None where one is too long."""
-        heads: dict[tuple[int, str], list[int]] = {}
-        prompts: list[list[list[int]] | None] = []
-        for row in rows:
-            if row["reason"] is not None:
-                prompts.append(None)
-                continue
-            own = []
-            for number, speaker in enumerate(self._speakers):
-                key = (number, row["text"])
-                if key not in heads:
-                    heads[key] = speaker.prompter.head(row["text"])
-                own.append(heads[key] + speaker.prompter.tail(row["language"], row["persona"]))
-            fits = all(
-                len(ids) + speaker.method.ask.max_tokens <= self._limit
-                for ids, speaker in zip(own, self._speakers, strict=True)
-            )
-            prompts.append(own if fits else None)
-        return prompts
+    async def _look_for_the_end(self) -> None:
+        """Ask the tally, every second, whether the job is to end."""
+        while not await self._tally.draining.remote():
+            await asyncio.sleep(_LOOK_EVERY_S)
+        self._draining.set()
 
-    async def _ask_all(
-        self, speaker: _Speaker, asked: list[tuple[int, list[int]]], count: int
-    ) -> list[dict[str, Any] | None]:
-        answers = await asyncio.gather(*(self._ask(speaker, prompt) for _, prompt in asked))
-        column: list[dict[str, Any] | None] = [None] * count
-        for (index, _), answer in zip(asked, answers, strict=True):
-            column[index] = answer
-        return column
+    async def _ask_all(self, speaker: Speaker, block: Block) -> None:
+        """Ask a variant about a block; records that were not answered leave the block."""
+        asked = block.asked
+        tasks = [asyncio.create_task(self._ask(speaker, block.prompt(i, speaker))) for i in asked]
+        await self._answered(tasks)
+        for index, task in zip(asked, tasks, strict=True):
+            if task.cancelled():
+                block.leave(index)
+            elif (reply := task.result()) is None:
+                block.condemn(index)
+            else:
+                block.put(index, speaker, reply)
+        self._refuse_silence(speaker, tasks)
 
-    async def _refuse_silence(
-        self, speaker: _Speaker, answers: list[dict[str, Any] | None]
-    ) -> None:
-        """Stop where the engine refuses a whole block: written, it would count as done."""
-        statuses = {answer["status"] for answer in answers if answer is not None}
-        if statuses == {ENGINE_ERROR}:
-            message = f"the engine refused every request of variant {speaker.variant.name}"
-            await self._tally.fail.remote(EngineError.__name__, message)
-            raise EngineError(message)
+    async def _answered(self, tasks: list[asyncio.Task[Reply | None]]) -> None:
+        """Wait for all, or for one that fails; where the job is to end, only a little longer."""
+        if not tasks:
+            return
+        draining = asyncio.create_task(self._draining.wait())
+        answered = asyncio.create_task(
+            asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        )
+        await asyncio.wait([answered, draining], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([answered], timeout=_LAST_ANSWERS_S)
+        for task in (*tasks, answered, draining):
+            task.cancel()
+        await asyncio.gather(*tasks, answered, draining, return_exceptions=True)
 
-    async def _ask(self, speaker: _Speaker, prompt: list[int]) -> dict[str, Any]:
-        request = Request(prompt, speaker.method.ask, speaker.adapter)
+    async def _ask(self, speaker: Speaker, prompt: list[int]) -> Reply | None:
+        """Return the reply to one prompt; None where it kills engines."""
         try:
-            completion = await self._engine.complete(request)
-        except EngineDiedError as error:
-            await self._tally.fail.remote(type(error).__name__, str(error))
+            completion = await self._engine.complete(speaker.request(prompt))
+        except EngineKillerError:
+            return None
+        except EngineDiedError:
             raise
         except EngineError:
             self._note(1)
-            return self._row(Answer(ENGINE_ERROR), None)
+            return Reply(Answer(ENGINE_ERROR), None)
         self._note(1)
-        return self._row(speaker.method.read(completion, speaker.thresholds), completion)
+        return Reply(speaker.read(completion), completion)
+
+    def _refuse_silence(self, speaker: Speaker, tasks: list[asyncio.Task[Reply | None]]) -> None:
+        """Stop where the engine refuses a whole block: written, it would count as done."""
+        replies = [task.result() for task in tasks if not task.cancelled()]
+        if replies and all(reply and reply.answer.status == ENGINE_ERROR for reply in replies):
+            raise EngineError(f"the engine refused every request of variant {speaker.name}")
 
     def _note(self, answers: int, flush: bool = False) -> None:
         """Tell the tally of answers, some at a time."""
@@ -173,47 +176,6 @@ class Scorer:
         if flush or self._unsaid >= _NOTE_EVERY:
             self._tally.answered.remote(self._unsaid)
             self._unsaid = 0
-
-    def _row(self, answer: Answer, completion: Completion | None) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            "status": answer.status,
-            "labels": _by_label(answer.labels),
-            "probabilities": _by_label(answer.probabilities),
-            "answer": answer.text,
-            "replica": self._replica,
-            "attempt": 1,
-        }
-        if completion is not None:
-            row |= {
-                "prompt_tokens": completion.prompt_tokens,
-                "cached_tokens": completion.cached_tokens,
-                "output_tokens": completion.output_tokens,
-                "latency_s": completion.latency_s,
-                "finished_at": completion.finished_at,
-            }
-        return row
-
-    def _table(
-        self, records: pa.Table, reasons: list[str | None], columns: dict[str, list[Any]]
-    ) -> pa.Table:
-        made: dict[str, pa.Array | pa.ChunkedArray] = {
-            "reason": pa.array(reasons, pa.string()),
-            "outcome": pa.array(
-                [predictions.SCORED if r is None else predictions.QUARANTINED for r in reasons]
-            ),
-        }
-        for name, column in columns.items():
-            made[name] = pa.array(column, predictions.PREDICTION)
-        arrays = [made.get(f.name) for f in self._schema]
-        filled = [
-            records[field.name] if array is None else array
-            for field, array in zip(self._schema, arrays, strict=True)
-        ]
-        return pa.table(filled, schema=self._schema)
-
-
-def _by_label(values: list[Any] | None) -> dict[str, Any] | None:
-    return None if values is None else dict(zip(LABELS, values, strict=True))
 
 
 def _replica_name() -> str:

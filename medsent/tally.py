@@ -1,8 +1,27 @@
-"""What the actors tell the driver while a job runs: progress, starts, and why one failed."""
+"""What the actors tell the driver while a job runs: progress, deaths, and why one failed."""
 
 from dataclasses import dataclass, field
 
 import ray
+
+from medsent.errors import EngineDiedError
+
+_SPARE_STARTS = 5
+"""Starts without a record done between them, beyond one a replica: then nothing helps."""
+
+DEATHS = ("death", "hang", "out_of_memory")
+"""The kinds of note that tell of an engine's end."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that happened to an engine or an actor."""
+
+    replica: str
+    kind: str
+    """`start`, `death`, `hang`, `out_of_memory`, `killer`, `restart`, `gave_up`."""
+    seconds: float
+    cause: str
 
 
 @dataclass
@@ -14,35 +33,85 @@ class Standing:
     answers: int = 0
     """Answers that came back, one a record and variant; those of quarantined records count."""
     starts_s: dict[str, float] = field(default_factory=dict)
-    """Replica to the seconds its engine took to start."""
+    """Replica to the seconds its first engine took to start."""
+    notes: list[Note] = field(default_factory=list)
+    """What happened, oldest first."""
     failure: tuple[str, str] | None = None
     """Kind and message of the first error that ends the job."""
+    start_failure: tuple[str, str] | None = None
+    """The same of a scorer that did not start, until another one does."""
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class Tally:
-    """One small actor that all scorers report to."""
+    """One small actor, beside the driver, that all scorers report to."""
 
-    def __init__(self) -> None:
+    def __init__(self, replicas: int) -> None:
+        """Count for a pool of at most `replicas` scorers."""
         self._standing = Standing()
+        self._spare_starts = replicas + _SPARE_STARTS
+        self._starts = 0
+        self._draining = False
+
+    def starting(self, replica: str) -> str | None:
+        """Admit a scorer; returns why not when scorers only die and start again."""
+        self._starts += 1
+        if replica in self._standing.starts_s:
+            self.note(Note(replica, "restart", 0.0, "the actor ended"))
+        if self._starts <= self._spare_starts:
+            return None
+        return (
+            f"scorers started {self._starts} times without one block of records done between; "
+            f"{self._last_cause()}"
+        )
+
+    def started(self, replica: str, seconds: float) -> None:
+        """Note that an engine is ready; a failure to start before it is forgotten."""
+        self._standing.starts_s.setdefault(replica, seconds)
+        self._standing.start_failure = None
+
+    def did_not_start(self, kind: str, message: str) -> None:
+        """Keep why a scorer could not start; the pool tries again a few times."""
+        self._standing.start_failure = (kind, message)
 
     def done(self, records: int) -> None:
         """Count records that a scorer has finished."""
         self._standing.records += records
+        self._starts = 0
 
     def answered(self, answers: int) -> None:
         """Count answers, so that progress shows within a block."""
         self._standing.answers += answers
 
-    def started(self, replica: str, seconds: float) -> None:
-        """Note that an engine is ready."""
-        self._standing.starts_s[replica] = seconds
+    def note(self, note: Note) -> None:
+        """Keep what happened to an engine."""
+        self._standing.notes.append(note)
+
+    def gave_up(self, replica: str, cause: str) -> bool:
+        """Return whether a scorer whose engines only die should be replaced; else the job ends."""
+        self.note(Note(replica, "gave_up", 0.0, cause))
+        if self._starts < self._spare_starts:
+            return True
+        self.fail(EngineDiedError.__name__, cause)
+        return False
 
     def fail(self, kind: str, message: str) -> None:
         """Keep the first failure; messages never hold an opinion's text."""
         if self._standing.failure is None:
             self._standing.failure = (kind, message)
 
+    def drain(self) -> None:
+        """Ask the scorers to finish what is in flight and to begin nothing."""
+        self._draining = True
+
+    def draining(self) -> bool:
+        """Tell whether the job is to end."""
+        return self._draining
+
     def standing(self) -> Standing:
         """Return the state now."""
         return self._standing
+
+    def _last_cause(self) -> str:
+        causes = [note.cause for note in self._standing.notes if note.kind != "start"]
+        return f"the last cause: {causes[-1]}" if causes else "no cause is known"

@@ -44,13 +44,22 @@ class Completion:
     output_tokens: int
     latency_s: float
     finished_at: datetime
+    attempt: int = 1
+    """Times the request was sent, its last one included: engines die."""
 
 
 class Engine(Protocol):
     """Answers requests, many at a time; requests are served in the order they come."""
 
+    max_num_seqs: int
+    """Sequences it works on at a time."""
+
     async def complete(self, request: Request) -> Completion:
         """Answer one request. Raises `EngineError` when it cannot."""
+        ...
+
+    def kill(self) -> None:
+        """End every process of the engine at once, also where it answers no more."""
         ...
 
     def close(self) -> None:

@@ -1,0 +1,150 @@
+"""A block of records on its way through the engine: prompts out, answers in, one table back."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from medsent import predictions
+from medsent.answers.method import Answer
+from medsent.engine.protocol import Completion
+from medsent.labels import LABELS
+from medsent.records import ENGINE_KILLER, TOO_LONG
+from medsent.speaker import Speaker
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back for one record and variant; no completion where the engine refused."""
+
+    answer: Answer
+    completion: Completion | None
+
+
+class Block:
+    """N records; indices are their places in the table."""
+
+    def __init__(self, records: pa.Table, speakers: Sequence[Speaker], limit: int) -> None:
+        """Make the prompts; `limit` is the longest prompt and answer together, in tokens."""
+        self._records = records
+        self._speakers = speakers
+        rows = records.select(["text", "language", "persona", "reason"]).to_pylist()
+        self._reasons: list[str | None] = [row["reason"] for row in rows]
+        self._unasked: set[int] = set()
+        self._replies: dict[str, list[Reply | None]] = {
+            speaker.name: [None] * len(rows) for speaker in speakers
+        }
+        self._prompts = {speaker.name: _prompts(rows, speaker) for speaker in speakers}
+        self._quarantine_long(limit)
+        # An opinion's readers one after the other, so that they share its prefix.
+        self.order = sorted(
+            (i for i, reason in enumerate(self._reasons) if reason is None),
+            key=lambda i: (rows[i]["text"], rows[i]["persona"] or ""),
+        )
+        """The records to ask for, in the order to ask."""
+
+    def __len__(self) -> int:
+        return len(self._reasons)
+
+    def prompt(self, index: int, speaker: Speaker) -> list[int]:
+        """Return the token ids that ask a variant about a record; empty for a bad one."""
+        return self._prompts[speaker.name][index] or []
+
+    def put(self, index: int, speaker: Speaker, reply: Reply) -> None:
+        """Keep what came back."""
+        self._replies[speaker.name][index] = reply
+
+    def condemn(self, index: int) -> None:
+        """Quarantine a record that kills engines."""
+        self._reasons[index] = ENGINE_KILLER
+
+    def leave(self, index: int) -> None:
+        """Leave a record out of the table, since it was not answered: a later run scores it."""
+        self._unasked.add(index)
+
+    @property
+    def asked(self) -> list[int]:
+        """The records still to be asked for by the next variant."""
+        left = self._unasked
+        return [i for i in self.order if i not in left and self._reasons[i] is None]
+
+    def table(self, schema: pa.Schema, replica: str) -> pa.Table:
+        """Return the outcomes as `predictions.schema` has them, in the records' order."""
+        made = self._made(replica)
+        columns = [
+            made[field.name] if field.name in made else self._records[field.name]
+            for field in schema
+        ]
+        table = pa.table(columns, schema=schema)
+        if not self._unasked:
+            return table
+        return table.take([i for i in range(len(self)) if i not in self._unasked])
+
+    def _quarantine_long(self, limit: int) -> None:
+        for speaker in self._speakers:
+            room = limit - speaker.answer_tokens
+            for index, prompt in enumerate(self._prompts[speaker.name]):
+                if prompt is not None and len(prompt) > room:
+                    self._reasons[index] = TOO_LONG
+
+    def _made(self, replica: str) -> dict[str, pa.Array]:
+        """Return the columns that scoring adds."""
+        kept = [reason is None for reason in self._reasons]
+        made: dict[str, pa.Array] = {
+            "reason": pa.array(self._reasons, pa.string()),
+            "outcome": pa.array(
+                [predictions.SCORED if good else predictions.QUARANTINED for good in kept]
+            ),
+        }
+        for name, replies in self._replies.items():
+            column = [r if good else None for r, good in zip(replies, kept, strict=True)]
+            made[name] = _column(column, replica)
+        return made
+
+
+def _prompts(rows: Sequence[dict[str, Any]], speaker: Speaker) -> list[list[int] | None]:
+    """Return each good row's prompt; a text is tokenised once for all its readers."""
+    head = functools.cache(speaker.prompter.head)
+    return [
+        None
+        if row["reason"] is not None
+        else head(row["text"]) + speaker.prompter.tail(row["language"], row["persona"])
+        for row in rows
+    ]
+
+
+def _column(replies: Sequence[Reply | None], replica: str) -> pa.StructArray:
+    """Return replies as a variant's column of N structs, null where there is none."""
+    answers = [reply.answer if reply else None for reply in replies]
+    completions = [reply.completion if reply else None for reply in replies]
+    made: dict[str, pa.Array] = {
+        "status": pa.array([a.status if a else None for a in answers], pa.string()),
+        "labels": _by_label([a.labels if a else None for a in answers], pa.bool_()),
+        "probabilities": _by_label([a.probabilities if a else None for a in answers], pa.float32()),
+        "answer": pa.array([a.text if a else None for a in answers], pa.string()),
+        "replica": pa.array([replica] * len(replies), pa.string()),
+        "attempt": pa.array([c.attempt if c else 1 for c in completions], pa.int8()),
+    }
+    arrays = [
+        made[field.name] if field.name in made else _of(completions, field)
+        for field in predictions.PREDICTION
+    ]
+    missing = pa.array([reply is None for reply in replies])
+    return pa.StructArray.from_arrays(arrays, fields=list(predictions.PREDICTION), mask=missing)
+
+
+def _of(completions: Sequence[Completion | None], field: pa.Field) -> pa.Array:
+    """Return one number of each completion, by the field's name."""
+    return pa.array([getattr(c, field.name) if c else None for c in completions], field.type)
+
+
+def _by_label(rows: Sequence[list[Any] | None], kind: pa.DataType) -> pa.StructArray:
+    """Return (N, 21) values as a struct of labels, null where a row is."""
+    blank = [0] * len(LABELS)
+    matrix = np.array([row or blank for row in rows], dtype=kind.to_pandas_dtype())
+    columns = [pa.array(matrix[:, number], kind) for number in range(len(LABELS))]
+    missing = pa.array([row is None for row in rows])
+    return pa.StructArray.from_arrays(columns, names=list(LABELS), mask=missing)

@@ -1,0 +1,53 @@
+"""Why scoring stopped: from what Ray raises to one of our errors, never a library's text."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from medsent import errors
+from medsent.errors import (
+    EngineError,
+    MedsentError,
+    ReadingError,
+    is_storage_failure,
+    place_of,
+    storage_failure,
+)
+from medsent.run import RunFolder
+from medsent.tally import Standing
+
+_GOES_ON = "what was written stays, and the same command goes on from there"
+
+
+def failure(error: Exception, standing: Standing, run: RunFolder) -> MedsentError:
+    """Return the error to end a job with: what an actor told, or what its cause shows."""
+    if standing.failure is not None:
+        return _told(*standing.failure)
+    causes = list(_causes(error))
+    ours = next((cause for cause in causes if type(cause).__module__ == errors.__name__), None)
+    if isinstance(ours, MedsentError):
+        return type(ours)(str(ours))
+    for cause in causes:
+        if isinstance(cause, OSError) and is_storage_failure(cause):
+            return storage_failure(cause, run.path)
+    if any(isinstance(cause, OSError | pa.ArrowException) for cause in causes):
+        return ReadingError(f"a shard could not be read ({place_of(causes[-1])}); {_GOES_ON}")
+    if standing.start_failure is not None:
+        return _told(*standing.start_failure)
+    return EngineError(
+        f"scoring stopped ({type(causes[-1]).__name__}); {_GOES_ON}. Ray's own logs tell more"
+    )
+
+
+def _told(kind: str, message: str) -> MedsentError:
+    made: MedsentError = getattr(errors, kind, MedsentError)(message)
+    return made
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what lies behind it, outermost first; Ray keeps a task's as `cause`."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = getattr(error, "cause", None) or error.__cause__ or error.__context__

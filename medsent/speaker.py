@@ -1,0 +1,53 @@
+"""A variant bound to the model's tokenizer: how it asks, and how it reads an answer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from medsent.answers.method import Answer, Method, method_for
+from medsent.engine.protocol import Completion, Request
+from medsent.labels import LABELS
+from medsent.plan import Plan, Variant
+from medsent.prompts import Prompter
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One variant in one scorer."""
+
+    variant: Variant
+    method: Method
+    prompter: Prompter
+
+    @property
+    def name(self) -> str:
+        """The variant's name."""
+        return self.variant.name
+
+    @property
+    def adapter(self) -> str | None:
+        """The name under which the engine knows the variant's adapter; None without one."""
+        return self.variant.name if self.variant.adapter else None
+
+    @property
+    def answer_tokens(self) -> int:
+        """The most tokens that an answer takes."""
+        return self.method.ask.max_tokens
+
+    def request(self, prompt: list[int]) -> Request:
+        """Return what to send to the engine for a prompt's token ids."""
+        return Request(prompt, self.method.ask, self.adapter)
+
+    def read(self, completion: Completion) -> Answer:
+        """Turn a completion into labels, with the variant's thresholds."""
+        thresholds = [self.variant.thresholds[label] for label in LABELS]
+        return self.method.read(completion, thresholds)
+
+
+def make_speakers(plan: Plan, tokenizer: Any) -> tuple[Speaker, ...]:
+    """Return the plan's variants, bound to a tokenizer."""
+    speakers = []
+    for variant in plan.variants:
+        method = method_for(variant.settings.method, tokenizer)
+        prompter = Prompter(tokenizer, method.prompt, plan.personas)
+        speakers.append(Speaker(variant, method, prompter))
+    return tuple(speakers)
