@@ -14,10 +14,9 @@ import pyarrow.dataset as ds
 from medsent import predictions
 from medsent.errors import RunError
 from medsent.ledger import Ledger
+from medsent.records import BAD_SHARD
 from medsent.run import RunFolder
 
-BAD_SHARD = "bad_shard"
-"""The reason of rows that no one can read: their shard is quarantined."""
 _MOST_NAMED = 5
 
 

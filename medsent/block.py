@@ -33,7 +33,7 @@ class Block:
         self._speakers = speakers
         rows = records.select(["text", "language", "persona", "reason"]).to_pylist()
         self._reasons: list[str | None] = [row["reason"] for row in rows]
-        self._unasked: set[int] = set()
+        self._left_out: set[int] = set()
         self._replies: dict[str, list[Reply | None]] = {
             speaker.name: [None] * len(rows) for speaker in speakers
         }
@@ -63,12 +63,12 @@ class Block:
 
     def leave(self, index: int) -> None:
         """Leave a record out of the table, since it was not answered: a later run scores it."""
-        self._unasked.add(index)
+        self._left_out.add(index)
 
     @property
     def asked(self) -> list[int]:
         """The records still to be asked for by the next variant."""
-        left = self._unasked
+        left = self._left_out
         return [i for i in self.order if i not in left and self._reasons[i] is None]
 
     def table(self, schema: pa.Schema, replica: str) -> pa.Table:
@@ -79,9 +79,9 @@ class Block:
             for field in schema
         ]
         table = pa.table(columns, schema=schema)
-        if not self._unasked:
+        if not self._left_out:
             return table
-        return table.take([i for i in range(len(self)) if i not in self._unasked])
+        return table.filter(pa.array([i not in self._left_out for i in range(len(self))]))
 
     def _quarantine_long(self, limit: int) -> None:
         for speaker in self._speakers:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medsent.answers.method import method_for
+from medsent.cluster import check_cluster
 from medsent.config import JobConfig
 from medsent.model import Say, load_tokenizer, resolve_model
 from medsent.plan import Plan, Variant, make_plan
@@ -55,6 +56,9 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "Prompt tokens", f"{name}: {tokens:.0f} a record, about {total:,.0f} in all"
     found = ", ".join(f"{count} {reason}" for reason, count in sampled.quarantined.items())
     yield "Quarantine", f"of the first {sampled.records} records: {found or 'none'}"
+    for bad in shards.bad:
+        yield "Bad shard", bad.message
+    yield "Cluster", f"{check_cluster(plan.config)}: enough"
 
 
 def _variant_line(variant: Variant) -> str:

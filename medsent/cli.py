@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medsent.errors import MedsentError
+from medsent.errors import MedsentError, UsageError
 from medsent.quiet import quieten
 
 app = typer.Typer(
@@ -66,6 +66,33 @@ def report(
     from medsent.evaluation import rewrite_report
 
     say(str(rewrite_report(run, say)))
+
+
+@app.command()
+def requeue(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    shard: Annotated[
+        str | None, typer.Option(help="Score all rows of this shard again: one written anew.")
+    ] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            help="Score the rows again to which a variant's answer had this status (engine_error, "
+            "invalid_answer, truncated), or that were quarantined for this reason (engine_killer)."
+        ),
+    ] = None,
+) -> None:
+    """Score some rows of a run again, and write its report anew.
+
+    Everything else in the run stays as it is. A requeue that is cut short is finished by
+    `medsent evaluate` with the run's configuration. The last line printed is the report's path.
+    """
+    from medsent.evaluation import requeue as run_again
+    from medsent.requeue import Request
+
+    if (shard is None) == (status is None):
+        raise UsageError("requeue: give either --shard PATH or --status STATUS")
+    say(str(run_again(run, Request(shard, status), say)))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The settings of a scoring job, as read from its YAML file."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -145,6 +146,10 @@ class StatisticsSettings(Settings):
     slices: list[str] = ["language", "persona"]
 
 
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).expanduser().absolute())
+
+
 class JobConfig(Settings):
     """One scoring job."""
 
@@ -160,6 +165,30 @@ class JobConfig(Settings):
     engine: Annotated[VllmSettings | ScriptedSettings, Field(discriminator="kind")] = VllmSettings()
     compare: list[ComparisonSettings] = Field(default_factory=list)
     statistics: StatisticsSettings = StatisticsSettings()
+
+    def anchored(self) -> "JobConfig":
+        """Return the settings with absolute paths, so that they hold in any working folder."""
+        variants = {
+            name: variant.model_copy(
+                update={
+                    "adapter": variant.adapter and _absolute(variant.adapter),
+                    "thresholds": variant.thresholds and _absolute(variant.thresholds),
+                }
+            )
+            for name, variant in self.variants.items()
+        }
+        source = self.model.source
+        if Path(source).expanduser().is_dir():
+            source = _absolute(source)
+        return self.model_copy(
+            update={
+                "input": self.input.model_copy(update={"path": _absolute(self.input.path)}),
+                "output": self.output.model_copy(update={"path": _absolute(self.output.path)}),
+                "personas": self.personas and _absolute(self.personas),
+                "model": self.model.model_copy(update={"source": source}),
+                "variants": variants,
+            }
+        )
 
     @model_validator(mode="before")
     @classmethod

@@ -62,6 +62,10 @@ class RunError(MedsentError):
     """The run folder does not hold what it should."""
 
 
+class StorageError(MedsentError):
+    """Storage refuses or fails: it is full, closed, or out of reach."""
+
+
 class LeaseError(MedsentError):
     """Another job holds the run folder."""
 
@@ -90,11 +94,11 @@ def is_storage_failure(error: OSError) -> bool:
     return error.errno in _FULL or error.errno in _CLOSED
 
 
-def storage_failure(error: OSError, folder: Path) -> RunError:
+def storage_failure(error: OSError, folder: Path) -> StorageError:
     """Return what to tell of a run folder that cannot be written to."""
     known = {**_FULL, **_CLOSED}.get(error.errno or 0)
     remedy = "free some" if error.errno in _FULL else "make it writable"
-    return RunError(
+    return StorageError(
         f"cannot write to {folder}: {known or error.strerror or type(error).__name__}. Nothing "
         f"there is damaged; {remedy}, and the same command goes on from there"
     )

@@ -2,15 +2,25 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
 
-from medsent import accounting, requeue
+from medsent import accounting
 from medsent.checkpoint import reconcile
 from medsent.config import JobConfig
-from medsent.errors import InputError, ReadingError, RunError, StoppedError, storage_failure
+from medsent.errors import (
+    ConfigError,
+    InputError,
+    ReadingError,
+    RunError,
+    StoppedError,
+    UsageError,
+    storage_failure,
+)
 from medsent.lease import Lease
 from medsent.ledger import Ledger
 from medsent.model import Say
@@ -18,6 +28,8 @@ from medsent.pipeline import Sitting, score
 from medsent.plan import Plan, make_plan, versions
 from medsent.progress import ScoringProgress
 from medsent.reporting import write_report
+from medsent.requeue import Request, take_out
+from medsent.requeue import resume as resume_requeue
 from medsent.run import RunFolder, open_run
 from medsent.shards import find_unreadable
 from medsent.stopping import Stop
@@ -35,13 +47,28 @@ def evaluate(config: JobConfig, say: Say = print) -> Path:
     plan = make_plan(config, say)
     run = open_run(plan)
     say(_summary(plan, run))
-    stop = Stop()
-    try:
-        with _lease(run, say, stop):
-            run.keep_config(plan.config)
-            return Job(plan, run, stop, say).finish()
-    except OSError as error:
-        raise storage_failure(error, run.path) from error
+    with _held(run, say) as stop:
+        run.keep_config(plan.config)
+        return Job(plan, run, stop, say).finish()
+
+
+def requeue(folder: Path, request: Request, say: Say = print) -> Path:
+    """Score some rows of a run again, whatever became of them, and write its report anew.
+
+    Returns the path of the HTML report. Raises `MedsentError`.
+    """
+    run = RunFolder(folder.resolve())
+    plan = make_plan(run.config(), say)
+    _refuse_other_recipe(plan, run)
+    with _held(run, say) as stop:
+        ledger = Ledger.read(run)
+        if request.shard is not None and request.shard not in ledger.shards:
+            raise UsageError(f"--shard: {request.shard} is no shard of {run.path}")
+        taken = take_out(run, request)
+        if request.shard is not None:
+            ledger.forget(request.shard).write(run)
+        say(f"Requeued {taken:,} records of {run.path}")
+        return Job(plan, run, stop, say).finish()
 
 
 def rewrite_report(folder: Path, say: Say = print) -> Path:
@@ -64,7 +91,7 @@ class Job:
 
     def finish(self) -> Path:
         """Score what is missing, if anything is, and write the report; return its path."""
-        requeue.resume(self._run)
+        resume_requeue(self._run)
         manifest = self._run.manifest()
         if manifest is None or manifest["input"] != self._plan.shards.listing():
             manifest = self._complete()
@@ -98,7 +125,7 @@ class Job:
         """Score until all is done, or the job is asked to stop."""
         run, rows = self._run, self._plan.shards.rows
         _refuse_other_versions(self._plan, run)
-        run.log("start", done=self._done, versions=versions())
+        run.log("start", done=self._done, versions=versions(), recipe=self._plan.recipe)
         started = time.monotonic()
         with ScoringProgress(rows, len(self._plan.variants), self._done, run.log) as progress:
             sitting = score(self._plan, run, progress.update, self._stop)
@@ -143,13 +170,33 @@ class Job:
         return manifest
 
 
-def _lease(run: RunFolder, say: Say, stop: Stop) -> Lease:
-    return Lease(
+@contextmanager
+def _held(run: RunFolder, say: Say) -> Iterator[Stop]:
+    """Hold a run alone; what its storage refuses within is said as such."""
+    stop = Stop()
+    lease = Lease(
         fs.LocalFileSystem(),
         str(run.path / "lease"),
         say=say,
         on_lost=lambda: stop.force("another job took over the run folder"),
     )
+    try:
+        with lease:
+            yield stop
+    except OSError as error:
+        raise storage_failure(error, run.path) from error
+
+
+def _refuse_other_recipe(plan: Plan, run: RunFolder) -> None:
+    """Refuse to score rows of a run in another way than its others."""
+    starts = run.events("start")
+    if not starts:
+        raise RunError(f"{run.path} has scored nothing yet; run its job first")
+    if starts[-1]["recipe"] != plan.recipe:
+        raise ConfigError(
+            f"{run.path} was scored with another model, adapter, prompt or persona file than "
+            "its configuration names now; put those back, or make a new run with `evaluate`"
+        )
 
 
 def _refuse_other_versions(plan: Plan, run: RunFolder) -> None:

@@ -52,7 +52,12 @@ class Plan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Twelve hex digits over all that changes a prediction, and the input's listing.
+        """Twelve hex digits over all that changes a prediction, and the input's listing."""
+        return _digest([self.recipe, self._input()])[:12]
+
+    @cached_property
+    def recipe(self) -> str:
+        """A digest of all that changes a prediction, whatever the input.
 
         Thresholds are left out: probabilities are stored, so new ones relabel them.
         """
@@ -73,10 +78,8 @@ class Plan:
             "engine": [self.config.engine.kind, getattr(self.config.engine, "options", {})],
             "columns": self.shards.columns,
             "keep": [field.name for field in self.shards.kept],
-            "input": self._input(),
         }
-        text = json.dumps(parts, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return _digest(parts)
 
     def over(self, shards: Shards) -> "Plan":
         """Return the plan with some of its shards quarantined; its fingerprint stays."""

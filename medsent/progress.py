@@ -74,7 +74,9 @@ class ScoringProgress:
             self._log(f"engine_{note.kind}", **asdict(note))
             if note.kind in _WORDS:
                 line = f"  {note.replica}: {_WORDS[note.kind]} ({note.cause})"
-                self._bar.console.print(line, markup=False) if self._bar else print(line, flush=True)
+                self._bar.console.print(line, markup=False) if self._bar else print(
+                    line, flush=True
+                )
 
 
 def _bar() -> Progress:

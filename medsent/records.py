@@ -17,6 +17,8 @@ UNKNOWN_PERSONA = "unknown_persona"
 BAD_LABELS = "bad_labels"
 TOO_LONG = "too_long"
 ENGINE_KILLER = "engine_killer"
+BAD_SHARD = "bad_shard"
+"""Rows that no one can read, since their shard is quarantined: no prediction holds them."""
 
 _STRINGS = ("record_id", "opinion_id", "text", "language", "persona")
 

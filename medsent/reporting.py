@@ -7,6 +7,7 @@ from medsent import predictions
 from medsent.config import JobConfig
 from medsent.labels import LABELS
 from medsent.model import Say
+from medsent.records import BAD_SHARD
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.build import build_metrics
 from medsent.report.html import render_html
@@ -39,6 +40,7 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> M
     }
     scope = Scope.of(tuple(config.variants), tuple(config.statistics.slices), thresholds)
     state = reduce_batches(predictions.batches(run.predictions), scope)
+    records = manifest["records"]
     return build_metrics(
         state,
         run=Run(name=config.name, fingerprint=manifest["fingerprint"], note=config.note),
@@ -47,9 +49,11 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> M
         provenance={
             **manifest["provenance"],
             "thresholds": {name: entry["file"] for name, entry in kept.items()},
+            "shards_quarantined": manifest["shards_quarantined"],
         },
-        input_records=manifest["records"]["input"],
-        duplicate_record_ids=manifest["records"]["duplicate_record_ids"],
+        input_records=records["input"],
+        duplicate_record_ids=records["duplicate_record_ids"],
+        unread={BAD_SHARD: records["by_reason"].get(BAD_SHARD, 0)},
     )
 
 

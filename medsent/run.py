@@ -87,8 +87,8 @@ class RunFolder:
         return target
 
     def keep_config(self, config: JobConfig) -> None:
-        """Write the configuration into the run."""
-        values = config.model_dump(mode="json")
+        """Write the configuration into the run, so that it can be read from any folder."""
+        values = config.anchored().model_dump(mode="json")
         self.write("config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
     def config(self) -> JobConfig:
@@ -102,7 +102,7 @@ class RunFolder:
 def open_run(plan: Plan) -> RunFolder:
     """Make or find the folder of a plan's run.
 
-    Raises `ConfigError` where it cannot be a folder, `RunError` where it cannot be written to.
+    Raises `ConfigError` where it cannot be a folder, `StorageError` where it cannot be written to.
     """
     path = (
         Path(plan.config.output.path).expanduser().resolve()

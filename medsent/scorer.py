@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -87,6 +88,7 @@ class Scorer:
         folder = resolve_model(plan.config.model.source, _silent)
         speakers = make_speakers(plan, load_tokenizer(folder))
         settings = plan.config.engine
+        start: Callable[[int | None], Engine]
         if isinstance(settings, ScriptedSettings):
             start = partial(ScriptedEngine, settings)
         else:
@@ -141,9 +143,7 @@ class Scorer:
         if not tasks:
             return
         draining = asyncio.create_task(self._draining.wait())
-        answered = asyncio.create_task(
-            asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        )
+        answered = asyncio.create_task(asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION))
         await asyncio.wait([answered, draining], return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait([answered], timeout=_LAST_ANSWERS_S)
         for task in (*tasks, answered, draining):

@@ -196,14 +196,14 @@ def predictions_of(run: Path) -> pa.Table:
     return pq.read_table(run / "predictions").sort_by("row_hash")
 
 
-def ray_logs() -> list[Path]:
-    """Return the log files of the running Ray."""
+def ray_files() -> list[Path]:
+    """Return all that the running Ray wrote: logs, events, metrics, state."""
     import ray
 
     node = ray._private.worker._global_node
-    logs = [path for path in Path(node.get_logs_dir_path()).rglob("*") if path.is_file()]
-    assert len(logs) > 5
-    return logs
+    files = [path for path in Path(node.get_session_dir_path()).rglob("*") if path.is_file()]
+    assert len(files) > 5
+    return files
 
 
 COLUMNS = {

@@ -18,7 +18,7 @@ from medsent.labels import LABELS
 from medsent.plan import Plan, make_plan
 from medsent.run import RunFolder
 from medsent.scorer import Scorer
-from tests.conftest import predictions_of, ray_logs
+from tests.conftest import predictions_of, ray_files
 
 pytestmark = pytest.mark.ray
 
@@ -126,7 +126,7 @@ def test_a_failure_quotes_no_opinion(
 ) -> None:
     """A failed task's exception ends in Ray's logs, with what is in it."""
     texts = {text[:30] for text in pq.read_table(demo_shard)["text"].to_pylist()}
-    logs = [log.read_text(errors="replace") for log in ray_logs()]
+    logs = [log.read_text(errors="replace") for log in ray_files()]
     assert any("the scripted engine was told to die" in log for log in logs)
     assert not [text for text in texts for log in logs if text in log]
 

@@ -27,7 +27,7 @@ from tests.conftest import (
     Finished,
     JobBuilder,
     predictions_of,
-    ray_logs,
+    ray_files,
 )
 
 pytestmark = pytest.mark.ray
@@ -139,7 +139,7 @@ def test_no_opinion_is_quoted_anywhere(finished: Finished) -> None:
     assert MARKER not in finished.complained
     for file in (finished.folder / "predictions").glob("*.parquet"):
         assert MARKER not in str(pq.read_table(file).to_pylist())
-    for log in ray_logs():
+    for log in ray_files():
         assert MARKER not in log.read_text(errors="replace"), log
 
 

@@ -1,11 +1,12 @@
 """A run's folder: found again by the same job, complete when its manifest is there."""
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
-from medsent.errors import ConfigError, RunError
+from medsent.errors import ConfigError, RunError, StorageError
 from medsent.plan import make_plan
 from medsent.run import RunFolder, open_run
 from tests.conftest import JobBuilder
@@ -15,22 +16,68 @@ def test_a_job_finds_its_folder_again(job: JobBuilder, tmp_path: Path) -> None:
     plan = make_plan(job(), lambda _: None)
     run = open_run(plan)
     assert run.path == (tmp_path / "runs" / f"scripted-{plan.fingerprint}").resolve()
-    assert run.config() == plan.config
+    assert not any(run.path.iterdir())
     run.log("start", done=0)
     assert open_run(plan) == run
     assert len(run.events("start")) == 1
 
 
-def test_the_configuration_is_the_latest(job: JobBuilder) -> None:
-    open_run(make_plan(job(), lambda _: None))
-    run = open_run(make_plan(job(note="Synthetic."), lambda _: None))
-    assert run.config().note == "Synthetic."
+def test_the_configuration_is_the_latest(job: JobBuilder, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.keep_config(job())
+    run.keep_config(job(note="Synthetic."))
+    assert run.config() == job(note="Synthetic.")
 
 
-def test_an_output_that_cannot_be_written_is_refused(job: JobBuilder, tmp_path: Path) -> None:
+def test_the_configuration_holds_in_any_working_folder(
+    job: JobBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    given = job(
+        input={"path": "shards"},
+        output={"path": "runs"},
+        personas="readers.yaml",
+        model={"source": "model"},
+        variants={"tuned": {"adapter": "adapter", "thresholds": "cuts.json"}, "plain": {}},
+    )
+    run = RunFolder(tmp_path)
+    run.keep_config(given)
+    kept = run.config()
+    assert kept.input.path == str(tmp_path / "shards")
+    assert kept.output.path == str(tmp_path / "runs")
+    assert kept.personas == str(tmp_path / "readers.yaml")
+    assert kept.model.source == str(tmp_path / "model")
+    assert kept.variants["tuned"].adapter == str(tmp_path / "adapter")
+    assert kept.variants["tuned"].thresholds == str(tmp_path / "cuts.json")
+    assert kept.variants["plain"] == given.variants["plain"]
+
+
+@pytest.mark.parametrize("name", ["google/gemma-3-12b-it", "builtin:gemma-3-270m"])
+def test_a_models_name_and_a_buckets_stay(job: JobBuilder, tmp_path: Path, name: str) -> None:
+    run = RunFolder(tmp_path)
+    run.keep_config(job(model={"source": name}, input={"path": "s3://bucket/test"}))
+    assert run.config().model.source == name
+    assert run.config().input.path == "s3://bucket/test"
+
+
+def test_an_output_that_is_no_folder_is_refused(job: JobBuilder, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     plan = make_plan(job(output={"path": str(tmp_path / "file")}), lambda _: None)
-    with pytest.raises(ConfigError, match=r"output\.path: cannot write to .*/file/scripted-"):
+    with pytest.raises(ConfigError, match=r"output\.path: .*/file.* is no folder"):
+        open_run(plan)
+
+
+def test_an_output_that_may_not_be_written_to_is_said(
+    job: JobBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(job(), lambda _: None)
+
+    def read_only(path: Path, text: str, encoding: str) -> int:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "write_text", read_only)
+    with pytest.raises(StorageError, match=r"cannot write to .*: the file system is read-only"):
         open_run(plan)
 
 

@@ -1,7 +1,7 @@
 """The actor by itself, with the scripted engine and no Ray: order, sharing, what goes wrong."""
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +11,11 @@ import pytest
 from medsent import predictions, scorer
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.scripted import ScriptedEngine
-from medsent.errors import AdapterError, EngineDiedError, EngineError
+from medsent.errors import AdapterError, EngineDiedError, EngineError, EngineGoneError
 from medsent.plan import Plan, make_plan
 from medsent.records import schema
 from medsent.scorer import Scorer
-from tests.conftest import AdapterWriter, JobBuilder
+from tests.conftest import MARKER, AdapterWriter, JobBuilder
 
 
 class Told:
@@ -44,10 +44,12 @@ Behave = Callable[[Request], None]
 @pytest.fixture
 def made(
     job: JobBuilder, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[Scorer, Told, list[Request]]]:
-    """Return a maker of a scorer whose requests are noted and may be made to fail."""
+) -> Iterator[Callable[..., tuple[Scorer, Told, list[Request]]]]:
+    """Yield a maker of a scorer whose requests are noted and may be made to fail."""
     monkeypatch.setattr(scorer, "_replica_name", lambda: "node-actor")
     monkeypatch.setattr(scorer, "load_tokenizer", lambda _: tokenizer)
+    monkeypatch.setattr(scorer.ray, "get", lambda _: None)
+    started: list[Scorer] = []
 
     def make(behave: Behave = lambda _: None, **groups: Any) -> tuple[Scorer, Told, list[Request]]:
         requests: list[Request] = []
@@ -61,9 +63,12 @@ def made(
         monkeypatch.setattr(ScriptedEngine, "complete", complete)
         plan: Plan = make_plan(job(**groups), lambda _: None)
         told = Told()
-        return Scorer(plan, told), told, requests
+        started.append(Scorer(plan, told))
+        return started[-1], told, requests
 
-    return make
+    yield make
+    for actor in started:
+        actor._engine.close()
 
 
 def records(*rows: dict[str, Any]) -> pa.Table:
@@ -156,14 +161,79 @@ def test_an_engine_that_refuses_all_ends_the_job(made: Any) -> None:
     assert quarantined[0]["outcome"] == "quarantined"
 
 
-def test_a_dead_engine_ends_the_job_with_its_reason(made: Any) -> None:
+def test_engines_that_only_die_end_the_job_with_their_reason(made: Any) -> None:
     def die(_: Request) -> None:
         raise EngineDiedError("the engine's process ended")
 
-    actor, told, _ = made(die)
-    with pytest.raises(EngineDiedError):
+    actor, told, _ = made(die, engine={"supervision": {"max_deaths": 2, "backoff_s": 0}})
+    with pytest.raises(EngineGoneError, match="the engine's process ended"):
+        asyncio.run(actor(records({}, {"text": "another"})))
+    [(replica, cause)] = told.told("gave_up")
+    assert replica == "node-actor"
+    assert "the engine's process ended" in cause
+    kinds = [note.kind for (note,) in told.told("note")]
+    assert kinds.count("death") == 2
+    assert told.told("done") == []
+
+
+def test_an_engine_that_dies_once_costs_no_record(made: Any) -> None:
+    deaths: list[Request] = []
+
+    def die_once(request: Request) -> None:
+        if not deaths:
+            deaths.append(request)
+            raise EngineDiedError("the engine's process ended")
+
+    actor, told, _ = made(die_once)
+    rows = scored(actor, records(*({"text": "word " * n} for n in range(1, 7))))
+    assert [row["plain"]["status"] for row in rows] == ["ok"] * 6
+    assert max(row["plain"]["attempt"] for row in rows) == 2
+    assert [note.kind for (note,) in told.told("note")] == ["death", "start"]
+    assert told.told("fail") == []
+
+
+def test_a_record_that_kills_engines_is_quarantined_alone(made: Any) -> None:
+    def die_of_the_longest(request: Request) -> None:
+        if len(request.prompt) > 80:
+            raise EngineDiedError("the engine's process ended")
+
+    actor, told, _ = made(die_of_the_longest, variants={"plain": {}, "digits": {"method": "bits"}})
+    texts = ["word", "word " * 90, "another"]
+    rows = scored(actor, records(*({"text": text} for text in texts)))
+    assert [row["reason"] for row in rows] == [None, "engine_killer", None]
+    assert rows[1]["plain"] is rows[1]["digits"] is None
+    assert {row["digits"]["status"] for row in rows if row["digits"]} == {"ok"}
+    assert "killer" in [note.kind for (note,) in told.told("note")]
+    assert told.told("done") == [[3]]
+
+
+def test_a_job_that_is_to_end_returns_what_is_answered(made: Any) -> None:
+    def slow(request: Request) -> None:
+        actor._draining.set()
+
+    actor, told, requests = made(slow, engine={"latency_s": 60, "max_num_seqs": 1})
+    scorer_wait = records({"text": "a"}, {"reason": "empty_text", "text": ""}, {"text": "b"})
+    rows = scored(actor, scorer_wait)
+    assert [row["row_hash"] for row in rows] == [1]
+    assert told.told("done") == [[1]]
+    assert scored(actor, records({})) == []
+    assert len(requests) == 2
+
+
+def test_an_unforeseen_failure_is_told_without_its_text(
+    made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor, told, _ = made()
+
+    def fail(*_: Any) -> None:
+        raise KeyError(MARKER)
+
+    monkeypatch.setattr(scorer, "Block", fail)
+    with pytest.raises(EngineError) as caught:
         asyncio.run(actor(records({})))
-    assert told.told("fail")[0] == ["EngineDiedError", "the engine's process ended"]
+    assert str(caught.value).startswith("scoring a block failed: KeyError at test_scorer.py:")
+    assert caught.value.__suppress_context__
+    assert told.told("fail") == [["EngineError", str(caught.value)]]
 
 
 def test_adapters_are_checked_once_and_first(

@@ -1,30 +1,68 @@
-"""A scripted engine for tests of orchestration: no model, answers from a hash of the prompt."""
+"""A scripted engine for tests of orchestration: a process of its own, and no model in it."""
 
 import asyncio
-import hashlib
 import json
-import math
-import struct
+import os
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
 
 from medsent.config import ScriptedSettings
-from medsent.engine.protocol import Completion, Request
-from medsent.labels import LABELS
+from medsent.engine import orphan
+from medsent.engine.cause import Note
+from medsent.engine.protocol import Ask, Completion, Request
+from medsent.engine.scripted_process import (
+    BITS,
+    JSON,
+    LOGPROBS,
+    READ_BYTES,
+    Frames,
+    Query,
+    Reply,
+    frame,
+)
+from medsent.errors import EngineDiedError
+
+_SETTINGS = {"latency_s", "deadly_token", "hanging_token", "memory_for"}
+_ROOT = Path(__file__).parents[2]
 
 
 class ScriptedEngine:
-    """Gives every request the same answer each time, whatever the order or the company."""
+    """Gives every request the same answer each time, whatever the order or the company.
 
-    def __init__(self, settings: ScriptedSettings) -> None:
-        self._latency_s = settings.latency_s
-        self._slots = asyncio.Semaphore(settings.max_num_seqs)
+    Requests belong to one event loop at a time.
+    """
+
+    def __init__(self, settings: ScriptedSettings, max_num_seqs: int | None = None) -> None:
+        """Start the process; `max_num_seqs` goes before the settings'."""
+        self.max_num_seqs = max_num_seqs or settings.max_num_seqs
+        self._note = Note()
+        self._process = _start(settings, self.max_num_seqs, self._note)
+        self._inlet, self._outlet = _pipe(self._process.stdin), _pipe(self._process.stdout)
+        self._frames = Frames()
+        self._outbox: list[Query] = []
+        self._unsent = bytearray()
+        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._sent = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._died: EngineDiedError | None = None
+        if not os.read(self._outlet.fileno(), READ_BYTES):  # it says when it is ready
+            died = self._note.died(self._process.wait(), self.max_num_seqs)
+            self.close()
+            raise died
+        os.set_blocking(self._inlet.fileno(), False)
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
 
     async def complete(self, request: Request) -> Completion:
         started = time.monotonic()
-        async with self._slots:
-            await asyncio.sleep(self._latency_s)
-        text, logprobs = _script(request)
+        _, text, logprobs = await self._reply(request)
         return Completion(
             text=text,
             logprobs=logprobs,
@@ -36,28 +74,106 @@ class ScriptedEngine:
             finished_at=datetime.now(UTC),
         )
 
+    def kill(self) -> None:
+        self._process.kill()
+
     def close(self) -> None:
-        """Nothing to free."""
+        self._process.kill()
+        self._process.wait()
+        loop = self._loop
+        if loop is not None and loop.is_running():
+            loop.call_soon_threadsafe(self._disconnect)  # it alone may touch what it watches
+        else:
+            self._disconnect()
+
+    async def _reply(self, request: Request) -> Reply:
+        if self._died is not None:
+            raise EngineDiedError(str(self._died))
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._outbox = loop, []
+            loop.add_reader(self._outlet.fileno(), self._receive)
+        if not self._outbox:
+            loop.call_soon(self._flush)  # what else is asked in this turn goes with it
+        self._sent += 1
+        number, ask = self._sent, request.ask
+        self._outbox.append((number, request.prompt, request.adapter, ask.token_ids, _form(ask)))
+        reply: asyncio.Future[Reply] = loop.create_future()
+        self._waiting[number] = reply
+        try:
+            return await reply
+        finally:
+            self._waiting.pop(number, None)
+
+    def _flush(self) -> None:
+        """Write what the pipe takes, and the rest once it takes more."""
+        if self._died is not None or self._loop is None:
+            return
+        if self._outbox:
+            self._unsent += frame(self._outbox)
+            self._outbox = []
+        try:
+            written = os.write(self._inlet.fileno(), self._unsent)
+        except BlockingIOError:
+            written = 0
+        except BrokenPipeError:
+            return  # the other pipe's end tells
+        del self._unsent[:written]
+        if self._unsent:
+            self._loop.add_writer(self._inlet.fileno(), self._flush)
+        else:
+            self._loop.remove_writer(self._inlet.fileno())
+
+    def _receive(self) -> None:
+        piece = os.read(self._outlet.fileno(), READ_BYTES)
+        if not piece:
+            self._process.kill()
+            self._process.wait()
+            self._disconnect()
+        for reply in self._frames.values(piece):
+            waiting = self._waiting.get(reply[0])  # it may have been given up
+            if waiting is not None and not waiting.done():
+                waiting.set_result(reply)
+
+    def _disconnect(self) -> None:
+        """Tell those who wait that the process has ended, and free what it leaves."""
+        if self._died is not None:
+            return
+        self._died = self._note.died(self._process.returncode, self.max_num_seqs)
+        self._note.remove()
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._outlet.fileno())
+            self._loop.remove_writer(self._inlet.fileno())
+        self._inlet.close()
+        self._outlet.close()
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(self._died)
 
 
-def _chances(request: Request, count: int) -> list[float]:
-    """Return numbers in (0, 1) made from the prompt and the adapter's name."""
-    key = struct.pack(f"{len(request.prompt)}I", *request.prompt)
-    salt = (request.adapter or "").encode()
-    digest = hashlib.shake_256(key + salt).digest(2 * count)
-    return [(value + 0.5) / 65536 for value in struct.unpack(f"{count}H", digest)]
+def _start(settings: ScriptedSettings, max_num_seqs: int, note: Note) -> "subprocess.Popen[bytes]":
+    values = {**settings.model_dump(include=_SETTINGS), "max_num_seqs": max_num_seqs}
+    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    variables = {**orphan.environment(), **note.environment(), "PYTHONPATH": os.pathsep.join(paths)}
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "medsent.engine.scripted_process", json.dumps(values)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **variables},
+            bufsize=0,
+        )
+    except OSError as error:
+        note.remove()
+        raise EngineDiedError(f"no process could be started: {error.strerror}") from None
 
 
-def _script(request: Request) -> tuple[str, list[dict[int, float]]]:
-    ask = request.ask
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None  # as Popen was asked for it
+    return pipe
+
+
+def _form(ask: Ask) -> str:
     if ask.json_schema is not None:
-        chances = _chances(request, len(LABELS))
-        answer = {label: chance > 0.5 for label, chance in zip(LABELS, chances, strict=True)}
-        return json.dumps(answer), []
-    if ask.regex is not None:
-        zero, one = ask.token_ids
-        chances = _chances(request, len(LABELS))
-        steps = [{zero: math.log(1 - chance), one: math.log(chance)} for chance in chances]
-        return "".join("1" if chance > 0.5 else "0" for chance in chances), steps
-    chances = _chances(request, len(ask.token_ids))
-    return "", [{token: math.log(c) for token, c in zip(ask.token_ids, chances, strict=True)}]
+        return JSON
+    return BITS if ask.regex is not None else LOGPROBS

@@ -5,24 +5,33 @@ import itertools
 import logging
 import os
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 from medsent.config import ModelSettings, VllmSettings
-from medsent.engine import cpu
+from medsent.engine import cpu, orphan
+from medsent.engine.cause import EngineMemoryError, Note
 from medsent.engine.protocol import Ask, Completion, Request
 from medsent.errors import EngineDiedError, EngineError
 
-_QUIET = {
+_ENVIRONMENT = {
+    # A fork would copy the threads' locks of an actor that starts its engine anew.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
+
+_END_S = 10.0
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class EnginePlan:
     def environment(self) -> dict[str, str]:
         """Return the variables that must be set before vLLM is imported."""
         on_cpu = {} if self.on_gpu else cpu.environment(self.settings.kv_cache_gib)
-        return {**_QUIET, **on_cpu}
+        return {**_ENVIRONMENT, **on_cpu}
 
 
 def has_gpu() -> bool:
@@ -67,26 +76,37 @@ def _is_installed(package: str) -> bool:
 class VllmEngine:
     """Starts vLLM in this process's children; `close` ends them."""
 
-    def __init__(self, plan: EnginePlan) -> None:
+    def __init__(self, plan: EnginePlan, max_num_seqs: int | None = None) -> None:
+        """Start the engine; `max_num_seqs` goes before the settings'.
+
+        Raises `EngineDiedError` where its process died, which another try may mend, and
+        `EngineError` where its settings do not fit.
+        """
         os.environ.update(plan.environment())
         logging.getLogger("vllm").setLevel(logging.ERROR)
         from vllm.lora.request import LoRARequest
-        from vllm.v1.engine.async_llm import AsyncLLM
 
-        try:
-            self._llm = AsyncLLM.from_engine_args(_arguments(plan))
-        except Exception as error:  # no opinion was read yet, so its text is safe to tell
-            raise EngineError(f"vLLM did not start: {type(error).__name__}: {error}") from error
+        arguments = _arguments(plan, max_num_seqs)
+        self.max_num_seqs: int = arguments.max_num_seqs
+        self._note = Note()
+        self._death: EngineDiedError | None = None
+        self._llm = self._start(arguments)
         self._adapters = {
             name: LoRARequest(name, number, path)
             for number, (name, path) in enumerate(plan.adapters.items(), start=1)
         }
         self._numbers = itertools.count()
 
+    @property
+    def pids(self) -> list[int]:
+        """The engine's processes, on this machine."""
+        return orphan.members(self._note.path)
+
     async def complete(self, request: Request) -> Completion:
         from vllm.inputs import TokensPrompt
-        from vllm.v1.engine.exceptions import EngineDeadError
 
+        if self._llm is None:
+            raise EngineDiedError("the engine was closed")
         started = time.monotonic()
         adapter = self._adapters[request.adapter] if request.adapter else None
         stream = self._llm.generate(
@@ -99,21 +119,83 @@ class VllmEngine:
         try:
             async for last in stream:
                 output = last
-        except EngineDeadError:
-            raise EngineDiedError("the engine's process ended") from None
         except Exception as error:  # noqa: BLE001
+            if self._is_dead():
+                raise self._died() from None
             # The library's message may quote a prompt; only its kind is told.
             raise EngineError(f"the engine refused: {type(error).__name__}") from None
         if output is None:
             raise EngineError("the engine ended a request without an answer")
         return _completion(output, time.monotonic() - started)
 
+    def kill(self) -> None:
+        orphan.kill(self.pids)
+
     def close(self) -> None:
-        self._llm.shutdown()
-        del self._llm  # its own clean-up fails once the interpreter is half gone
+        llm, self._llm = self._llm, None  # its own clean-up fails in a half gone interpreter
+        if llm is not None:
+            self._death = self._death or _death(llm, self._note, self.max_num_seqs)
+            with suppress(Exception):  # what it leaves is ended below
+                llm.shutdown()
+        self._end()
+
+    def _start(self, arguments: Any) -> Any:
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        # It serves this process, and would be taken for one of the engine's.
+        resource_tracker.ensure_running()
+        try:
+            with _environment({**orphan.environment(), **self._note.environment()}):
+                return AsyncLLM.from_engine_args(arguments)
+        except (RuntimeError, TimeoutError) as error:
+            died = self._note.died(None, self.max_num_seqs)
+            self._end()
+            if isinstance(died, EngineMemoryError):
+                raise died from None
+            raise EngineDiedError(f"vLLM did not start: {died}") from error
+        except Exception as error:  # no opinion was read yet, so its text is safe to tell
+            self._end()
+            raise _not_started(error) from error
+
+    def _is_dead(self) -> bool:
+        return self._llm is None or bool(self._llm.engine_core.resources.engine_dead)
+
+    def _died(self) -> EngineDiedError:
+        if self._death is None:
+            self._death = _death(self._llm, self._note, self.max_num_seqs)
+        return self._death
+
+    def _end(self) -> None:
+        """End what is left of the processes, and wait until the device is free of them."""
+        waited_until = time.monotonic() + _END_S
+        while (pids := self.pids) and time.monotonic() < waited_until:
+            orphan.kill(pids)
+            time.sleep(_LOOK_S)
+        self._note.remove()
 
 
-def _arguments(plan: EnginePlan) -> Any:
+def _death(llm: Any, note: Note, max_num_seqs: int) -> EngineDiedError:
+    processes = llm.engine_core.resources.engine_manager.processes
+    codes = [process.exitcode for process in processes if process.exitcode is not None]
+    return note.died(codes[0] if codes else None, max_num_seqs)
+
+
+def _not_started(error: Exception) -> EngineError:
+    return EngineError(f"vLLM did not start: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the processes that are started meanwhile."""
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
+
+
+def _arguments(plan: EnginePlan, max_num_seqs: int | None) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
     settings, model = plan.settings, plan.model_settings
@@ -147,7 +229,13 @@ def _arguments(plan: EnginePlan) -> Any:
         arguments["gpu_memory_utilization"] = settings.gpu_memory_utilization
     else:
         arguments["enforce_eager"] = True
-    return AsyncEngineArgs(**{**arguments, **settings.options})
+    arguments |= settings.options
+    if max_num_seqs is not None:
+        arguments["max_num_seqs"] = max_num_seqs
+    try:
+        return AsyncEngineArgs(**arguments)
+    except Exception as error:
+        raise _not_started(error) from error
 
 
 @functools.cache

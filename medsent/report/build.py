@@ -1,6 +1,7 @@
 """From a reduced state to the numbers of `metrics.json`."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -71,17 +72,19 @@ def build_metrics(
     provenance: Mapping[str, JsonValue] | None = None,
     input_records: int | None = None,
     duplicate_record_ids: int | None = None,
+    unread: Mapping[str, int] | None = None,
 ) -> Metrics:
     """Return all numbers of a report; the same state and context give the same, to the bit.
 
     `compare` holds pairs of baseline and candidate. `timing.seconds_per_sample` is filled in
-    where it is not given. `input_records` is what the run was asked for. Raises `RunError`
-    where that is not scored + quarantined, `ConfigError` for a pair that names no variant.
+    where it is not given. `input_records` is what the run was asked for. `unread` are records
+    that no prediction holds, since they could not be read, by reason. Raises `RunError` where
+    the input is not scored + quarantined, `ConfigError` for a pair that names no variant.
     """
     variants = {name: _variant(state, name) for name in state.scope.variants}
     return Metrics(
         run=run,
-        records=_records(state, input_records, duplicate_record_ids),
+        records=_records(state, input_records, duplicate_record_ids, unread or {}),
         variants=variants,
         comparisons=[_comparison(variants, *pair) for pair in compare],
         timing=_timing(timing or Timing(), state.scored),
@@ -89,8 +92,11 @@ def build_metrics(
     )
 
 
-def _records(state: Reduction, asked: int | None, duplicates: int | None) -> Records:
-    quarantined = sum(state.quarantined.values())
+def _records(
+    state: Reduction, asked: int | None, duplicates: int | None, unread: Mapping[str, int]
+) -> Records:
+    by_reason = Counter(state.quarantined) + Counter(unread)
+    quarantined = by_reason.total()
     found = state.scored + quarantined
     if asked is not None and asked != found:
         raise RunError(
@@ -101,7 +107,7 @@ def _records(state: Reduction, asked: int | None, duplicates: int | None) -> Rec
         input=found,
         scored=state.scored,
         quarantined=quarantined,
-        by_reason=_most_first(state.quarantined),
+        by_reason=_most_first(by_reason),
         duplicate_record_ids=duplicates,
     )
 

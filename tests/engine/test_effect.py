@@ -61,7 +61,10 @@ def prompter(tokenizer: Any) -> Prompter:
 
 
 def check(engine: Noted, prompter: Prompter, *adapters: str) -> None:
-    asyncio.run(check_effects(engine, dict.fromkeys(adapters, prompter)))
+    try:
+        asyncio.run(check_effects(engine, dict.fromkeys(adapters, prompter)))
+    finally:
+        engine.close()
 
 
 def test_adapters_that_work_pass(prompter: Prompter) -> None:

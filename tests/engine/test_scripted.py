@@ -21,7 +21,10 @@ METHODS: list[MethodName] = ["onepass", "bits", "json"]
 def answers(requests: Iterable[Request], **settings: Any) -> list[Completion]:
     async def ask() -> list[Completion]:
         engine = ScriptedEngine(ScriptedSettings(kind="scripted", **settings))
-        return await asyncio.gather(*map(engine.complete, requests))
+        try:
+            return await asyncio.gather(*map(engine.complete, requests))
+        finally:
+            engine.close()
 
     return asyncio.run(ask())
 

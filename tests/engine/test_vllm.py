@@ -1,23 +1,31 @@
-"""The real engine: Gemma 3 270M under vLLM with the demo's adapter, started once."""
+"""The real engine: Gemma 3 270M under vLLM with the demo's adapter, started once, killed last."""
 
 import asyncio
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from medsent.answers.method import OnePass, method_for
-from medsent.config import ModelSettings, VllmSettings
+from medsent.config import ModelSettings, SupervisionSettings, VllmSettings
 from medsent.demo.data import write_split
+from medsent.engine import orphan
 from medsent.engine.effect import check_effects
 from medsent.engine.protocol import Completion, Request
+from medsent.engine.supervised import Event, SupervisedEngine
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import AdapterError
 from medsent.labels import LABELS
@@ -37,10 +45,14 @@ class Bench:
     def __init__(self, plan: EnginePlan, tokenizer: Any) -> None:
         self._loop = asyncio.new_event_loop()
         self.tokenizer = tokenizer
-        self.engine = self.run(self._start(plan))
+        self.events: list[Event] = []
+        self.started: list[VllmEngine] = []
 
-    async def _start(self, plan: EnginePlan) -> VllmEngine:
-        return VllmEngine(plan)
+        def start(max_num_seqs: int | None) -> VllmEngine:
+            self.started.append(VllmEngine(plan, max_num_seqs))
+            return self.started[-1]
+
+        self.engine = SupervisedEngine(start, SupervisionSettings(), self.events.append)
 
     def run(self, work: Awaitable[T]) -> T:
         return self._loop.run_until_complete(work)
@@ -171,3 +183,61 @@ def test_text_that_looks_like_a_prompt_stays_text(bench: Bench) -> None:
     completion = bench.answers([Request(prompt, method.ask, "finetuned")])[0]
     assert completion.prompt_tokens == len(prompt)
     assert method.read(completion, [0.5] * len(LABELS)).status == "ok"
+
+
+def test_a_killed_engine_is_replaced_and_every_request_is_answered(
+    bench: Bench, prompts: list[list[int]]
+) -> None:
+    ask = OnePass(bench.tokenizer).ask
+    requests = [Request(p, ask, v) for p in prompts for v in (None, "finetuned")]
+    undisturbed = logits(bench.answers(requests), bench.tokenizer)
+    [engine] = bench.started
+    killed = engine.pids
+    [core] = [child.pid for child in psutil.Process().children() if child.pid in killed]
+
+    async def disturbed() -> list[Completion]:
+        tasks = [asyncio.create_task(bench.engine.complete(r)) for r in requests]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        os.kill(core, signal.SIGKILL)
+        return await asyncio.gather(*tasks)
+
+    found = bench.run(disturbed())
+    assert [event.kind for event in bench.events] == ["death", "start"]
+    assert bench.events[0].cause == "the engine's process ended (killed by SIGKILL)"
+    assert {completion.attempt for completion in found} == {1, 2}
+    # bf16 sums depend on the batch's shape.
+    difference = np.abs(logits(found, bench.tokenizer) - undisturbed)
+    assert difference.max() < 0.7
+    assert difference.mean() < 0.1
+    assert len(killed) > 1
+    assert not [pid for pid in killed if orphan.is_alive(pid)]
+
+
+OWNER = """
+import json, sys, time
+from medsent.config import ModelSettings, VllmSettings
+from medsent.engine.vllm import EnginePlan, VllmEngine
+
+if __name__ == "__main__":
+    model = ModelSettings(source=sys.argv[1], max_model_len=256)
+    settings = VllmSettings(device="cpu", kv_cache_gib=1, max_num_seqs=4)
+    engine = VllmEngine(EnginePlan(sys.argv[1], settings, model))
+    print("pids", json.dumps(engine.pids), flush=True)
+    time.sleep(3600)
+"""
+
+
+def test_no_process_outlives_an_owner_that_was_killed(model_folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "owner.py"
+    script.write_text(OWNER)
+    with subprocess.Popen(
+        [sys.executable, script, str(model_folder)], stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        pids = json.loads(next(line for line in owner.stdout if line.startswith("pids"))[4:])
+        family = [child.pid for child in psutil.Process(owner.pid).children(recursive=True)]
+        owner.kill()
+    assert len(pids) > 1
+    assert set(pids) <= set(family)
+    while any(map(orphan.is_alive, family)):  # a hang would end with pytest's own time limit
+        time.sleep(0.1)

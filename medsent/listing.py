@@ -1,0 +1,182 @@
+"""The files of an input: each found once, whatever links and spellings lead to it."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import pyarrow as pa
+from pyarrow import fs
+
+from medsent.errors import InputError
+
+_SUFFIX = ".parquet"
+_LOOKERS = 16
+
+
+class StorageError(InputError):
+    """The storage of the input refuses or fails to read; its files may be whole."""
+
+    exit_code: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class Found:
+    """One file as it stands in storage."""
+
+    path: str
+    """Canonical: absolute, links resolved, with no scheme."""
+    size_bytes: int
+    etag: str
+    """What changes when the file is rewritten: on S3 the ETag, else the time in ns."""
+
+
+def find_files(path: str) -> tuple[fs.FileSystem, list[Found]]:
+    """List the Parquet files at a path or below it, in the order of their paths.
+
+    Files and folders whose names begin with `_` or `.` are what writers leave behind
+    unfinished, and are left out. Raises `InputError` where there is none, or a link
+    leads nowhere, and `StorageError` where the storage cannot be listed.
+    """
+    try:
+        filesystem, inner = _located(path)
+        if isinstance(filesystem, fs.LocalFileSystem):
+            found = _in_folders(Path(inner), path)
+        else:
+            found = _in_objects(filesystem, inner, path)
+    except OSError as error:
+        raise StorageError(f"input.path: cannot list {path}: {_told(error)}") from error
+    except (RuntimeError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"input.path: cannot list {path}: {error}") from error
+    if not found:
+        raise InputError(f"input.path: no shards (*.parquet) in {path}")
+    return filesystem, sorted(found, key=lambda file: file.path)
+
+
+def look(filesystem: fs.FileSystem, path: str) -> Found | None:
+    """Return how a file stands in storage now; None where it is gone."""
+    try:
+        [info] = filesystem.get_file_info([path])
+        return _found(filesystem, info) if info.type == fs.FileType.File else None
+    except (OSError, pa.ArrowException) as error:
+        raise cannot_read(path, error) from error
+
+
+def cannot_read(path: str, error: BaseException) -> StorageError:
+    """Return what to tell of a file that the storage does not give."""
+    return StorageError(
+        f"cannot read {path}: {_told(error)}. The shard itself may be whole: mend what keeps it "
+        "from being read, and give the same command again"
+    )
+
+
+def _told(error: BaseException) -> str:
+    """Return the reason in words; the path is told beside it."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number).lower() if number else str(error) or type(error).__name__
+
+
+def _located(path: str) -> tuple[fs.FileSystem, str]:
+    if "://" in path:
+        filesystem, inner = fs.FileSystem.from_uri(path)
+        return filesystem, str(inner)
+    return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+
+
+def _in_folders(root: Path, spelt: str) -> list[Found]:
+    """Return the files of this machine's folders; one reached twice is there once."""
+    kind = _kind(root)
+    if kind is None:
+        raise InputError(f"input.path: there is nothing at {spelt}")
+    files: dict[Path, Path] = {}
+    for path in _walk(root.resolve(), set()) if stat.S_ISDIR(kind) else _one(root, kind):
+        real = path.resolve() if path.is_symlink() else path
+        # Ray reads no file of another ending: the link then stands for what it leads to.
+        name = real if real.suffix == _SUFFIX else path
+        files[real] = min(name, files.get(real, name))
+    return [
+        Found(str(path), (now := path.stat()).st_size, str(now.st_mtime_ns))
+        for path in files.values()
+    ]
+
+
+def _one(file: Path, kind: int) -> Iterator[Path]:
+    if _is_shard(file, kind):
+        yield file.parent.resolve() / file.name
+
+
+def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """Yield the shards in and below a folder; `seen` ends a walk that links lead in a circle."""
+    if folder in seen:
+        return
+    seen.add(folder)
+    for path in sorted(folder.iterdir()):
+        if _is_hidden(path.name):
+            continue
+        kind = _kind(path)
+        if kind is None:  # gone since the folder was listed
+            continue
+        if stat.S_ISDIR(kind):
+            yield from _walk(path.resolve(), seen)
+        elif _is_shard(path, kind):
+            yield path
+
+
+def _kind(path: Path) -> int | None:
+    """Return the mode of what a path leads to, None where nothing is there."""
+    try:
+        return path.stat().st_mode
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise InputError(
+                f"{path} is a link that leads in a circle; point it at its shards or remove it"
+            ) from error
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            raise
+        if path.is_symlink():
+            raise InputError(
+                f"{path} is a link to {path.readlink()}, where there is nothing; put that back "
+                "or remove the link"
+            ) from error
+        return None
+
+
+def _is_shard(path: Path, kind: int) -> bool:
+    return stat.S_ISREG(kind) and path.suffix == _SUFFIX and not _is_hidden(path.name)
+
+
+def _is_hidden(path: str) -> bool:
+    """Tell whether a file or folder on the way is one that writers leave behind unfinished."""
+    return any(part.startswith(("_", ".")) for part in path.split("/"))
+
+
+def _in_objects(filesystem: fs.FileSystem, root: str, spelt: str) -> list[Found]:
+    info = filesystem.get_file_info(root)
+    if info.type == fs.FileType.NotFound:
+        raise InputError(f"input.path: there is nothing at {spelt}")
+    listed = [info]
+    if info.type == fs.FileType.Directory:
+        listed = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
+    shards = [
+        each
+        for each in listed
+        if each.type == fs.FileType.File
+        and each.base_name.endswith(_SUFFIX)
+        and not _is_hidden(each.path.removeprefix(root))
+    ]
+    with ThreadPoolExecutor(_LOOKERS) as threads:
+        return list(threads.map(partial(_found, filesystem), shards))
+
+
+def _found(filesystem: fs.FileSystem, info: fs.FileInfo) -> Found:
+    etag = None
+    if filesystem.type_name == "s3":
+        with filesystem.open_input_stream(info.path) as stream:
+            etag = stream.metadata().get(b"ETag")
+    stamp = "" if info.mtime_ns is None else str(info.mtime_ns)
+    return Found(info.path, info.size, etag.decode() if etag else stamp)

@@ -1,0 +1,109 @@
+"""Rows taken out of a run, so that the same command scores just those again."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from medsent.checkpoint import reconcile
+from medsent.errors import RunError
+from medsent.run import RunFolder
+
+_READERS = 8
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which rows of a run are to be scored again."""
+
+    shard: str | None = None
+    """All rows of one shard, by its canonical path."""
+    status: str | None = None
+    """Rows of which a variant has this status, or whose quarantine has this reason."""
+
+    def matches(self, rows: pa.Table) -> pa.Array:
+        """Return which of N rows of the predictions are meant, as N booleans."""
+        if self.shard is not None:
+            return pc.equal(rows["path"], self.shard)
+        found = pc.fill_null(pc.equal(rows["reason"], self.status), False)
+        for column in rows.itercolumns():
+            if pa.types.is_struct(column.type) and column.type.get_field_index("status") >= 0:
+                same = pc.equal(pc.struct_field(column, "status"), self.status)
+                found = pc.or_(found, pc.fill_null(same, False))
+        return found
+
+
+def take_out(run: RunFolder, request: Request) -> int:
+    """Delete the rows of a request from a run's predictions; return how many there were.
+
+    The run is incomplete from here on. The request is kept in the run until all of its
+    rows are out, so that a kill on the way forgets nothing: see `resume`.
+    """
+    run.write(_journal(run).name, json.dumps(asdict(request)))
+    run.manifest_file.unlink(missing_ok=True)
+    return _carry_out(run, request)
+
+
+def resume(run: RunFolder) -> int:
+    """Finish a request that was cut short; return the rows it took out."""
+    journal = _journal(run)
+    try:
+        request = Request(**json.loads(journal.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return 0
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{journal} is damaged; delete it and requeue again") from error
+    return _carry_out(run, request)
+
+
+def _carry_out(run: RunFolder, request: Request) -> int:
+    # A block that a kill cut short may hold a file that cannot be read.
+    reconcile(fs.LocalFileSystem(), str(run.predictions), str(run.checkpoint))
+    taken = sum(_over_files(run, lambda file: _take_from(file, request)))
+    _journal(run).unlink()
+    return taken
+
+
+def _take_from(file: Path, request: Request) -> int:
+    """Write a file of predictions anew without the rows meant.
+
+    The block's ids are then more than its predictions, which `checkpoint.reconcile` mends.
+    """
+    matching = _matching(file, request)
+    if not matching:
+        return 0
+    rows = pq.read_table(file)
+    kept = rows.filter(pc.invert(request.matches(rows)))
+    if not kept.num_rows:
+        file.unlink()
+        return matching
+    partial = file.with_name(f".{file.name}.partial")
+    pq.write_table(kept, partial)
+    partial.replace(file)
+    return matching
+
+
+def _matching(file: Path, request: Request) -> int:
+    """Count the rows meant in one file, reading only the columns that tell."""
+    parquet = pq.ParquetFile(file)
+    names = [
+        column.path
+        for column in map(parquet.schema.column, range(len(parquet.schema)))
+        if column.path in ("path", "reason") or column.path.endswith(".status")
+    ]
+    return pc.sum(request.matches(parquet.read(columns=names))).as_py() or 0
+
+
+def _over_files(run: RunFolder, work: Callable[[Path], int]) -> list[int]:
+    with ThreadPoolExecutor(_READERS) as threads:
+        return list(threads.map(work, sorted(run.predictions.glob("*.parquet"))))
+
+
+def _journal(run: RunFolder) -> Path:
+    return run.path / "requeue.json"

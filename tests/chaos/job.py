@@ -1,0 +1,138 @@
+"""The real job as a process of its own: started, killed, and started again until it is done."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from medsent.model import prepare_builtin
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def tokenizer_folder(folder: Path) -> Path:
+    """Copy the embedded model without its weights, which no scripted engine reads."""
+    source = prepare_builtin(print)
+    folder.mkdir(parents=True)
+    for file in source.iterdir():
+        if file.suffix == ".json" and file.name != "medsent-model.json":
+            shutil.copy(file, folder)
+    return folder
+
+
+def write_config(
+    file: Path,
+    *,
+    source: Path,
+    output: Path,
+    model: Path,
+    methods: Mapping[str, str],
+    engine: Mapping[str, Any],
+) -> Path:
+    """Write a job with the scripted engine; `methods` names each variant's way to ask."""
+    values = {
+        "name": "chaos",
+        "note": "Made up by a seeded program.",
+        "input": {"path": str(source)},
+        "output": {"path": str(output)},
+        "model": {"source": str(model), "max_model_len": 1024},
+        "variants": {name: {"method": method} for name, method in methods.items()},
+        "engine": {"kind": "scripted", **engine},
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    return file
+
+
+@dataclass
+class Job:
+    """`python jobs/evaluate.py CONFIG`; what it says goes to `said.log` beside the settings."""
+
+    config: Path
+    environment: Mapping[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+    _log: IO[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the job's settings, log and runs."""
+        return self.config.parent
+
+    @property
+    def run(self) -> Path | None:
+        """The run's folder, once there is one."""
+        return next(iter(sorted((self.folder / "runs").glob("chaos-*"))), None)
+
+    @property
+    def pid(self) -> int:
+        """The driver's process."""
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> None:
+        """Run the command, again where it ran before."""
+        self._close()
+        self._log = (self.folder / "said.log").open("ab")
+        self.starts += 1
+        self.process = subprocess.Popen(
+            [sys.executable, "jobs/evaluate.py", str(self.config)],
+            cwd=REPOSITORY,
+            env=dict(self.environment),
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def ended(self) -> int | None:
+        """Return the exit code, None while the job runs."""
+        return self.process.poll() if self.process else None
+
+    def kill(self) -> bool:
+        """Kill -9 the driver; tell whether that is what it died of."""
+        if self.process is None or self.process.poll() is not None:
+            return False
+        self.process.kill()
+        return self.process.wait() == -signal.SIGKILL
+
+    def wait(self, deadline: float) -> int | None:
+        """Wait for the job's end until a time of the monotonic clock; None where it runs on."""
+        while (code := self.ended()) is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return code
+
+    def blocks(self) -> int:
+        """Count the blocks whose ids are committed."""
+        if self.run is None:
+            return 0
+        files = (self.run / "checkpoint").glob("*.parquet")
+        return sum(not file.name.endswith(".pending.parquet") for file in files)
+
+    def twins(self) -> list[str]:
+        """Return the blocks of which pending and committed ids stand side by side."""
+        if self.run is None:
+            return []
+        checkpoint = self.run / "checkpoint"
+        stems = [file.name.split(".")[0] for file in checkpoint.glob("*.pending.parquet")]
+        return [stem for stem in stems if (checkpoint / f"{stem}.parquet").exists()]
+
+    def last_words(self) -> str:
+        """Return the last line that the job wrote."""
+        lines = (self.folder / "said.log").read_text(errors="replace").splitlines()
+        return lines[-1] if lines else ""
+
+    def close(self) -> None:
+        """End the job."""
+        self.kill()
+        self._close()
+
+    def _close(self) -> None:
+        if self._log is not None:
+            self._log.close()

@@ -1,0 +1,104 @@
+"""Does the cluster hold the plan? Asked before anything waits for it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from medsent.cluster import Capacity, check_cluster, shortfalls
+from medsent.config import JobConfig
+from medsent.errors import ConfigError
+from tests.conftest import JobBuilder, job_values, merged
+
+
+def plan(**groups: object) -> JobConfig:
+    values = job_values(Path("unused"), Path("unused"), Path("unused"))
+    return JobConfig.model_validate(merged(values, groups))
+
+
+ON_GPUS = {"kind": "vllm", "device": "gpu"}
+
+
+@pytest.mark.parametrize(
+    ("capacity", "engine", "says"),
+    [
+        (Capacity(5, 0, 0), {"replicas": {"min": 1, "max": 8}}, []),
+        (
+            Capacity(4, 0, 0),
+            {"replicas": {"min": 1, "max": 8}},
+            ["1 logical CPUs are missing: it has 4, the plan takes 5"],
+        ),
+        (
+            Capacity(6, 0, 0),
+            {"replicas": {"min": 4, "max": 4}},
+            ["2 logical CPUs are missing: it has 6, the plan takes 8"],
+        ),
+        (Capacity(16, 1, 1), ON_GPUS, []),
+        (
+            Capacity(16, 0, 0),
+            ON_GPUS,
+            ["1 GPUs are missing: it has 0, the plan takes 1"],
+        ),
+        (
+            Capacity(5, 1, 1),
+            {**ON_GPUS, "replicas": {"min": 2, "max": 2}},
+            ["1 logical CPUs are missing", "1 GPUs are missing: it has 1, the plan takes 2"],
+        ),
+    ],
+)
+def test_what_a_plan_needs_beyond_the_cluster_is_said(
+    capacity: Capacity, engine: dict[str, object], says: list[str]
+) -> None:
+    found = shortfalls(plan(engine=engine), capacity)
+    assert len(found) == len(says)
+    for line, start in zip(found, says, strict=True):
+        assert line.startswith(start)
+
+
+def test_a_model_over_several_gpus_needs_them_on_one_node() -> None:
+    config = plan(engine=ON_GPUS, model={"tensor_parallel_size": 2})
+    assert shortfalls(config, Capacity(16, 2, 2)) == []
+    assert shortfalls(config, Capacity(16, 2, 1)) == [
+        "no node has the 2 GPUs that model.tensor_parallel_size asks for"
+    ]
+
+
+def test_this_machine_holds_any_number_of_scorers_on_its_cpu() -> None:
+    config = plan(engine={"replicas": {"min": 9, "max": 9}})
+    assert check_cluster(config).cpus >= 13
+
+
+@pytest.fixture(scope="module")
+def small_cluster() -> Iterator[str]:
+    """A Ray head of three logical CPUs, in processes of its own; its address."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "num_gpus": 0})
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("command", ["check", "evaluate"])
+def test_a_cluster_that_cannot_hold_the_plan_is_refused(
+    command: str, small_cluster: str, job: JobBuilder, tmp_path: Path
+) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(job().model_dump(mode="json")))
+    ended = subprocess.run(
+        [sys.executable, "-m", "medsent", command, str(file)],
+        env={**os.environ, "RAY_ADDRESS": small_cluster},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == ConfigError.exit_code
+    assert ended.stderr.splitlines()[-1] == (
+        "medsent: engine.replicas: the cluster cannot hold 1 scorers, and the job would wait for "
+        "ever: 2 logical CPUs are missing: it has 3, the plan takes 5 (one a scorer and 4 beside "
+        "them)"
+    )

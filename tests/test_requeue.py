@@ -1,0 +1,98 @@
+"""Rows taken out of a run: those that are meant, all of them, and no others."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import fs
+
+from medsent.checkpoint import read_ids, write_ids
+from medsent.errors import RunError
+from medsent.requeue import Request, resume, take_out
+from medsent.run import RunFolder
+
+LOCAL = fs.LocalFileSystem()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """A run of two blocks: rows 0 to 3 and 4 to 7, of shards a and b in turn."""
+    run = RunFolder(tmp_path)
+    run.predictions.mkdir()
+    run.checkpoint.mkdir()
+    for block, first in (("x_000000", 0), ("x_000001", 4)):
+        ids = list(range(first, first + 4))
+        rows = {
+            "row_hash": pa.array(ids, pa.uint64()),
+            "path": ["/a" if i % 2 == 0 else "/b" for i in ids],
+            "reason": ["engine_killer" if i == 6 else None for i in ids],
+            "one": [None if i == 6 else {"status": "ok", "answer": "x"} for i in ids],
+            "two": [
+                None
+                if i == 6
+                else {"status": "engine_error" if i in (1, 4) else "ok", "answer": "y"}
+                for i in ids
+            ],
+        }
+        pq.write_table(pa.table(rows), run.predictions / f"{block}-0.parquet")
+        write_ids(LOCAL, str(run.checkpoint / f"{block}.parquet"), pa.array(ids, pa.uint64()))
+    run.write("manifest.json", "{}")
+    return run
+
+
+def rows_of(run: RunFolder) -> list[int]:
+    files = run.predictions.glob("*.parquet")
+    return sorted(i for file in files for i in read_ids(LOCAL, str(file)).to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("request_", "taken"),
+    [
+        (Request(shard="/a"), [0, 2, 4, 6]),
+        (Request(status="engine_error"), [1, 4]),
+        (Request(status="engine_killer"), [6]),
+        (Request(status="truncated"), []),
+        (Request(shard="/c"), []),
+    ],
+    ids=["shard", "status", "reason", "no such status", "no such shard"],
+)
+def test_the_rows_meant_are_out_and_the_run_is_incomplete(
+    run: RunFolder, request_: Request, taken: list[int]
+) -> None:
+    assert take_out(run, request_) == len(taken)
+    assert rows_of(run) == [i for i in range(8) if i not in taken]
+    assert run.manifest() is None
+    assert resume(run) == 0
+
+
+def test_a_file_of_which_nothing_is_left_goes(run: RunFolder) -> None:
+    for status in ("ok", "engine_killer"):
+        take_out(run, Request(status=status))
+    assert list(run.predictions.iterdir()) == []
+
+
+def test_a_request_that_was_cut_short_is_finished(run: RunFolder) -> None:
+    """As after a kill between its two files: the first is written anew, the second is not."""
+    before = (run.predictions / "x_000001-0.parquet").read_bytes()
+    take_out(run, Request(shard="/a"))
+    (run.predictions / "x_000001-0.parquet").write_bytes(before)
+    run.write("requeue.json", json.dumps({"shard": "/a", "status": None}))
+    assert rows_of(run) == [1, 3, 4, 5, 6, 7]
+    assert resume(run) == 2
+    assert rows_of(run) == [1, 3, 5, 7]
+    assert not (run.path / "requeue.json").exists()
+
+
+def test_a_block_that_a_kill_cut_short_stands_in_no_ones_way(run: RunFolder) -> None:
+    torn = run.predictions / "x_000002-0.parquet"
+    torn.write_bytes(b"PAR1 and no more")
+    assert take_out(run, Request(status="engine_error")) == 2
+    assert not torn.exists()
+
+
+def test_a_damaged_request_is_named(run: RunFolder) -> None:
+    run.write("requeue.json", "{")
+    with pytest.raises(RunError, match=r"requeue\.json is damaged; delete it"):
+        resume(run)

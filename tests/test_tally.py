@@ -1,0 +1,74 @@
+"""What the scorers report: progress, deaths, and when starting again helps no more."""
+
+from typing import Any
+
+import pytest
+
+from medsent.tally import Note, Tally
+
+
+@pytest.fixture
+def tally() -> Any:
+    """The tally itself, of a pool of two, in no actor."""
+    return Tally.__ray_metadata__.modified_class(2)  # type: ignore[attr-defined]
+
+
+def test_what_is_done_adds_up(tally: Any) -> None:
+    for records, answers in ((4, 8), (3, 6)):
+        tally.done(records)
+        tally.answered(answers)
+    assert (tally.standing().records, tally.standing().answers) == (7, 14)
+
+
+def test_the_first_failure_stays(tally: Any) -> None:
+    tally.fail("EngineError", "first")
+    tally.fail("EngineError", "second")
+    assert tally.standing().failure == ("EngineError", "first")
+
+
+def test_a_failed_start_is_forgotten_once_another_works(tally: Any) -> None:
+    tally.did_not_start("EngineError", "no memory")
+    assert tally.standing().start_failure == ("EngineError", "no memory")
+    tally.started("a", 3.0)
+    assert tally.standing().start_failure is None
+    assert tally.standing().starts_s == {"a": 3.0}
+
+
+def test_a_scorer_that_starts_again_is_noted(tally: Any) -> None:
+    assert tally.starting("a") is None
+    tally.started("a", 3.0)
+    assert tally.standing().notes == []
+    assert tally.starting("a") is None
+    assert [(note.replica, note.kind) for note in tally.standing().notes] == [("a", "restart")]
+
+
+def test_starts_are_bounded_by_progress(tally: Any) -> None:
+    bound = 2 + 5
+    for _ in range(bound):
+        assert tally.starting("a") is None
+    tally.note(Note("a", "death", 0.0, "killed by SIGKILL"))
+    assert tally.starting("a") == (
+        "scorers started 8 times without one block of records done between; the last cause: "
+        "killed by SIGKILL"
+    )
+    tally.done(1)
+    for _ in range(bound):
+        assert tally.starting("a") is None
+    assert tally.starting("a") is not None
+
+
+def test_a_scorer_that_gives_up_is_replaced_a_few_times(tally: Any) -> None:
+    replaced = 0
+    tally.starting("a")
+    while tally.gave_up("a", "killed by SIGKILL"):
+        replaced += 1
+        tally.starting("a")
+        assert replaced < 50, "it is replaced for ever"
+    assert replaced == 6
+    assert tally.standing().failure == ("EngineDiedError", "killed by SIGKILL")
+
+
+def test_draining_lasts(tally: Any) -> None:
+    assert not tally.draining()
+    tally.drain()
+    assert tally.draining()
