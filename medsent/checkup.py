@@ -93,8 +93,7 @@ def _first_rows(plan: Plan) -> Sequence[dict[str, Any]]:
     first = shards.files[0]
     with shards.filesystem.open_input_file(first.path) as file:
         parquet = pq.ParquetFile(file)
-        columns = sorted({*shards.columns.values(), *(field.name for field in shards.kept)})
-        batch = next(islice(parquet.iter_batches(_SAMPLE, columns=columns), 1), None)
+        batch = next(islice(parquet.iter_batches(_SAMPLE, columns=shards.read_columns()), 1), None)
     if batch is None:
         return []
     table = pa.Table.from_batches([batch])

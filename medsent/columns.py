@@ -63,7 +63,7 @@ def settle(settings: InputSettings, schemas: Mapping[str, pa.Schema]) -> Settled
         agreement = _Agreement(first, fitting[first], schemas[first], settings.keep)
     else:
         agreement = _largest(fitting, schemas, settings.keep)
-    for path in fitting.keys() - agreement.paths:
+    for path in (each for each in fitting if each not in agreement.paths):
         try:
             agreement.admit(path, schemas[path])
         except InputError as error:

@@ -178,10 +178,10 @@ def _held(run: RunFolder, say: Say) -> Iterator[Stop]:
         fs.LocalFileSystem(),
         str(run.path / "lease"),
         say=say,
-        on_lost=lambda: stop.force("another job took over the run folder"),
+        on_lost=lambda: stop.force("the lease on the run folder is lost"),
     )
     try:
-        with lease:
+        with lease, stop.on_sigterm():
             yield stop
     except OSError as error:
         raise storage_failure(error, run.path) from error

@@ -2,9 +2,11 @@
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,8 @@ from medsent.errors import InputError
 
 _SUFFIX = ".parquet"
 _LOOKERS = 16
+_SECRETS = re.compile(r"(?<=://)[^/@]*@")
+"""The key and secret that a path of object storage may carry."""
 
 
 class StorageError(InputError):
@@ -26,7 +30,7 @@ class StorageError(InputError):
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredFile:
     """One file as it stands in storage."""
 
     path: str
@@ -36,29 +40,33 @@ class Found:
     """What changes when the file is rewritten: on S3 the ETag, else the time in ns."""
 
 
-def find_files(path: str) -> tuple[fs.FileSystem, list[Found]]:
+def find_files(path: str) -> tuple[fs.FileSystem, list[StoredFile]]:
     """List the Parquet files at a path or below it, in the order of their paths.
 
     Files and folders whose names begin with `_` or `.` are what writers leave behind
     unfinished, and are left out. Raises `InputError` where there is none, or a link
     leads nowhere, and `StorageError` where the storage cannot be listed.
     """
+    shown = _SECRETS.sub("", path)
     try:
         filesystem, inner = _located(path)
         if isinstance(filesystem, fs.LocalFileSystem):
-            found = _in_folders(Path(inner), path)
+            found = _in_folders(Path(inner))
         else:
-            found = _in_objects(filesystem, inner, path)
+            found = _in_objects(filesystem, inner)
     except OSError as error:
-        raise StorageError(f"input.path: cannot list {path}: {_told(error)}") from error
+        raise StorageError(f"input.path: cannot list {shown}: {_told(error)}") from error
     except (RuntimeError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"input.path: cannot list {path}: {error}") from error
+        why = _SECRETS.sub("", str(error))
+        raise InputError(f"input.path: cannot list {shown}: {why}") from error
+    if found is None:
+        raise InputError(f"input.path: there is nothing at {shown}")
     if not found:
-        raise InputError(f"input.path: no shards (*.parquet) in {path}")
+        raise InputError(f"input.path: no shards (*.parquet) in {shown}")
     return filesystem, sorted(found, key=lambda file: file.path)
 
 
-def look(filesystem: fs.FileSystem, path: str) -> Found | None:
+def look(filesystem: fs.FileSystem, path: str) -> StoredFile | None:
     """Return how a file stands in storage now; None where it is gone."""
     try:
         [info] = filesystem.get_file_info([path])
@@ -78,7 +86,7 @@ def cannot_read(path: str, error: BaseException) -> StorageError:
 def _told(error: BaseException) -> str:
     """Return the reason in words; the path is told beside it."""
     number = getattr(error, "errno", None)
-    return os.strerror(number).lower() if number else str(error) or type(error).__name__
+    return os.strerror(number).lower() if number else str(error).rstrip(".") or type(error).__name__
 
 
 def _located(path: str) -> tuple[fs.FileSystem, str]:
@@ -88,25 +96,25 @@ def _located(path: str) -> tuple[fs.FileSystem, str]:
     return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
 
 
-def _in_folders(root: Path, spelt: str) -> list[Found]:
-    """Return the files of this machine's folders; one reached twice is there once."""
+def _in_folders(root: Path) -> list[StoredFile] | None:
+    """Return the files of this machine's folders, one reached twice once; None for no root."""
     kind = _kind(root)
     if kind is None:
-        raise InputError(f"input.path: there is nothing at {spelt}")
+        return None
     files: dict[Path, Path] = {}
-    for path in _walk(root.resolve(), set()) if stat.S_ISDIR(kind) else _one(root, kind):
+    for path in _walk(root.resolve(), set()) if stat.S_ISDIR(kind) else _one(root):
         real = path.resolve() if path.is_symlink() else path
         # Ray reads no file of another ending: the link then stands for what it leads to.
         name = real if real.suffix == _SUFFIX else path
         files[real] = min(name, files.get(real, name))
     return [
-        Found(str(path), (now := path.stat()).st_size, str(now.st_mtime_ns))
+        StoredFile(str(path), (now := path.stat()).st_size, str(now.st_mtime_ns))
         for path in files.values()
     ]
 
 
-def _one(file: Path, kind: int) -> Iterator[Path]:
-    if _is_shard(file, kind):
+def _one(file: Path) -> Iterator[Path]:
+    if file.suffix == _SUFFIX:
         yield file.parent.resolve() / file.name
 
 
@@ -123,7 +131,7 @@ def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
             continue
         if stat.S_ISDIR(kind):
             yield from _walk(path.resolve(), seen)
-        elif _is_shard(path, kind):
+        elif stat.S_ISREG(kind) and path.suffix == _SUFFIX:
             yield path
 
 
@@ -146,19 +154,16 @@ def _kind(path: Path) -> int | None:
         return None
 
 
-def _is_shard(path: Path, kind: int) -> bool:
-    return stat.S_ISREG(kind) and path.suffix == _SUFFIX and not _is_hidden(path.name)
-
-
 def _is_hidden(path: str) -> bool:
     """Tell whether a file or folder on the way is one that writers leave behind unfinished."""
     return any(part.startswith(("_", ".")) for part in path.split("/"))
 
 
-def _in_objects(filesystem: fs.FileSystem, root: str, spelt: str) -> list[Found]:
+def _in_objects(filesystem: fs.FileSystem, root: str) -> list[StoredFile] | None:
+    """Return the files below a root of object storage; None where that is not there."""
     info = filesystem.get_file_info(root)
     if info.type == fs.FileType.NotFound:
-        raise InputError(f"input.path: there is nothing at {spelt}")
+        return None
     listed = [info]
     if info.type == fs.FileType.Directory:
         listed = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
@@ -173,10 +178,10 @@ def _in_objects(filesystem: fs.FileSystem, root: str, spelt: str) -> list[Found]
         return list(threads.map(partial(_found, filesystem), shards))
 
 
-def _found(filesystem: fs.FileSystem, info: fs.FileInfo) -> Found:
+def _found(filesystem: fs.FileSystem, info: fs.FileInfo) -> StoredFile:
     etag = None
     if filesystem.type_name == "s3":
-        with filesystem.open_input_stream(info.path) as stream:
-            etag = stream.metadata().get(b"ETag")
+        with suppress(FileNotFoundError), filesystem.open_input_stream(info.path) as stream:
+            etag = stream.metadata().get("ETag")
     stamp = "" if info.mtime_ns is None else str(info.mtime_ns)
-    return Found(info.path, info.size, etag.decode() if etag else stamp)
+    return StoredFile(info.path, info.size, etag.decode() if etag else stamp)

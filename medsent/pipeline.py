@@ -75,7 +75,7 @@ def _dataset(plan: Plan, tally: Any) -> ray.data.Dataset:
     rows = ray.data.read_parquet(
         [file.path for file in shards.files],
         filesystem=shards.filesystem,
-        columns=sorted({*shards.columns.values(), *(field.name for field in shards.kept)}),
+        columns=shards.read_columns(),
         include_paths=True,
         include_row_hash=True,
         partitioning=None,

@@ -1,36 +1,51 @@
 """The input shards: found, listed and their footers read before anything is spent on them."""
 
+import io
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from medsent.columns import NEEDED, Settled, check_names, settle
 from medsent.config import InputSettings
 from medsent.errors import InputError
-from medsent.labels import LABELS
+from medsent.listing import StoredFile, cannot_read, find_files, look
 
-_NEEDED = ("record_id", "text")
-REQUIRED = (*_NEEDED, "language", "persona")
-OPTIONAL = ("opinion_id", "date", "labels")
-_CANONICAL = (*REQUIRED, *OPTIONAL)
-_ADDED = ("path", "row_hash")
-"""Columns that reading adds to each row."""
-_LONGEST_TYPE = 60
+Reason = Literal[
+    "empty_file", "not_parquet", "other_schema", "corrupt_page", "disappeared", "rewritten"
+]
+
+_FOOTER_READERS = 16
+_PAGE_READERS = 4
+_BUFFER_BYTES = 1 << 20
+_BATCH_ROWS = 4096
+_MOST_NAMED = 5
+_BROKEN = (OSError, ValueError, pa.ArrowException)
+"""What a Parquet reader raises at bytes that make no sense."""
+_REMEDY = "write it again or take it out of the input"
 
 
 @dataclass(frozen=True)
-class Shard:
-    """One Parquet file as it stands in storage."""
+class Shard(StoredFile):
+    """One Parquet file of the input."""
 
-    path: str
-    """Canonical: absolute, links resolved, with no scheme."""
-    size_bytes: int
-    modified: str
     rows: int
+
+
+@dataclass(frozen=True)
+class BadShard(StoredFile):
+    """One file of the input that cannot be read as records."""
+
+    rows: int | None
+    """None where no footer tells."""
+    reason: Reason
+    message: str
+    """Names the file and says what to do; quotes nothing of what is in it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,8 @@ class Shards:
     columns: dict[str, str]
     """Our column name to the shard's, for those that are there."""
     kept: tuple[pa.Field, ...]
+    bad: tuple[BadShard, ...] = ()
+    """The files that are left out; always none with `input.on_bad_shard: fail`."""
 
     @property
     def rows(self) -> int:
@@ -49,199 +66,211 @@ class Shards:
         return sum(file.rows for file in self.files)
 
     def listing(self) -> list[dict[str, Any]]:
-        """Return what a manifest records of the input."""
+        """Return what a manifest records of the input: its good shards."""
         return [asdict(file) for file in self.files]
+
+    def read_columns(self) -> list[str]:
+        """Return the names of the shards' columns that are read."""
+        return sorted({*self.columns.values(), *(field.name for field in self.kept)})
 
 
 def open_shards(settings: InputSettings) -> Shards:
     """List the shards of `input.path`, read every footer, and settle the columns.
 
-    Raises `InputError` that names the file where there is none, one is broken, or a
-    column is missing or of a type that cannot be used.
+    A shard that cannot be read as records ends in `bad` where `on_bad_shard` is
+    `quarantine`. Raises `InputError` that names the files where it is `fail`, or where no
+    shard is good; `StorageError` where the storage does not give them, whatever is set.
     """
-    unknown = sorted(set(settings.columns) - set(_CANONICAL) - set(LABELS))
-    if unknown:
-        raise InputError(
-            f"input.columns: {unknown[0]!r} is not a column of ours ({', '.join(_CANONICAL)})"
-        )
-    filesystem, paths = _find(settings.path)
-    files, schemas = [], []
-    for info in paths:
-        metadata, schema = _footer(filesystem, info)
-        files.append(Shard(info.path, info.size, _stamp(info), metadata.num_rows))
-        schemas.append(schema)
-    columns = _settle(settings, schemas[0], files[0].path)
-    for file, schema in zip(files, schemas, strict=True):
-        _check(file.path, schema, columns, settings.keep)
-    common = _common([file.path for file in files], schemas, {*columns.values(), *settings.keep})
-    kept = tuple(common.field(name) for name in settings.keep)
-    shards = Shards(tuple(files), filesystem, columns, kept)
-    if not shards.rows:
-        raise InputError(f"input.path: the shards in {settings.path} hold no rows")
-    for ours in _NEEDED:
-        if pa.types.is_null(common.field(columns[ours]).type):
-            raise InputError(
-                f"{settings.path}: column {columns[ours]!r} (input.columns.{ours}) is empty in "
-                "every shard"
-            )
-    return shards
+    check_names(settings)
+    filesystem, found = find_files(settings.path)
+    with ThreadPoolExecutor(_FOOTER_READERS) as threads:
+        footers = list(threads.map(partial(_footer, filesystem), found))
+    schemas = {shard.path: schema for shard, schema in footers if schema is not None}
+    settled = settle(settings, schemas)
+    every = [_fitted(shard, settled) for shard, _ in footers]
+    files = tuple(shard for shard in every if isinstance(shard, Shard))
+    bad = tuple(shard for shard in every if isinstance(shard, BadShard))
+    if bad and (not files or settings.on_bad_shard == "fail"):
+        raise _refusal(bad, some_are_good=bool(files))
+    _refuse_no_rows(settings, files, settled)
+    kept = tuple(settled.types.field(name) for name in settings.keep)
+    return Shards(files, filesystem, settled.columns, kept, bad)
 
 
-def _find(path: str) -> tuple[fs.FileSystem, list[fs.FileInfo]]:
-    try:
-        if "://" in path:
-            filesystem, inner = fs.FileSystem.from_uri(path)
-        else:
-            filesystem, inner = fs.LocalFileSystem(), str(Path(path).expanduser().resolve())
-        info = filesystem.get_file_info(inner)
-        if info.type == fs.FileType.NotFound:
-            raise InputError(f"input.path: there is nothing at {path}")
-        found = [info]
-        if info.type == fs.FileType.Directory:
-            selector = fs.FileSelector(inner, recursive=True)
-            found = filesystem.get_file_info(selector)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"input.path: cannot list {path}: {error}") from error
-    visible = [
-        f
-        for f in found
-        if f.type == fs.FileType.File
-        and f.base_name.endswith(".parquet")
-        and not _is_hidden(f.path.removeprefix(inner))
-    ]
-    if not visible:
-        raise InputError(f"input.path: no shards (*.parquet) in {path}")
-    return filesystem, sorted(visible, key=lambda f: str(f.path))
+def find_unreadable(shards: Shards, suspects: Collection[str] | None = None) -> list[BadShard]:
+    """Read all that is needed of the shards, and return those that do not stand as listed.
+
+    Those are shards with a page that cannot be decoded or is not the one its checksum was
+    made of, shards that are gone, and ones that were rewritten. `suspects` are paths; None
+    means every shard. Needs the memory of a few pages a thread.
+
+    Raises `StorageError` where the storage does not give a shard.
+    """
+    files = [file for file in shards.files if suspects is None or file.path in suspects]
+    with ThreadPoolExecutor(_PAGE_READERS) as threads:
+        found = threads.map(partial(_unreadable, shards), files)
+        return [bad for bad in found if bad is not None]
 
 
-def _is_hidden(path: str) -> bool:
-    """Tell whether a file or folder on the way is one that writers leave behind unfinished."""
-    return any(part.startswith(("_", ".")) for part in path.split("/"))
+class _Source(io.RawIOBase):
+    """A file for a Parquet reader, whose own errors then all lie in the bytes.
 
+    The storage's pass through the reader as `StorageError`, a file that is gone as
+    `FileNotFoundError`.
+    """
 
-def _footer(filesystem: fs.FileSystem, info: fs.FileInfo) -> tuple[pq.FileMetaData, pa.Schema]:
-    try:
-        with filesystem.open_input_file(info.path) as file:
-            parquet = pq.ParquetFile(file)
-            return parquet.metadata, parquet.schema_arrow
-    except (OSError, pa.ArrowException) as error:
-        what = "is empty (0 bytes)" if info.size == 0 else "is not a whole Parquet file"
-        raise InputError(
-            f"{info.path} {what}; write it again or take it out of the input"
-        ) from error
+    def __init__(self, filesystem: fs.FileSystem, path: str) -> None:
+        self._path = path
+        self._file = self._asked(filesystem.open_input_file, path)
 
-
-def _stamp(info: fs.FileInfo) -> str:
-    return info.mtime.isoformat() if info.mtime is not None else ""
-
-
-def _settle(settings: InputSettings, schema: pa.Schema, path: str) -> dict[str, str]:
-    """Decide which column of the shards serves as which of ours."""
-    columns = {}
-    for ours in (*_CANONICAL, *LABELS):
-        theirs = settings.columns.get(ours, ours)
-        if theirs is None:
-            if ours in _NEEDED:
-                raise InputError(f"input.columns.{ours} cannot be null: every record needs it")
-            continue
-        if theirs in schema.names:
-            columns[ours] = theirs
-        elif ours in settings.columns or ours in REQUIRED:
-            raise InputError(_missing(path, ours, theirs, schema.names))
-    if not set(LABELS) <= set(columns):
-        columns = {ours: theirs for ours, theirs in columns.items() if ours not in LABELS}
-    return columns
-
-
-def _missing(path: str, ours: str, theirs: str, names: Sequence[str]) -> str:
-    without = "" if ours in _NEEDED else f", or input.columns.{ours} to null to go without"
-    return (
-        f"{path}: no column {theirs!r} (it has {', '.join(names)}); "
-        f"set input.columns.{ours} to your name for it{without}"
-    )
-
-
-def _check(path: str, schema: pa.Schema, columns: dict[str, str], keep: Sequence[str]) -> None:
-    for ours, theirs in columns.items():
-        if theirs not in schema.names:
-            raise InputError(_missing(path, ours, theirs, schema.names))
-        kind = schema.field(theirs).type
-        if not _fits(ours, kind):
-            raise InputError(
-                f"{path}: column {theirs!r} (input.columns.{ours}) is {_short(kind)}; "
-                f"it must be {_wanted(ours)}"
-            )
-        if theirs in _ADDED:
-            raise InputError(
-                f"{path}: a column that is read cannot be called {theirs!r}; rename it"
-            )
-    for name in keep:
-        if name not in schema.names:
-            raise InputError(f"{path}: no column {name!r}, which input.keep names")
-
-
-def _common(
-    paths: Sequence[str], schemas: Sequence[pa.Schema], names: Collection[str]
-) -> pa.Schema:
-    """Return the type of each column over all shards, or say which shard has quite another."""
-    common = pa.schema([schemas[0].field(name) for name in sorted(names)])
-    for path, schema in zip(paths, schemas, strict=True):
-        for name in common.names:
-            mine, before = pa.schema([schema.field(name)]), pa.schema([common.field(name)])
-            try:
-                both = pa.unify_schemas([before, mine], promote_options="permissive")
-            except pa.ArrowException as error:
-                raise InputError(
-                    f"{path}: column {name!r} is {_short(mine.field(0).type)}, but "
-                    f"{_short(before.field(0).type)} in {paths[0]}; "
-                    "all shards must have it in one type"
-                ) from error
-            common = common.set(common.get_field_index(name), both.field(0))
-    return common
-
-
-def _wanted(ours: str) -> str:
-    if ours == "labels":
-        return "a struct of the 21 labels (integers) or a list of label names"
-    if ours in LABELS:
-        return "integers"
-    if ours in ("record_id", "opinion_id"):
-        return "a string or an integer"
-    return "a date" if ours == "date" else "a string"
-
-
-def _short(kind: pa.DataType) -> str:
-    text = str(kind)
-    return text if len(text) <= _LONGEST_TYPE else f"{text[: _LONGEST_TYPE - 1]}…"
-
-
-def _fits(ours: str, kind: pa.DataType) -> bool:
-    if pa.types.is_null(kind):  # a shard with no value at all in it
+    def readable(self) -> bool:
         return True
-    if ours == "date":
-        return bool(pa.types.is_date(kind) or pa.types.is_timestamp(kind))
-    if ours == "labels":
-        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-            return _is_text(kind.value_type) or pa.types.is_null(kind.value_type)
-        votes = {field.name: field.type for field in kind} if pa.types.is_struct(kind) else {}
-        return all(label in votes and _is_vote(votes[label]) for label in LABELS)
-    if ours in LABELS:
-        return _is_vote(kind)
-    if ours in ("record_id", "opinion_id"):
-        return _is_text(kind) or pa.types.is_integer(kind)
-    return _is_text(kind)
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._asked(self._file.read, None if size < 0 else size)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        place: int = self._asked(self._file.seek, offset, whence)
+        return place
+
+    def tell(self) -> int:
+        place: int = self._file.tell()
+        return place
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+    def _asked(self, call: Any, *arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise cannot_read(self._path, error) from error
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def _footer(
+    filesystem: fs.FileSystem, file: StoredFile
+) -> tuple[Shard, pa.Schema] | tuple[BadShard, None]:
+    if not file.size_bytes:
+        return _bad(file, "empty_file", f"is empty (0 bytes); {_REMEDY}"), None
+    try:
+        with _Source(filesystem, file.path) as source:
+            parquet = pq.ParquetFile(source)
+            rows, schema = _rows(parquet.metadata), parquet.schema_arrow.remove_metadata()
+    except FileNotFoundError:
+        return _gone(file), None
+    except _BROKEN:
+        return _bad(file, "not_parquet", f"is not a whole Parquet file; {_REMEDY}"), None
+    return Shard(file.path, file.size_bytes, file.etag, rows), schema
 
 
-def _is_vote(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_integer(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_null(kind)
+def _rows(footer: pq.FileMetaData) -> int:
+    """Return the rows of a file; `ValueError` where its footer is at odds with itself."""
+    rows: int = footer.num_rows
+    if rows != sum(footer.row_group(group).num_rows for group in range(footer.num_row_groups)):
+        raise ValueError("the row groups do not add up")
+    return rows
+
+
+def _unreadable(shards: Shards, shard: Shard) -> BadShard | None:
+    """Return what is wrong with a shard; of what may be, a change of the file comes first."""
+    try:
+        changed = _changed(shards, shard)
+        if changed is not None:
+            return changed
+        damage = _damage(shards, shard)
+        return damage and (_changed(shards, shard) or damage)
+    except FileNotFoundError:
+        return _gone(shard, shard.rows)
+
+
+def _changed(shards: Shards, shard: Shard) -> BadShard | None:
+    now = look(shards.filesystem, shard.path)
+    if now is None:
+        return _gone(shard, shard.rows)
+    same = (now.size_bytes, now.etag) == (shard.size_bytes, shard.etag)
+    return None if same else _rewritten(shard)
+
+
+def _damage(shards: Shards, shard: Shard) -> BadShard | None:
+    """Decode every page that is needed, one at a time."""
+    where = "its footer"
+    try:
+        with _Source(shards.filesystem, shard.path) as source:
+            # Without a buffer, or with pre-buffering, whole column chunks come into memory.
+            parquet = pq.ParquetFile(
+                source,
+                buffer_size=_BUFFER_BYTES,
+                pre_buffer=False,
+                page_checksum_verification=True,
+            )
+            if parquet.metadata.num_rows != shard.rows:
+                return _rewritten(shard)
+            for group in range(parquet.num_row_groups):
+                where = f"row group {group}"
+                batches = parquet.iter_batches(_BATCH_ROWS, [group], shards.read_columns())
+                if sum(map(len, batches)) != parquet.metadata.row_group(group).num_rows:
+                    raise ValueError("fewer rows than the footer tells")
+    except FileNotFoundError:
+        raise
+    except MemoryError as error:
+        raise cannot_read(shard.path, error) from error
+    except _BROKEN:
+        message = f"is damaged inside ({where} cannot be read); {_REMEDY}"
+        return _bad(shard, "corrupt_page", message, shard.rows)
+    return None
+
+
+def _bad(file: StoredFile, reason: Reason, what: str, rows: int | None = None) -> BadShard:
+    return BadShard(file.path, file.size_bytes, file.etag, rows, reason, f"{file.path} {what}")
+
+
+def _gone(file: StoredFile, rows: int | None = None) -> BadShard:
+    what = "is gone since the input was listed; put it back, or start again without it"
+    return _bad(file, "disappeared", what, rows)
+
+
+def _rewritten(shard: Shard) -> BadShard:
+    what = (
+        "was rewritten since the input was listed; give the new data another name, or score it "
+        "anew with `medsent requeue RUN --shard PATH`"
     )
+    return _bad(shard, "rewritten", what, shard.rows)
+
+
+def _fitted(shard: Shard | BadShard, settled: Settled) -> Shard | BadShard:
+    """Return the shard, as a bad one where its columns are not those of the others."""
+    why = settled.misfits.get(shard.path)
+    return shard if why is None else BadShard(**vars(shard), reason="other_schema", message=why)
+
+
+def _refusal(bad: Sequence[BadShard], some_are_good: bool) -> InputError:
+    """Return the error that tells of the first bad shard, and names a few others."""
+    first, *others = bad
+    message = first.message
+    if others:
+        named = ", ".join(f"{shard.path} ({shard.reason})" for shard in others[: _MOST_NAMED - 1])
+        more = len(bad) - _MOST_NAMED
+        message += f"; also bad: {named}" + (f" and {more} more" if more > 0 else "")
+    if some_are_good:
+        them = "them" if others else "it"
+        message += f". Or set input.on_bad_shard: quarantine to go on without {them}"
+    return InputError(message)
+
+
+def _refuse_no_rows(settings: InputSettings, files: Sequence[Shard], settled: Settled) -> None:
+    if not any(file.rows for file in files):
+        raise InputError(f"input.path: the shards in {settings.path} hold no rows")
+    for ours in NEEDED:
+        theirs = settled.columns[ours]
+        if pa.types.is_null(settled.types.field(theirs).type):
+            raise InputError(
+                f"{settings.path}: column {theirs!r} (input.columns.{ours}) is empty in every shard"
+            )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -194,11 +195,11 @@ def test_an_engine_that_dies_once_costs_no_record(made: Any) -> None:
 
 def test_a_record_that_kills_engines_is_quarantined_alone(made: Any) -> None:
     def die_of_the_longest(request: Request) -> None:
-        if len(request.prompt) > 80:
+        if len(request.prompt) > 200:
             raise EngineDiedError("the engine's process ended")
 
     actor, told, _ = made(die_of_the_longest, variants={"plain": {}, "digits": {"method": "bits"}})
-    texts = ["word", "word " * 90, "another"]
+    texts = ["word", "word " * 200, "another"]
     rows = scored(actor, records(*({"text": text} for text in texts)))
     assert [row["reason"] for row in rows] == [None, "engine_killer", None]
     assert rows[1]["plain"] is rows[1]["digits"] is None
@@ -252,9 +253,14 @@ def test_adapters_are_checked_once_and_first(
 def test_an_adapter_without_effect_ends_the_job_before_anything_is_scored(
     made: Any, write_adapter: AdapterWriter, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medsent.engine.scripted._chances", lambda request, n: [0.5] * n)
     adapter = {"adapter": str(write_adapter(tmp_path / "a"))}
     actor, told, requests = made(variants={"tuned": adapter})
+    complete = ScriptedEngine.complete
+
+    async def deaf(engine: ScriptedEngine, request: Request) -> Completion:
+        return replace(await complete(engine, request), logprobs=[dict.fromkeys(range(9), -1.0)])
+
+    monkeypatch.setattr(ScriptedEngine, "complete", deaf)
     with pytest.raises(AdapterError, match=r"variants\.tuned\.adapter changes nothing"):
         asyncio.run(actor(records({"text": "an opinion"})))
     assert told.told("fail")[0][0] == "AdapterError"

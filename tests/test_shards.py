@@ -1,22 +1,34 @@
 """Shards are listed, and what does not fit is refused from the footers alone."""
 
 import datetime
-from collections.abc import Callable
+import errno
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
+from pyarrow import fs
 
 from medsent.config import InputSettings
 from medsent.errors import InputError
 from medsent.labels import LABELS
-from medsent.shards import Shards, open_shards
+from medsent.listing import StorageError, find_files
+from medsent.shards import Shards, find_unreadable, open_shards
+from tests.conftest import MARKER
 
 Written = Callable[..., Path]
 
+NOBODY = 65534
 EXTRA = pa.array([1, 2])
 STRUCT = pa.struct([(label, pa.int64()) for label in LABELS])
 
@@ -67,7 +79,8 @@ def test_a_folder_is_listed_in_order_with_its_rows(written: Written) -> None:
     assert shards.rows == 9
     for file, listed in zip(shards.files, shards.listing(), strict=True):
         assert listed["size_bytes"] == Path(file.path).stat().st_size
-        assert datetime.datetime.fromisoformat(listed["modified"])
+        assert listed["etag"] == str(Path(file.path).stat().st_mtime_ns)
+    assert json.loads(json.dumps(shards.listing())) == shards.listing()
 
 
 def test_one_file_and_links_have_one_canonical_path(
@@ -235,3 +248,226 @@ def test_a_column_may_be_empty_in_one_shard_but_not_in_all(written: Written) -> 
     assert opened(written(rows(text=pa.nulls(2)), rows())).rows == 4
     message = refused(written(rows(text=pa.nulls(2)), rows(text=pa.nulls(2))))
     assert "column 'text' (input.columns.text) is empty in every shard" in message
+
+
+def quarantined(path: Path, **settings: Any) -> Shards:
+    return opened(path, on_bad_shard="quarantine", **settings)
+
+
+def spoilt(folder: Path) -> list[str]:
+    """Write four bad shards beside the good ones; return what is wrong with each, in order."""
+    whole = (folder / "0.parquet").read_bytes()
+    (folder / "5.parquet").write_bytes(whole[: len(whole) // 2])
+    (folder / "6.parquet").touch()
+    pq.write_table(rows(5, persona=None), folder / "7.parquet")
+    pq.write_table(rows(3, text=pa.array([1, 2, 3])), folder / "8.parquet")
+    return ["not_parquet", "empty_file", "other_schema", "other_schema"]
+
+
+def test_bad_shards_are_quarantined_with_their_reasons(written: Written) -> None:
+    folder = written(rows(2), rows(4))
+    reasons = spoilt(folder)
+    shards = quarantined(folder)
+    assert [Path(file.path).name for file in shards.files] == ["0.parquet", "1.parquet"]
+    assert shards.rows == 6
+    assert [bad.reason for bad in shards.bad] == reasons
+    assert [bad.rows for bad in shards.bad] == [None, None, 5, 3]
+    for bad in shards.bad:
+        assert bad.message.startswith(bad.path)
+        assert bad.size_bytes == Path(bad.path).stat().st_size
+        assert bad.etag == str(Path(bad.path).stat().st_mtime_ns)
+
+
+def test_a_refusal_names_the_first_bad_shard_and_a_few_others(written: Written) -> None:
+    folder = written(rows(), rows())
+    spoilt(folder)
+    message = refused(folder)
+    assert message.startswith(f"{folder.resolve()}/5.parquet is not a whole Parquet file; ")
+    assert f"also bad: {folder.resolve()}/6.parquet (empty_file), " in message
+    assert message.endswith(
+        "8.parquet (other_schema). Or set input.on_bad_shard: quarantine to go on without them"
+    )
+    for number in range(10, 15):
+        (folder / f"{number}.parquet").touch()
+    assert "14.parquet" in (message := refused(folder))
+    assert "5.parquet" not in message
+    assert "and 4 more. Or set" in message
+
+
+def test_a_refusal_offers_quarantine_only_where_something_is_left(written: Written) -> None:
+    one = refused(written(rows(), rows(text=None)))
+    assert one.endswith("input.on_bad_shard: quarantine to go on without it")
+    folder = written(rows(text=None), rows(text=None))
+    assert "quarantine" not in refused(folder)
+    with pytest.raises(InputError, match=r"0\.parquet: no column 'text'.*also bad: .*1\.parquet"):
+        quarantined(folder)
+
+
+def test_good_shards_without_rows_are_no_input(written: Written) -> None:
+    folder = written(rows(0))
+    (folder / "1.parquet").touch()
+    with pytest.raises(InputError, match="hold no rows"):
+        quarantined(folder)
+
+
+def incompressible(count: int = 4000) -> pa.Table:
+    random = Random(0)
+    texts = pa.array([f"{MARKER} {random.randbytes(32).hex()}" for _ in range(count)])
+    return rows(count, text=texts, unread=texts)
+
+
+def corrupt(file: Path, column: str, group: int = 0, *, header: bool = False) -> None:
+    """Flip bytes in the pages of one column and leave the footer, size and time as they are."""
+    footer = pq.read_metadata(file)
+    before, data = file.stat(), bytearray(file.read_bytes())
+    place = footer.schema.names.index(column)
+    chunk = footer.row_group(group).column(place)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    start += 0 if header else chunk.total_compressed_size // 2
+    for at in range(start, start + 20):
+        data[at] ^= 0x55
+    file.write_bytes(data)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("codec", "checksums", "header"),
+    [
+        ("snappy", False, True),
+        ("snappy", True, False),
+        ("none", True, False),
+        ("zstd", True, False),
+    ],
+)
+def test_a_corrupt_page_is_found_by_reading(
+    tmp_path: Path, codec: str, checksums: bool, header: bool
+) -> None:
+    for name in ("a", "b", "c"):
+        pq.write_table(
+            incompressible(),
+            tmp_path / f"{name}.parquet",
+            compression=codec,
+            write_page_checksum=checksums,
+            use_dictionary=False,
+            row_group_size=1000,
+        )
+    shards = opened(tmp_path)
+    assert find_unreadable(shards) == []
+    corrupt(tmp_path / "b.parquet", "text", group=2, header=header)
+    assert opened(tmp_path).listing() == shards.listing()
+    [bad] = find_unreadable(shards)
+    assert (bad.path, bad.reason, bad.rows) == (shards.files[1].path, "corrupt_page", 4000)
+    assert bad.message.startswith(f"{bad.path} is damaged inside (row group 2 cannot be read); ")
+    assert MARKER not in bad.message
+    assert find_unreadable(shards, suspects=[shards.files[0].path]) == []
+
+
+def test_a_corrupt_page_that_no_one_reads_is_no_matter(tmp_path: Path) -> None:
+    pq.write_table(incompressible(), tmp_path / "a.parquet", use_dictionary=False)
+    corrupt(tmp_path / "a.parquet", "unread", header=True)
+    assert find_unreadable(opened(tmp_path)) == []
+    [bad] = find_unreadable(opened(tmp_path, keep=["unread"]))
+    assert bad.reason == "corrupt_page"
+
+
+def test_what_became_of_a_shard_since_the_listing(written: Written) -> None:
+    folder = written(rows(2), rows(3), rows(4), rows(5))
+    shards = opened(folder)
+    (folder / "1.parquet").unlink()
+    pq.write_table(rows(4, text=pa.array(["another"] * 4)), folder / "2.parquet")
+    (folder / "3.parquet").write_bytes(b"PAR1")
+    found = find_unreadable(shards)
+    assert [(Path(bad.path).name, bad.reason, bad.rows) for bad in found] == [
+        ("1.parquet", "disappeared", 3),
+        ("2.parquet", "rewritten", 4),
+        ("3.parquet", "rewritten", 5),
+    ]
+    assert [(bad.size_bytes, bad.etag) for bad in found] == [
+        (file.size_bytes, file.etag) for file in shards.files[1:]
+    ]
+    assert "put it back" in found[0].message
+    assert "medsent requeue" in found[1].message
+
+
+def test_a_shard_that_goes_before_its_footer_is_read(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(rows(), rows())
+
+    def found(path: str) -> Any:
+        filesystem, files = find_files(path)
+        (folder / "1.parquet").unlink()
+        return filesystem, files
+
+    monkeypatch.setattr("medsent.shards.find_files", found)
+    [bad] = quarantined(folder).bad
+    assert (Path(bad.path).name, bad.reason, bad.rows) == ("1.parquet", "disappeared", None)
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of a user to whom permissions apply, who this process is meanwhile."""
+    with tempfile.TemporaryDirectory() as name:
+        if os.geteuid():
+            yield Path(name)
+            return
+        os.chown(name, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            yield Path(name)
+        finally:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("setting", ["fail", "quarantine"])
+def test_a_shard_that_must_not_be_read_is_not_called_broken(
+    unprivileged: Path, setting: str
+) -> None:
+    for name in ("a", "b"):
+        pq.write_table(rows(), unprivileged / f"{name}.parquet")
+    shards = opened(unprivileged)
+    secret = unprivileged / "b.parquet"
+    secret.chmod(0)
+    with pytest.raises(StorageError) as caught:
+        opened(unprivileged, on_bad_shard=setting)
+    message = str(caught.value)
+    assert message.startswith(f"cannot read {secret.resolve()}: permission denied. ")
+    assert caught.value.exit_code == 1
+    with pytest.raises(StorageError, match="b.parquet: permission denied"):
+        find_unreadable(shards)
+
+
+class FailingStorage(LocalFileSystem):
+    """A disk that gives so many bytes of a file and then fails to read."""
+
+    given = 0
+    cachable = False
+
+    def _open(self, path: str, mode: str = "rb", *_: Any, **__: Any) -> Any:
+        return FailingFile(path, self.given)
+
+
+class FailingFile(io.FileIO):
+    def __init__(self, path: str, given: int) -> None:
+        super().__init__(path)
+        self._given = given
+
+    def read(self, size: int = -1) -> bytes:
+        data = super().read(size)
+        self._given -= len(data)
+        if self._given < 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return data
+
+
+@pytest.mark.parametrize("given", [0, 80_000])
+def test_a_disk_that_fails_while_reading_condemns_no_shard(tmp_path: Path, given: int) -> None:
+    pq.write_table(incompressible(), tmp_path / "a.parquet", use_dictionary=False)
+    shards = opened(tmp_path)
+    storage = FailingStorage()
+    storage.given = given
+    failing = fs.PyFileSystem(fs.FSSpecHandler(storage))
+    [now] = failing.get_file_info([shards.files[0].path])
+    listed = replace(shards.files[0], etag=str(now.mtime_ns))
+    with pytest.raises(StorageError, match=r"a\.parquet: input/output error\."):
+        find_unreadable(replace(shards, files=(listed,), filesystem=failing))

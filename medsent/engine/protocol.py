@@ -51,8 +51,10 @@ class Completion:
 class Engine(Protocol):
     """Answers requests, many at a time; requests are served in the order they come."""
 
-    max_num_seqs: int
-    """Sequences it works on at a time."""
+    @property
+    def max_num_seqs(self) -> int:
+        """Sequences it works on at a time."""
+        ...
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request. Raises `EngineError` when it cannot."""

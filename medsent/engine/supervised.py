@@ -31,6 +31,7 @@ _CONDEMNED_AFTER = 2
 """Deaths alone after which it is the cause: one can be a coincidence."""
 _RELEASE_S = 5.0
 """How long a dead engine has for telling its requests so, before they are taken from it."""
+_CLOSED = "the engine was closed"
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,8 @@ class SupervisedEngine:
             if self._closed.is_set():
                 return
             self._closed.set()
+        self._give_up(_CLOSED)
         self._engine.close()
-        self._give_up("it was closed")
         if self._watch is not None:
             self._watch.cancel()
 
@@ -232,7 +233,7 @@ class SupervisedEngine:
             )
 
     def _give_up(self, why: str) -> None:
-        self._gone = self._gone or f"the engine is gone: {why}"
+        self._gone = self._gone or why
         self._wake()
 
     async def _renew(self) -> None:
@@ -245,7 +246,7 @@ class SupervisedEngine:
         except EngineError as error:
             self._give_up(str(error))
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
-            self._give_up(f"to replace it failed: {place_of(error)}")
+            self._give_up(f"to replace the engine failed: {place_of(error)}")
         finally:
             self._renewal = None
             self._wake()
@@ -261,7 +262,7 @@ class SupervisedEngine:
                 self._engine = engine
         if engine is not self._engine:
             engine.close()
-            raise EngineGoneError("it was closed")
+            raise EngineGoneError(_CLOSED)
         self._born = self._last_sign = time.monotonic()
         self._untried = True
         self._tell(Event("start", self._born - began, ""))
@@ -283,10 +284,10 @@ class SupervisedEngine:
                 cause = error
             tries += 1
             if tries >= self._settings.start_tries:
-                raise EngineGoneError(f"it did not start, tried {tries} times: {cause}")
+                raise EngineGoneError(f"no engine started in {tries} tries: {cause}")
             self._closed.wait(pause)
             pause *= 2
-        raise EngineGoneError("it was closed")
+        raise EngineGoneError(_CLOSED)
 
     async def _proves_itself(self) -> bool:
         """Tell whether the new engine answers a request that is known to kill none."""

@@ -175,7 +175,7 @@ class VllmEngine:
 
 
 def _death(llm: Any, note: Note, max_num_seqs: int) -> EngineDiedError:
-    processes = llm.engine_core.resources.engine_manager.processes
+    processes = getattr(llm.engine_core.resources.engine_manager, "processes", ())
     codes = [process.exitcode for process in processes if process.exitcode is not None]
     return note.died(codes[0] if codes else None, max_num_seqs)
 
