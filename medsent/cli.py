@@ -88,11 +88,11 @@ def requeue(
     `medsent evaluate` with the run's configuration. The last line printed is the report's path.
     """
     from medsent.evaluation import requeue as run_again
-    from medsent.requeue import Request
+    from medsent.requeue import Selection
 
     if (shard is None) == (status is None):
         raise UsageError("requeue: give either --shard PATH or --status STATUS")
-    say(str(run_again(run, Request(shard, status), say)))
+    say(str(run_again(run, Selection(shard, status), say)))
 
 
 @app.command()

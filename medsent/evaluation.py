@@ -28,7 +28,7 @@ from medsent.pipeline import Sitting, score
 from medsent.plan import Plan, make_plan, versions
 from medsent.progress import ScoringProgress
 from medsent.reporting import write_report
-from medsent.requeue import Request, take_out
+from medsent.requeue import Selection, take_out
 from medsent.requeue import resume as resume_requeue
 from medsent.run import RunFolder, open_run
 from medsent.shards import find_unreadable
@@ -52,7 +52,7 @@ def evaluate(config: JobConfig, say: Say = print) -> Path:
         return Job(plan, run, stop, say).finish()
 
 
-def requeue(folder: Path, request: Request, say: Say = print) -> Path:
+def requeue(folder: Path, selection: Selection, say: Say = print) -> Path:
     """Score some rows of a run again, whatever became of them, and write its report anew.
 
     Returns the path of the HTML report. Raises `MedsentError`.
@@ -62,11 +62,11 @@ def requeue(folder: Path, request: Request, say: Say = print) -> Path:
     _refuse_other_recipe(plan, run)
     with _held(run, say) as stop:
         ledger = Ledger.read(run)
-        if request.shard is not None and request.shard not in ledger.shards:
-            raise UsageError(f"--shard: {request.shard} is no shard of {run.path}")
-        taken = take_out(run, request)
-        if request.shard is not None:
-            ledger.forget(request.shard).write(run)
+        if selection.shard is not None and selection.shard not in ledger.shards:
+            raise UsageError(f"--shard: {selection.shard} is no shard of {run.path}")
+        taken = take_out(run, selection)
+        if selection.shard is not None:
+            ledger.forget(selection.shard).write(run)
         say(f"Requeued {taken:,} records of {run.path}")
         return Job(plan, run, stop, say).finish()
 

@@ -19,7 +19,7 @@ _READERS = 8
 
 
 @dataclass(frozen=True)
-class Request:
+class Selection:
     """Which rows of a run are to be scored again."""
 
     shard: str | None = None
@@ -39,47 +39,47 @@ class Request:
         return found
 
 
-def take_out(run: RunFolder, request: Request) -> int:
-    """Delete the rows of a request from a run's predictions; return how many there were.
+def take_out(run: RunFolder, selection: Selection) -> int:
+    """Delete the rows of a selection from a run's predictions; return how many there were.
 
-    The run is incomplete from here on. The request is kept in the run until all of its
+    The run is incomplete from here on. The selection is kept in the run until all of its
     rows are out, so that a kill on the way forgets nothing: see `resume`.
     """
-    run.write(_journal(run).name, json.dumps(asdict(request)))
+    run.write(_journal(run).name, json.dumps(asdict(selection)))
     run.manifest_file.unlink(missing_ok=True)
-    return _carry_out(run, request)
+    return _carry_out(run, selection)
 
 
 def resume(run: RunFolder) -> int:
-    """Finish a request that was cut short; return the rows it took out."""
+    """Finish a selection that was cut short; return the rows it took out."""
     journal = _journal(run)
     try:
-        request = Request(**json.loads(journal.read_text(encoding="utf-8")))
+        selection = Selection(**json.loads(journal.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return 0
     except (TypeError, ValueError) as error:
         raise RunError(f"{journal} is damaged; delete it and requeue again") from error
-    return _carry_out(run, request)
+    return _carry_out(run, selection)
 
 
-def _carry_out(run: RunFolder, request: Request) -> int:
+def _carry_out(run: RunFolder, selection: Selection) -> int:
     # A block that a kill cut short may hold a file that cannot be read.
     reconcile(fs.LocalFileSystem(), str(run.predictions), str(run.checkpoint))
-    taken = sum(_over_files(run, lambda file: _take_from(file, request)))
+    taken = sum(_over_files(run, lambda file: _take_from(file, selection)))
     _journal(run).unlink()
     return taken
 
 
-def _take_from(file: Path, request: Request) -> int:
+def _take_from(file: Path, selection: Selection) -> int:
     """Write a file of predictions anew without the rows meant.
 
     The block's ids are then more than its predictions, which `checkpoint.reconcile` mends.
     """
-    matching = _matching(file, request)
+    matching = _matching(file, selection)
     if not matching:
         return 0
     rows = pq.read_table(file)
-    kept = rows.filter(pc.invert(request.matches(rows)))
+    kept = rows.filter(pc.invert(selection.matches(rows)))
     if not kept.num_rows:
         file.unlink()
         return matching
@@ -89,7 +89,7 @@ def _take_from(file: Path, request: Request) -> int:
     return matching
 
 
-def _matching(file: Path, request: Request) -> int:
+def _matching(file: Path, selection: Selection) -> int:
     """Count the rows meant in one file, reading only the columns that tell."""
     parquet = pq.ParquetFile(file)
     names = [
@@ -97,7 +97,7 @@ def _matching(file: Path, request: Request) -> int:
         for column in map(parquet.schema.column, range(len(parquet.schema)))
         if column.path in ("path", "reason") or column.path.endswith(".status")
     ]
-    return pc.sum(request.matches(parquet.read(columns=names))).as_py() or 0
+    return pc.sum(selection.matches(parquet.read(columns=names))).as_py() or 0
 
 
 def _over_files(run: RunFolder, work: Callable[[Path], int]) -> list[int]:

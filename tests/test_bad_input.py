@@ -99,6 +99,11 @@ def truncated(bench: Bench) -> dict[str, Any]:
     return {}
 
 
+def dangling(bench: Bench) -> dict[str, Any]:
+    (bench.shard.parent / "b.parquet").symlink_to("gone.parquet")
+    return {"input": {"on_bad_shard": "quarantine"}}
+
+
 def another_schema(bench: Bench) -> dict[str, Any]:
     bench.write(bench.table().rename_columns({"text": "comment"}), "b.parquet")
     return {}
@@ -193,8 +198,19 @@ CASES: dict[str, tuple[Change, list[str]]] = {
         settings(input={"path": "/nowhere/at/all"}),
         ["input.path: there is nothing at /nowhere/at/all"],
     ),
-    "zero bytes": (zero_bytes, ["{in}/b.parquet is empty (0 bytes)"]),
+    "zero bytes": (
+        zero_bytes,
+        ["{in}/b.parquet is empty (0 bytes)", "set input.on_bad_shard: quarantine to go on"],
+    ),
     "truncated": (truncated, ["{in}/b.parquet is not a whole Parquet file"]),
+    "several that are bad": (
+        lambda bench: {**zero_bytes(bench), **wrong_type(bench)},
+        [
+            "{in}/a.parquet: column 'text' (input.columns.text) is int64",
+            "also bad: {in}/b.parquet (empty_file)",
+        ],
+    ),
+    "link to nothing": (dangling, ["{in}/b.parquet is a link to gone.parquet, where there is"]),
     "another schema": (another_schema, ["{in}/b.parquet: no column 'text'", "it has record_id"]),
     "another type": (
         another_type,
@@ -364,3 +380,18 @@ def test_a_good_job_gets_past_all_checks(bench: Bench) -> None:
     with pytest.raises(pytest.fail.Exception, match="something was started"):
         main(["evaluate", job])
     assert (bench.folder / "runs").exists()
+
+
+@pytest.mark.parametrize("change", [zero_bytes, truncated, another_schema, another_type])
+def test_a_job_that_may_quarantine_goes_on_without_the_bad_shard(
+    bench: Bench, change: Change
+) -> None:
+    groups = merged({"input": {"on_bad_shard": "quarantine"}}, change(bench))
+    values = job_values(bench.shard.parent, bench.folder / "runs", bench.model)
+    job = bench.file("job.yaml", yaml.safe_dump(merged(values, groups)))
+    with pytest.raises(pytest.fail.Exception, match="something was started"):
+        main(["evaluate", job])
+    [ledger] = bench.folder.glob("runs/*/ledger.json")
+    kept = json.loads(ledger.read_text())
+    assert [Path(shard["path"]).name for shard in kept["good"]] == ["a.parquet"]
+    assert [Path(shard["path"]).name for shard in kept["bad"]] == ["b.parquet"]

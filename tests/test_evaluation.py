@@ -6,18 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from medsent import evaluation, pipeline
-from medsent.config import JobConfig
+from medsent.config import JobConfig, OutputSettings
 from medsent.engine.protocol import Completion, Engine, Request
-from medsent.errors import EngineDiedError, RunError
-from medsent.evaluation import evaluate
+from medsent.errors import ConfigError, EngineDiedError, LeaseError, RunError, UsageError
+from medsent.evaluation import Job, evaluate
 from medsent.labels import LABELS
 from medsent.plan import Plan, make_plan
+from medsent.requeue import Selection
 from medsent.run import RunFolder
 from medsent.scorer import Scorer
+from medsent.stopping import Stop
 from tests.conftest import predictions_of, ray_files
 
 pytestmark = pytest.mark.ray
@@ -33,6 +36,10 @@ def answers(folder: Path, variant: str) -> list[Any]:
     ]
 
 
+def rows_of(run: RunFolder) -> int:
+    return sum(pq.read_metadata(file).num_rows for file in run.predictions.glob("*.parquet"))
+
+
 def silent(_: str) -> None:
     """Say nothing."""
 
@@ -46,12 +53,16 @@ def dying(checkpoint: Path) -> type[Scorer]:
     class DyingEngine:
         def __init__(self, engine: Engine) -> None:
             self._engine = engine
+            self.max_num_seqs = engine.max_num_seqs
 
         async def complete(self, request: Request) -> Completion:
             saved = [p for p in checkpoint.glob("*.parquet") if ".pending" not in p.name]
             if saved:
                 raise EngineDiedError("the scripted engine was told to die")
             return await self._engine.complete(request)
+
+        def kill(self) -> None:
+            self._engine.kill()
 
         def close(self) -> None:
             self._engine.close()
@@ -133,7 +144,7 @@ def test_a_failure_quotes_no_opinion(
 
 def test_it_goes_on_where_it_stopped(cut_off: tuple[JobConfig, Path, str], whole: Path) -> None:
     config, folder, _ = cut_off
-    done = evaluation._rows_written(RunFolder(folder))
+    done = rows_of(RunFolder(folder))
     assert 0 < done < 24
     said: list[str] = []
     assert evaluate(config, said.append) == folder / "report.html"
@@ -202,30 +213,121 @@ def test_a_run_that_lacks_only_its_manifest_needs_no_engine(
     assert json.loads((whole / "manifest.json").read_text()) == before
 
 
-def test_a_row_too_few_or_too_many_is_not_complete(whole: Path, tmp_path: Path) -> None:
-    """The manifest is written only where input and output add up."""
-    run = RunFolder(Path(shutil.copytree(whole, tmp_path / "copy")))
+@pytest.fixture
+def copy(config: JobConfig, whole: Path, tmp_path: Path) -> tuple[JobConfig, RunFolder]:
+    """A copy of the whole run, without its manifest, under its own job."""
+    run = RunFolder(Path(shutil.copytree(whole, tmp_path / "runs" / whole.name)))
     run.manifest_file.unlink()
-    plan = make_plan(run.config(), silent)
-    files = sorted(run.predictions.glob("*.parquet"))
-    evaluation._finish(plan, run)
+    return config.model_copy(update={"output": OutputSettings(path=str(tmp_path / "runs"))}), run
+
+
+def test_a_row_too_few_or_too_many_is_not_complete(
+    copy: tuple[JobConfig, RunFolder], demo_shard: Path
+) -> None:
+    """The manifest is written only where input and output add up, shard by shard."""
+    config, run = copy
+    job = Job(make_plan(config, silent), run, Stop(), silent)
+    first = sorted(run.predictions.glob("*.parquet"))[0]
+    job._close()
     assert run.manifest() is not None
     run.manifest_file.unlink()
-    shutil.copy(files[0], run.predictions / "twice.parquet")
-    with pytest.raises(RunError, match=r"does not add up: 24 rows in the input, 2[5-7] in"):
-        evaluation._finish(plan, run)
-    (run.predictions / "twice.parquet").unlink()
-    files[0].unlink()
-    with pytest.raises(RunError, match=r"does not add up: 24 rows in the input, 2[1-3] in"):
-        evaluation._finish(plan, run)
+    more = pq.read_metadata(first).num_rows
+    shutil.copy(first, run.predictions / "twice-0.parquet")
+    with pytest.raises(RunError) as caught:
+        job._close()
+    assert f"{more} rows have two outcomes" in str(caught.value)
+    assert f"{demo_shard} has 24 rows and {24 + more} outcomes" in str(caught.value)
+    (run.predictions / "twice-0.parquet").unlink()
+    first.unlink()
+    with pytest.raises(RunError) as caught:
+        job._close()
+    assert f"{demo_shard} has 24 rows and {24 - more} outcomes" in str(caught.value)
     assert run.manifest() is None
 
 
-def test_a_file_without_its_end_is_not_counted_as_done(tmp_path: Path, whole: Path) -> None:
-    run = RunFolder(Path(shutil.copytree(whole, tmp_path / "copy")))
-    assert evaluation._rows_written(run) == 24
-    first = sorted(run.predictions.glob("*.parquet"))[0]
-    lost = pq.read_metadata(first).num_rows
-    first.write_bytes(first.read_bytes()[:100])
-    assert evaluation._rows_written(run) == 24 - lost
-    assert evaluation._rows_written(RunFolder(tmp_path / "none")) == 0
+def test_rows_that_were_lost_are_scored_again(
+    copy: tuple[JobConfig, RunFolder], whole: Path, cluster: None
+) -> None:
+    """Ids without predictions would hide their rows from a resume for ever."""
+    config, run = copy
+    sorted(run.predictions.glob("*.parquet"))[0].unlink()
+    said: list[str] = []
+    evaluate(config, said.append)
+    assert any(line.startswith("Resuming: 2") for line in said)
+    assert answers(run.path, "plain") == answers(whole, "plain")
+    before, after = (RunFolder(path).manifest() for path in (whole, run.path))
+    assert before is not None
+    assert after is not None
+    assert after["records"] == before["records"]
+
+
+def test_other_versions_are_refused_unless_told(copy: tuple[JobConfig, RunFolder]) -> None:
+    config, run = copy
+    sorted(run.predictions.glob("*.parquet"))[0].unlink()
+    start = run.events("start")[-1]
+    run.log("start", **{**start, "versions": {**start["versions"], "torch": "1.0"}})
+    with pytest.raises(RunError, match=r"begun with other versions: torch 1\.0 -> 2.*mix_versions"):
+        evaluate(config, silent)
+
+
+def test_a_run_that_another_job_holds_is_refused(copy: tuple[JobConfig, RunFolder]) -> None:
+    config, run = copy
+    with evaluation._held(run, silent), pytest.raises(LeaseError, match="is held by another job"):
+        evaluate(config, silent)
+
+
+class TestRequeue:
+    """Some rows of a complete run are scored again, and no others."""
+
+    @pytest.fixture
+    def spoilt(self, copy: tuple[JobConfig, RunFolder]) -> tuple[RunFolder, list[int]]:
+        """A complete run in which one block's answers are errors; their row hashes."""
+        config, run = copy
+        run.keep_config(config)
+        file = sorted(run.predictions.glob("*.parquet"))[0]
+        rows = pq.read_table(file)
+        spoilt = [
+            {**row, "digits": {**row["digits"], "status": "engine_error"}}
+            for row in rows.to_pylist()
+        ]
+        pq.write_table(pa.Table.from_pylist(spoilt, schema=rows.schema), file)
+        evaluate(config, silent)
+        return run, rows["row_hash"].to_pylist()
+
+    def test_rows_of_a_status(
+        self, spoilt: tuple[RunFolder, list[int]], whole: Path, cluster: None
+    ) -> None:
+        run, hashes = spoilt
+        kept = {p.name: p.read_bytes() for p in run.predictions.glob("*.parquet")}
+        said: list[str] = []
+        report = evaluation.requeue(run.path, Selection(status="engine_error"), said.append)
+        assert report == run.path / "report.html"
+        assert f"Requeued {len(hashes)} records of {run.path}" in said
+        assert answers(run.path, "digits") == answers(whole, "digits")
+        now = {p.name: p.read_bytes() for p in run.predictions.glob("*.parquet")}
+        assert len(kept.items() & now.items()) == len(kept) - 1
+        manifest = run.manifest()
+        assert manifest is not None
+        assert manifest["records"]["scored"] == 24
+
+    def test_a_shard(
+        self, spoilt: tuple[RunFolder, list[int]], whole: Path, demo_shard: Path, cluster: None
+    ) -> None:
+        run, _ = spoilt
+        evaluation.requeue(run.path, Selection(shard=str(demo_shard.resolve())), silent)
+        assert answers(run.path, "digits") == answers(whole, "digits")
+
+    def test_a_shard_that_is_none(self, spoilt: tuple[RunFolder, list[int]]) -> None:
+        run, _ = spoilt
+        with pytest.raises(UsageError, match=r"--shard: /none\.parquet is no shard of"):
+            evaluation.requeue(run.path, Selection(shard="/none.parquet"), silent)
+        assert run.manifest() is not None
+
+    def test_another_recipe_is_refused(self, spoilt: tuple[RunFolder, list[int]]) -> None:
+        run, _ = spoilt
+        config = run.config()
+        model = config.model.model_copy(update={"max_model_len": 512})
+        run.keep_config(config.model_copy(update={"model": model}))
+        with pytest.raises(ConfigError, match="was scored with another model"):
+            evaluation.requeue(run.path, Selection(status="engine_error"), silent)
+        assert run.manifest() is not None

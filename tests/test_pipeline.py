@@ -49,6 +49,7 @@ def test_every_row_has_one_outcome(finished: Finished) -> None:
             "bad_labels": 1,
         },
         "duplicate_record_ids": 2,
+        "retries": 0,
     }
     table = predictions_of(finished.folder)
     assert len(set(table["row_hash"].to_pylist())) == table.num_rows == 15
@@ -173,9 +174,13 @@ def test_an_adapter_without_effect_stops_the_job(
 
         def __init__(self, engine: Engine) -> None:
             self._engine = engine
+            self.max_num_seqs = engine.max_num_seqs
 
         async def complete(self, request: Request) -> Completion:
             return await self._engine.complete(Request(request.prompt, request.ask, None))
+
+        def kill(self) -> None:
+            self._engine.kill()
 
         def close(self) -> None:
             self._engine.close()

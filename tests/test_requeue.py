@@ -10,7 +10,7 @@ from pyarrow import fs
 
 from medsent.checkpoint import read_ids, write_ids
 from medsent.errors import RunError
-from medsent.requeue import Request, resume, take_out
+from medsent.requeue import Selection, resume, take_out
 from medsent.run import RunFolder
 
 LOCAL = fs.LocalFileSystem()
@@ -48,20 +48,20 @@ def rows_of(run: RunFolder) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("request_", "taken"),
+    ("selection", "taken"),
     [
-        (Request(shard="/a"), [0, 2, 4, 6]),
-        (Request(status="engine_error"), [1, 4]),
-        (Request(status="engine_killer"), [6]),
-        (Request(status="truncated"), []),
-        (Request(shard="/c"), []),
+        (Selection(shard="/a"), [0, 2, 4, 6]),
+        (Selection(status="engine_error"), [1, 4]),
+        (Selection(status="engine_killer"), [6]),
+        (Selection(status="truncated"), []),
+        (Selection(shard="/c"), []),
     ],
     ids=["shard", "status", "reason", "no such status", "no such shard"],
 )
 def test_the_rows_meant_are_out_and_the_run_is_incomplete(
-    run: RunFolder, request_: Request, taken: list[int]
+    run: RunFolder, selection: Selection, taken: list[int]
 ) -> None:
-    assert take_out(run, request_) == len(taken)
+    assert take_out(run, selection) == len(taken)
     assert rows_of(run) == [i for i in range(8) if i not in taken]
     assert run.manifest() is None
     assert resume(run) == 0
@@ -69,14 +69,14 @@ def test_the_rows_meant_are_out_and_the_run_is_incomplete(
 
 def test_a_file_of_which_nothing_is_left_goes(run: RunFolder) -> None:
     for status in ("ok", "engine_killer"):
-        take_out(run, Request(status=status))
+        take_out(run, Selection(status=status))
     assert list(run.predictions.iterdir()) == []
 
 
 def test_a_request_that_was_cut_short_is_finished(run: RunFolder) -> None:
     """As after a kill between its two files: the first is written anew, the second is not."""
     before = (run.predictions / "x_000001-0.parquet").read_bytes()
-    take_out(run, Request(shard="/a"))
+    take_out(run, Selection(shard="/a"))
     (run.predictions / "x_000001-0.parquet").write_bytes(before)
     run.write("requeue.json", json.dumps({"shard": "/a", "status": None}))
     assert rows_of(run) == [1, 3, 4, 5, 6, 7]
@@ -88,7 +88,7 @@ def test_a_request_that_was_cut_short_is_finished(run: RunFolder) -> None:
 def test_a_block_that_a_kill_cut_short_stands_in_no_ones_way(run: RunFolder) -> None:
     torn = run.predictions / "x_000002-0.parquet"
     torn.write_bytes(b"PAR1 and no more")
-    assert take_out(run, Request(status="engine_error")) == 2
+    assert take_out(run, Selection(status="engine_error")) == 2
     assert not torn.exists()
 
 

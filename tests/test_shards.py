@@ -1,34 +1,23 @@
 """Shards are listed, and what does not fit is refused from the footers alone."""
 
 import datetime
-import errno
-import io
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fsspec.implementations.local import LocalFileSystem
-from pyarrow import fs
 
 from medsent.config import InputSettings
 from medsent.errors import InputError
 from medsent.labels import LABELS
-from medsent.listing import StorageError, find_files
-from medsent.shards import Shards, find_unreadable, open_shards
-from tests.conftest import MARKER
+from medsent.shards import Shards, open_shards
 
 Written = Callable[..., Path]
 
-NOBODY = 65534
 EXTRA = pa.array([1, 2])
 STRUCT = pa.struct([(label, pa.int64()) for label in LABELS])
 
@@ -308,166 +297,3 @@ def test_good_shards_without_rows_are_no_input(written: Written) -> None:
     (folder / "1.parquet").touch()
     with pytest.raises(InputError, match="hold no rows"):
         quarantined(folder)
-
-
-def incompressible(count: int = 4000) -> pa.Table:
-    random = Random(0)
-    texts = pa.array([f"{MARKER} {random.randbytes(32).hex()}" for _ in range(count)])
-    return rows(count, text=texts, unread=texts)
-
-
-def corrupt(file: Path, column: str, group: int = 0, *, header: bool = False) -> None:
-    """Flip bytes in the pages of one column and leave the footer, size and time as they are."""
-    footer = pq.read_metadata(file)
-    before, data = file.stat(), bytearray(file.read_bytes())
-    place = footer.schema.names.index(column)
-    chunk = footer.row_group(group).column(place)
-    start = chunk.dictionary_page_offset or chunk.data_page_offset
-    start += 0 if header else chunk.total_compressed_size // 2
-    for at in range(start, start + 20):
-        data[at] ^= 0x55
-    file.write_bytes(data)
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-@pytest.mark.parametrize(
-    ("codec", "checksums", "header"),
-    [
-        ("snappy", False, True),
-        ("snappy", True, False),
-        ("none", True, False),
-        ("zstd", True, False),
-    ],
-)
-def test_a_corrupt_page_is_found_by_reading(
-    tmp_path: Path, codec: str, checksums: bool, header: bool
-) -> None:
-    for name in ("a", "b", "c"):
-        pq.write_table(
-            incompressible(),
-            tmp_path / f"{name}.parquet",
-            compression=codec,
-            write_page_checksum=checksums,
-            use_dictionary=False,
-            row_group_size=1000,
-        )
-    shards = opened(tmp_path)
-    assert find_unreadable(shards) == []
-    corrupt(tmp_path / "b.parquet", "text", group=2, header=header)
-    assert opened(tmp_path).listing() == shards.listing()
-    [bad] = find_unreadable(shards)
-    assert (bad.path, bad.reason, bad.rows) == (shards.files[1].path, "corrupt_page", 4000)
-    assert bad.message.startswith(f"{bad.path} is damaged inside (row group 2 cannot be read); ")
-    assert MARKER not in bad.message
-    assert find_unreadable(shards, suspects=[shards.files[0].path]) == []
-
-
-def test_a_corrupt_page_that_no_one_reads_is_no_matter(tmp_path: Path) -> None:
-    pq.write_table(incompressible(), tmp_path / "a.parquet", use_dictionary=False)
-    corrupt(tmp_path / "a.parquet", "unread", header=True)
-    assert find_unreadable(opened(tmp_path)) == []
-    [bad] = find_unreadable(opened(tmp_path, keep=["unread"]))
-    assert bad.reason == "corrupt_page"
-
-
-def test_what_became_of_a_shard_since_the_listing(written: Written) -> None:
-    folder = written(rows(2), rows(3), rows(4), rows(5))
-    shards = opened(folder)
-    (folder / "1.parquet").unlink()
-    pq.write_table(rows(4, text=pa.array(["another"] * 4)), folder / "2.parquet")
-    (folder / "3.parquet").write_bytes(b"PAR1")
-    found = find_unreadable(shards)
-    assert [(Path(bad.path).name, bad.reason, bad.rows) for bad in found] == [
-        ("1.parquet", "disappeared", 3),
-        ("2.parquet", "rewritten", 4),
-        ("3.parquet", "rewritten", 5),
-    ]
-    assert [(bad.size_bytes, bad.etag) for bad in found] == [
-        (file.size_bytes, file.etag) for file in shards.files[1:]
-    ]
-    assert "put it back" in found[0].message
-    assert "medsent requeue" in found[1].message
-
-
-def test_a_shard_that_goes_before_its_footer_is_read(
-    written: Written, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = written(rows(), rows())
-
-    def found(path: str) -> Any:
-        filesystem, files = find_files(path)
-        (folder / "1.parquet").unlink()
-        return filesystem, files
-
-    monkeypatch.setattr("medsent.shards.find_files", found)
-    [bad] = quarantined(folder).bad
-    assert (Path(bad.path).name, bad.reason, bad.rows) == ("1.parquet", "disappeared", None)
-
-
-@pytest.fixture
-def unprivileged() -> Iterator[Path]:
-    """A folder of a user to whom permissions apply, who this process is meanwhile."""
-    with tempfile.TemporaryDirectory() as name:
-        if os.geteuid():
-            yield Path(name)
-            return
-        os.chown(name, NOBODY, NOBODY)
-        os.seteuid(NOBODY)
-        try:
-            yield Path(name)
-        finally:
-            os.seteuid(0)
-
-
-@pytest.mark.parametrize("setting", ["fail", "quarantine"])
-def test_a_shard_that_must_not_be_read_is_not_called_broken(
-    unprivileged: Path, setting: str
-) -> None:
-    for name in ("a", "b"):
-        pq.write_table(rows(), unprivileged / f"{name}.parquet")
-    shards = opened(unprivileged)
-    secret = unprivileged / "b.parquet"
-    secret.chmod(0)
-    with pytest.raises(StorageError) as caught:
-        opened(unprivileged, on_bad_shard=setting)
-    message = str(caught.value)
-    assert message.startswith(f"cannot read {secret.resolve()}: permission denied. ")
-    assert caught.value.exit_code == 1
-    with pytest.raises(StorageError, match="b.parquet: permission denied"):
-        find_unreadable(shards)
-
-
-class FailingStorage(LocalFileSystem):
-    """A disk that gives so many bytes of a file and then fails to read."""
-
-    given = 0
-    cachable = False
-
-    def _open(self, path: str, mode: str = "rb", *_: Any, **__: Any) -> Any:
-        return FailingFile(path, self.given)
-
-
-class FailingFile(io.FileIO):
-    def __init__(self, path: str, given: int) -> None:
-        super().__init__(path)
-        self._given = given
-
-    def read(self, size: int = -1) -> bytes:
-        data = super().read(size)
-        self._given -= len(data)
-        if self._given < 0:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return data
-
-
-@pytest.mark.parametrize("given", [0, 80_000])
-def test_a_disk_that_fails_while_reading_condemns_no_shard(tmp_path: Path, given: int) -> None:
-    pq.write_table(incompressible(), tmp_path / "a.parquet", use_dictionary=False)
-    shards = opened(tmp_path)
-    storage = FailingStorage()
-    storage.given = given
-    failing = fs.PyFileSystem(fs.FSSpecHandler(storage))
-    [now] = failing.get_file_info([shards.files[0].path])
-    listed = replace(shards.files[0], etag=str(now.mtime_ns))
-    with pytest.raises(StorageError, match=r"a\.parquet: input/output error\."):
-        find_unreadable(replace(shards, files=(listed,), filesystem=failing))

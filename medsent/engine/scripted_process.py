@@ -151,7 +151,7 @@ def _send(replies: list[Reply]) -> None:
 def _hang() -> NoReturn:
     while os.read(sys.stdin.fileno(), READ_BYTES):
         pass
-    os._exit(0)
+    sys.exit()
 
 
 def main() -> None:
@@ -161,7 +161,9 @@ def main() -> None:
     try:
         ScriptedProcess(json.loads(sys.argv[1])).run()
     except BrokenPipeError:
-        os._exit(0)
+        pass  # the owner ended while it was being answered
+    finally:
+        cause.leave_nothing()
 
 
 if __name__ == "__main__":

@@ -29,16 +29,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _tell(account)
     if options.table:
         options.table.write_text(account.table(), encoding="utf-8")
-    if account.failed:
+    if account.failed or options.keep:
         print(f"Kept: {folder} (seed {options.seed})", flush=True)
-        return 1
-    shutil.rmtree(folder, ignore_errors=True)
-    return 0
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return int(account.failed)
 
 
 def _run(options: argparse.Namespace, folder: Path) -> Account:
     started = time.monotonic()
-    campaign = Campaign(folder, options.seed, options.kinds, options.opinions)
+    campaign = Campaign(folder, options)
     try:
         seconds = campaign.make_reference()
         print(f"Undisturbed: {seconds:.0f} s ({16 * options.opinions} records)", flush=True)
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
     parser.add_argument("--opinions", type=int, default=150, help="16 records each")
+    parser.add_argument("--keep", action="store_true", help="keep the runs' folders")
     parser.add_argument("--table", type=Path, help="write the table to this file as well")
     return parser
 

@@ -1,5 +1,6 @@
 """Runs of the real job, each killed several times and then checked row by row."""
 
+import argparse
 import os
 import random
 import shutil
@@ -17,10 +18,11 @@ from medsent.quiet import ENVIRONMENT
 from tests.chaos import processes
 from tests.chaos.check import Reference, Verdict
 from tests.chaos.failpoint import Failpoints
-from tests.chaos.job import Job, tokenizer_folder, write_config
+from tests.chaos.job import Job, write_config
 from tests.chaos.kills import DRIVER, OWN_RAY, TWINS, Killer
 from tests.chaos.nodes import SETTINGS, Nodes
 from tests.chaos.opinions import write_shards
+from tests.chaos.tokenizer import write_tokenizer
 from tests.chaos.toll import Account
 
 _METHODS = {"plain": "onepass", "digits": "bits"}
@@ -34,16 +36,22 @@ _ERRORS_IN_A_ROW = 3
 class Campaign:
     """A queue of kills, done to as many runs as it takes."""
 
-    def __init__(self, folder: Path, seed: int, kinds: Sequence[str], opinions: int) -> None:
-        """Make the input, start Ray's nodes and score the input once undisturbed."""
-        self._folder, self._seed = folder, seed
-        self._rng = random.Random(seed)
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        """Make the input and start Ray's nodes."""
+        self._folder, self._seed, self._keep = folder, options.seed, options.keep
+        self._rng = random.Random(options.seed)
         self._tag = uuid.uuid4().hex
         self._points = Failpoints(folder / "armed")
         self._source = folder / "shards"
-        self.account = Account(kinds)
-        write_shards(self._source, opinions=opinions, shards=3, seed=seed, bad_rows=True)
-        self._model = tokenizer_folder(folder / "model")
+        self.account = Account(options.kinds)
+        write_shards(
+            self._source,
+            opinions=options.opinions,
+            shards=3,
+            seed=options.seed,
+            bad_rows=True,
+        )
+        self._model = write_tokenizer(folder / "model")
         self._environment = self._make_environment()
         self._nodes = Nodes(self._environment)
         self._killer = Killer(self._rng, self._tag, self._points, self._nodes)
@@ -100,7 +108,7 @@ class Campaign:
         )
         for fault in verdict.faults:
             print(f"  {fault}", flush=True)
-        if not verdict:
+        if not verdict and not self._keep:
             shutil.rmtree(job.folder)
         return list((Counter(kinds) - Counter(landed)).elements())
 
@@ -115,6 +123,7 @@ class Campaign:
             struck = self._killer.strike(job, kind)
             verdict.faults += struck.faults
             if struck.landed:
+                job.note(f"killed {kind}")
                 landed.append(kind)
                 self.account.by_kind[kind].kills += 1
                 errors = 0

@@ -11,7 +11,7 @@ VARIABLE = "MEDSENT_CHAOS_ARMED"
 
 
 class Failpoints:
-    """A folder with a file for each armed point: `<point>.<passes left>`."""
+    """A folder with a file for each armed point: `<point>.<passes left>.<serial>`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -24,9 +24,10 @@ class Failpoints:
         path = f"{FOLDER}{os.pathsep}{before}" if before else str(FOLDER)
         return {VARIABLE: str(self._folder), "PYTHONPATH": path}
 
-    def arm(self, point: str, passes: int) -> None:
-        """Kill the process that passes `point` as the n-th one from now on."""
-        (self._folder / f"{point}.{passes}").touch()
+    def arm(self, point: str, passes: int, times: int = 1) -> None:
+        """Kill the process that passes `point` as the n-th one from now on, so many times."""
+        for serial in range(times):
+            (self._folder / f"{point}.{passes}.{serial}").touch()
 
     def fired(self, point: str) -> bool:
         """Tell whether an armed point has killed."""

@@ -1,30 +1,18 @@
 """The real job as a process of its own: started, killed, and started again until it is done."""
 
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
-from medsent.model import prepare_builtin
-
 REPOSITORY = Path(__file__).parents[2]
-
-
-def tokenizer_folder(folder: Path) -> Path:
-    """Copy the embedded model without its weights, which no scripted engine reads."""
-    source = prepare_builtin(print)
-    folder.mkdir(parents=True)
-    for file in source.iterdir():
-        if file.suffix == ".json" and file.name != "medsent-model.json":
-            shutil.copy(file, folder)
-    return folder
 
 
 def write_config(
@@ -82,6 +70,7 @@ class Job:
         self._close()
         self._log = (self.folder / "said.log").open("ab")
         self.starts += 1
+        self.note(f"start {self.starts}")
         self.process = subprocess.Popen(
             [sys.executable, "jobs/evaluate.py", str(self.config)],
             cwd=REPOSITORY,
@@ -123,10 +112,16 @@ class Job:
         stems = [file.name.split(".")[0] for file in checkpoint.glob("*.pending.parquet")]
         return [stem for stem in stems if (checkpoint / f"{stem}.parquet").exists()]
 
+    def note(self, line: str) -> None:
+        """Put a line of ours between those of the job."""
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        with (self.folder / "said.log").open("a", encoding="utf-8") as log:
+            log.write(f"{at} chaos: {line}\n")
+
     def last_words(self) -> str:
         """Return the last line that the job wrote."""
         lines = (self.folder / "said.log").read_text(errors="replace").splitlines()
-        return lines[-1] if lines else ""
+        return next((line for line in reversed(lines) if " chaos: " not in line), "")
 
     def close(self) -> None:
         """End the job."""

@@ -18,9 +18,9 @@ KINDS = {
     ACTOR: "the process of a scorer",
     ENGINE: "an engine's own process",
     RAYLET: "a whole node with a scorer on it",
-    BEFORE: "a scorer that has written pending ids, and no data yet",
-    BETWEEN: "a scorer that has written data, and not committed their ids",
-    AFTER: "a scorer that has committed, and not reported it",
+    BEFORE: "a task that has written pending ids, and no data yet",
+    BETWEEN: "a task that has written data, and not committed their ids",
+    AFTER: "a task that has committed, and not reported it",
     TWINS: "the same, killed again before its second commit, and the driver with it",
 }
 """Kind to what is killed with -9."""
@@ -30,7 +30,9 @@ _EARLY = 0.15  # share of a driver's kills that come at any moment of its start
 _LATEST_S = 3.0
 _EARLY_LATEST_S = 8.0
 _PASSES = 6
-_PATIENCE_S = 60.0
+_RETRIES = 50
+"""Tries of a twin's second commit that die, until the driver does too."""
+_PATIENCE_S = 180.0
 _WITH_DRIVER = 0.3
 """Share of kills at a point after which the driver is killed too, so that what they left stands."""
 _ORPHANS_S = 20.0
@@ -89,7 +91,7 @@ class Killer:
         fatal = "between_again" if kind == TWINS else kind
         self._points.arm(AFTER if kind == TWINS else kind, self._rng.randint(1, _PASSES))
         if kind == TWINS:
-            self._points.arm(fatal, 1)
+            self._points.arm(fatal, passes=1, times=_RETRIES)
         fired = _until(job, lambda: self._points.fired(fatal))
         landed = self._points.fired(fatal)
         if kind == TWINS and fired:

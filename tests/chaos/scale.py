@@ -17,9 +17,10 @@ from pathlib import Path
 
 from medsent.quiet import ENVIRONMENT, quieten
 from tests.chaos import processes
-from tests.chaos.job import Job, tokenizer_folder, write_config
+from tests.chaos.job import Job, write_config
 from tests.chaos.memory import Figures, Sampler
 from tests.chaos.opinions import write_shards
+from tests.chaos.tokenizer import write_tokenizer
 
 _READERS = 16
 _RECORDS_IN_SHARD = 50_000
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     quieten()
     folder = Path(tempfile.mkdtemp(prefix="scale-"))
     try:
-        model = tokenizer_folder(folder / "model")
+        model = write_tokenizer(folder / "model")
         measured = [_measure(folder / str(size), model, size) for size in options.records]
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -101,7 +101,7 @@ def test_the_scripted_engine_ends_with_its_owner_also_while_it_hangs(token: int)
         assert orphan.is_alive(int(pid))
         owner.kill()
         until(lambda: not orphan.is_alive(int(pid)))
-    Path(note).unlink(missing_ok=True)
+    assert not Path(note).exists()
 
 
 def test_a_stopped_process_is_found_by_its_note_and_ended() -> None:

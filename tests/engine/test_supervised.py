@@ -135,10 +135,14 @@ def test_an_idle_engines_death_shows_at_the_next_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "token", "kind"),
-    [("deadly_token", DEADLY, "death"), ("hanging_token", HANGING, "hang")],
+    ("fault", "token", "kind", "place"),
+    [
+        ("deadly_token", DEADLY, "death", 0),
+        ("deadly_token", DEADLY, "death", 100),
+        ("deadly_token", DEADLY, "death", 199),
+        ("hanging_token", HANGING, "hang", 100),
+    ],
 )
-@pytest.mark.parametrize("place", [0, 100, 199])
 def test_a_request_that_kills_is_found_among_many(
     fault: str, token: int, kind: str, place: int
 ) -> None:

@@ -67,14 +67,15 @@ def _patch(writer: Any) -> None:
 def _pass(point: str) -> None:
     """Count one pass of a point down, where it is armed; at the last one, die.
 
-    `<point>.3` becomes `<point>.2`: a file is renamed by one process alone, so a point
-    that many processes pass fires exactly once.
+    `<point>.3.<serial>` becomes `<point>.2.<serial>`: a file is renamed by one process alone,
+    so a point that many processes pass fires exactly once.
     """
     for name in os.listdir(_ARMED):  # noqa: PTH208
-        armed, _, left = name.partition(".")
+        armed, left, serial = name.split(".")
         if armed != point or not left.isdigit():
             continue
-        after = f"{point}.{int(left) - 1}" if int(left) > 1 else f"{point}.fired-{os.getpid()}"
+        state = f"{int(left) - 1}" if int(left) > 1 else f"fired-{os.getpid()}"
+        after = f"{point}.{state}.{serial}"
         try:
             os.rename(f"{_ARMED}/{name}", f"{_ARMED}/{after}")  # noqa: PTH104
         except FileNotFoundError:
