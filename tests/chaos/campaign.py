@@ -39,6 +39,7 @@ class Campaign:
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         """Make the input and start Ray's nodes."""
         self._folder, self._seed, self._keep = folder, options.seed, options.keep
+        self._replicas = options.replicas
         self._rng = random.Random(options.seed)
         self._tag = uuid.uuid4().hex
         self._points = Failpoints(folder / "armed")
@@ -181,7 +182,7 @@ class Campaign:
                 "latency_s": 0.04,
                 "max_num_seqs": 8,
                 "rows_per_block": 48,
-                "replicas": {"min": 2, "max": 2},
+                "replicas": {"min": self._replicas, "max": self._replicas},
                 "supervision": {"hang_s": 30.0},
             },
         )

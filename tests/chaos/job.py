@@ -47,6 +47,7 @@ class Job:
     environment: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
+    _blocks_before: int = field(default=0, repr=False)
     _log: IO[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -70,6 +71,7 @@ class Job:
         self._close()
         self._log = (self.folder / "said.log").open("ab")
         self.starts += 1
+        self._blocks_before = self._blocks()
         self.note(f"start {self.starts}")
         self.process = subprocess.Popen(
             [sys.executable, "jobs/evaluate.py", str(self.config)],
@@ -97,12 +99,9 @@ class Job:
             time.sleep(0.1)
         return code
 
-    def blocks(self) -> int:
-        """Count the blocks whose ids are committed."""
-        if self.run is None:
-            return 0
-        files = (self.run / "checkpoint").glob("*.parquet")
-        return sum(not file.name.endswith(".pending.parquet") for file in files)
+    def blocks_done(self) -> int:
+        """Count the blocks committed since the last start; cleaning may make it negative."""
+        return self._blocks() - self._blocks_before
 
     def twins(self) -> list[str]:
         """Return the blocks of which pending and committed ids stand side by side."""
@@ -127,6 +126,12 @@ class Job:
         """End the job."""
         self.kill()
         self._close()
+
+    def _blocks(self) -> int:
+        if self.run is None:
+            return 0
+        files = (self.run / "checkpoint").glob("*.parquet")
+        return sum(not file.name.endswith(".pending.parquet") for file in files)
 
     def _close(self) -> None:
         if self._log is not None:

@@ -25,8 +25,9 @@ KINDS = {
 }
 """Kind to what is killed with -9."""
 
-_POLL_S = 0.05
+_POLL_S = 0.1
 _EARLY = 0.15  # share of a driver's kills that come at any moment of its start
+_FRESH = 0.25  # share of the others that may come before this start has got a block done
 _LATEST_S = 3.0
 _EARLY_LATEST_S = 8.0
 _PASSES = 6
@@ -59,7 +60,8 @@ class Killer:
         if kind in (BEFORE, BETWEEN, AFTER, TWINS):
             return self._at_a_point(job, kind)
         early = kind in (DRIVER, OWN_RAY) and self._rng.random() < _EARLY
-        if not early and not _until(job, lambda: bool(processes.scorers(self._tag))):
+        fresh = self._rng.random() < _FRESH
+        if not early and not _until(job, lambda: self._scores(job, fresh)):
             return Struck(landed=False)
         self._pause(job, _EARLY_LATEST_S if early else _LATEST_S)
         if kind in (DRIVER, OWN_RAY):
@@ -67,6 +69,10 @@ class Killer:
         if kind == RAYLET:
             return self._node(job)
         return self._process(job, kind)
+
+    def _scores(self, job: Job, fresh: bool) -> bool:
+        """Tell whether a scorer is there and, unless just begun will do, has got blocks done."""
+        return (fresh or job.blocks_done() > 0) and bool(processes.scorers(self._tag))
 
     def _process(self, job: Job, kind: str) -> Struck:
         targets = processes.engines if kind == ENGINE else processes.scorers
@@ -82,10 +88,10 @@ class Killer:
         if node is None:
             return Struck(landed=False)
         lived = self._nodes.kill(node)
-        if processes.seconds_until_gone(lived, _ORPHANS_S) is None:
-            names = {process.name() for process in lived if processes.alive(process)}
-            return Struck(True, [f"of a killed node lived on: {', '.join(sorted(names))}"])
-        return Struck(True)
+        if processes.seconds_until_gone(lived, _ORPHANS_S) is not None:
+            return Struck(True)
+        left = sorted({" ".join(processes.command(p)[:4]) for p in lived if processes.alive(p)})
+        return Struck(True, [f"lived on {_ORPHANS_S:.0f} s after their node: {'; '.join(left)}"])
 
     def _at_a_point(self, job: Job, kind: str) -> Struck:
         fatal = "between_again" if kind == TWINS else kind

@@ -62,7 +62,7 @@ class Sampler:
         for scorer in processes.scorers(self._tag):
             found[SCORER] = scorer
         for process in self._children():
-            if "CheckpointFilter" in _title(process):
+            if "CheckpointFilter" in " ".join(processes.command(process)):
                 found[FILTER] = process
         return found
 
@@ -71,13 +71,6 @@ class Sampler:
             return self._driver.children(recursive=True)
         except psutil.Error:
             return []
-
-
-def _title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 def _figures(seen: list[tuple[float, float]]) -> Figures:

@@ -37,6 +37,14 @@ def scorers(tag: str) -> list[psutil.Process]:
     return found
 
 
+def command(process: psutil.Process) -> list[str]:
+    """Return a process's command line, empty where it ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 def kill(process: psutil.Process) -> bool:
     """Kill -9 a process; tell whether it was alive."""
     if not alive(process):
