@@ -42,12 +42,12 @@ def content_sha256(folder: Path) -> str:
 
 def load_tokenizer(folder: Path) -> Any:
     """Load the fast tokenizer of a model's folder."""
-    from transformers import AutoTokenizer
+    # AutoTokenizer gives the same from the same file, and imports torch and all models for it.
+    from transformers import PreTrainedTokenizerFast
 
-    tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    if not tokenizer.is_fast:
+    if not (folder / "tokenizer.json").is_file():
         raise ModelError(f"{folder}: the model has no fast tokenizer (tokenizer.json)")
-    return tokenizer
+    return PreTrainedTokenizerFast.from_pretrained(str(folder))
 
 
 def resolve_model(source: str, say: Say = print) -> Path:

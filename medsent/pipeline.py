@@ -1,6 +1,7 @@
 """The whole way: shards -> records -> prompts -> engine -> predictions."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ Watch = Callable[[Standing], None]
 
 _BLOCKS_IN_FLIGHT = 2  # the next block's requests wait in the engine while one is answered
 _FAILED_STARTS = 2  # one more in a row ends the job
+_FOOTER_READERS = "2"  # each reads 128 files at a time
 _TALLY_S = 10.0
 _GRACE_S = 20.0
 """How long a job that is to end may take over it; Kubernetes kills after 30 s."""
@@ -112,9 +114,10 @@ class _Reading:
             return self._reader(rows)
         except Exception as error:  # noqa: BLE001
             # Its message may quote an opinion, and Ray would log it.
-            raise ReadingError(
-                f"{rows['path'][0]}: a row could not be read as a record ({place_of(error)})"
-            ) from None
+            path = rows["path"][0].as_py()
+            told = f"{path}: a row could not be read as a record ({place_of(error)})"
+            ray.get(self._tally.fail.remote(ReadingError.__name__, told))
+            raise ReadingError(told) from None
 
 
 def _tally(plan: Plan) -> Any:
@@ -134,6 +137,8 @@ def _standing(tally: Any) -> Standing:
 
 
 def _prepare_context(run: RunFolder) -> None:
+    # Ray would start 32 processes to read the footers, however few they are.
+    os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", _FOOTER_READERS)
     context = ray.data.DataContext.get_current()
     context.checkpoint_config = checkpoint_config(str(run.checkpoint))
     context.enable_progress_bars = False

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import ray
 
-from medsent.errors import EngineDiedError
+from medsent.errors import EngineGoneError
 
 _SPARE_STARTS = 5
 """Starts without a record done between them, beyond one a replica: then nothing helps."""
@@ -49,8 +49,8 @@ class Tally:
     def __init__(self, replicas: int) -> None:
         """Count for a pool of at most `replicas` scorers."""
         self._standing = Standing()
-        self._spare_starts = replicas + _SPARE_STARTS
-        self._starts = 0
+        self._replicas = replicas
+        self._starts = self._given_up = 0
         self._draining = False
 
     def starting(self, replica: str) -> str | None:
@@ -58,7 +58,7 @@ class Tally:
         self._starts += 1
         if replica in self._standing.starts_s:
             self.note(Note(replica, "restart", 0.0, "the actor ended"))
-        if self._starts <= self._spare_starts:
+        if self._starts <= self._replicas + _SPARE_STARTS:
             return None
         return (
             f"scorers started {self._starts} times without one block of records done between; "
@@ -77,7 +77,7 @@ class Tally:
     def done(self, records: int) -> None:
         """Count records that a scorer has finished."""
         self._standing.records += records
-        self._starts = 0
+        self._starts = self._given_up = 0
 
     def answered(self, answers: int) -> None:
         """Count answers, so that progress shows within a block."""
@@ -88,11 +88,15 @@ class Tally:
         self._standing.notes.append(note)
 
     def gave_up(self, replica: str, cause: str) -> bool:
-        """Return whether a scorer whose engines only die should be replaced; else the job ends."""
+        """Return whether a scorer whose engines only die should be replaced; else the job ends.
+
+        Each of the pool may be once, for its node or its device may be what is broken.
+        """
         self.note(Note(replica, "gave_up", 0.0, cause))
-        if self._starts < self._spare_starts:
+        self._given_up += 1
+        if self._given_up <= self._replicas:
             return True
-        self.fail(EngineDiedError.__name__, cause)
+        self.fail(EngineGoneError.__name__, cause)
         return False
 
     def fail(self, kind: str, message: str) -> None:

@@ -107,7 +107,7 @@ def test_evaluate_finds_a_complete_run(
 ) -> None:
     assert run("evaluate", str(finished.config)) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "The run is complete: no engine is started, only the report is written again." in lines
+    assert "The run is complete: no engine is started, only its report is made again." in lines
     assert lines[-1] == str(finished.folder / "report.html")
 
 

@@ -265,7 +265,8 @@ def test_other_versions_are_refused_unless_told(copy: tuple[JobConfig, RunFolder
     config, run = copy
     sorted(run.predictions.glob("*.parquet"))[0].unlink()
     start = run.events("start")[-1]
-    run.log("start", **{**start, "versions": {**start["versions"], "torch": "1.0"}})
+    versions = {**start["versions"], "torch": "1.0"}
+    run.log("start", versions=versions, recipe=start["recipe"])
     with pytest.raises(RunError, match=r"begun with other versions: torch 1\.0 -> 2.*mix_versions"):
         evaluate(config, silent)
 

@@ -84,7 +84,7 @@ def test_a_folder_that_may_not_be_written_to_ends_the_job(
 ) -> None:
     config = on(disk, job)
     disk.remount("ro")
-    with pytest.raises(StorageError, match="the file system is read-only; make it writable"):
+    with pytest.raises(StorageError, match=r"the file system is read-only\. .*; make it writable"):
         evaluate(config, silent)
     disk.remount("rw")
     complete(config)

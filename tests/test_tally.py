@@ -57,15 +57,16 @@ def test_starts_are_bounded_by_progress(tally: Any) -> None:
     assert tally.starting("a") is not None
 
 
-def test_a_scorer_that_gives_up_is_replaced_a_few_times(tally: Any) -> None:
-    replaced = 0
-    tally.starting("a")
-    while tally.gave_up("a", "killed by SIGKILL"):
-        replaced += 1
-        tally.starting("a")
-        assert replaced < 50, "it is replaced for ever"
-    assert replaced == 6
-    assert tally.standing().failure == ("EngineDiedError", "killed by SIGKILL")
+def test_a_scorer_that_gives_up_is_replaced_once_each(tally: Any) -> None:
+    assert [tally.gave_up(name, "killed by SIGKILL") for name in "abc"] == [True, True, False]
+    assert tally.standing().failure == ("EngineGoneError", "killed by SIGKILL")
+
+
+def test_progress_earns_another_replacement(tally: Any) -> None:
+    assert [tally.gave_up(name, "killed by SIGKILL") for name in "ab"] == [True, True]
+    tally.done(1)
+    assert tally.gave_up("c", "killed by SIGKILL")
+    assert tally.standing().failure is None
 
 
 def test_draining_lasts(tally: Any) -> None:

@@ -16,8 +16,6 @@ SETTINGS = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
     "RAY_memory_monitor_refresh_ms": "0",
-    # Ray would start 32 processes to read a few footers, at each start of a job.
-    "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "2",
     "RAY_AUTH_MODE": "disabled",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
