@@ -89,9 +89,12 @@ _CLOSED = {
 }
 
 
-def is_storage_failure(error: OSError) -> bool:
-    """Tell whether a disk is full or must not be written to."""
-    return error.errno in _FULL or error.errno in _CLOSED
+def is_refused_write(error: OSError, folder: Path) -> bool:
+    """Tell whether a disk is full, or a folder must not be written to."""
+    if error.errno in _FULL or error.errno == errno.EROFS:
+        return True
+    # Reading may be refused as well, elsewhere.
+    return error.errno in _CLOSED and str(folder) in str(error)
 
 
 def storage_failure(error: OSError, folder: Path) -> StorageError:

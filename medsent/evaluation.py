@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,16 @@ from medsent.errors import (
 )
 from medsent.lease import Lease
 from medsent.ledger import Ledger
+from medsent.listing import canonical
 from medsent.model import Say
 from medsent.pipeline import Sitting, score
 from medsent.plan import Plan, make_plan, versions
 from medsent.progress import ScoringProgress
 from medsent.reporting import write_report
 from medsent.requeue import Selection, take_out
-from medsent.requeue import resume as resume_requeue
+from medsent.requeue import resume as finish_requeue
 from medsent.run import RunFolder, open_run
-from medsent.shards import find_unreadable
+from medsent.shards import BadShard, find_unreadable
 from medsent.stopping import Stop
 from medsent.tally import DEATHS
 
@@ -49,6 +51,7 @@ def evaluate(config: JobConfig, say: Say = print) -> Path:
     say(_summary(plan, run))
     with _held(run, say) as stop:
         run.keep_config(plan.config)
+        finish_requeue(run)
         return Job(plan, run, stop, say).finish()
 
 
@@ -61,12 +64,8 @@ def requeue(folder: Path, selection: Selection, say: Say = print) -> Path:
     plan = make_plan(run.config(), say)
     _refuse_other_recipe(plan, run)
     with _held(run, say) as stop:
-        ledger = Ledger.read(run)
-        if selection.shard is not None and selection.shard not in ledger.shards:
-            raise UsageError(f"--shard: {selection.shard} is no shard of {run.path}")
-        taken = take_out(run, selection)
-        if selection.shard is not None:
-            ledger.forget(selection.shard).write(run)
+        finish_requeue(run)
+        taken = take_out(run, _known(selection, run))
         say(f"Requeued {taken:,} records of {run.path}")
         return Job(plan, run, stop, say).finish()
 
@@ -88,10 +87,10 @@ class Job:
         self._run, self._stop, self._say = run, stop, say
         self._ledger = Ledger.read(run).admit(plan.shards)
         self._plan = plan.over(self._ledger.readable(plan.shards))
+        self._refuse(self._plan.shards.bad)
 
     def finish(self) -> Path:
         """Score what is missing, if anything is, and write the report; return its path."""
-        resume_requeue(self._run)
         manifest = self._run.manifest()
         if manifest is None or manifest["input"] != self._plan.shards.listing():
             manifest = self._complete()
@@ -145,13 +144,17 @@ class Job:
         bad = find_unreadable(self._plan.shards)
         if not bad:
             raise error
-        if self._plan.config.input.on_bad_shard == "fail":
-            raise InputError("; ".join(shard.message for shard in bad)) from error
+        self._refuse(bad)
         for shard in bad:
             self._say(f"Quarantined: {shard.message}")
             self._ledger = self._ledger.condemn(shard)
         self._ledger.write(self._run)
         self._plan = self._plan.over(self._ledger.readable(self._plan.shards))
+
+    def _refuse(self, bad: Sequence[BadShard]) -> None:
+        """End the job where it may not go on without a shard."""
+        if bad and self._plan.config.input.on_bad_shard == "fail":
+            raise InputError("; ".join(shard.message for shard in bad))
 
     def _close(self) -> dict[str, Any]:
         """Check that every row has exactly one outcome, and write the manifest."""
@@ -185,6 +188,17 @@ def _held(run: RunFolder, say: Say) -> Iterator[Stop]:
             yield stop
     except OSError as error:
         raise storage_failure(error, run.path) from error
+
+
+def _known(selection: Selection, run: RunFolder) -> Selection:
+    """Return a selection with its shard by the path that the run knows it by."""
+    if selection.shard is None:
+        return selection
+    shards = Ledger.read(run).shards
+    for path in (selection.shard, canonical(selection.shard)):
+        if path in shards:
+            return replace(selection, shard=path)
+    raise UsageError(f"--shard: {selection.shard} is no shard of {run.path}")
 
 
 def _refuse_other_recipe(plan: Plan, run: RunFolder) -> None:

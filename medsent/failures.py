@@ -9,7 +9,7 @@ from medsent.errors import (
     EngineError,
     MedsentError,
     ReadingError,
-    is_storage_failure,
+    is_refused_write,
     place_of,
     storage_failure,
 )
@@ -28,7 +28,7 @@ def failure(error: Exception, standing: Standing, run: RunFolder) -> MedsentErro
     if isinstance(ours, MedsentError):
         return type(ours)(str(ours))
     for cause in causes:
-        if isinstance(cause, OSError) and is_storage_failure(cause):
+        if isinstance(cause, OSError) and is_refused_write(cause, run.path):
             return storage_failure(cause, run.path)
     if any(isinstance(cause, OSError | pa.ArrowException) for cause in causes):
         return ReadingError(f"a shard could not be read ({place_of(causes[-1])}); {_GOES_ON}")

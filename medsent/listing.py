@@ -10,23 +10,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 import pyarrow as pa
 from pyarrow import fs
 
-from medsent.errors import InputError
+from medsent.errors import InputError, StorageError
 
 _SUFFIX = ".parquet"
 _LOOKERS = 16
 _SECRETS = re.compile(r"(?<=://)[^/@]*@")
 """The key and secret that a path of object storage may carry."""
-
-
-class StorageError(InputError):
-    """The storage of the input refuses or fails to read; its files may be whole."""
-
-    exit_code: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)
@@ -64,6 +57,12 @@ def find_files(path: str) -> tuple[fs.FileSystem, list[StoredFile]]:
     if not found:
         raise InputError(f"input.path: no shards (*.parquet) in {shown}")
     return filesystem, sorted(found, key=lambda file: file.path)
+
+
+def canonical(path: str) -> str:
+    """Return the path under which a file is listed, whether it is there or not."""
+    filesystem, inner = _located(path)
+    return str(Path(inner).resolve()) if isinstance(filesystem, fs.LocalFileSystem) else inner
 
 
 def look(filesystem: fs.FileSystem, path: str) -> StoredFile | None:

@@ -13,6 +13,7 @@ from pyarrow import fs
 
 from medsent.checkpoint import reconcile
 from medsent.errors import RunError
+from medsent.ledger import Ledger
 from medsent.run import RunFolder
 
 _READERS = 8
@@ -63,6 +64,8 @@ def resume(run: RunFolder) -> int:
 
 
 def _carry_out(run: RunFolder, selection: Selection) -> int:
+    if selection.shard is not None:
+        Ledger.read(run).forget(selection.shard).write(run)
     # A block that a kill cut short may hold a file that cannot be read.
     reconcile(fs.LocalFileSystem(), str(run.predictions), str(run.checkpoint))
     taken = sum(_over_files(run, lambda file: _take_from(file, selection)))

@@ -66,14 +66,17 @@ def test_a_tasks_error_is_found_where_ray_keeps_it() -> None:
     ],
 )
 def test_a_disk_that_takes_nothing_is_said(number: int, says: str) -> None:
-    made = failure(caused(OSError(number, MARKER)), Standing(), RUN)
+    made = failure(caused(OSError(number, f"{RUN.path}/x {MARKER}")), Standing(), RUN)
     assert type(made) is StorageError
     assert made.exit_code == 1
     assert str(made).startswith(f"cannot write to {RUN.path}: {says}. Nothing there is damaged;")
     assert str(made).endswith("the same command goes on from there")
 
 
-@pytest.mark.parametrize("cause", [OSError(MARKER), pa.ArrowInvalid(MARKER)])
+@pytest.mark.parametrize(
+    "cause",
+    [OSError(MARKER), OSError(errno.EACCES, f"/in/a.parquet {MARKER}"), pa.ArrowInvalid(MARKER)],
+)
 def test_a_page_that_cannot_be_read_is_a_reading_error(cause: Exception) -> None:
     assert type(failure(caused(cause), Standing(), RUN)) is ReadingError
 

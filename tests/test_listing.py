@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
 
-from medsent.errors import InputError
-from medsent.listing import StorageError, StoredFile, find_files, look
+from medsent.errors import InputError, StorageError
+from medsent.listing import StoredFile, canonical, find_files, look
 
 
 def paths(source: Path | str) -> list[str]:
@@ -222,3 +222,16 @@ def test_an_object_that_must_not_be_read_is_told_without_the_key(bucket: Bucket)
         with pytest.raises(StorageError, match=r"in/a\.parquet.*ACCESS_DENIED") as caught:
             call()
         assert "secret" not in str(caught.value)
+
+
+def test_a_path_in_any_spelling_is_the_one_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.parquet").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("in")
+    monkeypatch.chdir(tmp_path)
+    _, [found] = find_files("in")
+    for path in ("in/a.parquet", "link/a.parquet", "./in/../in/a.parquet"):
+        assert canonical(path) == found.path
+    assert canonical("in/gone.parquet") == str((tmp_path / "in" / "gone.parquet").resolve())

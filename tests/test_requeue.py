@@ -10,8 +10,10 @@ from pyarrow import fs
 
 from medsent.checkpoint import read_ids, write_ids
 from medsent.errors import RunError
+from medsent.ledger import Ledger
 from medsent.requeue import Selection, resume, take_out
 from medsent.run import RunFolder
+from medsent.shards import Shard
 
 LOCAL = fs.LocalFileSystem()
 
@@ -96,3 +98,12 @@ def test_a_damaged_request_is_named(run: RunFolder) -> None:
     run.write("requeue.json", "{")
     with pytest.raises(RunError, match=r"requeue\.json is damaged; delete it"):
         resume(run)
+
+
+def test_a_shards_data_are_forgotten_with_its_rows(run: RunFolder) -> None:
+    """So that one written anew is taken as it is now."""
+    Ledger(good={path: Shard(path, 9, "1", 4) for path in ("/a", "/b")}).write(run)
+    take_out(run, Selection(shard="/a"))
+    assert list(Ledger.read(run).good) == ["/b"]
+    take_out(run, Selection(status="engine_error"))
+    assert list(Ledger.read(run).good) == ["/b"]

@@ -16,7 +16,8 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from pyarrow import fs
 
-from medsent.listing import StorageError, find_files
+from medsent.errors import StorageError
+from medsent.listing import find_files
 from medsent.shards import find_unreadable
 from tests.conftest import MARKER
 from tests.test_shards import opened, quarantined, rows
