@@ -20,7 +20,7 @@ PACKAGE := .venv/.package-$(call key,$(LOCK) pyproject.toml)
 UNFINISHED := .venv-unfinished
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check train setup clean distclean
+.PHONY: help demo test check train chaos scale setup clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,12 @@ train: $(PACKAGE) ## Train the demo's adapter (about two hours on 2 cores; resum
 	@$(BIN)/python -m medsent.demo.data
 	@$(BIN)/medsent train jobs/train.yaml $(ARGS)
 	@$(BIN)/medsent train jobs/train-weak-labels.yaml $(ARGS)
+
+chaos: $(PACKAGE) ## Kill the job 100 times in nine ways and check every row (about an hour)
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+scale: $(PACKAGE) ## Memory at 100,000 and at 1,000,000 records, the engine scripted (about an hour)
+	@$(BIN)/python -m tests.chaos.scale $(ARGS)
 
 setup: $(PACKAGE) ## Only set up .venv; the others do it by themselves
 

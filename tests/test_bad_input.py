@@ -1,6 +1,7 @@
 """What a user can get wrong: one line that names it, exit code 2, and nothing started for it."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ import yaml
 from medsent import evaluation
 from medsent.cli import main
 from medsent.labels import LABELS
+from medsent.ledger import Ledger
+from medsent.run import RunFolder
+from medsent.shards import BadShard
 from tests.conftest import AdapterWriter, job_values, merged
 
 Change = Callable[["Bench"], dict[str, Any]]
@@ -395,3 +399,22 @@ def test_a_job_that_may_quarantine_goes_on_without_the_bad_shard(
     kept = json.loads(ledger.read_text())
     assert [Path(shard["path"]).name for shard in kept["good"]] == ["a.parquet"]
     assert [Path(shard["path"]).name for shard in kept["bad"]] == ["b.parquet"]
+
+
+def test_a_shard_once_quarantined_is_not_left_out_where_all_must_be_read(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A page is found to be corrupt while reading only; the run remembers that."""
+    values = job_values(bench.shard.parent, bench.folder / "runs", bench.model)
+    other = bench.shard.with_name("b.parquet")
+    shutil.copy(bench.shard, other)
+    job = bench.file("job.yaml", yaml.safe_dump(values))
+    with pytest.raises(pytest.fail.Exception, match="something was started"):
+        main(["evaluate", job])
+    [run] = map(RunFolder, bench.folder.glob("runs/*"))
+    known = Ledger.read(run)
+    bad = BadShard(**vars(known.good[str(other)]), reason="corrupt_page", message="b is damaged")
+    known.condemn(bad).write(run)
+    code, _, complained = ended(["evaluate", job], capsys)
+    assert code == 2
+    assert complained.endswith("b is damaged")
