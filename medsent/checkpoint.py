@@ -92,6 +92,12 @@ def reconcile(filesystem: fs.FileSystem, predictions: str, checkpoint: str) -> R
     )
 
 
+def count_done(filesystem: fs.FileSystem, checkpoint: str) -> int:
+    """Return the rows of the committed blocks; touches nothing, so others may be at work."""
+    files = _files(filesystem, checkpoint)
+    return _rows(filesystem, (path for path, _ in files if not path.endswith(_PENDING))) or 0
+
+
 def read_ids(filesystem: fs.FileSystem, path: str) -> pa.ChunkedArray:
     """Return the ids in a file of predictions or of a checkpoint."""
     return pq.read_table(path, columns=[ID], filesystem=filesystem)[ID]

@@ -113,7 +113,8 @@ def _estimate(plan: Plan) -> str:
         return "time unknown: no run of this name has ended here yet"
     try:
         manifest = json.loads(earlier[-1].read_text(encoding="utf-8"))
-        timing, records = manifest["timing"], manifest["records"]["input"]
+        timing = manifest["timing"]
+        records = timing.get("records") or manifest["records"]["input"]
     except (ValueError, KeyError):
         return f"time unknown: {earlier[-1]} is damaged"
     scoring = timing["total_s"] - timing["start_up_s"]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medsent.errors import MedsentError, UsageError
+from medsent.errors import MedsentError, UsageError, place_of
 from medsent.quiet import quieten
 
 app = typer.Typer(
@@ -85,7 +85,7 @@ def requeue(
     """Score some rows of a run again, and write its report anew.
 
     Everything else in the run stays as it is. A requeue that is cut short is finished by
-    `medsent evaluate` with the run's configuration. The last line printed is the report's path.
+    the same command. The last line printed is the report's path.
     """
     from medsent.evaluation import requeue as run_again
     from medsent.requeue import Selection
@@ -142,7 +142,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"medsent: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        print(f"medsent: {error.strerror}: {error.filename}", file=sys.stderr, flush=True)
+        told = f"{error.strerror}: {error.filename}" if error.strerror else place_of(error)
+        print(f"medsent: {told}", file=sys.stderr, flush=True)
         sys.exit(1)
     except SystemExit as end:
         if end.code == 130:  # Ctrl-C

@@ -5,6 +5,7 @@ and never quotes the text of an opinion.
 """
 
 import errno
+import os
 import traceback
 from pathlib import Path
 from typing import ClassVar
@@ -90,18 +91,16 @@ _CLOSED = {
 
 
 def is_refused_write(error: OSError, folder: Path) -> bool:
-    """Tell whether a disk is full, or a folder must not be written to."""
-    if error.errno in _FULL or error.errno == errno.EROFS:
-        return True
-    # Reading may be refused as well, elsewhere.
-    return error.errno in _CLOSED and str(folder) in str(error)
+    """Tell whether a disk is full, or a folder is what failed; reading fails elsewhere."""
+    return error.errno in (*_FULL, errno.EROFS) or str(folder) in str(error)
 
 
 def storage_failure(error: OSError, folder: Path) -> StorageError:
     """Return what to tell of a run folder that cannot be written to."""
     known = {**_FULL, **_CLOSED}.get(error.errno or 0)
+    known = known or (os.strerror(error.errno).lower() if error.errno else type(error).__name__)
     remedy = "free some" if error.errno in _FULL else "make it writable"
     return StorageError(
-        f"cannot write to {folder}: {known or error.strerror or type(error).__name__}. Nothing "
-        f"there is damaged; {remedy}, and the same command goes on from there"
+        f"cannot write to {folder}: {known}. Nothing there is damaged; {remedy}, and the same "
+        "command goes on from there"
     )

@@ -11,7 +11,7 @@ from typing import Any
 from pyarrow import fs
 
 from medsent import accounting
-from medsent.checkpoint import reconcile
+from medsent.checkpoint import count_done, reconcile
 from medsent.config import JobConfig
 from medsent.errors import (
     ConfigError,
@@ -20,6 +20,7 @@ from medsent.errors import (
     RunError,
     StoppedError,
     UsageError,
+    is_refused_write,
     storage_failure,
 )
 from medsent.lease import Lease
@@ -33,7 +34,7 @@ from medsent.reporting import write_report
 from medsent.requeue import Selection, take_out
 from medsent.requeue import resume as finish_requeue
 from medsent.run import RunFolder, open_run
-from medsent.shards import BadShard, find_unreadable
+from medsent.shards import BadShard, Shards, find_rewritten, find_unreadable
 from medsent.stopping import Stop
 from medsent.tally import DEATHS
 
@@ -52,7 +53,7 @@ def evaluate(config: JobConfig, say: Say = print) -> Path:
     with _held(run, say) as stop:
         run.keep_config(plan.config)
         finish_requeue(run)
-        return Job(plan, run, stop, say).finish()
+        return Job(plan, run, Ledger.read(run), stop, say).finish()
 
 
 def requeue(folder: Path, selection: Selection, say: Say = print) -> Path:
@@ -65,9 +66,15 @@ def requeue(folder: Path, selection: Selection, say: Say = print) -> Path:
     _refuse_other_recipe(plan, run)
     with _held(run, say) as stop:
         finish_requeue(run)
-        taken = take_out(run, _known(selection, run))
+        selection, ledger = _known(selection, run), Ledger.read(run)
+        if not plan.config.input.grows:
+            plan = plan.over(ledger.known(plan.shards))
+        if selection.shard is not None:
+            ledger = ledger.forget(selection.shard)
+        job = Job(plan, run, ledger, stop, say)  # refuses before anything is taken out
+        taken = take_out(run, selection)
         say(f"Requeued {taken:,} records of {run.path}")
-        return Job(plan, run, stop, say).finish()
+        return job.finish()
 
 
 def rewrite_report(folder: Path, say: Say = print) -> Path:
@@ -83,9 +90,9 @@ def rewrite_report(folder: Path, say: Say = print) -> Path:
 class Job:
     """A plan in its run folder, held by this process's lease."""
 
-    def __init__(self, plan: Plan, run: RunFolder, stop: Stop, say: Say) -> None:
+    def __init__(self, plan: Plan, run: RunFolder, ledger: Ledger, stop: Stop, say: Say) -> None:
         self._run, self._stop, self._say = run, stop, say
-        self._ledger = Ledger.read(run).admit(plan.shards)
+        self._ledger = ledger.admit(plan.shards)
         self._plan = plan.over(self._ledger.readable(plan.shards))
         self._refuse(self._plan.shards.bad)
 
@@ -103,22 +110,24 @@ class Job:
         self._run.manifest_file.unlink(missing_ok=True)
         self._ledger.write(self._run)
         while self._missing():
+            if self._stop.reason is not None:
+                raise StoppedError(self._stopped())
             try:
                 self._sit()
                 break
             except ReadingError as error:
                 self._condemn(error)
+        _refuse_rewritten(self._plan.shards)
         return self._close()
 
     def _missing(self) -> bool:
         """Put the run's files in order; tell whether records are to be scored."""
         run, rows = self._run, self._plan.shards.rows
-        found = reconcile(fs.LocalFileSystem(), str(run.predictions), str(run.checkpoint))
-        self._done = found.rows
-        if found.rows:
-            self._say(f"Resuming: {found.rows:,} of {rows:,} records were already done.")
+        self._done = reconcile(fs.LocalFileSystem(), str(run.predictions), str(run.checkpoint)).rows
+        if self._done:
+            self._say(f"Resuming: {self._done:,} of {rows:,} records were already done.")
         # Rows of a quarantined shard may be among those found.
-        return found.rows < rows or bool(self._ledger.bad)
+        return self._done < rows or bool(self._ledger.bad)
 
     def _sit(self) -> None:
         """Score until all is done, or the job is asked to stop."""
@@ -127,13 +136,17 @@ class Job:
         run.log("start", done=self._done, versions=versions(), recipe=self._plan.recipe)
         started = time.monotonic()
         with ScoringProgress(rows, len(self._plan.variants), self._done, run.log) as progress:
-            sitting = score(self._plan, run, progress.update, self._stop)
+            try:
+                sitting = score(self._plan, run, progress.update, self._stop)
+            except StoppedError as error:
+                raise StoppedError(self._stopped()) from error
         run.log("scored", **vars(sitting))
         if self._stop.reason is not None:
-            raise StoppedError(self._stopped(self._done + sitting.records))
+            raise StoppedError(self._stopped())
         self._say(_sitting_line(sitting, time.monotonic() - started))
 
-    def _stopped(self, done: int) -> str:
+    def _stopped(self) -> str:
+        done = count_done(fs.LocalFileSystem(), str(self._run.checkpoint))
         return (
             f"stopped ({self._stop.reason}): {done:,} of {self._plan.shards.rows:,} records are "
             "done and written; the same command goes on from there"
@@ -161,7 +174,7 @@ class Job:
         plan, run = self._plan, self._run
         account = accounting.count(run, [variant.name for variant in plan.variants])
         manifest = {
-            "fingerprint": plan.fingerprint,
+            "fingerprint": run.fingerprint,
             "input": plan.shards.listing(),
             "records": accounting.settle(account, self._ledger, run),
             "shards_quarantined": self._ledger.quarantined(),
@@ -187,6 +200,8 @@ def _held(run: RunFolder, say: Say) -> Iterator[Stop]:
         with lease, stop.on_sigterm():
             yield stop
     except OSError as error:
+        if not is_refused_write(error, run.path):
+            raise
         raise storage_failure(error, run.path) from error
 
 
@@ -201,12 +216,19 @@ def _known(selection: Selection, run: RunFolder) -> Selection:
     raise UsageError(f"--shard: {selection.shard} is no shard of {run.path}")
 
 
+def _refuse_rewritten(shards: Shards) -> None:
+    """Refuse to complete a run of which a shard was rewritten while it was scored."""
+    rewritten = find_rewritten(shards)
+    if rewritten:
+        raise InputError("; ".join(shard.message for shard in rewritten))
+
+
 def _refuse_other_recipe(plan: Plan, run: RunFolder) -> None:
     """Refuse to score rows of a run in another way than its others."""
     starts = run.events("start")
     if not starts:
         raise RunError(f"{run.path} has scored nothing yet; run its job first")
-    if starts[-1]["recipe"] != plan.recipe:
+    if starts[-1].get("recipe") != plan.recipe:
         raise ConfigError(
             f"{run.path} was scored with another model, adapter, prompt or persona file than "
             "its configuration names now; put those back, or make a new run with `evaluate`"
@@ -236,6 +258,7 @@ def _timing(run: RunFolder) -> dict[str, Any]:
     return {
         "start_up_s": sum(s["start_up_s"] for s in sittings),
         "total_s": sum(s["total_s"] for s in sittings),
+        "records": sum(s["records"] for s in sittings),
         "sittings": len(run.events("start")),
     }
 

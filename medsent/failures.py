@@ -30,12 +30,18 @@ def failure(error: Exception, standing: Standing, run: RunFolder) -> MedsentErro
     for cause in causes:
         if isinstance(cause, OSError) and is_refused_write(cause, run.path):
             return storage_failure(cause, run.path)
-    if any(isinstance(cause, OSError | pa.ArrowException) for cause in causes):
-        return ReadingError(f"a shard could not be read ({place_of(causes[-1])}); {_GOES_ON}")
     if standing.start_failure is not None:
         return _told(*standing.start_failure)
+    if any(map(_is_of_a_shard, causes)):
+        return ReadingError(f"a shard could not be read ({place_of(causes[-1])}); {_GOES_ON}")
     return EngineError(
         f"scoring stopped ({type(causes[-1]).__name__}); {_GOES_ON}. Ray's own logs tell more"
+    )
+
+
+def _is_of_a_shard(cause: BaseException) -> bool:
+    return isinstance(cause, OSError | pa.ArrowException) and not isinstance(
+        cause, ConnectionError | TimeoutError
     )
 
 

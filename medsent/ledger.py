@@ -91,8 +91,8 @@ class Ledger:
         known = self._known(shard.path)
         if isinstance(known, BadShard) and _stays_bad(known, shard):
             return known
-        if isinstance(known, Shard) and isinstance(shard, BadShard):
-            return replace(shard, rows=known.rows)
+        if known is not None and isinstance(shard, BadShard):
+            return replace(shard, rows=known.rows if shard.rows is None else shard.rows)
         return shard
 
     def _known(self, path: str) -> Shard | BadShard | None:
@@ -114,6 +114,12 @@ class Ledger:
             raise InputError(f"every shard of the input is quarantined: {first}")
         bad = sorted((*shards.bad, *left_out), key=lambda shard: shard.path)
         return replace(shards, files=files, bad=tuple(bad))
+
+    def known(self, shards: Shards) -> Shards:
+        """Return a listing without the shards that have come since."""
+        files = tuple(file for file in shards.files if file.path in self.shards)
+        bad = tuple(shard for shard in shards.bad if shard.path in self.shards)
+        return replace(shards, files=files, bad=bad)
 
     def condemn(self, bad: BadShard) -> "Ledger":
         """Return the ledger with a shard quarantined."""

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,13 +110,13 @@ class _Reading:
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         if ray.get(self._tally.draining.remote()):
-            rows = rows.slice(0, 0)
+            return self._reader(rows.slice(0, 0))
         try:
             return self._reader(rows)
         except Exception as error:  # noqa: BLE001
             # Its message may quote an opinion, and Ray would log it.
-            path = rows["path"][0].as_py()
-            told = f"{path}: a row could not be read as a record ({place_of(error)})"
+            paths = ", ".join(rows["path"].slice(0, 1).to_pylist()) or "a shard"
+            told = f"{paths}: a row could not be read as a record ({place_of(error)})"
             ray.get(self._tally.fail.remote(ReadingError.__name__, told))
             raise ReadingError(told) from None
 
@@ -164,13 +165,17 @@ class _Watching:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        self._watch(_standing(self._tally))
+        self._show()
 
     def _loop(self) -> None:
         while not self._over.wait(1.0):
-            self._watch(_standing(self._tally))
+            self._show()
             if self._stop.reason is not None:
                 self._end(self._stop.reason)
+
+    def _show(self) -> None:
+        with suppress(OSError):  # a full disk or a closed pipe: what is to end the job does
+            self._watch(_standing(self._tally))
 
     def _end(self, reason: str) -> None:
         if self._deadline is None:

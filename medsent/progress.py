@@ -69,9 +69,9 @@ class ScoringProgress:
         print(f"  scored {done:,} of {self._records:,} records, {seconds:.0f} s", flush=True)
 
     def _tell(self, notes: Sequence[Note]) -> None:
-        self._logged += len(notes)
         for note in notes:
             self._log(f"engine_{note.kind}", **asdict(note))
+            self._logged += 1
             if note.kind in _WORDS:
                 line = f"  {note.replica}: {_WORDS[note.kind]} ({note.cause})"
                 self._bar.console.print(line, markup=False) if self._bar else print(

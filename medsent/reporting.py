@@ -76,10 +76,13 @@ def summary(metrics: Metrics) -> list[str]:
 
 
 def _timing(timing: dict[str, Any]) -> Timing:
+    scoring_s, records = timing["total_s"] - timing["start_up_s"], timing.get("records")
     return Timing(
         start_up_s=timing["start_up_s"],
-        scoring_s=timing["total_s"] - timing["start_up_s"],
+        scoring_s=scoring_s,
         total_s=timing["total_s"],
+        # Of the sittings that were timed: one that was killed has left no time.
+        seconds_per_sample=scoring_s / records if records else None,
     )
 
 

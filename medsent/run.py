@@ -31,6 +31,11 @@ class RunFolder:
         return self.path / "checkpoint"
 
     @property
+    def fingerprint(self) -> str:
+        """That of the plan the run was opened for."""
+        return self.path.name.rpartition("-")[2]
+
+    @property
     def manifest_file(self) -> Path:
         return self.path / "manifest.json"
 

@@ -1,6 +1,7 @@
 """The actor: blocks of records through one engine, all variants of a record in the same one."""
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable
@@ -54,11 +55,16 @@ class Scorer:
         except MedsentError as error:
             # The pool would only say that an actor died; the driver asks the tally why.
             ray.get(tally.did_not_start.remote(type(error).__name__, str(error)))
+            if isinstance(error, EngineGoneError) and _is_replacement():
+                # Ray gives up one that raises here, and with it the blocks it was to score.
+                os._exit(1)
             raise
         self._checked = asyncio.Lock()
         self._effect_known = not any(speaker.adapter for speaker in self._speakers)
         self._draining = asyncio.Event()
+        self._last_answers_at = math.inf
         self._looking: asyncio.Task[None] | None = None
+        self._replaced: asyncio.Task[bool] | None = None
         tally.started.remote(self._replica, time.monotonic() - started)
 
     async def __call__(self, records: pa.Table) -> pa.Table:
@@ -66,7 +72,9 @@ class Scorer:
         try:
             return await self._score(records)
         except EngineGoneError as error:
-            if await self._tally.gave_up.remote(self._replica, str(error)):
+            # Every block in work meets the same end: it is told once.
+            self._replaced = self._replaced or asyncio.create_task(self._give_up(str(error)))
+            if await self._replaced:
                 self._engine.close()
                 os._exit(1)  # Ray makes another actor, elsewhere where this node is broken.
             raise
@@ -78,6 +86,10 @@ class Scorer:
             failure = EngineError(f"scoring a block failed: {place_of(error)}")
             await self._tally.fail.remote(EngineError.__name__, str(failure))
             raise failure from None
+
+    async def _give_up(self, cause: str) -> bool:
+        replaced: bool = await self._tally.gave_up.remote(self._replica, cause)
+        return replaced
 
     def _refuse_endless_starts(self) -> None:
         refusal = ray.get(self._tally.starting.remote(self._replica))
@@ -101,14 +113,14 @@ class Scorer:
     async def _score(self, records: pa.Table) -> pa.Table:
         await self._ensure_effect()
         self._looking = self._looking or asyncio.create_task(self._look_for_the_end())
-        if self._draining.is_set():
+        if self._draining.is_set() or not records.num_rows:
             return self._schema.empty_table()
         block = await asyncio.to_thread(Block, records, self._speakers, self._limit)
         for speaker in self._speakers:
             await self._ask_all(speaker, block)
         self._note((len(block) - len(block.order)) * len(self._speakers), flush=True)
         table = block.table(self._schema, self._replica)
-        self._tally.done.remote(table.num_rows)
+        self._tally.done.remote(records["row_hash"][0].as_py(), table.num_rows)
         return table
 
     async def _ensure_effect(self) -> None:
@@ -122,6 +134,7 @@ class Scorer:
         """Ask the tally, every second, whether the job is to end."""
         while not await self._tally.draining.remote():
             await asyncio.sleep(_LOOK_EVERY_S)
+        self._last_answers_at = time.monotonic() + _LAST_ANSWERS_S
         self._draining.set()
 
     async def _ask_all(self, speaker: Speaker, block: Block) -> None:
@@ -136,7 +149,8 @@ class Scorer:
                 block.condemn(index)
             else:
                 block.put(index, speaker, reply)
-        self._refuse_silence(speaker, tasks)
+        if asked and all(_is_refused(task) for task in tasks):
+            await self._refuse_silence(speaker, block.prompt(asked[0], speaker)[:1])
 
     async def _answered(self, tasks: list[asyncio.Task[Reply | None]]) -> None:
         """Wait for all, or for one that fails; where the job is to end, only a little longer."""
@@ -145,7 +159,8 @@ class Scorer:
         draining = asyncio.create_task(self._draining.wait())
         answered = asyncio.create_task(asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION))
         await asyncio.wait([answered, draining], return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait([answered], timeout=_LAST_ANSWERS_S)
+        left = max(0.0, min(_LAST_ANSWERS_S, self._last_answers_at - time.monotonic()))
+        await asyncio.wait([answered], timeout=left)
         for task in (*tasks, answered, draining):
             task.cancel()
         await asyncio.gather(*tasks, answered, draining, return_exceptions=True)
@@ -164,11 +179,19 @@ class Scorer:
         self._note(1)
         return Reply(speaker.read(completion), completion)
 
-    def _refuse_silence(self, speaker: Speaker, tasks: list[asyncio.Task[Reply | None]]) -> None:
-        """Stop where the engine refuses a whole block: written, it would count as done."""
-        replies = [task.result() for task in tasks if not task.cancelled()]
-        if replies and all(reply and reply.answer.status == ENGINE_ERROR for reply in replies):
-            raise EngineError(f"the engine refused every request of variant {speaker.name}")
+    async def _refuse_silence(self, speaker: Speaker, prompt: list[int]) -> None:
+        """Stop where the engine refuses even a harmless request, not just a block's.
+
+        Written, its refusals would count as done, block by block to the end.
+        """
+        try:
+            await self._engine.complete(speaker.request(prompt))
+        except EngineDiedError:
+            raise
+        except EngineError as error:
+            raise EngineError(
+                f"the engine refused every request of variant {speaker.name}"
+            ) from error
 
     def _note(self, answers: int, flush: bool = False) -> None:
         """Tell the tally of answers, some at a time."""
@@ -176,6 +199,16 @@ class Scorer:
         if flush or self._unsaid >= _NOTE_EVERY:
             self._tally.answered.remote(self._unsaid)
             self._unsaid = 0
+
+
+def _is_refused(task: asyncio.Task[Reply | None]) -> bool:
+    reply = None if task.cancelled() else task.result()
+    return reply is not None and reply.answer.status == ENGINE_ERROR
+
+
+def _is_replacement() -> bool:
+    """Tell whether this actor stands in for one that ended."""
+    return bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
 
 def _replica_name() -> str:

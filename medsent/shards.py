@@ -1,7 +1,7 @@
 """The input shards: found, listed and their footers read before anything is spent on them."""
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -97,18 +97,27 @@ def open_shards(settings: InputSettings) -> Shards:
     return Shards(files, filesystem, settled.columns, kept, bad)
 
 
-def find_unreadable(shards: Shards, suspects: Collection[str] | None = None) -> list[BadShard]:
+def find_rewritten(shards: Shards) -> list[BadShard]:
+    """Return the shards that hold other data now than when they were listed.
+
+    Raises `StorageError` where the storage does not tell.
+    """
+    with ThreadPoolExecutor(_FOOTER_READERS) as threads:
+        found = threads.map(partial(_changed, shards), shards.files)
+        return [bad for bad in found if bad is not None and bad.reason == "rewritten"]
+
+
+def find_unreadable(shards: Shards) -> list[BadShard]:
     """Read all that is needed of the shards, and return those that do not stand as listed.
 
     Those are shards with a page that cannot be decoded or is not the one its checksum was
-    made of, shards that are gone, and ones that were rewritten. `suspects` are paths; None
-    means every shard. Needs the memory of a few pages a thread.
+    made of, shards that are gone, and ones that were rewritten. Needs the
+    memory of a few pages a thread.
 
     Raises `StorageError` where the storage does not give a shard.
     """
-    files = [file for file in shards.files if suspects is None or file.path in suspects]
     with ThreadPoolExecutor(_PAGE_READERS) as threads:
-        found = threads.map(partial(_unreadable, shards), files)
+        found = threads.map(partial(_unreadable, shards), shards.files)
         return [bad for bad in found if bad is not None]
 
 

@@ -51,6 +51,7 @@ class Tally:
         self._standing = Standing()
         self._replicas = replicas
         self._starts = self._given_up = 0
+        self._blocks: set[int] = set()
         self._draining = False
 
     def starting(self, replica: str) -> str | None:
@@ -74,8 +75,14 @@ class Tally:
         """Keep why a scorer could not start; the pool tries again a few times."""
         self._standing.start_failure = (kind, message)
 
-    def done(self, records: int) -> None:
-        """Count records that a scorer has finished."""
+    def done(self, block: int, records: int) -> None:
+        """Count the records of a block, named by its first row, that a scorer has finished.
+
+        One that is scored again, since its writing failed, is no progress.
+        """
+        if block in self._blocks:
+            return
+        self._blocks.add(block)
         self._standing.records += records
         self._starts = self._given_up = 0
 

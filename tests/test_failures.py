@@ -63,6 +63,7 @@ def test_a_tasks_error_is_found_where_ray_keeps_it() -> None:
         (errno.EDQUOT, "the quota is used up"),
         (errno.EACCES, "permission denied"),
         (errno.EROFS, "the file system is read-only"),
+        (errno.EIO, "input/output error"),
     ],
 )
 def test_a_disk_that_takes_nothing_is_said(number: int, says: str) -> None:
@@ -79,6 +80,11 @@ def test_a_disk_that_takes_nothing_is_said(number: int, says: str) -> None:
 )
 def test_a_page_that_cannot_be_read_is_a_reading_error(cause: Exception) -> None:
     assert type(failure(caused(cause), Standing(), RUN)) is ReadingError
+
+
+@pytest.mark.parametrize("cause", [TimeoutError(MARKER), ConnectionRefusedError(MARKER)])
+def test_a_network_that_fails_condemns_no_shard(cause: Exception) -> None:
+    assert type(failure(caused(cause), Standing(), RUN)) is EngineError
 
 
 def test_a_scorer_that_did_not_start_says_why() -> None:

@@ -14,7 +14,14 @@ from medsent.config import InputSettings
 from medsent.errors import InputError, RunError
 from medsent.ledger import Ledger
 from medsent.run import RunFolder
-from medsent.shards import BadShard, Shard, Shards, find_unreadable, open_shards
+from medsent.shards import (
+    BadShard,
+    Shard,
+    Shards,
+    find_rewritten,
+    find_unreadable,
+    open_shards,
+)
 
 
 def table(count: int, text: str = "all was well") -> pa.Table:
@@ -254,3 +261,29 @@ def test_the_manifest_is_told_of_the_quarantined(folder: Path) -> None:
     ]
     assert all(each["message"].startswith(each["path"]) for each in told)
     assert Ledger().quarantined() == []
+
+
+def test_a_damaged_shard_that_is_broken_further_keeps_its_rows(
+    folder: Path, run: RunFolder
+) -> None:
+    """Else those that were not scored before would vanish from the account."""
+    ledger = Ledger().admit(listed(folder))
+    damaged = ledger.good[path(folder, "c")]
+    ledger = ledger.condemn(BadShard(**vars(damaged), reason="corrupt_page", message="damaged"))
+    (folder / "c.parquet").write_bytes(b"no Parquet any more")
+    [bad] = ledger.admit(listed(folder)).bad.values()
+    assert (bad.reason, bad.rows) == ("not_parquet", 4)
+
+
+def test_a_listing_without_what_came_since(folder: Path) -> None:
+    ledger = Ledger().admit(listed(folder))
+    rewrite(folder, "d", 5)
+    assert names(ledger.known(listed(folder)).files) == ["a", "b", "c"]
+
+
+def test_a_shard_rewritten_while_it_is_scored_is_found(folder: Path) -> None:
+    shards = listed(folder)
+    assert find_rewritten(shards) == []
+    rewrite(folder, "b", 3)
+    (folder / "c.parquet").unlink()  # its rows are scored: no other data stand for them
+    assert names(find_rewritten(shards)) == ["b"]

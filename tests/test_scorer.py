@@ -96,7 +96,7 @@ def test_rows_come_back_in_their_order(made: Any) -> None:
     assert rows[1]["plain"] is None
     assert {row["plain"]["status"] for row in rows if row["plain"]} == {"ok"}
     assert rows[0]["plain"]["replica"] == "node-actor"
-    assert told.told("done") == [[3]]
+    assert told.told("done") == [[0, 3]]
     assert sum(values[0] for values in told.told("answered")) == 3
 
 
@@ -162,6 +162,33 @@ def test_an_engine_that_refuses_all_ends_the_job(made: Any) -> None:
     assert quarantined[0]["outcome"] == "quarantined"
 
 
+def test_a_block_of_refused_records_alone_is_written(made: Any) -> None:
+    """As after `requeue --status engine_error`: another refusal is their outcome."""
+
+    def refuse_records(request: Request) -> None:
+        if len(request.prompt) > 1:
+            raise EngineError("the engine refused: ValueError")
+
+    actor, told, _ = made(refuse_records)
+    rows = scored(actor, records({}, {"text": "another"}))
+    assert [row["plain"]["status"] for row in rows] == ["engine_error"] * 2
+    assert told.told("fail") == []
+
+
+def test_blocks_in_work_give_up_as_one(made: Any) -> None:
+    def die(_: Request) -> None:
+        raise EngineDiedError("the engine's process ended")
+
+    actor, told, _ = made(die, engine={"supervision": {"max_deaths": 2, "backoff_s": 0}})
+
+    async def both() -> list[Any]:
+        blocks = (actor(records({})), actor(records({"text": "another", "row_hash": 7})))
+        return await asyncio.gather(*blocks, return_exceptions=True)
+
+    assert [type(end) for end in asyncio.run(both())] == [EngineGoneError] * 2
+    assert len(told.told("gave_up")) == 1
+
+
 def test_engines_that_only_die_end_the_job_with_their_reason(made: Any) -> None:
     def die(_: Request) -> None:
         raise EngineDiedError("the engine's process ended")
@@ -205,7 +232,7 @@ def test_a_record_that_kills_engines_is_quarantined_alone(made: Any) -> None:
     assert rows[1]["plain"] is rows[1]["digits"] is None
     assert {row["digits"]["status"] for row in rows if row["digits"]} == {"ok"}
     assert "killer" in [note.kind for (note,) in told.told("note")]
-    assert told.told("done") == [[3]]
+    assert told.told("done") == [[0, 3]]
 
 
 def test_a_job_that_is_to_end_returns_what_is_answered(made: Any) -> None:
@@ -216,7 +243,7 @@ def test_a_job_that_is_to_end_returns_what_is_answered(made: Any) -> None:
     scorer_wait = records({"text": "a"}, {"reason": "empty_text", "text": ""}, {"text": "b"})
     rows = scored(actor, scorer_wait)
     assert [row["row_hash"] for row in rows] == [1]
-    assert told.told("done") == [[1]]
+    assert told.told("done") == [[0, 1]]
     assert scored(actor, records({})) == []
     assert len(requests) == 2
 

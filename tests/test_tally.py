@@ -14,8 +14,8 @@ def tally() -> Any:
 
 
 def test_what_is_done_adds_up(tally: Any) -> None:
-    for records, answers in ((4, 8), (3, 6)):
-        tally.done(records)
+    for block, records, answers in ((9, 4, 8), (7, 3, 6)):
+        tally.done(block, records)
         tally.answered(answers)
     assert (tally.standing().records, tally.standing().answers) == (7, 14)
 
@@ -51,7 +51,7 @@ def test_starts_are_bounded_by_progress(tally: Any) -> None:
         "scorers started 8 times without one block of records done between; the last cause: "
         "killed by SIGKILL"
     )
-    tally.done(1)
+    tally.done(0, 1)
     for _ in range(bound):
         assert tally.starting("a") is None
     assert tally.starting("a") is not None
@@ -64,9 +64,19 @@ def test_a_scorer_that_gives_up_is_replaced_once_each(tally: Any) -> None:
 
 def test_progress_earns_another_replacement(tally: Any) -> None:
     assert [tally.gave_up(name, "killed by SIGKILL") for name in "ab"] == [True, True]
-    tally.done(1)
+    tally.done(0, 1)
+    tally.done(0, 1)
     assert tally.gave_up("c", "killed by SIGKILL")
     assert tally.standing().failure is None
+
+
+def test_a_block_that_is_scored_again_is_no_progress(tally: Any) -> None:
+    tally.done(5, 4)
+    for _ in range(7):
+        tally.starting("a")
+        tally.done(5, 4)
+    assert tally.starting("a") is not None
+    assert tally.standing().records == 4
 
 
 def test_draining_lasts(tally: Any) -> None:
