@@ -91,7 +91,7 @@ def _refuse_differences(account: Account, ledger: Ledger, run: RunFolder) -> Non
     named = "; ".join(differences[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
     raise RunError(
         f"{run.path} does not add up: {named}. The manifest is not written. The same command "
-        "scores what is missing; `medsent requeue` with --shard scores a shard anew"
+        "drops what is doubled and scores what is missing"
     )
 
 

@@ -31,7 +31,7 @@ from medsent.pipeline import Sitting, score
 from medsent.plan import Plan, make_plan, versions
 from medsent.progress import ScoringProgress
 from medsent.reporting import write_report
-from medsent.requeue import Selection, take_out
+from medsent.requeue import Selection, drop_doubled, take_out
 from medsent.requeue import resume as finish_requeue
 from medsent.run import RunFolder, open_run
 from medsent.shards import BadShard, Shards, find_rewritten, find_unreadable
@@ -122,12 +122,19 @@ class Job:
 
     def _missing(self) -> bool:
         """Put the run's files in order; tell whether records are to be scored."""
-        run, rows = self._run, self._plan.shards.rows
-        self._done = reconcile(fs.LocalFileSystem(), str(run.predictions), str(run.checkpoint)).rows
+        rows, self._done = self._plan.shards.rows, self._reconciled()
+        if doubled := drop_doubled(self._run):
+            self._say(f"Dropped {doubled:,} second outcomes of records.")
+            self._done = self._reconciled()
         if self._done:
             self._say(f"Resuming: {self._done:,} of {rows:,} records were already done.")
         # Rows of a quarantined shard may be among those found.
         return self._done < rows or bool(self._ledger.bad)
+
+    def _reconciled(self) -> int:
+        """Make predictions and checkpoint agree; return how many outcomes there are."""
+        predictions, checkpoint = str(self._run.predictions), str(self._run.checkpoint)
+        return reconcile(fs.LocalFileSystem(), predictions, checkpoint).rows
 
     def _sit(self) -> None:
         """Score until all is done, or the job is asked to stop."""

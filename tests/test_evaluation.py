@@ -269,6 +269,21 @@ def test_rows_that_were_lost_are_scored_again(
     assert after["records"] == before["records"]
 
 
+def test_rows_with_two_outcomes_keep_one(
+    copy: tuple[JobConfig, RunFolder], whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, run = copy
+    monkeypatch.setattr(evaluation, "score", lambda *_: pytest.fail("something was started"))
+    first = sorted(run.predictions.glob("*.parquet"))[0]
+    more = pq.read_metadata(first).num_rows
+    shutil.copy(first, run.predictions / "twice-0.parquet")
+    run.manifest_file.unlink(missing_ok=True)
+    said: list[str] = []
+    evaluate(config, said.append)
+    assert f"Dropped {more} second outcomes of records." in said
+    assert answers(run.path, "plain") == answers(whole, "plain")
+
+
 def test_other_versions_are_refused_unless_told(copy: tuple[JobConfig, RunFolder]) -> None:
     config, run = copy
     sorted(run.predictions.glob("*.parquet"))[0].unlink()

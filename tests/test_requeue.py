@@ -11,7 +11,7 @@ from pyarrow import fs
 from medsent.checkpoint import read_ids, write_ids
 from medsent.errors import RunError
 from medsent.ledger import Ledger
-from medsent.requeue import Selection, resume, take_out
+from medsent.requeue import Selection, drop_doubled, resume, take_out
 from medsent.run import RunFolder
 from medsent.shards import Shard
 
@@ -107,3 +107,26 @@ def test_a_shards_data_are_forgotten_with_its_rows(run: RunFolder) -> None:
     assert list(Ledger.read(run).good) == ["/b"]
     take_out(run, Selection(status="engine_error"))
     assert list(Ledger.read(run).good) == ["/b"]
+
+
+def test_second_outcomes_are_dropped_and_first_ones_kept(run: RunFolder) -> None:
+    rows = pq.read_table(run.predictions / "x_000001-0.parquet")
+    late = pa.concat_tables([rows.slice(1, 2), rows.slice(0, 1), rows.slice(0, 1)])
+    pq.write_table(late, run.predictions / "y_000000-0.parquet")
+    assert drop_doubled(run) == 4
+    assert rows_of(run) == list(range(8))
+    assert not (run.predictions / "y_000000-0.parquet").exists()
+    assert drop_doubled(run) == 0
+
+
+def test_a_block_that_is_doubled_in_part_keeps_its_other_rows(run: RunFolder) -> None:
+    file = run.predictions / "x_000001-0.parquet"
+    rows = pq.read_table(file)
+    pq.write_table(rows.slice(0, 2), file)
+    pq.write_table(rows.slice(1), run.predictions / "y_000000-0.parquet")
+    assert drop_doubled(run) == 1
+    assert rows_of(run) == list(range(8))
+
+
+def test_a_run_without_rows_has_none_doubled(tmp_path: Path) -> None:
+    assert drop_doubled(RunFolder(tmp_path)) == 0
