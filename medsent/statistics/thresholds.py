@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from sklearn.metrics import precision_recall_curve
 
 from medsent.errors import ConfigError
 from medsent.labels import LABELS
@@ -105,6 +104,9 @@ def _best(gold: Floats, probabilities: Floats) -> float:
     truth, score = gold[known], probabilities[known].astype(np.float64)
     if not truth.any():
         return 0.5
+    # More than a second to import, and every process of a job imports this module.
+    from sklearn.metrics import precision_recall_curve
+
     precision, recall, cuts = precision_recall_curve(truth, score)
     total = precision + recall
     f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
