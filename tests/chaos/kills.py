@@ -33,10 +33,10 @@ _EARLY_LATEST_S = 8.0
 _PASSES = 6
 _RETRIES = 50
 """Tries of a twin's second commit that die, until the driver does too."""
-_PATIENCE_S = 180.0
+_PATIENCE_S = 900.0
 _WITH_DRIVER = 0.3
 """Share of kills at a point after which the driver is killed too, so that what they left stands."""
-_ORPHANS_S = 20.0
+_ORPHANS_S = 60.0
 
 
 @dataclass
