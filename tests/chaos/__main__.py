@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
-    parser.add_argument("--opinions", type=int, default=150, help="16 records each")
+    parser.add_argument("--opinions", type=int, default=100, help="16 records each")
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--keep", action="store_true", help="keep the runs' folders")
     parser.add_argument("--table", type=Path, help="write the table to this file as well")
