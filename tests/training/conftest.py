@@ -10,8 +10,8 @@ import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from medsent.demo.data import Split, shard_table
-from medsent.model import load_tokenizer, prepare_builtin
 from medsent.personas import load_personas
+from medsent.training import run
 from medsent.training.config import TrainingConfig
 from medsent.training.readings import Readings
 
@@ -39,11 +39,6 @@ def tiny_gemma() -> Callable[[int], Any]:
         return Gemma3ForCausalLM(config).eval()
 
     return make
-
-
-@pytest.fixture(scope="session")
-def tokenizer() -> Any:
-    return load_tokenizer(prepare_builtin(lambda _: None))
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +88,12 @@ def config(tiny_model: Path, data: Path, tmp_path: Path) -> TrainingConfig:
             "note": "Synthetic.",
         }
     )
+
+
+@pytest.fixture(autouse=True)
+def _tokenizer_read_once(monkeypatch: pytest.MonkeyPatch, tokenizer: Any) -> None:
+    """The tiny model's tokenizer is the embedded one's, and takes seconds to read."""
+    monkeypatch.setattr(run, "load_tokenizer", lambda _: tokenizer)
 
 
 @pytest.fixture(autouse=True)
