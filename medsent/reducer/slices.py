@@ -21,6 +21,9 @@ NULL: Final = "none"
 # the order in which values arrive, and the state must not: more than this is an error.
 MAX_VALUES: Final = 256
 
+MAX_RESAMPLED: Final = 40
+"""A column with more values has no intervals: a slice's replicates take 0.7 MB a variant."""
+
 
 @dataclass(frozen=True)
 class Grouping:

@@ -6,9 +6,11 @@ that does not depend on the number of rows.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,8 +18,11 @@ from medsent.errors import ConfigError, RunError
 from medsent.labels import LABELS
 from medsent.predictions import OK, QUARANTINED, SCORED, label_matrix, probability_matrix
 from medsent.reducer.counts import Counts, Ints, Matrix, count_groups
-from medsent.reducer.slices import SliceKey, check_values, groupings
+from medsent.reducer.pairs import Pair, Sides
+from medsent.reducer.resamples import Clusters, Resamples, observe, resample
+from medsent.reducer.slices import MAX_RESAMPLED, Grouping, SliceKey, check_values, groupings
 from medsent.reducer.throughput import Throughput
+from medsent.reducer.weights import Keys, opinion_keys, poisson_weights
 
 NO_PREDICTION = "no_prediction"
 
@@ -32,6 +37,12 @@ class Scope:
     """Columns to slice by."""
     thresholds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """By variant, 21 each: labels are then made from the stored probabilities."""
+    pairs: tuple[tuple[str, str], ...] = ()
+    """Baseline and candidate of each comparison."""
+    replicates: int = 0
+    """Of the bootstrap; 0: no intervals."""
+    seed: int = 0
+    """Of the bootstrap's weights."""
 
     @classmethod
     def of(
@@ -39,15 +50,54 @@ class Scope:
         variants: Sequence[str],
         slices: Sequence[str] = (),
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
+        pairs: Sequence[tuple[str, str]] = (),
+        replicates: int = 0,
+        seed: int = 0,
     ) -> "Scope":
         """Check and order the settings; `ConfigError` for a wrong variant or label."""
+        for name in (name for pair in pairs for name in pair):
+            if name not in variants:
+                raise ConfigError(f"compare: there is no variant {name!r} in the predictions")
         for variant, by_label in (thresholds or {}).items():
             _check_thresholds(variant, by_label, variants)
         ordered = {
             variant: tuple(by_label[label] for label in LABELS)
             for variant, by_label in (thresholds or {}).items()
         }
-        return cls(tuple(variants), tuple(dict.fromkeys(slices)), ordered)
+        return cls(
+            tuple(variants),
+            tuple(dict.fromkeys(slices)),
+            ordered,
+            tuple(dict.fromkeys(pairs)),
+            replicates,
+            seed,
+        )
+
+
+class _Mergeable(Protocol):
+    def merge(self, other: Self, /) -> Self: ...
+
+
+M = TypeVar("M", bound=_Mergeable)
+K = TypeVar("K")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One variant's answers to a batch."""
+
+    labels: Matrix
+    """(N, 21) of 1, 0 or -1 where there is no usable prediction."""
+    answered: npt.NDArray[np.bool_]
+    """(N,)"""
+    statuses: list[str]
+    status: Ints
+    """(N,) index of each row's status."""
+
+    @property
+    def both(self) -> tuple[Matrix, npt.NDArray[np.bool_]]:
+        """The labels, and which rows have any."""
+        return self.labels, self.answered
 
 
 @dataclass
@@ -57,6 +107,10 @@ class Reduction:
     scope: Scope
     slices: dict[SliceKey, dict[str, Counts]] = field(default_factory=dict)
     """Counts of scored rows by slice and variant; `slices.ALL` is every row."""
+    resamples: dict[SliceKey, dict[str, Resamples]] = field(default_factory=dict)
+    """The same in each replicate; not for a column with many values."""
+    pairs: dict[SliceKey, dict[tuple[str, str], Pair]] = field(default_factory=dict)
+    """Counts of the records that both of a pair answered."""
     scored: int = 0
     """Rows with outcome `scored`."""
     quarantined: Counter[str] = field(default_factory=Counter)
@@ -79,18 +133,13 @@ class Reduction:
             return
         gold = label_matrix(rows["gold"], "")
         groups = list(groupings(rows, self.scope.slices))
-        for variant in self.scope.variants:
-            column = rows[variant]
-            predicted = self._predicted(variant, column)
-            statuses, status = _encode(pc.struct_field(column, "status"))
+        answers = {name: self._answers(name, rows[name]) for name in self.scope.variants}
+        for variant, answer in answers.items():
             for group in groups:
-                counted = count_groups(
-                    gold, predicted, statuses, status, group.codes, len(group.keys)
-                )
-                for key, counts in zip(group.keys, counted, strict=True):
-                    self._put(key, variant, counts)
-            self.throughput.add(variant, column)
-        check_values(list(self.slices), self.scope.slices)
+                self._count(group, variant, gold, answer)
+            self.throughput.add(variant, rows[variant])
+        self._resample(rows, groups, gold, answers)
+        self._settle()
 
     def merge(self, other: "Reduction") -> "Reduction":
         """Return the state of the rows of both."""
@@ -102,8 +151,14 @@ class Reduction:
         for state in (self, other):
             for key, counts in state.slices.items():
                 for variant, part in counts.items():
-                    merged._put(key, variant, part)
-        check_values(list(merged.slices), self.scope.slices)
+                    _put(merged.slices, key, variant, part)
+            for key, resampled in state.resamples.items():
+                for variant, some in resampled.items():
+                    _put(merged.resamples, key, variant, some)
+            for key, pairs in state.pairs.items():
+                for names, pair in pairs.items():
+                    _put(merged.pairs, key, names, pair)
+        merged._settle()
         return merged
 
     def _scored(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -120,25 +175,70 @@ class Reduction:
             raise RunError("the predictions hold a row that is neither scored nor quarantined")
         self.quarantined.update(_tally(pc.fill_null(rest["reason"], "unknown")))
         kept = [name for name in self.scope.slices if name in batch.schema.names]
-        names = list(dict.fromkeys(["gold", *kept, *self.scope.variants]))
+        names = list(dict.fromkeys(["gold", "opinion_id", *kept, *self.scope.variants]))
         rows = batch.select(names)
         rows = rows.filter(scored) if rest.num_rows else rows
         self.scored += rows.num_rows
         return rows
 
-    def _predicted(self, variant: str, column: pa.StructArray) -> Matrix:
-        """Return (N, 21) of 1, 0 or -1 where there is no usable prediction."""
+    def _answers(self, variant: str, column: pa.StructArray) -> Answers:
         labels = label_matrix(column, "labels")
         cuts = self.scope.thresholds.get(variant)
         if cuts is not None:
             labels = _relabel(variant, column, labels, cuts)
-        ok = pc.fill_null(pc.equal(pc.struct_field(column, "status"), OK), False)
-        labels[~np.asarray(ok)] = -1
-        return labels
+        status = pc.struct_field(column, "status")
+        answered = np.asarray(pc.fill_null(pc.equal(status, OK), False))
+        labels[~answered] = -1
+        return Answers(labels, answered, *_encode(status))
 
-    def _put(self, key: SliceKey, variant: str, counts: Counts) -> None:
-        mine = self.slices.setdefault(key, {})
-        mine[variant] = mine[variant].merge(counts) if variant in mine else counts
+    def _count(self, group: Grouping, variant: str, gold: Matrix, answer: Answers) -> None:
+        counted = count_groups(
+            gold, answer.labels, answer.statuses, answer.status, group.codes, len(group.keys)
+        )
+        for key, counts in zip(group.keys, counted, strict=True):
+            _put(self.slices, key, variant, counts)
+
+    def _resample(
+        self,
+        rows: pa.RecordBatch,
+        groups: Sequence[Grouping],
+        gold: Matrix,
+        answers: Mapping[str, Answers],
+    ) -> None:
+        """Count what intervals and comparisons need, opinion by opinion."""
+        keys, opinions = _opinions(rows["opinion_id"])
+        weights = poisson_weights(keys, self.scope.seed, self.scope.replicates)
+        seen = {name: observe(gold, each.labels, each.answered) for name, each in answers.items()}
+        sides = {
+            (a, b): Sides.of(gold, answers[a].both, answers[b].both) for a, b in self.scope.pairs
+        }
+        for group in groups:
+            size = len(group.keys)
+            clusters = Clusters.gather(group.codes, opinions, len(keys))
+            drawn = weights if self._resamples(group.keys[0][0]) else None
+            if drawn is not None:
+                for name, observed in seen.items():
+                    found = resample(observed, clusters, keys, drawn, size)
+                    for key, some in zip(group.keys, found, strict=True):
+                        _put(self.resamples, key, name, some)
+            for names, side in sides.items():
+                pairs = side.count(group.codes, size, clusters, keys, drawn)
+                for key, pair in zip(group.keys, pairs, strict=True):
+                    _put(self.pairs, key, names, pair)
+
+    def _resamples(self, column: str) -> bool:
+        values = sum(name == column for name, _ in self.slices)
+        return self.scope.replicates > 0 and values <= MAX_RESAMPLED
+
+    def _settle(self) -> None:
+        """Refuse a column with too many values, and drop the replicates of one with many."""
+        check_values(list(self.slices), self.scope.slices)
+        for column in self.scope.slices:
+            if not self._resamples(column):
+                for key in [key for key in self.slices if key[0] == column]:
+                    self.resamples.pop(key, None)
+                    for names, pair in self.pairs.get(key, {}).items():
+                        self.pairs[key][names] = replace(pair, resampled=None)
 
 
 def reduce_batches(batches: Iterable[pa.RecordBatch], scope: Scope) -> Reduction:
@@ -171,6 +271,20 @@ def _relabel(
             "(method json gives none); take the thresholds out, or use method bits or onepass"
         )
     return np.where(unknown, -1, probabilities >= np.array(cuts)).astype(np.int8)
+
+
+def _opinions(ids: pa.Array) -> tuple[Keys, Ints]:
+    """Return the opinions' keys in ascending order, and of which opinion each row is."""
+    encoded = pc.dictionary_encode(pc.fill_null(ids, ""))
+    hashed = opinion_keys(encoded.dictionary.to_pylist())
+    keys, place = np.unique(hashed, return_inverse=True)
+    return keys, place[np.asarray(encoded.indices, dtype=np.int64)]
+
+
+def _put(counts: dict[SliceKey, dict[K, M]], key: SliceKey, name: K, part: M) -> None:
+    """Merge a part into what there is of its slice and name."""
+    mine = counts.setdefault(key, {})
+    mine[name] = mine[name].merge(part) if name in mine else part
 
 
 def _encode(status: pa.Array) -> tuple[list[str], Ints]:

@@ -105,7 +105,7 @@ def success_rate(statuses: Mapping[str, int]) -> float:
     return statuses.get(OK, 0) / total if total else np.nan
 
 
-def ratio(part: Ints, whole: Ints) -> Floats:
+def ratio(part: Ints | Floats, whole: Ints) -> Floats:
     """Divide counts of any one shape; NaN where there is nothing to divide by."""
     undefined = np.full(np.shape(whole), np.nan)
     return np.asarray(np.divide(part, whole, out=undefined, where=whole != 0))

@@ -1,0 +1,119 @@
+"""Two variants side by side, on the records that both answered."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from medsent.reducer.counts import N_LABELS, Counts, Ints, Matrix, count_groups
+from medsent.reducer.resamples import Clusters, Resamples, observe, resample, sketches
+from medsent.reducer.sketch import Sketch
+from medsent.reducer.weights import Keys, Weights
+
+BOTH, NOT_BOTH = "ok", "not_both"
+
+
+def _no_records() -> Ints:
+    return np.zeros((N_LABELS, 2), dtype=np.int64)
+
+
+def _no_sketches() -> list[Sketch]:
+    return [Sketch() for _ in range(N_LABELS)]
+
+
+@dataclass
+class Pair:
+    """Mergeable counts of a baseline and a candidate, both on the same records."""
+
+    baseline: Counts
+    candidate: Counts
+    resampled: tuple[Resamples, Resamples] | None
+    """Of the baseline and of the candidate; None where there are no replicates."""
+    discordant: Ints = field(default_factory=_no_records)
+    """(21, 2): records on which the baseline alone is right, and the candidate alone."""
+    disagreeing: list[Sketch] = field(default_factory=_no_sketches)
+    """21: opinions with such a record."""
+    opinions: Sketch = field(default_factory=Sketch)
+    """Opinions with a record that both answered."""
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Pair)
+            and (self.baseline, self.candidate) == (other.baseline, other.candidate)
+            and self.resampled == other.resampled
+            and np.array_equal(self.discordant, other.discordant)
+            and (self.disagreeing, self.opinions) == (other.disagreeing, other.opinions)
+        )
+
+    def merge(self, other: "Pair") -> "Pair":
+        """Return the counts of both sets of records."""
+        resampled = None
+        if self.resampled and other.resampled:
+            mine, theirs = self.resampled, other.resampled
+            resampled = (mine[0].merge(theirs[0]), mine[1].merge(theirs[1]))
+        return Pair(
+            self.baseline.merge(other.baseline),
+            self.candidate.merge(other.candidate),
+            resampled,
+            self.discordant + other.discordant,
+            [a.merge(b) for a, b in zip(self.disagreeing, other.disagreeing, strict=True)],
+            self.opinions.merge(other.opinions),
+        )
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A batch's labels of two variants, each (N, 21), emptied where one has no answer."""
+
+    gold: Matrix
+    baseline: Matrix
+    candidate: Matrix
+    both: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        gold: Matrix,
+        baseline: tuple[Matrix, npt.NDArray[np.bool_]],
+        candidate: tuple[Matrix, npt.NDArray[np.bool_]],
+    ) -> "Sides":
+        """Each variant is its labels and whether it answered, (N,)."""
+        both = baseline[1] & candidate[1]
+        kept = [np.where(both[:, None], labels, -1) for labels in (baseline[0], candidate[0])]
+        return cls(gold, kept[0], kept[1], both)
+
+    def count(
+        self, groups: Ints, size: int, clusters: Clusters, keys: Keys, weights: Weights | None
+    ) -> Iterator[Pair]:
+        """Yield the counts of each of `size` groups."""
+        sides = (self.baseline, self.candidate)
+        status = (~self.both).astype(np.int64)
+        counted = [
+            count_groups(self.gold, side, [BOTH, NOT_BOTH], status, groups, size) for side in sides
+        ]
+        resampled = None
+        if weights is not None:
+            seen = [observe(self.gold, side, self.both) for side in sides]
+            resampled = [list(resample(each, clusters, keys, weights, size)) for each in seen]
+        alone = clusters.sums(self._alone())
+        for group in range(size):
+            at = clusters.of_group(group)
+            right, mine = alone[at], keys[clusters.opinion[at]]
+            either = right[:, :N_LABELS] + right[:, N_LABELS : 2 * N_LABELS]
+            yield Pair(
+                counted[0][group],
+                counted[1][group],
+                (resampled[0][group], resampled[1][group]) if resampled else None,
+                right[:, : 2 * N_LABELS].sum(axis=0).reshape(2, N_LABELS).T,
+                sketches(either, mine),
+                sketches(right[:, -1:], mine)[0],
+            )
+
+    def _alone(self) -> Ints:
+        """(N, 43): right alone by label, the baseline then the candidate; both answered."""
+        known = (self.gold >= 0) & (self.baseline >= 0) & (self.candidate >= 0)
+        differ = known & (self.baseline != self.candidate)
+        base = differ & (self.baseline == self.gold)
+        columns = (base, differ & ~base, self.both[:, None])
+        return np.asarray(np.concatenate(columns, axis=1), dtype=np.int64)

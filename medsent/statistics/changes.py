@@ -1,0 +1,198 @@
+"""A candidate's difference from a baseline: its interval, its test, and what it could show."""
+
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from medsent.labels import LABELS
+from medsent.reducer.counts import Counts
+from medsent.reducer.pairs import Pair
+from medsent.reducer.resamples import Resamples
+from medsent.statistics.estimates import (
+    FEW_OPINIONS,
+    ROUGH_BELOW,
+    Bounds,
+    NoInterval,
+    opinions_with,
+    supported,
+)
+from medsent.statistics.intervals import difference, holm, mcnemar, spread
+from medsent.statistics.metrics import RATES, overall_figures
+from medsent.statistics.replicates import (
+    Bools,
+    Cells,
+    Drawn,
+    overall_replicates,
+    success_replicates,
+)
+
+FEW_DISAGREEING: Final = 7
+"""A difference needs so many opinions on which the two variants disagree."""
+
+SUPPORTED: Final = "macro_f1_supported"
+SUCCESS: Final = "generation_success_rate"
+
+Side: TypeAlias = tuple[Counts, Resamples | None]
+"""A variant's counts, and its replicates."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure of both on the records that both answered, and what is known of its change."""
+
+    baseline: float
+    candidate: float
+    difference: Bounds
+    """Of candidate - baseline."""
+    relative: Bounds
+    """Of (candidate - baseline) / baseline."""
+    p: float | None = None
+    """Of the two-sided test that agrees with the interval."""
+    p_corrected: float | None = None
+    """Holm's, over the figures that stand beside it."""
+    detectable: float | None = None
+    """The smallest true difference that data like these show with 80% power."""
+
+
+def label_changes(pair: Pair) -> list[Change]:
+    """Return the change of each label's F1; p-values are corrected over the labels."""
+    base, candidate = (Cells.of(counts).value("f1") for counts in (pair.baseline, pair.candidate))
+    if pair.resampled is None:
+        return [_bare(*both, "no_replicates") for both in zip(base, candidate, strict=True)]
+    cells = [Cells.drawn(side) for side in pair.resampled]
+    drawn = [Drawn(each.value("f1"), each.ratio("f1")[1].astype(np.float64)) for each in cells]
+    opinions = opinions_with(pair.resampled[0].positives)
+    disagreeing = opinions_with(pair.disagreeing)
+    return corrected(
+        [
+            _change(
+                (base[i], candidate[i]),
+                (drawn[0].of_term(i), drawn[1].of_term(i)),
+                none=_too_few(opinions[i], disagreeing[i]),
+                rough=bool(opinions[i] < ROUGH_BELOW),
+            )
+            for i in range(len(LABELS))
+        ]
+    )
+
+
+def overall_changes(pair: Pair, whole: tuple[Side, Side]) -> dict[str, Change]:
+    """Return the change of each overall figure; p-values are not corrected.
+
+    `whole` is each variant on all records, of which the generation success rate is made.
+    A macro average over labels with too few opinions has no interval, and
+    `macro_f1_supported` is over the others.
+    """
+    sides = (pair.baseline, pair.candidate)
+    values = [
+        overall_figures(side) | {SUCCESS: overall_figures(every)[SUCCESS]}
+        for side, (every, _) in zip(sides, whole, strict=True)
+    ]
+
+    def bare(none: NoInterval) -> dict[str, Change]:
+        return {name: _bare(values[0][name], values[1][name], none) for name in values[0]}
+
+    if pair.resampled is None or whole[0][1] is None or whole[1][1] is None:
+        return bare("no_replicates")
+    found = bare("not_estimated")
+    kept = _kept(pair)
+    base, candidate = (overall_replicates(side, kept) for side in pair.resampled)
+    base[SUCCESS], candidate[SUCCESS] = (
+        success_replicates(side) for side in (whole[0][1], whole[1][1])
+    )
+    for name in base:
+        found[name] = _change((values[0][name], values[1][name]), (base[name], candidate[name]))
+    points = [Cells.of(counts) for counts in sides]
+    for rate in RATES:
+        if any((~np.isnan(point.value(rate)) & ~kept[rate]).any() for point in points):
+            name = f"macro_{rate}"
+            found[name] = _bare(values[0][name], values[1][name], "too_few_opinions")
+    found[SUPPORTED] = _change(
+        (_mean(points[0], kept["f1"]), _mean(points[1], kept["f1"])),
+        (base["macro_f1"], candidate["macro_f1"]),
+    )
+    return found
+
+
+def corrected(changes: list[Change]) -> list[Change]:
+    """Return the changes with their p-values corrected for how many they are."""
+    p_values = holm([np.nan if change.p is None else change.p for change in changes])
+    return [
+        replace(change, p_corrected=None if change.p is None else float(p))
+        for change, p in zip(changes, p_values, strict=True)
+    ]
+
+
+def mcnemar_p(pair: Pair) -> list[float] | None:
+    """Return each label's exact p-value of McNemar's test on what is right.
+
+    None unless each opinion has one record, since it takes records for independent. That is
+    known of the 64 opinions that the sketch holds.
+    """
+    if not len(pair.opinions) or (pair.opinions.records > 1).any():
+        return None
+    return [mcnemar(alone) for alone in pair.discordant]
+
+
+def _kept(pair: Pair) -> dict[str, Bools]:
+    """The labels with enough opinions on both sides, for each of `RATES`."""
+    assert pair.resampled is not None
+    base = supported(pair.baseline, pair.resampled[0])
+    candidate = supported(pair.candidate, pair.resampled[1])
+    return {rate: base[rate] & candidate[rate] for rate in RATES}
+
+
+def _mean(point: Cells, kept: Bools) -> float:
+    return float(point.value("f1")[kept].mean()) if kept.any() else float("nan")
+
+
+def _too_few(opinions: int, disagreeing: int) -> NoInterval | None:
+    if opinions < FEW_OPINIONS:
+        return "too_few_opinions"
+    return "too_few_disagreements" if disagreeing < FEW_DISAGREEING else None
+
+
+def _change(
+    values: tuple[float, float],
+    drawn: tuple[Drawn, Drawn],
+    none: NoInterval | None = None,
+    rough: bool = False,
+) -> Change:
+    base, candidate = values
+    between = drawn[1].minus(drawn[0])
+    df = between.df
+    if np.isnan(base) or np.isnan(candidate):
+        none = "undefined"
+    elif not none and not df >= FEW_OPINIONS - 1:
+        none = "too_few_opinions"
+    if none:
+        return _bare(base, candidate, none)
+    found = spread(between.values, df)
+    if not found.se > 0:
+        return _bare(base, candidate, "too_few_disagreements")
+    tested = difference(candidate - base, found)
+    return Change(
+        base,
+        candidate,
+        Bounds(float(tested.low), float(tested.high), rough),
+        _relative(values, drawn, df, rough),
+        p=float(tested.p),
+        detectable=float(tested.detectable),
+    )
+
+
+def _relative(
+    values: tuple[float, float], drawn: tuple[Drawn, Drawn], df: float, rough: bool
+) -> Bounds:
+    """Return the interval of candidate / baseline - 1, made on the logarithm of the ratio."""
+    base, candidate = (side.values for side in drawn)
+    if min(values) <= 0 or not (base > 0).all() or not (candidate > 0).all():
+        return Bounds(none="from_zero")
+    found = spread(np.log(candidate / base), np.asarray(df))
+    tested = difference(np.log(values[1] / values[0]), found)
+    return Bounds(float(np.expm1(tested.low)), float(np.expm1(tested.high)), rough)
+
+
+def _bare(base: float, candidate: float, none: NoInterval) -> Change:
+    return Change(float(base), float(candidate), Bounds(none=none), Bounds(none=none))

@@ -1,0 +1,173 @@
+"""95% intervals and tests from bootstrap replicates; NaN where there is none.
+
+Percentiles of replicates do not cover on clustered data with rare labels. These forms take
+only the spread from the replicates: the shape is Wilson's (1927) for a ratio and the logit's
+for a mean of ratios, and t is Student's with the effective number of clusters less one.
+`make validate-statistics` shows their coverage. Every array of replicates has them first.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[Any]
+
+CONFIDENCE: Final = 0.95
+ALPHA: Final = 1 - CONFIDENCE
+POWER: Final = 0.8
+
+_FEWEST_REPLICATES: Final = 2
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What the replicates of some figures say, each (...,)."""
+
+    mean: Floats
+    """Of the replicates where the figure is defined."""
+    se: Floats
+    """Their standard deviation: the figure's standard error."""
+    df: Floats
+    """Degrees of freedom of that."""
+
+    @property
+    def t(self) -> Floats:
+        """The quantile of Student's t for a two-sided interval; NaN without freedom."""
+        return np.asarray(stats.t.ppf(1 - ALPHA / 2, np.where(self.df > 0, self.df, np.nan)))
+
+
+def spread(replicates: Numbers, df: npt.ArrayLike) -> Spread:
+    """Return mean and standard error over the first axis; NaN replicates are left out."""
+    known = ~np.isnan(replicates)
+    number = known.sum(axis=0)
+    enough = number >= _FEWEST_REPLICATES
+    total = np.where(known, replicates, 0.0).sum(axis=0)
+    mean = np.divide(total, number, out=np.full(number.shape, np.nan), where=enough)
+    square = np.where(known, (replicates - mean) ** 2, 0.0).sum(axis=0)
+    se = np.sqrt(np.divide(square, number - 1, out=np.full(number.shape, np.nan), where=enough))
+    return Spread(mean, se, np.asarray(df, dtype=np.float64))
+
+
+def clusters(replicates: Numbers) -> Floats:
+    """Return the effective number of clusters of a count (Kish 1965), count^2 / Var(count*).
+
+    The replicates' mean stands for the count; NaN where it never varies.
+    """
+    drawn = replicates.astype(np.float64)
+    square, variance = drawn.mean(axis=0) ** 2, drawn.var(axis=0, ddof=1)
+    return np.asarray(
+        np.divide(square, variance, out=np.full(np.shape(square), np.nan), where=variance > 0)
+    )
+
+
+def satterthwaite(variances: Numbers, numbers: Numbers, axis: int = -1) -> Floats:
+    """Return the degrees of freedom of a sum of terms (Satterthwaite 1946).
+
+    `variances` and `numbers` are each term's variance and effective number of clusters.
+    """
+    weight = np.square(variances) / np.maximum(numbers - 1, np.finfo(float).tiny)
+    total, parts = np.nansum(variances, axis=axis), np.nansum(weight, axis=axis)
+    undefined = np.full(np.shape(total), np.nan)
+    return np.asarray(np.divide(total**2, parts, out=undefined, where=parts > 0))
+
+
+def ratio_interval(
+    value: npt.ArrayLike, found: Spread, opinions: npt.ArrayLike
+) -> tuple[Floats, Floats]:
+    """Return a Wilson interval of a ratio of counts, at its effective sample size.
+
+    That is p (1 - p) / se^2; where the ratio is 0 or 1 it is `opinions`, the number of
+    opinions with any of what the ratio is of.
+    """
+    p = np.asarray(value, dtype=np.float64)
+    within = p * (1 - p)
+    size = np.where(
+        within > 0,
+        np.divide(within, found.se**2, out=np.full(p.shape, np.nan), where=found.se > 0),
+        opinions,
+    )
+    return _wilson(p, size, found.t)
+
+
+def f1_interval(
+    value: npt.ArrayLike, found: Spread, opinions: npt.ArrayLike
+) -> tuple[Floats, Floats]:
+    """Return an interval of F1 by way of Jaccard's index F / (2 - F), which is a ratio."""
+    f1 = np.asarray(value, dtype=np.float64)
+    jaccard = f1 / (2 - f1)
+    of_jaccard = Spread(found.mean, 2 * found.se / (2 - f1) ** 2, found.df)
+    low, high = ratio_interval(jaccard, of_jaccard, opinions)
+    return 2 * low / (1 + low), 2 * high / (1 + high)
+
+
+def mean_interval(value: npt.ArrayLike, found: Spread) -> tuple[Floats, Floats]:
+    """Return an interval of a mean of ratios, on the logit scale, its bias corrected.
+
+    The bias is what the replicates show of it: mean* - value.
+    """
+    middle = np.clip(2 * np.asarray(value, dtype=np.float64) - found.mean, 1e-6, 1 - 1e-6)
+    centre = np.log(middle / (1 - middle))
+    width = found.t * found.se / (middle * (1 - middle))
+    return _expit(centre - width), _expit(centre + width)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Differences, each (...,), with interval and test, which agree."""
+
+    low: Floats
+    high: Floats
+    p: Floats
+    """Of a two-sided t-test."""
+    detectable: Floats
+    """The smallest true difference that such data show with 80% power at 5%."""
+
+
+def difference(value: npt.ArrayLike, found: Spread) -> Tested:
+    """Return interval and test of a difference, its bias corrected as that of a mean."""
+    middle = 2 * np.asarray(value, dtype=np.float64) - found.mean
+    df = np.where(found.df > 0, found.df, np.nan)
+    away = np.divide(
+        np.abs(middle), found.se, out=np.full(middle.shape, np.nan), where=found.se > 0
+    )
+    width = found.t * found.se
+    return Tested(
+        middle - width,
+        middle + width,
+        np.asarray(2 * stats.t.sf(away, df)),
+        (found.t + stats.t.ppf(POWER, df)) * found.se,
+    )
+
+
+def holm(p_values: npt.ArrayLike) -> Floats:
+    """Return p-values corrected for their number (Holm 1979); NaNs stay and do not count."""
+    p = np.asarray(p_values, dtype=np.float64)
+    corrected = np.full(p.shape, np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected
+
+
+def mcnemar(alone: Numbers) -> float:
+    """Return the exact p-value of McNemar's (1947) test, from the two discordant counts."""
+    first, second = (int(number) for number in alone)
+    return float(stats.binomtest(first, first + second).pvalue) if first + second else 1.0
+
+
+def _wilson(p: Floats, size: Floats, t: Floats) -> tuple[Floats, Floats]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        extra = t**2 / size
+        middle = p + extra / 2
+        width = t * np.sqrt(p * (1 - p) / size + extra / size / 4)
+        low, high = (middle - width) / (1 + extra), (middle + width) / (1 + extra)
+    return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+
+
+def _expit(value: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-value)))

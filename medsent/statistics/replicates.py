@@ -1,0 +1,153 @@
+"""The figures of `metrics`, in every bootstrap replicate at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from medsent.reducer.counts import N_LABELS, Counts, Ints
+from medsent.reducer.resamples import FIXED, Resamples
+from medsent.statistics.intervals import Floats, clusters, satterthwaite
+from medsent.statistics.metrics import RATES, ratio
+
+Bools = npt.NDArray[np.bool_]
+
+LABEL_FIGURES: Final = (
+    "precision",
+    "recall",
+    "f1",
+    "accuracy",
+    "specificity",
+    "prevalence",
+    "predicted_rate",
+)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Counts by label, each (..., 21): of all rows, or of each replicate."""
+
+    tp: Ints
+    fp: Ints
+    fn: Ints
+    tn: Ints
+
+    @classmethod
+    def of(cls, counted: Counts) -> "Cells":
+        """Return the counts of all rows."""
+        return cls(counted.tp, counted.fp, counted.fn, counted.tn)
+
+    @classmethod
+    def drawn(cls, resamples: Resamples) -> "Cells":
+        """Return those of each replicate."""
+        return cls(*(resamples.cell(name) for name in ("tp", "fp", "fn", "tn")))
+
+    def ratio(self, figure: str) -> tuple[Ints, Ints]:
+        """Return what a figure of `LABEL_FIGURES` is a ratio of: part and whole."""
+        tp, fp, fn, tn = self.tp, self.fp, self.fn, self.tn
+        everything = tp + fp + fn + tn
+        parts = {
+            "precision": (tp, tp + fp),
+            "recall": (tp, tp + fn),
+            "f1": (2 * tp, 2 * tp + fp + fn),
+            "accuracy": (tp + tn, everything),
+            "specificity": (tn, tn + fp),
+            "prevalence": (tp + fn, everything),
+            "predicted_rate": (tp + fp, everything),
+        }
+        return parts[figure]
+
+    def value(self, figure: str) -> Floats:
+        """Return a figure of each label, NaN where it is undefined."""
+        return ratio(*self.ratio(figure))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An overall figure in each replicate."""
+
+    terms: Floats
+    """(R, L): the figure is their mean; L is 1 where it is no mean over labels."""
+    wholes: Floats
+    """(R, L) what each term is a ratio of."""
+
+    @property
+    def values(self) -> Floats:
+        """(R,); NaN where no term is defined."""
+        known = ~np.isnan(self.terms)
+        number = known.sum(axis=1)
+        total = np.where(known, self.terms, 0.0).sum(axis=1)
+        undefined = np.full(len(total), np.nan)
+        return np.asarray(np.divide(total, number, out=undefined, where=number > 0))
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom of the figure's standard error."""
+        return _freedom(self.terms, self.wholes)
+
+    def of_term(self, index: int) -> "Drawn":
+        """Return one of the terms alone."""
+        return Drawn(self.terms[:, [index]], self.wholes[:, [index]])
+
+    def minus(self, other: "Drawn") -> "Drawn":
+        """Return the difference of the same figure, term by term."""
+        return Drawn(self.terms - other.terms, self.wholes + other.wholes)
+
+
+def overall_replicates(resamples: Resamples, kept: Mapping[str, Bools]) -> dict[str, Drawn]:
+    """Return every overall figure that can have an interval.
+
+    `kept` has, for each of `RATES`, (21,) booleans: the labels that its macro average is over.
+    """
+    cells = Cells.drawn(resamples)
+    found = {f"macro_{rate}": _macro(cells, rate, kept[rate]) for rate in RATES}
+    everything = np.ones(N_LABELS, dtype=bool)
+    return {
+        **found,
+        **{f"weighted_{rate}": _weighted(cells, rate) for rate in RATES},
+        "accuracy": _macro(cells, "accuracy", everything),
+        **{f"micro_{rate}": _pooled(cells, rate) for rate in RATES},
+        "hamming_accuracy": _pooled(cells, "accuracy"),
+        "generation_success_rate": success_replicates(resamples),
+        "subset_accuracy": _one(resamples.rows("exact"), resamples.rows("evaluated")),
+        **{
+            f"samples_{rate}": _one(resamples.mean_sums(rate) / FIXED, resamples.rows(f"{rate}_of"))
+            for rate in RATES
+        },
+    }
+
+
+def success_replicates(resamples: Resamples) -> Drawn:
+    """Return the generation success rate."""
+    return _one(resamples.rows("answered"), resamples.rows("rows"))
+
+
+def _macro(cells: Cells, figure: str, kept: Bools) -> Drawn:
+    whole = cells.ratio(figure)[1]
+    return Drawn(cells.value(figure)[:, kept], whole[:, kept].astype(np.float64))
+
+
+def _weighted(cells: Cells, figure: str) -> Drawn:
+    values, support = cells.value(figure), cells.tp + cells.fn
+    weight = np.where(np.isnan(values), 0, support)
+    return _one((np.nan_to_num(values) * weight).sum(axis=1), weight.sum(axis=1))
+
+
+def _pooled(cells: Cells, figure: str) -> Drawn:
+    part, whole = cells.ratio(figure)
+    return _one(part.sum(axis=1), whole.sum(axis=1))
+
+
+def _one(part: Floats | Ints, whole: Ints) -> Drawn:
+    return Drawn(ratio(part, whole)[:, None], whole[:, None].astype(np.float64))
+
+
+def _freedom(terms: Floats, wholes: Floats) -> float:
+    if not terms.shape[1]:
+        return float("nan")
+    numbers = clusters(wholes)
+    if terms.shape[1] == 1:
+        return float(numbers[0] - 1)
+    return float(satterthwaite(np.nanvar(terms, axis=0, ddof=1), numbers))
