@@ -144,6 +144,17 @@ class StatisticsSettings(Settings):
     """What the report computes."""
 
     slices: list[str] = ["language", "persona"]
+    replicates: int = Field(1000, ge=0, le=10_000)
+    """Of the bootstrap that intervals and tests are made from; 0: none of these."""
+    seed: int = Field(0, ge=0)
+    """Of the bootstrap."""
+
+    @field_validator("replicates")
+    @classmethod
+    def _enough(cls, replicates: int) -> int:
+        if 0 < replicates < 100:
+            raise ValueError("give at least 100 for intervals, or 0 for none")
+        return replicates
 
 
 def _absolute(path: str) -> str:

@@ -12,7 +12,7 @@ from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.build import build_metrics
 from medsent.report.html import render_html
 from medsent.report.markdown import render_markdown
-from medsent.report.model import Metrics, Run, Timing
+from medsent.report.model import Estimate, Metrics, Run, Timing, value_of
 from medsent.run import RunFolder
 
 
@@ -38,13 +38,19 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> M
         for name, settings in config.variants.items()
         if settings.method != "json"
     }
-    scope = Scope.of(tuple(config.variants), tuple(config.statistics.slices), thresholds)
+    scope = Scope.of(
+        tuple(config.variants),
+        tuple(config.statistics.slices),
+        thresholds,
+        pairs=[(pair.baseline, pair.candidate) for pair in config.compare],
+        replicates=config.statistics.replicates,
+        seed=config.statistics.seed,
+    )
     state = reduce_batches(predictions.batches(run.predictions), scope)
     records = manifest["records"]
     return build_metrics(
         state,
         run=Run(name=config.name, fingerprint=manifest["fingerprint"], note=config.note),
-        compare=[(pair.baseline, pair.candidate) for pair in config.compare],
         timing=_timing(manifest["timing"]),
         provenance={
             **manifest["provenance"],
@@ -64,11 +70,11 @@ def summary(metrics: Metrics) -> list[str]:
     lines = [f"{records.input:,} records = {sums}"]
     for name, variant in metrics.variants.items():
         overall, speed = variant.overall, variant.throughput
-        parts = [f"answered {_percent(overall.generation_success_rate)}"]
+        parts = [f"answered {_percent(value_of(overall.generation_success_rate))}"]
         if overall.macro_f1 is not None:
             left_out = len(overall.left_out["f1"])
             over = f" over {len(LABELS) - left_out} labels" if left_out else ""
-            parts.append(f"macro F1 {overall.macro_f1:.3f}{over}")
+            parts.append(f"macro F1 {overall.macro_f1.value:.3f}{_range(overall.macro_f1)}{over}")
         if speed is not None and speed.records_per_s is not None:
             parts.append(f"{speed.records_per_s:.1f} records/s")
         lines.append(f"  {name}: {', '.join(parts)}")
@@ -84,6 +90,12 @@ def _timing(timing: dict[str, Any]) -> Timing:
         # Of the sittings that were timed: one that was killed has left no time.
         seconds_per_sample=scoring_s / records if records else None,
     )
+
+
+def _range(figure: Estimate) -> str:
+    if figure.low is None or figure.high is None:
+        return ""
+    return f" (95% interval {figure.low:.3f} to {figure.high:.3f})"
 
 
 def _percent(share: float | None) -> str:

@@ -10,10 +10,12 @@ from typing import Final, TypeVar
 import numpy as np
 from pydantic import JsonValue
 
-from medsent.errors import ConfigError, RunError
+from medsent.errors import RunError
 from medsent.labels import LABELS
 from medsent.predictions import OK
 from medsent.reducer.counts import ROW_FN, ROW_FP, ROW_TP, Counts
+from medsent.reducer.pairs import BOTH, Pair
+from medsent.reducer.resamples import Resamples
 from medsent.reducer.slices import ALL, SliceKey
 from medsent.reducer.state import Reduction
 from medsent.reducer.throughput import Speed
@@ -21,6 +23,7 @@ from medsent.report.model import (
     Change,
     Comparison,
     Distribution,
+    Estimate,
     Figure,
     LabelMetrics,
     Metrics,
@@ -33,13 +36,30 @@ from medsent.report.model import (
     VariantMetrics,
     VariantThroughput,
 )
-from medsent.statistics.comparisons import Difference, compare_all, distribution
+from medsent.statistics.changes import (
+    SUPPORTED,
+    Side,
+    corrected,
+    label_changes,
+    mcnemar_p,
+    overall_changes,
+)
+from medsent.statistics.changes import Change as Known
+from medsent.statistics.comparisons import compare, distribution
+from medsent.statistics.estimates import (
+    NOT_ESTIMATED,
+    Bounds,
+    label_bounds,
+    overall_bounds,
+    supported_macro,
+)
 from medsent.statistics.metrics import label_figures, left_out, overall_figures
 
 COMPARED: Final = (
     "generation_success_rate",
     "accuracy",
     "macro_f1",
+    "macro_f1_supported",
     "macro_precision",
     "macro_recall",
     "macro_f1_undefined_as_0",
@@ -58,6 +78,8 @@ COMPARED: Final = (
 )
 """The overall figures that a comparison compares."""
 
+_COUNTED: Final = ("tp", "fp", "fn", "tn", "missing", "unanswered")
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 T = TypeVar("T")
@@ -67,7 +89,6 @@ def build_metrics(
     state: Reduction,
     *,
     run: Run,
-    compare: Sequence[tuple[str, str]] = (),
     timing: Timing | None = None,
     provenance: Mapping[str, JsonValue] | None = None,
     input_records: int | None = None,
@@ -76,17 +97,16 @@ def build_metrics(
 ) -> Metrics:
     """Return all numbers of a report; the same state and context give the same, to the bit.
 
-    `compare` holds pairs of baseline and candidate. `timing.seconds_per_sample` is filled in
-    where it is not given. `input_records` is what the run was asked for. `unread` are records
-    that no prediction holds, since they could not be read, by reason. Raises `RunError` where
-    the input is not scored + quarantined, `ConfigError` for a pair that names no variant.
+    `timing.seconds_per_sample` is filled in where it is not given. `input_records` is what the
+    run was asked for. `unread` are records that no prediction holds, since they could not be
+    read, by reason. Raises `RunError` where the input is not scored + quarantined.
     """
     variants = {name: _variant(state, name) for name in state.scope.variants}
     return Metrics(
         run=run,
         records=_records(state, input_records, duplicate_record_ids, unread or {}),
         variants=variants,
-        comparisons=[_comparison(variants, *pair) for pair in compare],
+        comparisons=[_comparison(state, *pair) for pair in state.scope.pairs],
         timing=_timing(timing or Timing(), state.scored),
         provenance=dict(provenance or {}),
     )
@@ -119,17 +139,22 @@ def _timing(timing: Timing, scored: int) -> Timing:
 
 
 def _variant(state: Reduction, name: str) -> VariantMetrics:
-    whole = state.slices.get(ALL, {}).get(name, Counts())
     cuts = state.scope.thresholds.get(name)
     return VariantMetrics(
-        **dict(_slice(whole)),
-        slices={
-            f"{column}={value}": _slice(state.slices[column, value][name])
-            for column, value in _slice_order(state)
-        },
+        **dict(_slice(*_side(state, ALL, name))),
+        slices={_title(key): _slice(*_side(state, key, name)) for key in _slice_order(state)},
         thresholds=dict(zip(LABELS, cuts, strict=True)) if cuts is not None else None,
         throughput=_throughput(state, name),
     )
+
+
+def _side(state: Reduction, key: SliceKey, name: str) -> Side:
+    counts = state.slices.get(key, {}).get(name, Counts())
+    return counts, state.resamples.get(key, {}).get(name)
+
+
+def _title(key: SliceKey) -> str:
+    return "=".join(key)
 
 
 def _slice_order(state: Reduction) -> list[SliceKey]:
@@ -139,18 +164,23 @@ def _slice_order(state: Reduction) -> list[SliceKey]:
     return sorted(keys, key=lambda key: (columns.index(key[0]), key[1]))
 
 
-def _slice(counts: Counts) -> SliceMetrics:
+def _slice(counts: Counts, resamples: Resamples | None) -> SliceMetrics:
     ok = counts.statuses.get(OK, 0)
     rest = {status: n for status, n in counts.statuses.items() if status != OK}
     return SliceMetrics(
-        overall=_overall(counts),
-        labels=_labels(counts),
+        overall=_overall(counts, resamples),
+        labels=_labels(counts, resamples),
         answer_statuses={OK: ok, **_most_first(rest)},
     )
 
 
-def _overall(counts: Counts) -> OverallMetrics:
-    figures = {name: _figure(value) for name, value in overall_figures(counts).items()}
+def _overall(counts: Counts, resamples: Resamples | None) -> OverallMetrics:
+    bounds = overall_bounds(counts, resamples)
+    figures = {
+        name: _figure(value) if name in NOT_ESTIMATED else _estimate(value, bounds[name])
+        for name, value in overall_figures(counts).items()
+    }
+    kept, mean, of_mean = supported_macro(counts, resamples)
     without = counts.rows[ROW_TP + ROW_FP + ROW_FN == 0]
     return OverallMetrics.model_validate(
         {
@@ -159,52 +189,89 @@ def _overall(counts: Counts) -> OverallMetrics:
             "evaluated_rows": int(counts.rows.sum()),
             "rows_without_positives": int(without.sum()),
             "left_out": left_out(counts),
+            "macro_f1_supported": _estimate(mean, of_mean),
+            "supported_labels": [LABELS[i] for i in np.flatnonzero(kept)],
             **figures,
         }
     )
 
 
-def _labels(counts: Counts) -> dict[str, LabelMetrics]:
-    numbers = {
-        name: getattr(counts, name).tolist()
-        for name in ("tp", "fp", "fn", "tn", "missing", "unanswered")
-    } | {name: values.tolist() for name, values in asdict(label_figures(counts)).items()}
+def _labels(counts: Counts, resamples: Resamples | None) -> dict[str, LabelMetrics]:
+    bounds = label_bounds(counts, resamples)
+    numbers = {name: getattr(counts, name).tolist() for name in _COUNTED} | {
+        name: values.tolist() for name, values in asdict(label_figures(counts)).items()
+    }
     return {
         label: LabelMetrics.model_validate(
-            {name: _figure(values[index]) for name, values in numbers.items()}
+            {
+                name: _estimate(values[index], bounds[name][index])
+                if name in bounds
+                else _figure(values[index])
+                for name, values in numbers.items()
+            }
         )
         for index, label in enumerate(LABELS)
     }
 
 
-def _comparison(
-    variants: Mapping[str, VariantMetrics], baseline: str, candidate: str
-) -> Comparison:
-    for name in (baseline, candidate):
-        if name not in variants:
-            raise ConfigError(f"compare: there is no variant {name!r} in the predictions")
-    old, new = variants[baseline], variants[candidate]
-    overall = compare_all(_compared(old.overall), _compared(new.overall))
-    labels = compare_all(_f1(old), _f1(new))
+def _comparison(state: Reduction, baseline: str, candidate: str) -> Comparison:
+    names = (baseline, candidate)
+    pair = state.pairs.get(ALL, {}).get(names, Pair(Counts(), Counts(), None))
+    overall = overall_changes(pair, _sides(state, ALL, names))
+    tests: Sequence[float | None] = mcnemar_p(pair) or [None] * len(LABELS)
+    labels = {
+        label: _change(change, mcnemar_p=test)
+        for label, change, test in zip(LABELS, label_changes(pair), tests, strict=True)
+    }
     return Comparison(
         baseline=baseline,
         candidate=candidate,
-        overall={name: _change(difference) for name, difference in overall.items()},
-        labels={label: _change(difference) for label, difference in labels.items()},
-        distribution=Distribution.model_validate(distribution(labels.values())),
+        records=pair.baseline.statuses[BOTH],
+        overall={name: _change(overall[name]) for name in COMPARED},
+        labels=labels,
+        distribution=Distribution.model_validate(
+            distribution(change.kind for change in labels.values())
+        ),
+        slices=_slice_changes(state, names),
     )
 
 
-def _compared(overall: OverallMetrics) -> dict[str, Figure]:
-    return {name: getattr(overall, name) for name in COMPARED}
+def _slice_changes(state: Reduction, names: tuple[str, str]) -> dict[str, Change]:
+    """Return the change of macro F1 by slice, corrected over the values of each column."""
+    found: dict[str, Change] = {}
+    for column in state.scope.slices:
+        keys = [key for key in _slice_order(state) if key[0] == column]
+        changes = [_macro_change(state, key, names) for key in keys]
+        found |= {
+            _title(key): _change(change)
+            for key, change in zip(keys, corrected(changes), strict=True)
+        }
+    return found
 
 
-def _f1(variant: VariantMetrics) -> dict[str, Figure]:
-    return {label: figures.f1 for label, figures in variant.labels.items()}
+def _macro_change(state: Reduction, key: SliceKey, names: tuple[str, str]) -> Known:
+    pair = state.pairs[key][names]
+    changes = overall_changes(pair, _sides(state, key, names))
+    return changes[SUPPORTED if pair.resampled else "macro_f1"]
 
 
-def _change(difference: Difference) -> Change:
-    return Change.model_validate(asdict(difference))
+def _sides(state: Reduction, key: SliceKey, names: tuple[str, str]) -> tuple[Side, Side]:
+    return _side(state, key, names[0]), _side(state, key, names[1])
+
+
+def _change(change: Known, mcnemar_p: float | None = None) -> Change:
+    figures = compare(_figure(change.baseline), _figure(change.candidate))
+    return Change(
+        baseline=figures.baseline,
+        candidate=figures.candidate,
+        difference=_estimate(figures.difference, change.difference),
+        relative=_estimate(figures.relative, change.relative),
+        kind=figures.kind,
+        p=change.p,
+        p_corrected=change.p_corrected,
+        detectable=change.detectable,
+        mcnemar_p=mcnemar_p,
+    )
 
 
 def _throughput(state: Reduction, variant: str) -> VariantThroughput | None:
@@ -259,3 +326,15 @@ def _most_first(counts: Mapping[str, int]) -> dict[str, int]:
 
 def _figure(value: T) -> T | None:
     return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _estimate(value: float | None, bounds: Bounds) -> Estimate | None:
+    if value is None or np.isnan(value):
+        return None
+    return Estimate(
+        value=value,
+        low=bounds.low,
+        high=bounds.high,
+        rough=bounds.rough,
+        no_interval=bounds.none,
+    )

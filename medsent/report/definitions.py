@@ -88,6 +88,36 @@ DEFINITIONS: Final[tuple[Term, ...]] = (
         "may therefore differ from what the rounded ones would give.",
     ),
     Term(
+        "interval",
+        "95% interval",
+        "What the figure could be on other opinions of the same kind, read by the same personas: "
+        "made so that 95 of 100 such intervals hold the true figure. It is made from 1,000 "
+        "replicates of the run (a Poisson bootstrap) that weigh all records of an opinion alike. "
+        "A figure for which the opinions are too few gets none; one marked rough, from 10 to 19 "
+        "opinions, may cover less than it says.",
+    ),
+    Term(
+        "p",
+        "p",
+        "How often a difference at least this large would come by chance, were there none: a "
+        "t-test over opinions that agrees with the interval. Corrected: by Holm's method, for the "
+        "number of labels, or of slices, that stand beside each other. Below 0.05 a difference is "
+        "called one. Above, none was detected, which does not say that there is none.",
+    ),
+    Term(
+        "detectable",
+        "Detectable difference",
+        "The smallest true difference that data like these would show in 4 of 5 runs, at p below "
+        "0.05 before correction. More opinions make it smaller, by the square root of their "
+        "number.",
+    ),
+    Term(
+        "supported",
+        "Labels with enough opinions",
+        "Those that at least 10 opinions have in gold. The others can move an average by chance "
+        "alone, and an average over them has no interval.",
+    ),
+    Term(
         "relative",
         "Relative improvement",
         "The difference divided by the baseline's figure: (candidate − baseline) / baseline. "

@@ -21,8 +21,10 @@ class Cell:
     """What is shown."""
     sort: float | str | None = None
     """What sorting compares; None comes last, whichever way."""
+    interval: str | None = None
+    """The interval of the figure."""
     reason: str | None = None
-    """Why the figure is undefined; said below the table."""
+    """Why there is no figure or no interval; said below the table."""
     tone: Tone | None = None
     """Emphasis, beside what the text says, never instead of it."""
     tag: str | None = None
@@ -60,7 +62,7 @@ class Table:
 
     @property
     def reasons(self) -> dict[str, str]:
-        """The reasons of undefined cells, each with the letter that refers to it."""
+        """The reasons of cells that lack something, each with the letter that refers to it."""
         found = dict.fromkeys(cell.reason for row in self.rows for cell in row if cell.reason)
         return {reason: chr(ord("a") + index) for index, reason in enumerate(found)}
 
@@ -143,4 +145,4 @@ class Document:
 
 def undefined(reason: str) -> Cell:
     """Return a cell for a figure that is undefined, with the reason."""
-    return Cell(UNDEFINED, reason=reason)
+    return Cell(UNDEFINED, reason=f"undefined: {reason}")

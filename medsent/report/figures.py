@@ -7,7 +7,7 @@ points, times in the unit that suits them. What is undefined is a dash, never a 
 import math
 from typing import Final
 
-from medsent.report.model import Change
+from medsent.report.model import Change, Estimate
 
 UNDEFINED: Final = "–"
 FROM_ZERO: Final = "from zero"
@@ -36,7 +36,28 @@ def relative(change: Change) -> str:
         return FROM_ZERO
     if change.kind == "unchanged":
         return "0.0%"
-    return UNDEFINED if change.relative is None else f"{_signed(100 * change.relative)}%"
+    return UNDEFINED if change.relative is None else f"{_signed(100 * change.relative.value)}%"
+
+
+def share_interval(figure: Estimate) -> str | None:
+    """Print the interval of a share, in percent without the sign; None where there is none."""
+    if figure.low is None or figure.high is None:
+        return None
+    return f"{100 * figure.low:.1f} to {100 * figure.high:.1f}"
+
+
+def signed_interval(figure: Estimate | None) -> str | None:
+    """Print the interval of a difference, in points or in percent."""
+    if figure is None or figure.low is None or figure.high is None:
+        return None
+    return f"{_signed(100 * figure.low)} to {_signed(100 * figure.high)}"
+
+
+def p_value(p: float | None) -> str:
+    """Print a p-value to three decimals."""
+    if p is None:
+        return UNDEFINED
+    return "<0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def count(number: int) -> str:

@@ -51,7 +51,7 @@ def _block(block: Block) -> Iterator[str]:
         yield _table(block)
         letters = block.reasons
         if letters:
-            yield "Undefined: " + "; ".join(
+            yield "; ".join(
                 f"{_raised(letter)} {escape(reason)}" for reason, letter in letters.items()
             )
         yield from (escape(note) for note in block.notes)
@@ -73,6 +73,8 @@ def _heading(column: Column) -> str:
 
 def _cell(cell: Cell, letters: dict[str, str]) -> str:
     text = escape(cell.text)
+    if cell.interval is not None:
+        text += f" {escape(f'[{cell.interval}]')}"
     if cell.reason is not None:
         text += _raised(letters[cell.reason])
     return text if cell.tag is None else f"{text} ({escape(cell.tag)})"

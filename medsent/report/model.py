@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from medsent.errors import RunError
 from medsent.statistics.comparisons import ChangeKind
+from medsent.statistics.estimates import NoInterval
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 Figure: TypeAlias = float | None
-"""A figure, or None where it is undefined. One with an interval is to join this union."""
+"""A figure, or None where it is undefined."""
 
 
 class _Part(BaseModel):
@@ -25,6 +26,30 @@ class _Part(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+class Estimate(_Part):
+    """A figure with its 95% interval, or why it has none."""
+
+    value: float
+    """The figure on these records."""
+    low: Figure = None
+    """Lower end, for new opinions read by the same personas."""
+    high: Figure = None
+    """Upper end."""
+    rough: bool = False
+    """Made from 10 to 19 opinions: it may cover less than it says."""
+    no_interval: NoInterval | None = None
+    """Why there is no interval."""
+
+
+Estimated: TypeAlias = Estimate | None
+"""A figure with its interval, or None where it is undefined."""
+
+
+def value_of(figure: Estimated) -> Figure:
+    """Return a figure without its interval."""
+    return None if figure is None else figure.value
 
 
 class Run(_Part):
@@ -70,21 +95,21 @@ class LabelMetrics(_Part):
     """Rows with gold but no usable prediction; in none of the four counts."""
     support: int
     """Gold positives with a prediction: tp + fn."""
-    precision: Figure
+    precision: Estimated
     """tp / (tp + fp)."""
-    recall: Figure
+    recall: Estimated
     """tp / (tp + fn)."""
-    f1: Figure
+    f1: Estimated
     """2 tp / (2 tp + fp + fn)."""
-    accuracy: Figure
+    accuracy: Estimated
     """(tp + tn) / (tp + fp + fn + tn)."""
-    specificity: Figure
+    specificity: Estimated
     """tn / (tn + fp)."""
     mcc: Figure
     """Matthews correlation; None where a row or column of the 2 x 2 table is empty."""
-    prevalence: Figure
+    prevalence: Estimated
     """(tp + fn) / (tp + fp + fn + tn)."""
-    predicted_rate: Figure
+    predicted_rate: Estimated
     """Share predicted 1 of all usable predictions, those on rows without gold included."""
 
 
@@ -101,16 +126,20 @@ class OverallMetrics(_Part):
     """Rows whose status is `ok`."""
     evaluated_rows: int
     """Rows with at least one label that has gold and a usable prediction."""
-    generation_success_rate: Figure
+    generation_success_rate: Estimated
     """answered_rows / rows."""
-    accuracy: Figure
+    accuracy: Estimated
     """Mean of the labels' accuracies."""
-    macro_f1: Figure
+    macro_f1: Estimated
     """Mean over the labels where it is defined; `left_out` names the others."""
-    macro_precision: Figure
+    macro_precision: Estimated
     """Mean over the labels where it is defined."""
-    macro_recall: Figure
+    macro_recall: Estimated
     """Mean over the labels where it is defined."""
+    macro_f1_supported: Estimated
+    """Mean over the labels that enough opinions have in gold; `supported_labels` names them."""
+    supported_labels: list[str]
+    """Labels with at least 10 such opinions; empty where there are no replicates."""
     macro_f1_undefined_as_0: Figure
     """Mean over all labels, undefined counted as 0."""
     macro_precision_undefined_as_0: Figure
@@ -125,29 +154,29 @@ class OverallMetrics(_Part):
     """Mean over all labels, undefined counted as 1."""
     left_out: dict[Literal["f1", "precision", "recall"], list[str]]
     """The labels that the macro average of each leaves out, in the labels' order."""
-    micro_f1: Figure
+    micro_f1: Estimated
     """From the counts summed over labels."""
-    micro_precision: Figure
+    micro_precision: Estimated
     """From the counts summed over labels."""
-    micro_recall: Figure
+    micro_recall: Estimated
     """From the counts summed over labels."""
-    weighted_f1: Figure
+    weighted_f1: Estimated
     """Mean weighted by support, over the labels where it is defined."""
-    weighted_precision: Figure
+    weighted_precision: Estimated
     """Mean weighted by support, over the labels where it is defined."""
-    weighted_recall: Figure
+    weighted_recall: Estimated
     """Mean weighted by support, over the labels where it is defined."""
-    samples_f1: Figure
+    samples_f1: Estimated
     """Mean over the rows where it is defined, each row's F1 over its labels."""
-    samples_precision: Figure
+    samples_precision: Estimated
     """Mean over the rows with a predicted label."""
-    samples_recall: Figure
+    samples_recall: Estimated
     """Mean over the rows with a gold label."""
     rows_without_positives: int
     """Evaluated rows with no label, gold or predicted: these have no F1 of their own."""
-    hamming_accuracy: Figure
+    hamming_accuracy: Estimated
     """Share of cells that are right."""
-    subset_accuracy: Figure
+    subset_accuracy: Estimated
     """Share of evaluated rows with every cell right."""
 
 
@@ -226,18 +255,26 @@ class VariantMetrics(SliceMetrics):
 
 
 class Change(_Part):
-    """A figure of the baseline and of the candidate."""
+    """A figure of the baseline and of the candidate, on the same records."""
 
     baseline: Figure
     """The baseline's figure."""
     candidate: Figure
     """The candidate's figure."""
-    difference: Figure
+    difference: Estimated
     """candidate - baseline."""
-    relative: Figure
+    relative: Estimated
     """difference / baseline, a fraction; None where undefined and from zero."""
     kind: ChangeKind
     """Its class."""
+    p: Figure = None
+    """Of a two-sided test of no difference, by opinions; it agrees with the interval."""
+    p_corrected: Figure = None
+    """The same by Holm's correction over the labels, or over a column's slices."""
+    detectable: Figure = None
+    """The smallest true difference that data like these show in 4 of 5 runs."""
+    mcnemar_p: Figure = None
+    """McNemar's exact test of which is right more often; only with one record an opinion."""
 
 
 class Distribution(_Part):
@@ -260,18 +297,25 @@ class Distribution(_Part):
 
 
 class Comparison(_Part):
-    """A candidate against a baseline, each on the rows it answered."""
+    """A candidate against a baseline, on the records that both answered.
+
+    The generation success rate is of all records.
+    """
 
     baseline: str
     """The baseline's variant."""
     candidate: str
     """The candidate's variant."""
+    records: int
+    """Records that both answered."""
     overall: dict[str, Change]
     """By the name of an overall figure: macro_f1, macro_precision, accuracy, ..."""
     labels: dict[str, Change]
     """F1 by label, in the labels' order."""
     distribution: Distribution
     """The labels by class of change."""
+    slices: dict[str, Change]
+    """Macro F1 by slice, over the labels with enough opinions in it (`macro_f1_supported`)."""
 
 
 class Finding(_Part):
@@ -301,7 +345,7 @@ class Timing(_Part):
 class Metrics(_Part):
     """The whole of `metrics.json`."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     """Changes when a reader of the file would have to."""
     run: Run
     """Which run this is."""

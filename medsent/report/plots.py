@@ -1,25 +1,28 @@
 """The plots of a report, drawn with matplotlib and its SVG writer; no global state is touched."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from typing import Final
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from medsent.labels import LABELS
+from medsent.report.canvas import SMALL_PT, frame, mark, percent_axis, short, write
 from medsent.report.definitions import FEW_POSITIVES
 from medsent.report.document import Plot
 from medsent.report.figures import UNDEFINED, count, percent, points, rate, seconds
 from medsent.report.model import (
     Change,
     Comparison,
+    Estimated,
     LabelMetrics,
     Metrics,
     SliceMetrics,
     Throughput,
     VariantMetrics,
+    value_of,
 )
+from medsent.report.rules import direction
 from medsent.report.slices import PERSONA, values_of
 from medsent.report.svg import (
     BASELINE,
@@ -37,10 +40,8 @@ from medsent.report.svg import (
 MOST_PERSONAS: Final = 40
 """A heat map shows so many, those with the most records; its table has all."""
 
-_WIDTH_IN: Final = 7.6
-_TEXT_PT: Final = 9.0
-_SMALL_PT: Final = 7.5
-_LONGEST: Final = 24
+_APART: Final = 0.24
+"""Rows between a label's marks and the interval of each."""
 _LATENCY_FROM: Final = 0.5
 _BAR: Final = 0.26
 
@@ -51,61 +52,67 @@ def dumbbell(metrics: Metrics, comparison: Comparison, name: str) -> Plot:
     Labels where one of the two is undefined stand at the bottom.
     """
     changes = sorted(comparison.labels.items(), key=lambda item: _gain(item[1]), reverse=True)
-    figure, axes = _frame(rows=len(changes), left_in=1.35, right_in=1.45, top_in=0.5)
+    figure, axes = frame(rows=len(changes), left_in=1.35, right_in=1.45, top_in=0.5)
     for row, (label, change) in enumerate(changes):
-        positives = _positives(metrics, comparison, label)
-        _dumbbell_row(axes, row, label, change, positives)
+        sides = [
+            metrics.variants[name].labels[label]
+            for name in (comparison.baseline, comparison.candidate)
+        ]
+        _dumbbell_row(axes, row, label, change, sides)
     _legend(axes, comparison)
-    _percent_axis(axes, len(changes))
+    percent_axis(axes, len(changes))
     svg = inline(figure, name, _dumbbell_label(comparison, changes))
     caption = (
         f"F1 by label, from {comparison.baseline} (ring) to {comparison.candidate} (dot), sorted "
-        "by the difference. Pale names have few positives. No intervals yet."
+        "by the difference. Thin lines: 95% intervals, the baseline's above and the candidate's "
+        "below; a label that too few opinions have gets none. Grey: no difference detected, or too "
+        "few opinions to tell."
     )
     return Plot(svg, caption)
 
 
 def _gain(change: Change) -> float:
-    return float("-inf") if change.difference is None else change.difference
+    return float("-inf") if change.difference is None else change.difference.value
 
 
-def _positives(metrics: Metrics, comparison: Comparison, label: str) -> int:
-    pair = (comparison.baseline, comparison.candidate)
-    return min(metrics.variants[name].labels[label].support for name in pair)
-
-
-def _dumbbell_row(axes: Axes, row: int, label: str, change: Change, positives: int) -> None:
-    shade = MUTED if positives < FEW_POSITIVES else INK
-    worse = change.difference is not None and change.difference < 0
-    colour = WORSE if worse else CANDIDATE
+def _dumbbell_row(
+    axes: Axes, row: int, label: str, change: Change, sides: Sequence[LabelMetrics]
+) -> None:
+    found = direction(change)
+    shade = INK if found in ("higher", "lower") else MUTED
+    colour = WORSE if found == "lower" else CANDIDATE if found == "higher" else MUTED
     axes.plot([0, 1], [row, row], color=LINE, linewidth=0.6, zorder=0)
     if change.baseline is not None and change.candidate is not None:
         ends = [change.baseline, change.candidate]
         axes.plot(ends, [row, row], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=1)
+    _whisker(axes, row - _APART, sides[0].f1, BASELINE)
+    _whisker(axes, row + _APART, sides[1].f1, colour)
     if change.candidate is not None:
-        _mark(axes, change.candidate, row, face=colour, edge=colour, size=6.5)
+        mark(axes, change.candidate, row, face=colour, edge=colour, size=6.5)
     if change.baseline is not None:
-        _mark(axes, change.baseline, row, face=PAPER, edge=BASELINE, size=5.0)
-    _write(axes, -0.03, row, label, shade, align="right")
-    _write(axes, 1.14, row, points(change.difference), shade, align="right")
-    _write(axes, 1.28, row, count(positives), shade, align="right")
+        mark(axes, change.baseline, row, face=PAPER, edge=BASELINE, size=5.0)
+    write(axes, -0.03, row, label, shade, align="right")
+    write(axes, 1.14, row, points(value_of(change.difference)), shade, align="right")
+    positives = min(side.support for side in sides)
+    write(axes, 1.28, row, count(positives), shade, align="right")
 
 
-def _mark(axes: Axes, x: float, y: float, face: str, edge: str, size: float) -> None:
-    axes.plot(
-        [x], [y], "o", markerfacecolor=face, markeredgecolor=edge, markeredgewidth=1.4,
-        markersize=size, zorder=2, clip_on=False,
-    )  # fmt: skip
+def _whisker(axes: Axes, row: float, figure: Estimated, colour: str) -> None:
+    """Draw a figure's interval."""
+    if figure is not None and figure.low is not None and figure.high is not None:
+        axes.plot(
+            [figure.low, figure.high], [row, row], color=colour, linewidth=1.1, alpha=0.75, zorder=1
+        )
 
 
 def _legend(axes: Axes, comparison: Comparison) -> None:
     row = -1.35
-    _mark(axes, 0.01, row, face=PAPER, edge=BASELINE, size=5.0)
-    _write(axes, 0.04, row, _short(comparison.baseline), INK)
-    _mark(axes, 0.51, row, face=CANDIDATE, edge=CANDIDATE, size=6.5)
-    _write(axes, 0.54, row, _short(comparison.candidate), INK)
-    _write(axes, 1.14, row, "points", MUTED, align="right")
-    _write(axes, 1.28, row, "positives", MUTED, align="right")
+    mark(axes, 0.01, row, face=PAPER, edge=BASELINE, size=5.0)
+    write(axes, 0.04, row, short(comparison.baseline), INK)
+    mark(axes, 0.51, row, face=CANDIDATE, edge=CANDIDATE, size=6.5)
+    write(axes, 0.54, row, short(comparison.candidate), INK)
+    write(axes, 1.14, row, "points", MUTED, align="right")
+    write(axes, 1.28, row, "positives", MUTED, align="right")
 
 
 def _dumbbell_label(comparison: Comparison, changes: Sequence[tuple[str, Change]]) -> str:
@@ -124,36 +131,38 @@ def _dumbbell_label(comparison: Comparison, changes: Sequence[tuple[str, Change]
 def dots(metrics: Metrics, variant: str, name: str) -> Plot:
     """Draw F1 per label of one variant, for a run without a comparison, the highest on top."""
     labels = sorted(metrics.variants[variant].labels.items(), key=_height, reverse=True)
-    figure, axes = _frame(rows=len(labels), left_in=1.35, right_in=1.45, top_in=0.5)
+    figure, axes = frame(rows=len(labels), left_in=1.35, right_in=1.45, top_in=0.5)
     for row, (label, figures) in enumerate(labels):
         shade = MUTED if figures.support < FEW_POSITIVES else INK
         axes.plot([0, 1], [row, row], color=LINE, linewidth=0.6, zorder=0)
         if figures.f1 is not None:
-            _mark(axes, figures.f1, row, face=CANDIDATE, edge=CANDIDATE, size=6.5)
-        _write(axes, -0.03, row, label, shade, align="right")
-        _write(axes, 1.14, row, percent(figures.f1), shade, align="right")
-        _write(axes, 1.28, row, count(figures.support), shade, align="right")
-    _write(axes, 1.14, -1.35, "F1", MUTED, align="right")
-    _write(axes, 1.28, -1.35, "positives", MUTED, align="right")
-    _percent_axis(axes, len(labels))
+            _whisker(axes, row, figures.f1, CANDIDATE)
+            mark(axes, figures.f1.value, row, face=CANDIDATE, edge=CANDIDATE, size=6.5)
+        write(axes, -0.03, row, label, shade, align="right")
+        write(axes, 1.14, row, percent(value_of(figures.f1)), shade, align="right")
+        write(axes, 1.28, row, count(figures.support), shade, align="right")
+    write(axes, 1.14, -1.35, "F1", MUTED, align="right")
+    write(axes, 1.28, -1.35, "positives", MUTED, align="right")
+    percent_axis(axes, len(labels))
     svg = inline(figure, name, f"F1 of {variant} for {len(labels)} labels, highest first.")
-    return Plot(svg, f"F1 by label, {variant}. Pale names have few positives. No intervals yet.")
+    caption = f"F1 by label, {variant}, with 95% intervals. Pale names have few positives."
+    return Plot(svg, caption)
 
 
 def _height(item: tuple[str, LabelMetrics]) -> float:
-    return -1.0 if item[1].f1 is None else item[1].f1
+    return -1.0 if item[1].f1 is None else item[1].f1.value
 
 
 def heat_map(variant_name: str, variant: VariantMetrics, name: str) -> Plot:
     """Draw F1 by persona and label; pale where there are few positives, empty where undefined."""
     personas = _most_records(values_of(variant, PERSONA))
-    figure, axes = _frame(rows=len(personas), left_in=1.75, right_in=0.1, top_in=0.95, row_in=0.22)
+    figure, axes = frame(rows=len(personas), left_in=1.75, right_in=0.1, top_in=0.95, row_in=0.22)
     for row, (persona, part) in enumerate(personas.items()):
-        _write(axes, -0.3, row, _short(persona), INK, align="right")
+        write(axes, -0.3, row, short(persona), INK, align="right")
         for column, label in enumerate(LABELS):
             _heat_cell(axes, column, row, part.labels[label])
     for column, label in enumerate(LABELS):
-        _write(axes, column + 0.2, -0.75, label, INK, turn=50)
+        write(axes, column + 0.2, -0.75, label, INK, turn=50)
     _heat_scale(axes, len(personas))
     axes.set_xlim(0, len(LABELS))
     axes.set_ylim(len(personas) + 1.2, -0.5)
@@ -179,14 +188,14 @@ def _most_records(parts: Mapping[str, SliceMetrics]) -> dict[str, SliceMetrics]:
 def _heat_cell(axes: Axes, column: int, row: int, label: LabelMetrics) -> None:
     middle = column + 0.5
     if label.f1 is None:
-        _write(axes, middle, row, UNDEFINED, MUTED, align="center", size=6.5)
+        write(axes, middle, row, UNDEFINED, MUTED, align="center", size=6.5)
         return
-    step = min(int(label.f1 * HEAT_STEPS), HEAT_STEPS - 1)
+    step = min(int(label.f1.value * HEAT_STEPS), HEAT_STEPS - 1)
     few = label.support < FEW_POSITIVES
-    text = f"({100 * label.f1:.0f})" if few else f"{100 * label.f1:.0f}"
+    text = f"({100 * label.f1.value:.0f})" if few else f"{100 * label.f1.value:.0f}"
     _square(axes, column, row, step, pale=few)
     ink = PAPER if step >= HEAT_STEPS // 2 and not few else INK
-    _write(axes, middle, row, text, ink, align="center", size=6.5)
+    write(axes, middle, row, text, ink, align="center", size=6.5)
 
 
 def _square(axes: Axes, column: float, row: float, step: int, pale: bool = False) -> None:
@@ -200,10 +209,10 @@ def _square(axes: Axes, column: float, row: float, step: int, pale: bool = False
 def _heat_scale(axes: Axes, rows: int) -> None:
     row = rows + 0.6
     first = len(LABELS) - HEAT_STEPS - 1.2
-    _write(axes, first - 0.2, row, "F1  0", MUTED, align="right", size=_SMALL_PT)
+    write(axes, first - 0.2, row, "F1  0", MUTED, align="right", size=SMALL_PT)
     for step in range(HEAT_STEPS):
         _square(axes, first + step, row, step)
-    _write(axes, first + HEAT_STEPS + 0.2, row, "100", MUTED, size=_SMALL_PT)
+    write(axes, first + HEAT_STEPS + 0.2, row, "100", MUTED, size=SMALL_PT)
 
 
 def speed(metrics: Metrics, name: str) -> Plot:
@@ -216,16 +225,16 @@ def speed(metrics: Metrics, name: str) -> Plot:
     bases = {pair.baseline for pair in metrics.comparisons}
     fastest = max((each.records_per_s or 0.0 for each in speeds.values()), default=0.0)
     slowest = max((each.latency_p99_s or 0.0 for each in speeds.values()), default=0.0)
-    figure, axes = _frame(
+    figure, axes = frame(
         rows=len(speeds), left_in=1.75, right_in=0.1, top_in=0.4, bottom_in=0.05, row_in=0.3
     )
     for row, (variant, each) in enumerate(speeds.items()):
         colour = BASELINE if variant in bases else CANDIDATE
-        _write(axes, -0.02, row, _short(variant), INK, align="right")
+        write(axes, -0.02, row, short(variant), INK, align="right")
         _rate_bar(axes, row, each, fastest, colour)
         _latency_line(axes, row, each, slowest, colour)
-    _write(axes, 0.0, -1.0, "Records per second, one replica", MUTED, size=_SMALL_PT)
-    _write(axes, _LATENCY_FROM, -1.0, "Latency: median, p95, p99", MUTED, size=_SMALL_PT)
+    write(axes, 0.0, -1.0, "Records per second, one replica", MUTED, size=SMALL_PT)
+    write(axes, _LATENCY_FROM, -1.0, "Latency: median, p95, p99", MUTED, size=SMALL_PT)
     axes.set_xlim(0, 1)
     axes.set_ylim(len(speeds) - 0.5, -0.5)
     axes.axis("off")
@@ -241,69 +250,18 @@ def speed(metrics: Metrics, name: str) -> Plot:
 def _rate_bar(axes: Axes, row: int, each: Throughput, fastest: float, colour: str) -> None:
     width = _BAR * (each.records_per_s or 0.0) / fastest if fastest else 0.0
     axes.barh([row], [width], height=0.42, color=colour)
-    _write(axes, width + 0.015, row, rate(each.records_per_s), INK)
+    write(axes, width + 0.015, row, rate(each.records_per_s), INK)
 
 
 def _latency_line(axes: Axes, row: int, each: Throughput, slowest: float, colour: str) -> None:
     values = (each.latency_p50_s, each.latency_p95_s, each.latency_p99_s)
     known = [value for value in values if value is not None]
     if len(known) < len(values) or not slowest:
-        _write(axes, _LATENCY_FROM, row, UNDEFINED, MUTED)
+        write(axes, _LATENCY_FROM, row, UNDEFINED, MUTED)
         return
     median, p95, p99 = (_LATENCY_FROM + _BAR * value / slowest for value in known)
     axes.plot([median, p99], [row, row], color=colour, linewidth=1.6)
     axes.plot([p95, p99], [row, row], "|", color=colour, markersize=9, markeredgewidth=1.6)
-    _mark(axes, median, row, face=colour, edge=colour, size=6.0)
+    mark(axes, median, row, face=colour, edge=colour, size=6.0)
     told = " · ".join(seconds(value) for value in known)
-    _write(axes, p99 + 0.02, row, told, INK, size=_SMALL_PT)
-
-
-def _frame(
-    rows: int,
-    left_in: float,
-    right_in: float,
-    top_in: float,
-    bottom_in: float = 0.3,
-    row_in: float = 0.25,
-) -> tuple[Figure, Axes]:
-    """Return a figure with axes whose rows are `row_in` inches high, whatever their number."""
-    height_in = top_in + row_in * max(rows, 1) + bottom_in
-    figure = Figure(figsize=(_WIDTH_IN, height_in))
-    box = (
-        left_in / _WIDTH_IN,
-        bottom_in / height_in,
-        1 - (left_in + right_in) / _WIDTH_IN,
-        row_in * max(rows, 1) / height_in,
-    )
-    return figure, figure.add_axes(box)
-
-
-def _percent_axis(axes: Axes, rows: int) -> None:
-    axes.set_xlim(0, 1)
-    axes.set_ylim(rows - 0.5, -0.5)
-    axes.axis("off")
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        axes.plot([share, share], [-0.5, rows - 0.5], color=LINE, linewidth=0.6, zorder=0)
-        _write(axes, share, rows, f"{100 * share:.0f}%", MUTED, align="center", size=_SMALL_PT)
-
-
-def _write(
-    axes: Axes,
-    x: float,
-    y: float,
-    text: str,
-    colour: str,
-    align: Literal["left", "center", "right"] = "left",
-    size: float = _TEXT_PT,
-    turn: float = 0.0,
-) -> None:
-    """Write text as it is: a `$` starts no formula."""
-    base: Literal["bottom", "center_baseline"] = "bottom" if turn else "center_baseline"
-    axes.text(
-        x, y, text, color=colour, size=size, ha=align, va=base, rotation=turn,
-        rotation_mode="anchor", parse_math=False, clip_on=False,
-    )  # fmt: skip
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    write(axes, p99 + 0.02, row, told, INK, size=SMALL_PT)

@@ -3,12 +3,27 @@
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
+from medsent.report.cells import (
+    NEVER_GIVEN,
+    NO_POSITIVES,
+    NONE_IN_GOLD,
+    NOTHING_COMPARED,
+    difference_cell,
+    estimate_cell,
+    f1_cell,
+    p_cell,
+    reason_of,
+    relative_cell,
+    share_cell,
+)
 from medsent.report.definitions import FEW_POSITIVES
-from medsent.report.document import Cell, Column, Table, Tone, undefined
-from medsent.report.figures import count, percent, points, relative
+from medsent.report.document import Cell, Column, Table, undefined
+from medsent.report.figures import UNDEFINED, count
 from medsent.report.model import (
     Change,
     Comparison,
+    Estimate,
+    Estimated,
     LabelMetrics,
     Metrics,
     OverallMetrics,
@@ -16,17 +31,12 @@ from medsent.report.model import (
 )
 from medsent.statistics.comparisons import ChangeKind
 
-NOTHING_COMPARED: Final = "no record with both gold and a usable answer"
-NO_POSITIVES: Final = "no positive, in gold or as given"
-NEVER_GIVEN: Final = "the label was never given"
-NONE_IN_GOLD: Final = "no positive in gold"
-ONE_SIDED: Final = "undefined for the baseline or the candidate"
-
 # Name in the model, title, definition.
 _AVERAGES: Final[tuple[tuple[str, str, str], ...]] = (
     ("generation_success_rate", "Generation success rate", "success"),
     ("accuracy", "Accuracy, mean over labels", "accuracy"),
     ("macro_f1", "Macro F1", "macro"),
+    ("macro_f1_supported", "Macro F1, labels with enough opinions", "supported"),
     ("macro_precision", "Macro precision", "macro"),
     ("macro_recall", "Macro recall", "macro"),
     ("micro_f1", "Micro F1", "micro"),
@@ -66,44 +76,6 @@ _KINDS: Final[tuple[tuple[ChangeKind, str], ...]] = (
 )
 
 
-def share_cell(share: float | None, reason: str) -> Cell:
-    """Return a cell for a share of 0 to 1."""
-    return undefined(reason) if share is None else Cell(percent(share), share)
-
-
-def difference_cell(difference: float | None) -> Cell:
-    """Return a cell for candidate minus baseline, in points."""
-    if difference is None:
-        return undefined(ONE_SIDED)
-    return Cell(points(difference), difference, tone=_tone(difference))
-
-
-def relative_cell(change: Change) -> Cell:
-    """Return a cell for a relative improvement; one from zero sorts above all others."""
-    if change.kind == "undefined":
-        return undefined(ONE_SIDED)
-    tone = _tone(change.difference or 0.0)
-    if change.kind == "from_zero":
-        return Cell(relative(change), float("inf"), tone=tone)
-    return Cell(relative(change), change.relative or 0.0, tone=tone)
-
-
-def f1_cell(label: LabelMetrics) -> Cell:
-    """Return a cell for a label's F1."""
-    return share_cell(label.f1, _reason(label, NO_POSITIVES))
-
-
-def _tone(difference: float) -> Tone:
-    if difference == 0:
-        return "quiet"
-    return "better" if difference > 0 else "worse"
-
-
-def _reason(label: LabelMetrics, otherwise: str) -> str:
-    compared = label.tp + label.fp + label.fn + label.tn
-    return otherwise if compared else NOTHING_COMPARED
-
-
 def compared_averages(comparison: Comparison) -> Table:
     """Return the overall table of a comparison."""
     rows = [
@@ -111,7 +83,8 @@ def compared_averages(comparison: Comparison) -> Table:
             Cell(title, define=define),
             share_cell(change.baseline, _undefined_average(name)),
             share_cell(change.candidate, _undefined_average(name)),
-            difference_cell(change.difference),
+            difference_cell(change),
+            p_cell(change, corrected=False),
             relative_cell(change),
         ]
         for name, title, define in _AVERAGES
@@ -122,9 +95,14 @@ def compared_averages(comparison: Comparison) -> Table:
         Column(comparison.baseline),
         Column(comparison.candidate),
         Column("Difference, points", define="difference"),
+        Column("p", define="p"),
         Column("Relative improvement", define="relative"),
     ]
-    return Table(f"{comparison.candidate} against {comparison.baseline}", columns, rows)
+    note = (
+        f"On the {count(comparison.records)} records that both answered, the generation success "
+        "rate on all. Below each difference its 95% interval."
+    )
+    return Table(f"{comparison.candidate} against {comparison.baseline}", columns, rows, [note])
 
 
 def single_averages(metrics: Metrics) -> Table:
@@ -133,14 +111,15 @@ def single_averages(metrics: Metrics) -> Table:
         [
             Cell(title, define=define),
             *(
-                share_cell(getattr(variant.overall, name), _undefined_average(name))
+                estimate_cell(getattr(variant.overall, name), _undefined_average(name))
                 for variant in metrics.variants.values()
             ),
         ]
         for name, title, define in _AVERAGES
     ]
     columns = [Column("Figure", "text"), *(Column(name) for name in metrics.variants)]
-    return Table("Overall figures by variant", columns, rows)
+    note = "Each variant on all records that it answered, with 95% intervals."
+    return Table("Overall figures by variant", columns, rows, [note])
 
 
 def _undefined_average(name: str) -> str:
@@ -150,6 +129,8 @@ def _undefined_average(name: str) -> str:
         return "undefined for every label"
     if name.startswith("samples"):
         return "undefined for every record"
+    if name == "macro_f1_supported":
+        return "no label with enough opinions"
     return NO_POSITIVES if name.startswith("micro") else NOTHING_COMPARED
 
 
@@ -176,9 +157,14 @@ def _rules(variant: str, overall: OverallMetrics) -> Iterator[list[Cell]]:
         yield [
             Cell(title, define="macro"),
             Cell(variant),
-            *(share_cell(getattr(overall, each), _undefined_average(each)) for each in names),
+            *(_average_cell(getattr(overall, each), each) for each in names),
             Cell(", ".join(overall.left_out.get(figure, [])) or "none"),
         ]
+
+
+def _average_cell(figure: Estimated | float, name: str) -> Cell:
+    value = figure.value if isinstance(figure, Estimate) else figure
+    return share_cell(value, _undefined_average(name))
 
 
 def compared_labels(metrics: Metrics, comparison: Comparison) -> Table:
@@ -196,6 +182,8 @@ def compared_labels(metrics: Metrics, comparison: Comparison) -> Table:
         Column("Prevalence", define="prevalence"),
         *(Column(name, group="F1") for name in pair),
         Column("Difference, points", group="F1", define="difference"),
+        Column("p, corrected", group="F1", define="p"),
+        Column("Detectable, points", group="F1", define="detectable"),
         Column("Relative improvement", group="F1", define="relative"),
         *(Column(name, group="Precision") for name in pair),
         *(Column(name, group="Recall") for name in pair),
@@ -217,15 +205,26 @@ def _label_row(
     return [
         _label_cell(label, base, candidate),
         _support_cell(base, candidate),
-        share_cell(candidate.prevalence, NOTHING_COMPARED),
+        estimate_cell(candidate.prevalence, NOTHING_COMPARED),
         f1_cell(base),
         f1_cell(candidate),
-        difference_cell(change.difference),
+        difference_cell(change),
+        p_cell(change),
+        _detectable(change),
         relative_cell(change),
-        *(share_cell(each.precision, _reason(each, NEVER_GIVEN)) for each in (base, candidate)),
-        *(share_cell(each.recall, _reason(each, NONE_IN_GOLD)) for each in (base, candidate)),
-        *(share_cell(each.accuracy, NOTHING_COMPARED) for each in (base, candidate)),
+        *(
+            estimate_cell(each.precision, reason_of(each, NEVER_GIVEN))
+            for each in (base, candidate)
+        ),
+        *(estimate_cell(each.recall, reason_of(each, NONE_IN_GOLD)) for each in (base, candidate)),
+        *(estimate_cell(each.accuracy, NOTHING_COMPARED) for each in (base, candidate)),
     ]
+
+
+def _detectable(change: Change) -> Cell:
+    if change.detectable is None:
+        return Cell(UNDEFINED)
+    return Cell(f"{100 * change.detectable:.1f}", change.detectable)
 
 
 def _label_cell(label: str, *variants: LabelMetrics) -> Cell:
@@ -273,14 +272,14 @@ def _single_row(label: str, variants: list[LabelMetrics]) -> list[Cell]:
     cells = [
         _label_cell(label, *variants),
         _support_cell(variants[0], variants[-1]),
-        share_cell(variants[-1].prevalence, NOTHING_COMPARED),
+        estimate_cell(variants[-1].prevalence, NOTHING_COMPARED),
     ]
     for each in variants:
         cells += [
             f1_cell(each),
-            share_cell(each.precision, _reason(each, NEVER_GIVEN)),
-            share_cell(each.recall, _reason(each, NONE_IN_GOLD)),
-            share_cell(each.accuracy, NOTHING_COMPARED),
+            estimate_cell(each.precision, reason_of(each, NEVER_GIVEN)),
+            estimate_cell(each.recall, reason_of(each, NONE_IN_GOLD)),
+            estimate_cell(each.accuracy, NOTHING_COMPARED),
         ]
     return cells
 
@@ -294,8 +293,8 @@ def label_counts(name: str, variant: VariantMetrics) -> Table:
                 Cell(count(number), number)
                 for number in (each.tp, each.fp, each.fn, each.tn, each.missing, each.unanswered)
             ),
-            share_cell(each.predicted_rate, "no usable answer"),
-            share_cell(each.specificity, _reason(each, "no negative in gold")),
+            estimate_cell(each.predicted_rate, "no usable answer"),
+            estimate_cell(each.specificity, reason_of(each, "no negative in gold")),
             _mcc_cell(each),
         ]
         for label, each in variant.labels.items()
@@ -312,7 +311,7 @@ def label_counts(name: str, variant: VariantMetrics) -> Table:
 
 def _mcc_cell(label: LabelMetrics) -> Cell:
     if label.mcc is None:
-        return undefined(_reason(label, "gold or answers are all yes or all no"))
+        return undefined(reason_of(label, "gold or answers are all yes or all no"))
     return Cell(f"{label.mcc:.3f}".replace("-", "−"), label.mcc)
 
 
@@ -323,7 +322,7 @@ def given_labels(metrics: Metrics) -> Table:
         [
             Cell(label, label),
             *(
-                share_cell(each.labels[label].predicted_rate, "no usable answer")
+                estimate_cell(each.labels[label].predicted_rate, "no usable answer")
                 for each in metrics.variants.values()
             ),
         ]

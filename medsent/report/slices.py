@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from medsent.labels import LABELS
+from medsent.report.cells import difference_cell, estimate_cell, f1_cell, p_cell
 from medsent.report.definitions import FEW_POSITIVES
 from medsent.report.document import Cell, Column, Table, undefined
 from medsent.report.figures import count
-from medsent.report.model import LabelMetrics, Metrics, SliceMetrics, VariantMetrics
-from medsent.report.scores import difference_cell, f1_cell, share_cell
-from medsent.statistics.comparisons import compare
+from medsent.report.model import Estimated, LabelMetrics, Metrics, SliceMetrics, VariantMetrics
 
 PERSONA: Final = "persona"
 
@@ -38,7 +37,7 @@ def by_value(metrics: Metrics, column: str) -> Table:
             Cell(value, value),
             _records(value, slices),
             *(_macro(each.get(value)) for each in slices.values()),
-            *_differences(metrics, value, slices),
+            *_differences(metrics, f"{column}={value}"),
             *(_averaged(each.get(value)) for each in slices.values()),
         ]
         for value in values
@@ -54,7 +53,8 @@ def by_value(metrics: Metrics, column: str) -> Table:
         *(Column(name, group="Labels averaged") for name in slices),
     ]
     note = (
-        "Averages over different numbers of labels are not of the same thing: see the last columns."
+        "Averaged are the labels that enough opinions of the slice have. Averages over different "
+        "numbers of labels are not of the same thing: see the last columns."
     )
     uneven = any(len({cell.text for cell in row[-len(slices) :]}) > 1 for row in rows)
     return Table(
@@ -70,8 +70,12 @@ def by_value(metrics: Metrics, column: str) -> Table:
 
 def _difference_titles(metrics: Metrics) -> list[str]:
     if len(metrics.comparisons) == 1:
-        return ["Difference, points"]
-    return [f"{pair.candidate} − {pair.baseline}, points" for pair in metrics.comparisons]
+        return ["Difference, points", "p, corrected"]
+    return [
+        title
+        for pair in metrics.comparisons
+        for title in (f"{pair.candidate} − {pair.baseline}, points", "p, corrected")
+    ]
 
 
 def _records(value: str, slices: dict[str, dict[str, SliceMetrics]]) -> Cell:
@@ -82,26 +86,29 @@ def _records(value: str, slices: dict[str, dict[str, SliceMetrics]]) -> Cell:
 def _macro(part: SliceMetrics | None) -> Cell:
     if part is None:
         return undefined("no record scored")
-    return share_cell(part.overall.macro_f1, "undefined for every label")
+    return estimate_cell(_mean(part)[0], "no label with enough opinions")
+
+
+def _mean(part: SliceMetrics) -> tuple[Estimated, int]:
+    """Return macro F1 and over how many labels: those with enough opinions, where that is known."""
+    overall = part.overall
+    if overall.macro_f1 is None or overall.macro_f1.no_interval != "no_replicates":
+        return overall.macro_f1_supported, len(overall.supported_labels)
+    return overall.macro_f1, len(part.labels) - len(overall.left_out.get("f1", []))
 
 
 def _averaged(part: SliceMetrics | None) -> Cell:
     """How many labels the macro F1 is a mean of: averages of different labels differ by that."""
     if part is None:
         return undefined("no record scored")
-    number = len(part.labels) - len(part.overall.left_out.get("f1", []))
+    number = _mean(part)[1]
     return Cell(count(number), number)
 
 
-def _differences(
-    metrics: Metrics, value: str, slices: dict[str, dict[str, SliceMetrics]]
-) -> Iterator[Cell]:
+def _differences(metrics: Metrics, key: str) -> Iterator[Cell]:
     for pair in metrics.comparisons:
-        base, candidate = (
-            slices[name][value].overall.macro_f1 if value in slices[name] else None
-            for name in (pair.baseline, pair.candidate)
-        )
-        yield difference_cell(compare(base, candidate).difference)
+        change = pair.slices.get(key)
+        yield from (difference_cell(change), p_cell(change)) if change else (Cell(""), Cell(""))
 
 
 def persona_labels(name: str, variant: VariantMetrics) -> Table:
@@ -119,5 +126,5 @@ def persona_labels(name: str, variant: VariantMetrics) -> Table:
 def _whole(label: LabelMetrics) -> Cell:
     if label.f1 is None:
         return f1_cell(label)
-    text = f"{100 * label.f1:.0f}"
-    return Cell(f"({text})" if label.support < FEW_POSITIVES else text, label.f1)
+    text = f"{100 * label.f1.value:.0f}"
+    return Cell(f"({text})" if label.support < FEW_POSITIVES else text, label.f1.value)

@@ -1,17 +1,36 @@
 """The verdict in a sentence, what it rests on, and the few numbers behind it."""
 
+from collections import Counter
 from collections.abc import Iterator
 
-from medsent.report.definitions import FEW_POSITIVES
 from medsent.report.document import KeyFigure
-from medsent.report.figures import count, counted, percent, points, rate
-from medsent.report.model import Comparison, Distribution, Metrics, OverallMetrics, VariantMetrics
+from medsent.report.figures import (
+    count,
+    counted,
+    p_value,
+    percent,
+    points,
+    rate,
+    share_interval,
+    signed_interval,
+)
+from medsent.report.model import (
+    Change,
+    Comparison,
+    Distribution,
+    Estimated,
+    Metrics,
+    OverallMetrics,
+    VariantMetrics,
+    value_of,
+)
+from medsent.report.rules import direction
 
 
 def verdict(metrics: Metrics) -> list[str]:
     """Return sentences: the verdict first, then what it rests on and what it leaves open.
 
-    No sentence says that a difference is more than chance: that takes an interval.
+    No sentence says that a difference is more than chance unless the test does.
     """
     if not metrics.records.scored:
         return ["No record was scored, so there is nothing to report.", _coverage(metrics)]
@@ -43,53 +62,89 @@ def _unevaluated(metrics: Metrics) -> str:
 
 def _alone(metrics: Metrics) -> Iterator[str]:
     values = [
-        f"{name} {percent(variant.overall.macro_f1)}" for name, variant in metrics.variants.items()
+        f"{name} {_with_interval(variant.overall.macro_f1)}"
+        for name, variant in metrics.variants.items()
     ]
     yield f"Macro F1: {', '.join(values)}."
     yield "No comparison is configured, so nothing is said to be better than anything else."
 
 
-def _compared(pair: Comparison) -> str:
-    change = pair.overall["macro_f1"]
+def _with_interval(figure: Estimated) -> str:
+    interval = None if figure is None else share_interval(figure)
+    value = percent(value_of(figure))
+    return value if interval is None else f"{value} (95% interval {interval})"
+
+
+def headline(pair: Comparison) -> tuple[str, Change]:
+    """Return the name and the change of the figure that decides: macro F1.
+
+    It is that over the labels with enough opinions, where these are known.
+    """
+    change = pair.overall["macro_f1_supported"]
     if change.difference is None:
+        return "macro F1", pair.overall["macro_f1"]
+    whole = pair.overall["macro_f1"]
+    if whole.difference is not None and whole.difference.no_interval is None:
+        return "macro F1", whole
+    return "macro F1 over the labels with enough opinions", change
+
+
+def _compared(pair: Comparison) -> str:
+    name, change = headline(pair)
+    figure = change.difference
+    if figure is None:
         return (
             f"{pair.candidate} and {pair.baseline} cannot be compared by macro F1: it is "
             "undefined for at least one of them."
         )
     both = (
-        f"{pair.candidate} reaches a macro F1 of {percent(change.candidate)}, "
+        f"{pair.candidate} reaches a {name} of {percent(change.candidate)}, "
         f"{pair.baseline} {percent(change.baseline)}"
     )
-    if change.difference == 0:
+    if figure.value == 0 and figure.low is None:
         return f"{both}: no difference."
-    return f"{both}: a difference of {points(change.difference)} percentage points."
+    told = f"{both}: a difference of {points(figure.value)} percentage points"
+    interval = signed_interval(figure)
+    if interval is None:
+        return f"{told}, without interval."
+    verdict = {
+        "higher": "it is more than chance would give",
+        "lower": "it is lower by more than chance would give",
+        "no difference detected": "no difference was detected",
+        "too few to tell": "too few to tell",
+    }[direction(change)]
+    return f"{told} (95% interval {interval}, p {p_value(change.p)}); {verdict}."
 
 
 def _basis(metrics: Metrics, pair: Comparison) -> Iterator[str]:
     about = f"{pair.candidate} against {pair.baseline}: " if len(metrics.comparisons) > 1 else ""
     base = metrics.variants[pair.baseline]
     candidate = metrics.variants[pair.candidate]
-    yield f"{about}F1 is {_directions(pair.distribution)}."
-    yield (
-        "This is a difference without interval: how much of it is chance has not been estimated."
-    )
+    yield f"{about}F1 is {_directions(pair)}."
+    yield _caution(pair)
     if base.overall.evaluated_rows != candidate.overall.evaluated_rows:
         yield (
-            f"The two were not evaluated on the same records: {pair.baseline} on "
-            f"{count(base.overall.evaluated_rows)}, {pair.candidate} on "
-            f"{count(candidate.overall.evaluated_rows)}."
+            f"Compared are the {counted(pair.records, 'record')} that both answered; "
+            f"{pair.baseline} was evaluated on {count(base.overall.evaluated_rows)}, "
+            f"{pair.candidate} on {count(candidate.overall.evaluated_rows)}."
         )
     yield from _averaged(pair, base.overall, candidate.overall)
-    few = [
-        label
-        for label in pair.labels
-        if min(base.labels[label].support, candidate.labels[label].support) < FEW_POSITIVES
-    ]
-    if few:
-        yield (
-            f"Fewer than {FEW_POSITIVES} positives, too few to say much, for "
-            f"{counted(len(few), 'label')}: {', '.join(few)}."
+    few = [n for n, change in pair.labels.items() if direction(change) == "too few to tell"]
+    if few and headline(pair)[1].p is not None:
+        yield f"Too few opinions to tell for {counted(len(few), 'label')}: {', '.join(few)}."
+
+
+def _caution(pair: Comparison) -> str:
+    figure = headline(pair)[1].difference
+    if figure is None or figure.low is None:
+        return (
+            "This is a difference without interval: how much of it is chance has not been "
+            "estimated."
         )
+    return (
+        "Intervals and tests take an opinion's records together, and hold for new opinions read "
+        "by the same personas; those of labels are corrected for their number."
+    )
 
 
 def _averaged(pair: Comparison, base: OverallMetrics, candidate: OverallMetrics) -> Iterator[str]:
@@ -109,7 +164,22 @@ def _left_out(overall: OverallMetrics) -> str:
     return ", ".join(overall.left_out.get("f1", [])) or "none"
 
 
-def _directions(spread: Distribution) -> str:
+def _directions(pair: Comparison) -> str:
+    found = Counter(direction(change) for change in pair.labels.values())
+    if not any(change.p is not None for change in pair.labels.values()):
+        return _spread(pair.distribution)
+    parts = [
+        f"higher for {counted(found['higher'], 'label')}",
+        f"lower for {count(found['lower'])}",
+        f"not found to differ for {count(found['no difference detected'])}",
+    ]
+    if found["too few to tell"]:
+        parts.append(f"too little to tell by for {count(found['too few to tell'])}")
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _spread(spread: Distribution) -> str:
+    """The same without tests: which way the figures point."""
     higher = spread.over_50 + spread.from_10_to_50 + spread.from_0_to_10 + spread.from_zero
     parts = [
         f"higher for {counted(higher, 'label')}",
@@ -133,35 +203,61 @@ def key_figures(metrics: Metrics) -> list[KeyFigure]:
     figures = [_scored(metrics)]
     if metrics.comparisons and is_evaluated(metrics):
         pair = metrics.comparisons[0]
-        figures = [_macro(pair), _labels(pair), _answers(metrics, pair), *figures]
+        figures = [
+            _macro(pair),
+            _difference(pair),
+            _labels(pair),
+            _answers(metrics, pair),
+            *figures,
+        ]
     elif is_evaluated(metrics):
         figures = [*map(_macro_alone, metrics.variants.items()), *figures]
     return [*figures, *_speed(metrics)]
 
 
 def _macro(pair: Comparison) -> KeyFigure:
-    change = pair.overall["macro_f1"]
+    name, change = headline(pair)
     detail = f"{pair.candidate}; {pair.baseline} {percent(change.baseline)}"
+    if name != "macro F1":
+        detail += "; labels with enough opinions"
     return KeyFigure("Macro F1", percent(change.candidate), detail)
+
+
+def _difference(pair: Comparison) -> KeyFigure:
+    figure = headline(pair)[1].difference
+    interval = signed_interval(figure)
+    detail = "without interval" if interval is None else f"95% interval {interval}"
+    return KeyFigure("Difference, points", points(value_of(figure)), detail)
 
 
 def _macro_alone(named: tuple[str, VariantMetrics]) -> KeyFigure:
     name, variant = named
-    return KeyFigure("Macro F1", percent(variant.overall.macro_f1), name)
+    figure = variant.overall.macro_f1
+    interval = None if figure is None else share_interval(figure)
+    detail = name if interval is None else f"{name}; 95% interval {interval}"
+    return KeyFigure("Macro F1", percent(value_of(figure)), detail)
 
 
 def _labels(pair: Comparison) -> KeyFigure:
-    spread = pair.distribution
-    higher = spread.over_50 + spread.from_10_to_50 + spread.from_0_to_10 + spread.from_zero
-    detail = f"higher; {count(spread.worse)} lower, {count(spread.unchanged)} unchanged"
-    if spread.undefined:
-        detail += f", {count(spread.undefined)} undefined"
+    found = Counter(direction(change) for change in pair.labels.values())
+    if any(change.p is not None for change in pair.labels.values()):
+        higher = found["higher"]
+        detail = (
+            f"higher; {count(found['lower'])} lower, {count(found['no difference detected'])} not "
+            f"found to differ, {count(found['too few to tell'])} too few to tell"
+        )
+    else:
+        spread = pair.distribution
+        higher = spread.over_50 + spread.from_10_to_50 + spread.from_0_to_10 + spread.from_zero
+        detail = f"higher; {count(spread.worse)} lower, {count(spread.unchanged)} unchanged"
+        if spread.undefined:
+            detail += f", {count(spread.undefined)} undefined"
     return KeyFigure("Labels by F1", f"{count(higher)} of {count(len(pair.labels))}", detail)
 
 
 def _answers(metrics: Metrics, pair: Comparison) -> KeyFigure:
     rates = [
-        percent(metrics.variants[name].overall.generation_success_rate)
+        percent(value_of(metrics.variants[name].overall.generation_success_rate))
         for name in (pair.candidate, pair.baseline)
     ]
     return KeyFigure("Usable answers", rates[0], f"{pair.candidate}; {pair.baseline} {rates[1]}")

@@ -86,7 +86,7 @@ def overall_changes(pair: Pair, whole: tuple[Side, Side]) -> dict[str, Change]:
     """
     sides = (pair.baseline, pair.candidate)
     values = [
-        overall_figures(side) | {SUCCESS: overall_figures(every)[SUCCESS]}
+        overall_figures(side) | {SUCCESS: overall_figures(every)[SUCCESS], SUPPORTED: float("nan")}
         for side, (every, _) in zip(sides, whole, strict=True)
     ]
 

@@ -1,7 +1,7 @@
 """A candidate's figures against a baseline's: differences, and how they are distributed."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -40,16 +40,9 @@ def compare(baseline: float | None, candidate: float | None) -> Difference:
     return Difference(baseline, candidate, difference, relative, _kind(relative))
 
 
-def compare_all(
-    baseline: Mapping[str, float | None], candidate: Mapping[str, float | None]
-) -> dict[str, Difference]:
-    """Compare the figures of the same names, in the baseline's order."""
-    return {name: compare(figure, candidate[name]) for name, figure in baseline.items()}
-
-
-def distribution(differences: Iterable[Difference]) -> dict[ChangeKind, int]:
+def distribution(kinds: Iterable[ChangeKind]) -> dict[ChangeKind, int]:
     """Return how many changes there are of each class; the parts add up to all of them."""
-    counted = Counter(difference.kind for difference in differences)
+    counted = Counter(kinds)
     return {kind: counted[kind] for kind in get_args(ChangeKind)}
 
 

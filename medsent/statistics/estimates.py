@@ -35,6 +35,11 @@ NoInterval: TypeAlias = Literal[
 ]
 """Why a figure has no interval."""
 
+NOT_ESTIMATED: Final = tuple(
+    f"macro_{rate}_undefined_as_{rule}" for rate in RATES for rule in (0, 1)
+)
+"""The same averages under other rules for undefined labels: they have no interval of their own."""
+
 _WILSON: Final = (
     "generation_success_rate",
     "micro_precision",
@@ -128,15 +133,16 @@ def overall_bounds(counts: Counts, resamples: Resamples | None) -> dict[str, Bou
     return found
 
 
-def supported_macro(counts: Counts, resamples: Resamples) -> tuple[float, Bounds]:
-    """Return macro F1 over the labels with enough opinions, and its interval."""
+def supported_macro(counts: Counts, resamples: Resamples | None) -> tuple[Bools, float, Bounds]:
+    """Return the labels with enough opinions, (21,), macro F1 over them, and its interval."""
+    if resamples is None:
+        return np.zeros(len(LABELS), dtype=bool), float("nan"), Bounds(none="no_replicates")
     kept = supported(counts, resamples)
     if not kept["f1"].any():
-        return float("nan"), Bounds(none="too_few_opinions")
+        return kept["f1"], float("nan"), Bounds(none="too_few_opinions")
     value = float(Cells.of(counts).value("f1")[kept["f1"]].mean())
-    return value, _overall_figure(
-        "macro_f1", value, overall_replicates(resamples, kept)["macro_f1"]
-    )
+    drawn = overall_replicates(resamples, kept)["macro_f1"]
+    return kept["f1"], value, _overall_figure("macro_f1", value, drawn)
 
 
 def _overall_figure(name: str, value: float, drawn: Drawn) -> Bounds:

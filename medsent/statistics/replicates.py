@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from medsent.reducer.counts import N_LABELS, Counts, Ints
 from medsent.reducer.resamples import FIXED, Resamples
-from medsent.statistics.intervals import Floats, clusters, satterthwaite
+from medsent.statistics.intervals import Floats, clusters, satterthwaite, spread
 from medsent.statistics.metrics import RATES, ratio
 
 Bools = npt.NDArray[np.bool_]
@@ -150,4 +150,4 @@ def _freedom(terms: Floats, wholes: Floats) -> float:
     numbers = clusters(wholes)
     if terms.shape[1] == 1:
         return float(numbers[0] - 1)
-    return float(satterthwaite(np.nanvar(terms, axis=0, ddof=1), numbers))
+    return float(satterthwaite(spread(terms, numbers).se ** 2, numbers))

@@ -44,6 +44,7 @@ def metrics(
     compare: Sequence[tuple[str, str]] = (("baseline", "finetuned"),),
     gold: bool = True,
     timed: bool = True,
+    replicates: int = 200,
 ) -> Metrics:
     """Return a run of `rows` records, a tenth of them quarantined, the same for the same call.
 
@@ -65,15 +66,21 @@ def metrics(
             None if not q else reason if i % 3 else "too_long" for i, q in enumerate(quarantined)
         ],
         "language": rng.choice(["pl", "en"], rows).tolist(),
+        "opinion_id": [f"opinion-{i // len(personas)}" for i in range(rows)],
         "persona": [personas[i % len(personas)] for i in range(rows)],
     }
     known = truth if gold else np.full_like(truth, -1)
     cuts = dict.fromkeys(LABELS, 0.35)
-    scope = Scope.of(list(variants), ["language", "persona"], {"finetuned": cuts} if timed else {})
+    scope = Scope.of(
+        list(variants),
+        ["language", "persona"],
+        {"finetuned": cuts} if timed else {},
+        pairs=compare,
+        replicates=replicates,
+    )
     return build_metrics(
         reduce_batches([batch(known, variants, columns)], scope),
         run=Run(name=name, fingerprint="3f9c2a71", note=note),
-        compare=compare,
         timing=Timing(start_up_s=58.4, scoring_s=121.7, total_s=188.2) if timed else None,
         provenance=PROVENANCE,
     )

@@ -5,11 +5,19 @@ import re
 import pytest
 
 from medsent.labels import LABELS
-from medsent.report.figures import count, percent, points, rate, seconds
+from medsent.report.cells import relative_cell
+from medsent.report.figures import (
+    count,
+    percent,
+    points,
+    rate,
+    seconds,
+    share_interval,
+    signed_interval,
+)
 from medsent.report.markdown import escape, render_markdown
-from medsent.report.model import Change, Finding, Metrics, Records
+from medsent.report.model import Change, Finding, Metrics, Records, value_of
 from medsent.report.operations import sum_of_input
-from medsent.report.scores import relative_cell
 from tests.report.sample import ATTACK, NOTE, metrics
 
 
@@ -32,21 +40,32 @@ def table(text: str, caption: str) -> list[list[str]]:
 
 def test_it_opens_with_the_note_and_the_verdict(run: Metrics, text: str) -> None:
     title, note, verdict, *_ = text.split("\n\n")
-    change = run.comparisons[0].overall["macro_f1"]
+    change = run.comparisons[0].overall["macro_f1_supported"]
+    assert change.difference is not None
     assert (title, note) == ("# demo", f"> **{NOTE}**")
     assert verdict == (
-        f"**finetuned reaches a macro F1 of {percent(change.candidate)}, baseline "
-        f"{percent(change.baseline)}: a difference of {points(change.difference)} percentage "
-        "points.**"
+        "**finetuned reaches a macro F1 over the labels with enough opinions of "
+        f"{percent(change.candidate)}, baseline {percent(change.baseline)}: a difference of "
+        f"{points(change.difference.value)} percentage points (95% interval "
+        f"{signed_interval(change.difference)}, p &lt;0.001); it is more than chance would give.**"
     )
-    assert "- This is a difference without interval" in text
+    assert "hold for new opinions read by the same personas" in text
     assert "signifi" not in text
 
 
+def test_no_difference_is_claimed_without_a_test() -> None:
+    text = render_markdown(metrics(replicates=0))
+    assert "a difference of +29.0 percentage points, without interval.**" in text
+    assert "- This is a difference without interval" in text
+    assert "than chance would give" not in text
+    assert "ᵃ no interval: none was asked for" in text
+    assert "Labels by F1: **18 of 21** (higher; 1 lower, 1 unchanged, 1 undefined)" in text
+
+
 def test_it_says_what_the_verdict_leaves_open(text: str) -> None:
-    assert "not evaluated on the same records: baseline on 594, finetuned on 609" in text
+    assert "Compared are the 594 records that both answered; baseline was evaluated on 594" in text
     assert "averages are over 20 labels; undefined for both: vulgar" in text
-    assert "too few to say much, for 2 labels: vulgar, political" in text
+    assert "Too few opinions to tell for 2 labels: vulgar, political" in text
     assert "609 of 640 input records were scored, 31 quarantined" in text
 
 
@@ -69,7 +88,11 @@ def test_averages(run: Metrics, text: str) -> None:
     }.items():
         change = changes[name]
         assert by_name[title][:2] == [percent(change.baseline), percent(change.candidate)]
-        assert by_name[title][2] == points(change.difference)
+        assert change.difference is not None
+        shown = by_name[title][2]
+        assert shown.startswith(points(change.difference.value))
+        interval = signed_interval(change.difference)
+        assert shown.endswith("ᵃ" if interval is None else rf"\[{interval}\]")
 
 
 def test_the_two_other_rules_for_undefined(run: Metrics, text: str) -> None:
@@ -78,7 +101,7 @@ def test_the_two_other_rules_for_undefined(run: Metrics, text: str) -> None:
     assert rows[1] == [
         "Macro precision",
         "baseline",
-        percent(overall.macro_precision),
+        percent(value_of(overall.macro_precision)),
         percent(overall.macro_precision_undefined_as_0),
         percent(overall.macro_precision_undefined_as_1),
         "fear, vulgar",
@@ -90,15 +113,18 @@ def test_labels_in_order_with_undefined_as_a_dash_and_its_reason(run: Metrics, t
     assert [row[0].split(" ")[0] for row in rows] == list(LABELS)
     vulgar = rows[LABELS.index("vulgar")]
     assert vulgar[0] == "vulgar (few positives)"
-    assert [cell[0] for cell in vulgar[3:11]] == ["–"] * 8
+    assert [cell[0] for cell in vulgar[3:13]] == ["–"] * 10
     fear = rows[LABELS.index("fear")]
-    assert fear[3] == "0.0%"
-    assert fear[6] == "from zero"
-    assert fear[7] == "–ᵃ"
-    assert "Undefined: ᵃ the label was never given;" in text
+    assert fear[3].startswith("0.0% ")
+    assert fear[8] == "from zero"
+    assert fear[9] == "–ᵃ"
+    assert "ᵃ undefined: the label was never given;" in text
+    assert "no interval: too few opinions to tell" in text
     assert rows[LABELS.index("ironic")][5].startswith("−")
-    happiness = run.variants["finetuned"].labels["happiness"]
-    assert rows[LABELS.index("happiness")][8] == percent(happiness.precision)
+    precision = run.variants["finetuned"].labels["happiness"].precision
+    assert precision is not None
+    shown = rf"{percent(precision.value)} \[{share_interval(precision)}\]"
+    assert rows[LABELS.index("happiness")][10] == shown
 
 
 def test_the_distribution_adds_up_and_names_every_label_once(text: str) -> None:
@@ -115,14 +141,19 @@ def test_slices_and_personas(run: Metrics, text: str) -> None:
     assert [row[0] for row in languages] == ["en", "pl"]
     english = run.variants["finetuned"].slices["language=en"].overall
     assert languages[0][1] == count(english.rows)
-    assert languages[0][3] == percent(english.macro_f1)
+    assert english.macro_f1_supported is not None
+    assert languages[0][3].startswith(percent(english.macro_f1_supported.value))
+    change = run.comparisons[0].slices["language=en"]
+    assert change.difference is not None
+    assert languages[0][4].startswith(points(change.difference.value))
+    assert languages[0][5] == "&lt;0.001"
     personas = table(text, "F1 of finetuned by persona and label, in percent")
     assert personas[0] == ["Persona", *LABELS]
     assert len(personas) == 17
     surgeon = run.variants["finetuned"].slices["persona=surgeon"].labels["understandable"]
     row = next(row for row in personas if row[0] == "surgeon")
     assert surgeon.f1 is not None
-    assert row[1 + LABELS.index("understandable")] == f"{100 * surgeon.f1:.0f}"
+    assert row[1 + LABELS.index("understandable")] == f"{100 * surgeon.f1.value:.0f}"
 
 
 def test_time_and_throughput(run: Metrics, text: str) -> None:
@@ -195,7 +226,7 @@ def test_escape(plain: str, escaped: str) -> None:
 
 def test_a_run_without_a_comparison_claims_none() -> None:
     text = render_markdown(metrics(compare=()))
-    assert "**Macro F1: baseline 47.9%, finetuned 77.0%.**" in text
+    assert "**Macro F1: baseline 47.9%, finetuned 77.0%.**" in text  # two labels are too rare
     assert "nothing is said to be better" in text
     assert "Relative improvement |" not in text
     assert [row[0].split(" ")[0] for row in table(text, "Labels by variant")[1:]] == list(LABELS)
@@ -208,7 +239,8 @@ def test_a_run_without_gold_says_so_and_shows_what_was_given() -> None:
     assert "Macro F1" not in text.partition("## Definitions")[0]
     given = table(text, "Share of answers with each label")
     rate_given = run.variants["finetuned"].labels["calm"].predicted_rate
-    assert given[1 + LABELS.index("calm")][2] == percent(rate_given)
+    assert rate_given is not None
+    assert given[1 + LABELS.index("calm")][2].startswith(percent(rate_given.value))
     assert "No answer was timed" in text
 
 
@@ -236,10 +268,10 @@ def test_findings_duplicates_and_mixed_rates_are_told(run: Metrics) -> None:
 def test_two_comparisons_are_kept_apart() -> None:
     both = [("baseline", "finetuned"), ("finetuned", "baseline")]
     text = render_markdown(metrics(compare=both))
-    assert "**finetuned reaches a macro F1 of 77.0%" in text
-    assert "- baseline reaches a macro F1 of 47.9%, finetuned 77.0%: a difference of −29.1" in text
-    assert "- baseline against finetuned: F1 is higher for 1 label, lower for 18" in text
-    assert table(text, "baseline against finetuned")[3][3] == "−29.1"
+    assert "**finetuned reaches a macro F1 over the labels with enough opinions of 79.4%" in text
+    assert "opinions of 48.9%, finetuned 79.4%: a difference of −30.5" in text
+    assert "- baseline against finetuned: F1 is higher for 1 label, lower for 17" in text
+    assert table(text, "baseline against finetuned")[3][3] == "−29.0ᵃ"
     head = table(text, "Macro F1 by language")[0]
     assert "Macro F1: baseline − finetuned, points" in head
 
@@ -300,8 +332,8 @@ def test_relative_improvement(
         {
             "baseline": baseline,
             "candidate": candidate,
-            "difference": None if baseline is None else candidate - baseline,
-            "relative": relative,
+            "difference": None if baseline is None else {"value": candidate - baseline},
+            "relative": None if relative is None else {"value": relative},
             "kind": kind,
         }
     )

@@ -11,7 +11,7 @@ from medsent.labels import LABELS
 from medsent.report import plots
 from medsent.report.document import Plot
 from medsent.report.figures import points
-from medsent.report.model import Metrics
+from medsent.report.model import Metrics, value_of
 from tests.report.sample import metrics
 
 Draw = Callable[[Metrics], Plot]
@@ -58,7 +58,7 @@ def test_the_dumbbell_is_sorted_by_change_with_undefined_last(run: Metrics) -> N
     plot = DRAWN["dumbbell"](run)
     labels = [text for text in texts(plot) if text in LABELS]
     changes = run.comparisons[0].labels
-    known = {label: change.difference for label, change in changes.items()}
+    known = {label: value_of(change.difference) for label, change in changes.items()}
     assert labels[0] == "fear"
     assert labels[-2:] == ["ironic", "vulgar"]
     gains = [gain for label in labels[:-1] if (gain := known[label]) is not None]

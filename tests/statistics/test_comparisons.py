@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medsent.labels import LABELS
-from medsent.statistics.comparisons import compare, compare_all, distribution
+from medsent.statistics.comparisons import compare, distribution
 from medsent.statistics.metrics import macro
 
 REFERENCE = yaml.safe_load(
@@ -49,10 +49,7 @@ def test_classes_of_change(baseline, candidate, relative, kind) -> None:
 
 @given(st.lists(st.tuples(FIGURE, FIGURE), min_size=21, max_size=21))
 def test_the_parts_of_a_distribution_add_up(figures) -> None:
-    old, new = (dict(zip(LABELS, column, strict=True)) for column in zip(*figures, strict=True))
-    differences = compare_all(old, new)
-    assert list(differences) == list(LABELS)
-    parts = distribution(differences.values())
+    parts = distribution(compare(*pair).kind for pair in figures)
     assert sum(parts.values()) == 21
     assert parts["undefined"] == sum(a is None or b is None for a, b in figures)
     better = sum(parts[k] for k in ("over_50", "from_10_to_50", "from_0_to_10", "from_zero"))
@@ -105,7 +102,8 @@ def test_reference_distribution() -> None:
     #   unchanged (2): vulgar 1 to 1, more 0 to 0;  worse (1): positive -0.3
     #   from zero (6): inspiring, disgust, embarassing, political, offensive, funny. These
     #     have no relative improvement, and are not of the class "over 50".
-    assert distribution(compare_all(BASELINE, CANDIDATE).values()) == {
+    changes = [compare(BASELINE[label], CANDIDATE[label]) for label in BASELINE]
+    assert distribution(change.kind for change in changes) == {
         "over_50": 10,
         "from_10_to_50": 1,
         "from_0_to_10": 1,

@@ -1,0 +1,20 @@
+"""The rules by which a report calls something higher, lower or too little to tell."""
+
+from typing import Final, Literal, TypeAlias
+
+from medsent.report.model import Change
+
+SIGNIFICANT: Final = 0.05
+"""A change with a p-value below this, corrected where there are several, is told from chance."""
+
+Direction: TypeAlias = Literal["higher", "lower", "no difference detected", "too few to tell"]
+
+
+def direction(change: Change) -> Direction:
+    """Return what the test says of a change; where there is none, that it is too few to tell."""
+    p = change.p if change.p_corrected is None else change.p_corrected
+    if p is None or change.difference is None:
+        return "too few to tell"
+    if p >= SIGNIFICANT:
+        return "no difference detected"
+    return "higher" if change.difference.value > 0 else "lower"
