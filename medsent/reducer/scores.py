@@ -1,0 +1,124 @@
+"""Probabilities of one variant beside gold: histograms for ranking, bins for calibration."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from medsent.errors import RunError
+from medsent.reducer.counts import N_LABELS, Ints, Matrix
+
+Floats = npt.NDArray[np.float64]
+
+# Bins of arcsinh(z / 4) for log odds z, so sqrt(16 + z²) / 2048 wide: 1/512 about 0.5, 1/20 at
+# the least float32. These 12,800 hold every float32 between 0 and 1; 0 and 1 have one each.
+# A bin opens at 0.5, the usual threshold.
+_SOFTNESS: Final = 4
+_PER_UNIT: Final = 2048
+_FIRST: Final = -4 * _PER_UNIT
+_LAST: Final = 9 * _PER_UNIT // 4
+N_BINS: Final = _LAST - _FIRST + 2
+LOWEST: Final[Floats] = np.concatenate(
+    [[0.0], 1 / (1 + np.exp(-_SOFTNESS * np.sinh(np.arange(_FIRST, _LAST + 1) / _PER_UNIT)))]
+)
+"""(12802,): the probability from which on a record is in each bin, ascending."""
+
+N_TENTHS: Final = 10
+SCALE: Final = 2**30
+"""What a sum in fixed point is divided by. It overflows from 2^33 records of one label on."""
+
+# A block's sums, of at most 2^16 times 2^30, are exact in the float64 that `bincount` adds in.
+_BLOCK: Final = 2**16
+
+
+def _no_logits() -> Ints:
+    return np.zeros((N_LABELS, 2, N_BINS), dtype=np.int64)
+
+
+def _no_tenths() -> Ints:
+    return np.zeros((N_LABELS, N_TENTHS), dtype=np.int64)
+
+
+def _no_errors() -> Ints:
+    return np.zeros(N_LABELS, dtype=np.int64)
+
+
+@dataclass(eq=False)
+class Scores:
+    """Mergeable sums over cells that have gold and a probability; 4.3 MB at any number of rows.
+
+    A tenth is one of ten bins of probability, (0, 0.1] to (0.9, 1]; 0 is in the first.
+    """
+
+    logits: Ints = field(default_factory=_no_logits)
+    """(21, 2, 12802): records by label, gold and bin of log odds."""
+    records: Ints = field(default_factory=_no_tenths)
+    """(21, 10): records by label and tenth."""
+    positives: Ints = field(default_factory=_no_tenths)
+    """(21, 10): records with gold 1."""
+    probability: Ints = field(default_factory=_no_tenths)
+    """(21, 10): sum of the probabilities, times `SCALE`."""
+    squared_error: Ints = field(default_factory=_no_errors)
+    """(21,): sum of the squared differences of probability and gold, times `SCALE`."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Scores) and all(
+            np.array_equal(mine, theirs)
+            for mine, theirs in zip(self._sums(), other._sums(), strict=True)
+        )
+
+    def merge(self, other: "Scores") -> "Scores":
+        """Return the sums over the rows of both."""
+        return Scores(
+            *(mine + theirs for mine, theirs in zip(self._sums(), other._sums(), strict=True))
+        )
+
+    def _sums(self) -> list[Ints]:
+        return [getattr(self, part.name) for part in fields(self)]
+
+
+def count_scores(gold: Matrix, probabilities: npt.NDArray[np.float32]) -> Scores:
+    """Count the cells that have both; an answer that is not to be used comes as NaN.
+
+    `gold` is (N, 21) of 1, 0 or -1 for missing; `probabilities` (N, 21) with NaN for none.
+    Raises `RunError` for a probability outside 0 to 1.
+    """
+    total = Scores()
+    for start in range(0, len(gold), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        total = total.merge(_count(gold[block], probabilities[block]))
+    return total
+
+
+def bins(probability: Floats) -> Ints:
+    """Return the bin of log odds, 0 to 12801, of probabilities of any one shape."""
+    with np.errstate(divide="ignore"):
+        logit = np.log(probability / (1 - probability))
+    step = np.floor(np.arcsinh(logit / _SOFTNESS) * _PER_UNIT)
+    return np.asarray(np.clip(step, _FIRST - 1, _LAST), dtype=np.int64) - (_FIRST - 1)
+
+
+def _count(gold: Matrix, probabilities: npt.NDArray[np.float32]) -> Scores:
+    known = (gold >= 0) & ~np.isnan(probabilities)
+    label = np.nonzero(known)[1]
+    y, p = gold[known].astype(np.int64), probabilities[known].astype(np.float64)
+    if ((p < 0) | (p > 1)).any():
+        raise RunError(
+            "the predictions hold a probability below 0 or above 1; were they made or changed "
+            "by another program?"
+        )
+    # As in scikit-learn's `calibration_curve`, a bin holds its upper edge and not its lower.
+    tenth = label * N_TENTHS + np.maximum(np.ceil(p * N_TENTHS).astype(np.int64) - 1, 0)
+    return Scores(
+        _sum((label * 2 + y) * N_BINS + bins(p), None, (N_LABELS, 2, N_BINS)),
+        _sum(tenth, None, (N_LABELS, N_TENTHS)),
+        _sum(tenth, y, (N_LABELS, N_TENTHS)),
+        _sum(tenth, np.rint(p * SCALE), (N_LABELS, N_TENTHS)),
+        _sum(label, np.rint((p - y) ** 2 * SCALE), (N_LABELS,)),
+    )
+
+
+def _sum(index: Ints, weights: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> Ints:
+    size = int(np.prod(shape))
+    return np.bincount(index, weights, minlength=size).astype(np.int64, copy=False).reshape(shape)
