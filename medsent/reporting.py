@@ -12,7 +12,8 @@ from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.build import build_metrics
 from medsent.report.html import render_html
 from medsent.report.markdown import render_markdown
-from medsent.report.model import Estimate, Metrics, Run, Timing, value_of
+from medsent.report.model import Metrics, Run, Timing
+from medsent.report.part import Estimate, value_of
 from medsent.run import RunFolder
 
 

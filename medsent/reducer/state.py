@@ -20,6 +20,7 @@ from medsent.predictions import OK, QUARANTINED, SCORED, label_matrix, probabili
 from medsent.reducer.counts import Counts, Ints, Matrix, count_groups
 from medsent.reducer.pairs import Pair, Sides
 from medsent.reducer.resamples import Clusters, Resamples, observe, resample
+from medsent.reducer.scores import Scores, count_scores
 from medsent.reducer.slices import MAX_RESAMPLED, Grouping, SliceKey, check_values, groupings
 from medsent.reducer.throughput import Throughput
 from medsent.reducer.weights import Keys, opinion_keys, poisson_weights
@@ -88,6 +89,8 @@ class Answers:
 
     labels: Matrix
     """(N, 21) of 1, 0 or -1 where there is no usable prediction."""
+    probabilities: npt.NDArray[np.float32]
+    """(N, 21), NaN where there is none."""
     answered: npt.NDArray[np.bool_]
     """(N,)"""
     statuses: list[str]
@@ -111,6 +114,8 @@ class Reduction:
     """The same in each replicate; not for a column with many values."""
     pairs: dict[SliceKey, dict[tuple[str, str], Pair]] = field(default_factory=dict)
     """Counts of the records that both of a pair answered."""
+    scores: dict[str, Scores] = field(default_factory=dict)
+    """Probabilities of usable answers, by variant."""
     scored: int = 0
     """Rows with outcome `scored`."""
     quarantined: Counter[str] = field(default_factory=Counter)
@@ -137,6 +142,8 @@ class Reduction:
         for variant, answer in answers.items():
             for group in groups:
                 self._count(group, variant, gold, answer)
+            scored = count_scores(gold, answer.probabilities)
+            self.scores[variant] = scored.merge(self.scores.get(variant, Scores()))
             self.throughput.add(variant, rows[variant])
         self._resample(rows, groups, gold, answers)
         self._settle()
@@ -158,6 +165,8 @@ class Reduction:
             for key, pairs in state.pairs.items():
                 for names, pair in pairs.items():
                     _put(merged.pairs, key, names, pair)
+            for variant, scored in state.scores.items():
+                merged.scores[variant] = scored.merge(merged.scores.get(variant, Scores()))
         merged._settle()
         return merged
 
@@ -189,7 +198,9 @@ class Reduction:
         status = pc.struct_field(column, "status")
         answered = np.asarray(pc.fill_null(pc.equal(status, OK), False))
         labels[~answered] = -1
-        return Answers(labels, answered, *_encode(status))
+        probabilities = probability_matrix(column)
+        probabilities[~answered] = np.nan
+        return Answers(labels, probabilities, answered, *_encode(status))
 
     def _count(self, group: Grouping, variant: str, gold: Matrix, answer: Answers) -> None:
         counted = count_groups(

@@ -19,12 +19,11 @@ from medsent.reducer.resamples import Resamples
 from medsent.reducer.slices import ALL, SliceKey
 from medsent.reducer.state import Reduction
 from medsent.reducer.throughput import Speed
+from medsent.report.calibration import calibrate
 from medsent.report.model import (
     Change,
     Comparison,
     Distribution,
-    Estimate,
-    Figure,
     LabelMetrics,
     Metrics,
     OverallMetrics,
@@ -36,6 +35,7 @@ from medsent.report.model import (
     VariantMetrics,
     VariantThroughput,
 )
+from medsent.report.part import Estimate, Figure
 from medsent.statistics.changes import (
     SUPPORTED,
     Side,
@@ -145,6 +145,7 @@ def _variant(state: Reduction, name: str) -> VariantMetrics:
         slices={_title(key): _slice(*_side(state, key, name)) for key in _slice_order(state)},
         thresholds=dict(zip(LABELS, cuts, strict=True)) if cuts is not None else None,
         throughput=_throughput(state, name),
+        calibration=calibrate(state.scores.get(name)),
     )
 
 

@@ -12,7 +12,8 @@ from medsent.report.figures import (
     share_interval,
     signed_interval,
 )
-from medsent.report.model import Change, Estimated, LabelMetrics
+from medsent.report.model import Change, LabelMetrics
+from medsent.report.part import Estimated
 from medsent.report.rules import direction
 from medsent.statistics.estimates import NoInterval
 

@@ -7,7 +7,8 @@ points, times in the unit that suits them. What is undefined is a dash, never a 
 import math
 from typing import Final
 
-from medsent.report.model import Change, Estimate
+from medsent.report.model import Change
+from medsent.report.part import Estimate
 
 UNDEFINED: Final = "–"
 FROM_ZERO: Final = "from zero"

@@ -6,53 +6,19 @@ improvements are fractions, not percent. Rows are records: one opinion read by o
 
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import JsonValue, ValidationError
 
 from medsent.errors import RunError
+from medsent.report.calibration import Calibration
+from medsent.report.part import Estimated, Figure, Part
 from medsent.statistics.comparisons import ChangeKind
-from medsent.statistics.estimates import NoInterval
 
 SCHEMA_VERSION: Final = 2
 
-Figure: TypeAlias = float | None
-"""A figure, or None where it is undefined."""
 
-
-class _Part(BaseModel):
-    """Unknown keys are errors, NaN and infinity are no figures, nothing changes once made."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class Estimate(_Part):
-    """A figure with its 95% interval, or why it has none."""
-
-    value: float
-    """The figure on these records."""
-    low: Figure = None
-    """Lower end, for new opinions read by the same personas."""
-    high: Figure = None
-    """Upper end."""
-    rough: bool = False
-    """Made from 10 to 19 opinions: it may cover less than it says."""
-    no_interval: NoInterval | None = None
-    """Why there is no interval."""
-
-
-Estimated: TypeAlias = Estimate | None
-"""A figure with its interval, or None where it is undefined."""
-
-
-def value_of(figure: Estimated) -> Figure:
-    """Return a figure without its interval."""
-    return None if figure is None else figure.value
-
-
-class Run(_Part):
+class Run(Part):
     """Which run this is."""
 
     name: str
@@ -63,7 +29,7 @@ class Run(_Part):
     """A line to show beside every figure, such as that the data is synthetic."""
 
 
-class Records(_Part):
+class Records(Part):
     """What became of the input rows: input = scored + quarantined."""
 
     input: int
@@ -78,7 +44,7 @@ class Records(_Part):
     """Records whose `record_id` an earlier one has; None where they were not counted."""
 
 
-class LabelMetrics(_Part):
+class LabelMetrics(Part):
     """One label. tp + fp + fn + tn + missing + unanswered = rows scored."""
 
     tp: int
@@ -113,7 +79,7 @@ class LabelMetrics(_Part):
     """Share predicted 1 of all usable predictions, those on rows without gold included."""
 
 
-class OverallMetrics(_Part):
+class OverallMetrics(Part):
     """Averages over labels, cells (a row's label) and rows.
 
     Only cells with gold and a usable prediction count; a row counts in the averages over
@@ -180,7 +146,7 @@ class OverallMetrics(_Part):
     """Share of evaluated rows with every cell right."""
 
 
-class Throughput(_Part):
+class Throughput(Part):
     """Speed of one variant, on all replicas or on one.
 
     `busy_s` is the time with at least one record in flight, each moment attributed to the
@@ -230,7 +196,7 @@ class VariantThroughput(Throughput):
     """By replica, in the order of their names."""
 
 
-class SliceMetrics(_Part):
+class SliceMetrics(Part):
     """The figures of one variant on some rows."""
 
     overall: OverallMetrics
@@ -250,11 +216,11 @@ class VariantMetrics(SliceMetrics):
     """Thresholds applied to the stored probabilities; None: labels as stored."""
     throughput: VariantThroughput | None = None
     """Speed; None where nothing was timed."""
-    calibration: None = None
-    """Not measured."""
+    calibration: Calibration | None = None
+    """How far its probabilities can be believed; None where it gives none, or without gold."""
 
 
-class Change(_Part):
+class Change(Part):
     """A figure of the baseline and of the candidate, on the same records."""
 
     baseline: Figure
@@ -277,7 +243,7 @@ class Change(_Part):
     """McNemar's exact test of which is right more often; only with one record an opinion."""
 
 
-class Distribution(_Part):
+class Distribution(Part):
     """How many labels changed by how much; the parts add up to the number of labels."""
 
     over_50: int
@@ -296,7 +262,7 @@ class Distribution(_Part):
     """One of the two has no figure."""
 
 
-class Comparison(_Part):
+class Comparison(Part):
     """A candidate against a baseline, on the records that both answered.
 
     The generation success rate is of all records.
@@ -318,7 +284,7 @@ class Comparison(_Part):
     """Macro F1 by slice, over the labels with enough opinions in it (`macro_f1_supported`)."""
 
 
-class Finding(_Part):
+class Finding(Part):
     """What a named rule says of the numbers."""
 
     rule: str
@@ -329,7 +295,7 @@ class Finding(_Part):
     """The numbers it rests on, by name."""
 
 
-class Timing(_Part):
+class Timing(Part):
     """Wall-clock time of the run, over its resumptions."""
 
     start_up_s: Figure = None
@@ -342,7 +308,7 @@ class Timing(_Part):
     """scoring_s / records scored, all variants together."""
 
 
-class Metrics(_Part):
+class Metrics(Part):
     """The whole of `metrics.json`."""
 
     schema_version: Literal[2] = SCHEMA_VERSION

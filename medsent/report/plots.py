@@ -14,14 +14,13 @@ from medsent.report.figures import UNDEFINED, count, percent, points, rate, seco
 from medsent.report.model import (
     Change,
     Comparison,
-    Estimated,
     LabelMetrics,
     Metrics,
     SliceMetrics,
     Throughput,
     VariantMetrics,
-    value_of,
 )
+from medsent.report.part import Estimated, value_of
 from medsent.report.rules import direction
 from medsent.report.slices import PERSONA, values_of
 from medsent.report.svg import (

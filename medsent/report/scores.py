@@ -22,13 +22,12 @@ from medsent.report.figures import UNDEFINED, count
 from medsent.report.model import (
     Change,
     Comparison,
-    Estimate,
-    Estimated,
     LabelMetrics,
     Metrics,
     OverallMetrics,
     VariantMetrics,
 )
+from medsent.report.part import Estimate, Estimated
 from medsent.statistics.comparisons import ChangeKind
 
 # Name in the model, title, definition.

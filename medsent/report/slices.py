@@ -8,7 +8,8 @@ from medsent.report.cells import difference_cell, estimate_cell, f1_cell, p_cell
 from medsent.report.definitions import FEW_POSITIVES
 from medsent.report.document import Cell, Column, Table, undefined
 from medsent.report.figures import count
-from medsent.report.model import Estimated, LabelMetrics, Metrics, SliceMetrics, VariantMetrics
+from medsent.report.model import LabelMetrics, Metrics, SliceMetrics, VariantMetrics
+from medsent.report.part import Estimated
 
 PERSONA: Final = "persona"
 

@@ -18,12 +18,11 @@ from medsent.report.model import (
     Change,
     Comparison,
     Distribution,
-    Estimated,
     Metrics,
     OverallMetrics,
     VariantMetrics,
-    value_of,
 )
+from medsent.report.part import Estimated, value_of
 from medsent.report.rules import direction
 
 

@@ -16,8 +16,9 @@ from medsent.report.figures import (
     signed_interval,
 )
 from medsent.report.markdown import escape, render_markdown
-from medsent.report.model import Change, Finding, Metrics, Records, value_of
+from medsent.report.model import Change, Finding, Metrics, Records
 from medsent.report.operations import sum_of_input
+from medsent.report.part import value_of
 from tests.report.sample import ATTACK, NOTE, metrics
 
 

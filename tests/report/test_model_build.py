@@ -12,15 +12,8 @@ from medsent.errors import ConfigError, RunError
 from medsent.labels import LABELS
 from medsent.reducer.state import Reduction, Scope, reduce_batches
 from medsent.report.build import COMPARED, build_metrics
-from medsent.report.model import (
-    Estimate,
-    Metrics,
-    OverallMetrics,
-    Run,
-    Timing,
-    read_metrics,
-    value_of,
-)
+from medsent.report.model import Metrics, OverallMetrics, Run, Timing, read_metrics
+from medsent.report.part import Estimate, value_of
 from tests.predicted import Answers, batch, random_rows
 
 RUN = Run(name="test", fingerprint="0123456789ab", note="made up")
@@ -235,6 +228,26 @@ def test_throughput_of_a_variant_is_that_of_its_replicas() -> None:
     assert found.seconds_per_record == pytest.approx(1 / found.records_per_s)
     assert found.first_start == min(part.first_start for part in parts)
     assert found.latency_p50_s <= found.latency_p95_s <= found.latency_p99_s
+
+
+def test_calibration_of_probabilities_and_none_of_labels_alone() -> None:
+    rng = np.random.default_rng(1)
+    likely = rng.random((500, 21)).astype(np.float32)
+    gold = (rng.random(likely.shape) < likely).astype(np.int8)
+    rows = batch(gold, {"v": Answers((likely > 0.5).astype(np.int8), None, likely)})
+    found = build_metrics(reduce_batches([rows], Scope.of(["v"])), run=RUN).variants["v"]
+    assert found.calibration is not None
+    assert found.calibration.macro_ece < 0.08
+    assert 0.75 < found.calibration.macro_auroc < 0.9  # 5/6, where rates equal probabilities
+    label = found.calibration.labels["calm"]
+    assert sum(each.records for each in label.bins) == label.records == 500
+    assert label.curve.thresholds == sorted(label.curve.thresholds)
+    assert len(label.curve.f1) == len(label.curve.thresholds) == 41
+    bare = batch(gold, {"v": Answers(gold)})
+    assert (
+        build_metrics(reduce_batches([bare], Scope.of(["v"])), run=RUN).variants["v"].calibration
+        is None
+    )
 
 
 def test_an_incomplete_run_and_an_unknown_variant_are_refused() -> None:

@@ -11,7 +11,8 @@ from medsent.labels import LABELS
 from medsent.report import plots
 from medsent.report.document import Plot
 from medsent.report.figures import points
-from medsent.report.model import Metrics, value_of
+from medsent.report.model import Metrics
+from medsent.report.part import value_of
 from tests.report.sample import metrics
 
 Draw = Callable[[Metrics], Plot]
