@@ -69,6 +69,31 @@ def report(
 
 
 @app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="The baseline's run folder.")],
+    run_b: Annotated[Path, typer.Argument(help="The candidate's run folder.")],
+    baseline: Annotated[
+        str | None, typer.Option(help="The variant of RUN_A, where it has several.")
+    ] = None,
+    candidate: Annotated[
+        str | None, typer.Option(help="The variant of RUN_B, where it has several.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The report's folder; beside RUN_B where not given.")
+    ] = None,
+) -> None:
+    """Compare two complete runs on the records that both hold, and write a report of it.
+
+    The same intervals and tests as between two variants of one run. Without --baseline and
+    --candidate a run's only variant is taken, or the candidate of its only comparison.
+    The last line printed is the report's path.
+    """
+    from medsent.comparison import compare_runs
+
+    say(str(compare_runs(run_a, run_b, (baseline, candidate), output, say)))
+
+
+@app.command()
 def requeue(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     shard: Annotated[

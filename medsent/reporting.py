@@ -20,10 +20,15 @@ from medsent.run import RunFolder
 def write_report(run: RunFolder, config: JobConfig, manifest: dict[str, Any], say: Say) -> Path:
     """Reduce the run's predictions and write its three reports; return the HTML's path."""
     metrics = reduce_run(run, config, manifest)
-    run.write("metrics.json", metrics.to_json())
-    run.write("report.md", render_markdown(metrics))
     for line in summary(metrics):
         say(line)
+    return write_files(run, metrics)
+
+
+def write_files(run: RunFolder, metrics: Metrics) -> Path:
+    """Write a report in its three forms; return the HTML's path."""
+    run.write("metrics.json", metrics.to_json())
+    run.write("report.md", render_markdown(metrics))
     return run.write("report.html", render_html(metrics))
 
 

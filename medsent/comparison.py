@@ -1,0 +1,205 @@
+"""Two runs over the same records, set against each other as two variants of one."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from medsent import predictions
+from medsent.config import JobConfig
+from medsent.errors import ConfigError, RunError
+from medsent.model import Say
+from medsent.predictions import KEY_FIELDS, PREDICTION, QUARANTINED, SCORED, label_matrix
+from medsent.reducer.state import Scope, reduce_batches
+from medsent.report.build import build_metrics
+from medsent.report.model import Metrics, Run
+from medsent.reporting import summary, write_files
+from medsent.run import RunFolder
+
+_KEYS: Final = ["opinion_id", "persona", "record_id"]
+_SHOWN: Final = 12
+"""So many characters of each fingerprint name the comparison's folder."""
+
+Keys = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One variant of a complete run."""
+
+    run: RunFolder
+    config: JobConfig
+    manifest: dict[str, Any]
+    variant: str
+
+    @classmethod
+    def open(cls, folder: Path, variant: str | None, option: str) -> "Side":
+        """Read a run's settings; `option` is the one that names its variant.
+
+        Without a name it is the run's only variant, or the candidate of its only comparison.
+        Raises `ConfigError` where that is not one, `RunError` for a run that is not complete.
+        """
+        run = RunFolder(folder.resolve())
+        config, manifest = run.config(), run.manifest()
+        if manifest is None:
+            raise RunError(f"{run.path} is not complete; run its job again to finish it first")
+        return cls(run, config, manifest, _chosen(config, variant, run, option))
+
+    @property
+    def name(self) -> str:
+        """The variant and its run."""
+        return f"{self.variant}@{self.run.path.name}"
+
+    @property
+    def thresholds(self) -> dict[str, float] | None:
+        """The thresholds in use; None for a method without probabilities."""
+        if self.config.variants[self.variant].method == "json":
+            return None
+        values: dict[str, float] = self.run.thresholds()[self.variant]["values"]
+        return values
+
+    def table(self, columns: list[str]) -> pa.Table:
+        """Read the run's records with these columns and the variant's answers."""
+        names = [*(name for name, _ in KEY_FIELDS), *columns, self.variant]
+        return predictions.dataset(self.run.predictions).to_table(columns=names)
+
+
+def compare_runs(
+    baseline: Path,
+    candidate: Path,
+    names: tuple[str | None, str | None],
+    output: Path | None,
+    say: Say,
+) -> Path:
+    """Compare two runs on the records that both hold; return the report's path.
+
+    `names` are the variants' where a run has several. The report's folder is `output`, or
+    `compare-...` beside the candidate's run. Raises `RunError` where the runs share no
+    records, or where the gold of these differs.
+    """
+    sides = (
+        Side.open(baseline, names[0], "--baseline"),
+        Side.open(candidate, names[1], "--candidate"),
+    )
+    if sides[0].name == sides[1].name:
+        raise ConfigError(f"compare: both are {sides[0].name}; name two runs or two variants")
+    folder = output or sides[1].run.path.parent / _folder(sides)
+    metrics = _compared(sides, say)
+    folder.mkdir(parents=True, exist_ok=True)
+    for line in summary(metrics):
+        say(line)
+    return write_files(RunFolder(folder), metrics)
+
+
+def _compared(sides: tuple[Side, Side], say: Say) -> Metrics:
+    base, candidate = sides
+    slices = _common_slices(sides)
+    kept = [name for name in slices if name not in dict(KEY_FIELDS)]
+    rows = _joined(base.table(kept), candidate.table(kept), sides, say)
+    cuts = {side.name: side.thresholds for side in sides}
+    scope = Scope.of(
+        [base.name, candidate.name],
+        slices,
+        {name: values for name, values in cuts.items() if values is not None},
+        pairs=[(base.name, candidate.name)],
+        replicates=candidate.config.statistics.replicates,
+        seed=candidate.config.statistics.seed,
+    )
+    notes = dict.fromkeys(side.config.note for side in sides if side.config.note)
+    return build_metrics(
+        reduce_batches(rows.to_batches(max_chunksize=65_536), scope),
+        run=Run(name=_title(sides), fingerprint=_fingerprint(sides), note=" ".join(notes) or None),
+        provenance={side.name: side.manifest["provenance"] for side in sides},
+    )
+
+
+def _joined(base: pa.Table, candidate: pa.Table, sides: tuple[Side, Side], say: Say) -> pa.Table:
+    """Return the records of both, with the answers of each in a column of its name."""
+    left, right = _place(base, candidate, sides)
+    if not len(left):
+        raise RunError(
+            f"{sides[0].run.path} and {sides[1].run.path} share no record: neither rows of the "
+            "same shards, nor the same opinion_id, persona and record_id"
+        )
+    for side, table in zip(sides, (base, candidate), strict=True):
+        if alone := table.num_rows - len(left):
+            say(f"Left out: {alone:,} records that only {side.run.path.name} holds.")
+    old, new = base.take(left), candidate.take(right)
+    _refuse_other_gold(old, new, sides)
+    scored = pc.and_(*(pc.equal(table["outcome"], SCORED) for table in (old, new)))
+    reason = pc.coalesce(old["reason"], new["reason"])
+    columns = {name: new[name] for name in new.column_names if name != sides[1].variant}
+    columns["outcome"] = pc.if_else(scored, SCORED, QUARANTINED)
+    columns["reason"] = pc.if_else(scored, pa.scalar(None, pa.string()), reason)
+    columns[sides[0].name] = old[sides[0].variant].cast(PREDICTION)
+    columns[sides[1].name] = new[sides[1].variant].cast(PREDICTION)
+    return pa.table(columns).combine_chunks()
+
+
+def _place(base: pa.Table, candidate: pa.Table, sides: tuple[Side, Side]) -> tuple[Keys, Keys]:
+    """Return where the records of both stand in each: by row, or else by their ids."""
+    rows = [np.asarray(table["row_hash"]) for table in (base, candidate)]
+    if np.isin(rows[0], rows[1]).any():
+        keys = [_digests(table, ["row_hash", "persona"]) for table in (base, candidate)]
+    else:
+        keys = [_digests(table, _KEYS) for table in (base, candidate)]
+    for side, found in zip(sides, keys, strict=True):
+        if len(np.unique(found)) < len(found):
+            raise RunError(
+                f"{side.run.path} holds records of the same {', '.join(_KEYS)}, so that they "
+                "cannot be told apart; give each its own record_id"
+            )
+    _, left, right = np.intersect1d(keys[0], keys[1], assume_unique=True, return_indices=True)
+    return left, right
+
+
+def _digests(table: pa.Table, names: list[str]) -> Keys:
+    columns = [table[name].to_pylist() for name in names]
+    return np.array([hashlib.sha256(repr(row).encode()).digest() for row in zip(*columns, strict=True)])
+
+
+def _refuse_other_gold(old: pa.Table, new: pa.Table, sides: tuple[Side, Side]) -> None:
+    gold = [label_matrix(table["gold"].combine_chunks(), "") for table in (old, new)]
+    if differ := int((gold[0] != gold[1]).any(axis=1).sum()):
+        raise RunError(
+            f"the gold of {differ:,} records differs between {sides[0].run.path} and "
+            f"{sides[1].run.path}; score both on the same labels"
+        )
+
+
+def _chosen(config: JobConfig, variant: str | None, run: RunFolder, option: str) -> str:
+    known = ", ".join(config.variants)
+    if variant is not None:
+        if variant not in config.variants:
+            raise ConfigError(f"{option}: {run.path.name} has no variant {variant!r} ({known})")
+        return variant
+    candidates = {pair.candidate for pair in config.compare} or set(config.variants)
+    if len(candidates) > 1:
+        raise ConfigError(f"{run.path.name} has several variants ({known}); name one by {option}")
+    return candidates.pop()
+
+
+def _common_slices(sides: tuple[Side, Side]) -> list[str]:
+    """The candidate's slices, as far as the baseline's run has the columns."""
+    return [
+        name
+        for name in sides[1].config.statistics.slices
+        if all(name in dict(KEY_FIELDS) or name in side.config.input.keep for side in sides)
+    ]
+
+
+def _title(sides: tuple[Side, Side]) -> str:
+    return f"compare-{sides[1].config.name}"
+
+
+def _fingerprint(sides: tuple[Side, Side]) -> str:
+    return hashlib.sha256("\n".join(side.name for side in sides).encode()).hexdigest()[:_SHOWN]
+
+
+def _folder(sides: tuple[Side, Side]) -> str:
+    return f"{_title(sides)}-{_fingerprint(sides)}"
