@@ -159,8 +159,8 @@ def _place(base: pa.Table, candidate: pa.Table, sides: tuple[Side, Side]) -> tup
 
 
 def _digests(table: pa.Table, names: list[str]) -> Keys:
-    columns = [table[name].to_pylist() for name in names]
-    return np.array([hashlib.sha256(repr(row).encode()).digest() for row in zip(*columns, strict=True)])
+    rows = zip(*(table[name].to_pylist() for name in names), strict=True)
+    return np.array([hashlib.sha256(repr(row).encode()).digest() for row in rows])
 
 
 def _refuse_other_gold(old: pa.Table, new: pa.Table, sides: tuple[Side, Side]) -> None:
