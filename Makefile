@@ -41,7 +41,7 @@ train: $(PACKAGE) ## Train the demo's adapter (about two hours on 2 cores; resum
 	@$(BIN)/medsent train jobs/train.yaml $(ARGS)
 	@$(BIN)/medsent train jobs/train-weak-labels.yaml $(ARGS)
 
-chaos: $(PACKAGE) ## Kill the job 100 times in nine ways and check every row (about an hour)
+chaos: $(PACKAGE) ## Kill the job 100 times in nine ways and check every row (about half an hour)
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 scale: $(PACKAGE) ## Memory at 100,000 and at 1,000,000 records, the engine scripted (about an hour)
