@@ -121,6 +121,42 @@ def requeue(
 
 
 @app.command()
+def thresholds(
+    run: Annotated[Path, typer.Argument(help="A complete run's folder, over labelled opinions.")],
+    variant: Annotated[
+        str | None,
+        typer.Option(help="The variant to tune; may be left out where only one can be."),
+    ] = None,
+    precision_floor: Annotated[
+        float | None,
+        typer.Option(
+            help="Tune for precision: the lowest threshold (most recall) whose precision on the "
+            "run is at least this, such as 0.8. Without it, the threshold of the best F1. A label "
+            "that cannot reach the floor is named, and withheld: its threshold is 1.0."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="The file to write; default thresholds-<variant>.json in the run."),
+    ] = None,
+) -> None:
+    """Tune a threshold for each label on a run's probabilities and gold, and write them to a file.
+
+    Tune on a run over the validation split, then name the file as a variant's `thresholds`
+    in the job over other opinions, or with
+    --set variants.<variant>.thresholds=FILE. On a run that is complete already,
+    `medsent evaluate` then makes labels and report anew and scores nothing again. Opinions that
+    were tuned on are refused there: they would flatter the figures.
+
+    A label without positives keeps 0.5 (with a precision floor 1.0). Methods onepass and bits
+    store probabilities, json does not. The last line printed is the file's path.
+    """
+    from medsent.tuning import tune_run
+
+    say(str(tune_run(run, variant, precision_floor, output, say)))
+
+
+@app.command()
 def train(config: Config, overrides: Overrides = None) -> None:
     """Train a LoRA adapter for an answer method; goes on from its last checkpoint.
 

@@ -45,9 +45,7 @@ class Side:
         Raises `ConfigError` where that is not one, `RunError` for a run that is not complete.
         """
         run = RunFolder(folder.resolve())
-        config, manifest = run.config(), run.manifest()
-        if manifest is None:
-            raise RunError(f"{run.path} is not complete; run its job again to finish it first")
+        config, manifest = run.config(), run.complete()
         return cls(run, config, manifest, _chosen(config, variant, run, option))
 
     @property

@@ -65,7 +65,8 @@ class VariantSettings(Settings):
     adapter: str | None = None
     """A LoRA adapter's folder; null for the base model."""
     thresholds: str | None = None
-    """A thresholds file tuned on a validation split; 0.5 for every label where null."""
+    """A thresholds file that `medsent thresholds` or training wrote, tuned on other opinions than
+    the input's; 0.5 for every label where null."""
 
 
 class Replicas(Settings):

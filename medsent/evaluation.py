@@ -80,10 +80,7 @@ def requeue(folder: Path, selection: Selection, say: Say = print) -> Path:
 def rewrite_report(folder: Path, say: Say = print) -> Path:
     """Write the report of a complete run again, from its predictions and configuration."""
     run = RunFolder(folder.resolve())
-    config = run.config()
-    manifest = run.manifest()
-    if manifest is None:
-        raise RunError(f"{run.path} is not complete; run its job again to finish it first")
+    config, manifest = run.config(), run.complete()
     return write_report(run, config, manifest, say)
 
 
@@ -276,6 +273,7 @@ def _keep_thresholds(plan: Plan, run: RunFolder) -> None:
         variant.name: {
             "file": variant.settings.thresholds or "0.5 for every label",
             "values": variant.thresholds,
+            "tuned_on": variant.tuned_on and variant.tuned_on.model_dump(mode="json"),
         }
         for variant in plan.variants
     }

@@ -16,17 +16,17 @@ from medsent.engine.vllm import EnginePlan
 from medsent.errors import AdapterError, ConfigError
 from medsent.labels import LABELS
 from medsent.model import Say, content_sha256, resolve_model
+from medsent.overlap import refuse_input
 from medsent.personas import Persona, load_personas
 from medsent.prompts import PromptText
 from medsent.shards import Shards, open_shards
-from medsent.statistics.thresholds import Thresholds, read_thresholds
+from medsent.statistics.thresholds import NEUTRAL, Thresholds, TunedOn, read_thresholds
 
 PROMPTS: dict[str, PromptText] = {
     "onepass": onepass.PROMPT,
     "bits": bits.PROMPT,
     "json": json_answer.PROMPT,
 }
-_DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Variant:
     adapter: Adapter | None
     thresholds: dict[str, float]
     """Label to the probability from which it is predicted."""
+    tuned_on: TunedOn | None = None
+    """What the thresholds were tuned on; None for 0.5."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
         _variant(name, settings, tuned[name], folder) for name, settings in config.variants.items()
     )
     _check_ranks(config, variants)
+    refuse_input(shards, _tuned_on(variants))
     return Plan(config, personas, shards, variants, content_sha256(folder))
 
 
@@ -155,14 +158,23 @@ def _variant(
 ) -> Variant:
     adapter = open_adapter(name, settings.adapter, model_folder) if settings.adapter else None
     if tuned is None:
-        return Variant(name, settings, adapter, dict.fromkeys(LABELS, _DEFAULT_THRESHOLD))
+        return Variant(name, settings, adapter, dict.fromkeys(LABELS, NEUTRAL))
     if tuned.adapter_sha256 != (adapter.sha256 if adapter else None):
         raise ConfigError(
             f"variants.{name}.thresholds: {settings.thresholds} was tuned for "
             f"{'another adapter' if tuned.adapter_sha256 else 'the base model'}; "
             "name the file that belongs to this variant, or take the setting out for 0.5"
         )
-    return Variant(name, settings, adapter, tuned.thresholds)
+    return Variant(name, settings, adapter, tuned.thresholds, tuned.tuned_on)
+
+
+def _tuned_on(variants: tuple[Variant, ...]) -> dict[str, TunedOn]:
+    """Return thresholds file to what it was tuned on."""
+    return {
+        variant.settings.thresholds: variant.tuned_on
+        for variant in variants
+        if variant.settings.thresholds and variant.tuned_on
+    }
 
 
 def _check_ranks(config: JobConfig, variants: tuple[Variant, ...]) -> None:

@@ -73,9 +73,14 @@ def label_matrix(column: pa.StructArray, field: str) -> npt.NDArray[np.int8]:
     return np.stack([_nullable(pc.struct_field(struct, label)) for label in LABELS], axis=1)
 
 
-def probability_matrix(column: pa.StructArray) -> npt.NDArray[np.float32]:
-    """Return a variant column's `probabilities` as (N, 21) float32 with NaN for null."""
-    struct = pc.struct_field(column, "probabilities")
+def probability_matrix(
+    column: pa.StructArray, field: str = "probabilities"
+) -> npt.NDArray[np.float32]:
+    """Return a variant column's `probabilities` as (N, 21) float32 with NaN for null.
+
+    Pass that field itself with `field=""`.
+    """
+    struct = pc.struct_field(column, field) if field else column
     columns = [pc.struct_field(struct, label) for label in LABELS]
     return np.stack(
         [np.asarray(pc.fill_null(values, float("nan")), dtype=np.float32) for values in columns],

@@ -1,7 +1,7 @@
 """Rows into records: canonical columns, and a reason for each row that cannot be scored."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -78,6 +78,24 @@ class RecordReader:
             pa.scalar(UNKNOWN_PERSONA),
             pa.scalar(BAD_LABELS),
         )
+
+
+def opinion_ids(rows: pa.Table, columns: Mapping[str, str]) -> pa.Array:
+    """Return the opinion_id that each row's record has.
+
+    `columns` is our name to the rows' for those that are read. Without `text` among them an
+    id that only the text can tell is null.
+    """
+    ours = {ours: rows[theirs] for ours, theirs in columns.items()}
+    strings, _ = _strings(ours, rows.num_rows)
+    known = strings["opinion_id"]
+    return _with_text_hash(known, strings["text"]) if "text" in ours else known
+
+
+def labelled(rows: pa.Table, columns: Mapping[str, str]) -> pa.Array:
+    """Return which rows' records have gold for any label."""
+    gold, _ = _gold({ours: rows[theirs] for ours, theirs in columns.items()}, rows.num_rows)
+    return gold.is_valid()
 
 
 def _strings(ours: dict[str, pa.ChunkedArray], count: int) -> tuple[dict[str, pa.Array], pa.Array]:

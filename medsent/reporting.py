@@ -7,6 +7,7 @@ from medsent import predictions
 from medsent.config import JobConfig
 from medsent.labels import LABELS
 from medsent.model import Say
+from medsent.overlap import refuse_run
 from medsent.records import BAD_SHARD
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.build import build_metrics
@@ -15,6 +16,7 @@ from medsent.report.markdown import render_markdown
 from medsent.report.model import Metrics, Run, Timing
 from medsent.report.part import Estimate, value_of
 from medsent.run import RunFolder
+from medsent.statistics.thresholds import TunedOn
 
 
 def write_report(run: RunFolder, config: JobConfig, manifest: dict[str, Any], say: Say) -> Path:
@@ -37,8 +39,10 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> M
 
     Labels are made from the stored probabilities with the thresholds that the run's folder
     holds, so new ones need no scoring; the json method stores no probabilities, only labels.
+    Raises `ConfigError` where they were tuned on opinions of these predictions.
     """
     kept = run.thresholds()
+    refuse_run(run.predictions, _tuned_on(kept))
     thresholds = {
         name: kept[name]["values"]
         for name, settings in config.variants.items()
@@ -85,6 +89,15 @@ def summary(metrics: Metrics) -> list[str]:
             parts.append(f"{speed.records_per_s:.1f} records/s")
         lines.append(f"  {name}: {', '.join(parts)}")
     return lines
+
+
+def _tuned_on(kept: dict[str, dict[str, Any]]) -> dict[str, TunedOn]:
+    """Return thresholds file to what it was tuned on; an older run does not tell."""
+    return {
+        entry["file"]: TunedOn.model_validate(entry["tuned_on"])
+        for entry in kept.values()
+        if entry.get("tuned_on")
+    }
 
 
 def _timing(timing: dict[str, Any]) -> Timing:

@@ -49,6 +49,13 @@ class RunFolder:
             raise RunError(f"{self.manifest_file} is damaged; delete it and run again") from error
         return manifest
 
+    def complete(self) -> dict[str, Any]:
+        """Return the manifest. Raises `RunError` where the run is not complete."""
+        manifest = self.manifest()
+        if manifest is None:
+            raise RunError(f"{self.path} is not complete; run its job again to finish it first")
+        return manifest
+
     def log(self, event: str, **values: Any) -> None:
         """Append one line to `log.jsonl`."""
         line = {"at": datetime.now(UTC).isoformat(), "event": event, **values}
@@ -69,7 +76,7 @@ class RunFolder:
         return found
 
     def thresholds(self) -> dict[str, dict[str, Any]]:
-        """Return each variant's thresholds with the name of the file they came from."""
+        """Return each variant's thresholds, their file's name and what they were tuned on."""
         try:
             text = (self.path / "thresholds.json").read_text(encoding="utf-8")
             kept: dict[str, dict[str, Any]] = json.loads(text)
@@ -81,15 +88,7 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> Path:
         """Write a file whole or not at all."""
-        target = self.path / name
-        partial = target.with_name(f".{name}.{time.time_ns()}")
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(target)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
-        return target
+        return write_whole(self.path / name, text)
 
     def keep_config(self, config: JobConfig) -> None:
         """Write the configuration into the run, so that it can be read from any folder."""
@@ -102,6 +101,18 @@ class RunFolder:
         if not file.is_file():
             raise RunError(f"{self.path} is no run: it has no config.yaml")
         return load_settings(JobConfig, file)
+
+
+def write_whole(target: Path, text: str) -> Path:
+    """Write a file whole or not at all; return its path. Raises `OSError`."""
+    partial = target.with_name(f".{target.name}.{time.time_ns()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(target)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    return target
 
 
 def open_run(plan: Plan) -> RunFolder:

@@ -1,8 +1,9 @@
 """The input shards: found, listed and their footers read before anything is spent on them."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
@@ -20,12 +21,12 @@ Reason = Literal[
     "empty_file", "not_parquet", "other_schema", "corrupt_page", "disappeared", "rewritten"
 ]
 
+PAGE_READERS = 4
 _FOOTER_READERS = 16
-_PAGE_READERS = 4
 _BUFFER_BYTES = 1 << 20
-_BATCH_ROWS = 4096
+BATCH_ROWS = 4096
 _MOST_NAMED = 5
-_BROKEN = (OSError, ValueError, pa.ArrowException)
+BROKEN = (OSError, ValueError, pa.ArrowException)
 """What a Parquet reader raises at bytes that make no sense."""
 _REMEDY = "write it again or take it out of the input"
 
@@ -97,6 +98,26 @@ def open_shards(settings: InputSettings) -> Shards:
     return Shards(files, filesystem, settled.columns, kept, bad)
 
 
+@contextmanager
+def opened(shards: Shards, shard: Shard) -> Iterator[pq.ParquetFile]:
+    """Open a shard to read it in batches, in the memory of a few pages.
+
+    What is wrong with its bytes is raised as one of `BROKEN`; `StorageError` where the
+    storage does not give it.
+    """
+    with _Source(shards.filesystem, shard.path) as source:
+        try:
+            # Without a buffer, or with pre-buffering, whole column chunks come into memory.
+            yield pq.ParquetFile(
+                source,
+                buffer_size=_BUFFER_BYTES,
+                pre_buffer=False,
+                page_checksum_verification=True,
+            )
+        except MemoryError as error:
+            raise cannot_read(shard.path, error) from error
+
+
 def find_rewritten(shards: Shards) -> list[BadShard]:
     """Return the shards that hold other data now than when they were listed.
 
@@ -116,7 +137,7 @@ def find_unreadable(shards: Shards) -> list[BadShard]:
 
     Raises `StorageError` where the storage does not give a shard.
     """
-    with ThreadPoolExecutor(_PAGE_READERS) as threads:
+    with ThreadPoolExecutor(PAGE_READERS) as threads:
         found = threads.map(partial(_unreadable, shards), shards.files)
         return [bad for bad in found if bad is not None]
 
@@ -175,7 +196,7 @@ def _footer(
             rows, schema = _rows(parquet.metadata), parquet.schema_arrow.remove_metadata()
     except FileNotFoundError:
         return _gone(file), None
-    except _BROKEN:
+    except BROKEN:
         return _bad(file, "not_parquet", f"is not a whole Parquet file; {_REMEDY}"), None
     return Shard(file.path, file.size_bytes, file.etag, rows), schema
 
@@ -212,26 +233,17 @@ def _damage(shards: Shards, shard: Shard) -> BadShard | None:
     """Decode every page that is needed, one at a time."""
     where = "its footer"
     try:
-        with _Source(shards.filesystem, shard.path) as source:
-            # Without a buffer, or with pre-buffering, whole column chunks come into memory.
-            parquet = pq.ParquetFile(
-                source,
-                buffer_size=_BUFFER_BYTES,
-                pre_buffer=False,
-                page_checksum_verification=True,
-            )
+        with opened(shards, shard) as parquet:
             if parquet.metadata.num_rows != shard.rows:
                 return _rewritten(shard)
             for group in range(parquet.num_row_groups):
                 where = f"row group {group}"
-                batches = parquet.iter_batches(_BATCH_ROWS, [group], shards.read_columns())
+                batches = parquet.iter_batches(BATCH_ROWS, [group], shards.read_columns())
                 if sum(map(len, batches)) != parquet.metadata.row_group(group).num_rows:
                     raise ValueError("fewer rows than the footer tells")
     except FileNotFoundError:
         raise
-    except MemoryError as error:
-        raise cannot_read(shard.path, error) from error
-    except _BROKEN:
+    except BROKEN:
         message = f"is damaged inside ({where} cannot be read); {_REMEDY}"
         return _bad(shard, "corrupt_page", message, shard.rows)
     return None

@@ -18,6 +18,7 @@ from medsent.labels import LABELS
 from medsent.ledger import Ledger
 from medsent.run import RunFolder
 from medsent.shards import BadShard
+from medsent.statistics.thresholds import hashed_opinions
 from tests.conftest import AdapterWriter, job_values, merged
 
 Change = Callable[["Bench"], dict[str, Any]]
@@ -156,6 +157,18 @@ def thresholds(text: str) -> Change:
     return change
 
 
+def tuned_on_the_input(bench: Bench) -> dict[str, Any]:
+    """Thresholds of which 2 opinions are among the input's, and 3 are not."""
+    ids = [*bench.table()["opinion_id"].unique().to_pylist()[:2], "x", "y", "z"]
+    tuned_on = {"data_digest": "0", "opinions": 5, "records": 9}
+    values = {
+        **LACKING,
+        "thresholds": dict.fromkeys(LABELS, 0.5),
+        "tuned_on": {**tuned_on, "opinion_hashes": hashed_opinions(ids)},
+    }
+    return thresholds(json.dumps(values))(bench)
+
+
 def personas(text: str) -> Change:
     return lambda bench: {"personas": bench.file("readers.yaml", text)}
 
@@ -287,6 +300,13 @@ CASES: dict[str, tuple[Change, list[str]]] = {
         ["thresholds: {folder}/thresholds.json, thresholds: ", "funny"],
     ),
     "thresholds that are no JSON": (thresholds("{"), ["thresholds: {folder}/thresholds.json"]),
+    "thresholds tuned on the input": (
+        tuned_on_the_input,
+        [
+            "{folder}/thresholds.json was tuned on opinions of this input: 2 of its 5 have gold",
+            "Evaluate other data, or tune on other opinions with `medsent thresholds`",
+        ],
+    ),
     "personas missing": (
         settings(personas="/nowhere/readers.yaml"),
         ["cannot read the persona file /nowhere/readers.yaml"],

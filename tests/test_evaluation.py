@@ -29,6 +29,7 @@ from medsent.requeue import Selection
 from medsent.run import RunFolder
 from medsent.scorer import Scorer
 from medsent.stopping import Stop
+from medsent.tuning import tune_run
 from tests.conftest import predictions_of, ray_files
 
 pytestmark = pytest.mark.ray
@@ -209,6 +210,19 @@ def test_new_thresholds_need_no_scoring(
     file.unlink()
     evaluation.rewrite_report(whole, silent)
     assert json.loads((whole / "metrics.json").read_text()) == metrics
+
+
+def test_thresholds_tuned_on_a_run_are_not_for_its_own_report(
+    config: JobConfig, whole: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "score", lambda *_: pytest.fail("something was started"))
+    file = tune_run(whole, "digits", output=work / "digits.json", say=silent)
+    digits = config.variants["digits"].model_copy(update={"thresholds": str(file)})
+    changed = config.model_copy(update={"variants": {**config.variants, "digits": digits}})
+    before = (whole / "thresholds.json").read_text()
+    with pytest.raises(ConfigError, match=r"digits\.json was tuned on .* input: 6 of its 6 have"):
+        evaluate(changed, silent)
+    assert (whole / "thresholds.json").read_text() == before
 
 
 def test_a_run_that_lacks_only_its_manifest_needs_no_engine(

@@ -1,34 +1,75 @@
-"""Per-label decision thresholds: tuned for F1 on a validation split, and kept in a file."""
+"""Per-label decision thresholds: tuned on a validation split, and kept in a file."""
 
 import base64
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from medsent.errors import ConfigError
 from medsent.labels import LABELS
 
 Floats = npt.NDArray[np.floating[Any]]
+Hashes = npt.NDArray[np.uint64]
+Truth = npt.NDArray[np.bool_]
+Scores = npt.NDArray[np.float64]
+
+NEUTRAL: Final = 0.5
+"""The threshold of a label that nothing was tuned for."""
+WITHHELD: Final = 1.0
+"""The threshold of a label whose precision would be below the floor at any: only a probability
+of exactly 1 is given it."""
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+class TunedRun(_Strict):
+    """The run whose probabilities thresholds were tuned on."""
+
+    name: str
+    fingerprint: str
+    variant: str
+
+
 class TunedOn(_Strict):
     """The readings that thresholds were tuned on."""
 
     data_digest: str
-    """sha256 of the readings' ids, texts, readers and gold."""
+    """sha256 of the readings' ids, texts, readers and gold; a run's has no texts in it."""
     opinions: int = Field(ge=1)
     records: int = Field(ge=1)
     opinion_hashes: str
     """Base64 of the sorted little-endian 64-bit hashes of the opinions' ids."""
+    run: TunedRun | None = None
+    """Null where training tuned them."""
+
+    @field_validator("opinion_hashes")
+    @classmethod
+    def _whole(cls, hashes: str) -> str:
+        try:
+            _decoded(hashes)
+        except ValueError:
+            raise ValueError("these are no hashes of opinions") from None
+        return hashes
+
+    @property
+    def hashes(self) -> Hashes:
+        """The opinions' hashes, (K,), sorted and distinct."""
+        return np.unique(_decoded(self.opinion_hashes))
 
 
 class Thresholds(_Strict):
@@ -36,8 +77,13 @@ class Thresholds(_Strict):
 
     method: Literal["onepass", "bits"]
     """The answer method whose probabilities they cut."""
-    tuned_for: Literal["f1"] = "f1"
-    """What each label's threshold makes highest on the readings below."""
+    tuned_for: Literal["f1", "precision"] = "f1"
+    """`f1`: each label's is the one with the highest F1 on the readings below; `precision`: the
+    lowest with a precision of at least the floor."""
+    precision_floor: float | None = Field(None, gt=0, le=1)
+    """Given where they are tuned for precision."""
+    untuned: list[str] = Field(default_factory=list)
+    """Labels of which the readings tell no threshold; theirs is 0.5, or 1 with a floor."""
     adapter_sha256: str | None
     """Of the adapter's weights; null for the base model."""
     thresholds: dict[str, float]
@@ -56,10 +102,15 @@ class Thresholds(_Strict):
                 raise ValueError(f"{label} has {cuts[label]}, which is no probability")
         return {label: cuts[label] for label in LABELS}
 
+    @model_validator(mode="after")
+    def _floor(self) -> "Thresholds":
+        if (self.precision_floor is not None) != (self.tuned_for == "precision"):
+            raise ValueError("precision_floor goes with tuned_for: precision, and only with it")
+        return self
+
     def shared_opinions(self, opinion_ids: Iterable[str]) -> int:
         """Return how many of these opinions the thresholds were tuned on."""
-        tuned_on = np.frombuffer(base64.b64decode(self.tuned_on.opinion_hashes), dtype="<u8")
-        return int(np.isin(_hashes(opinion_ids), tuned_on).sum())
+        return len(np.intersect1d(hash_opinions(opinion_ids), self.tuned_on.hashes))
 
 
 def read_thresholds(path: str | Path) -> Thresholds:
@@ -68,8 +119,8 @@ def read_thresholds(path: str | Path) -> Thresholds:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"thresholds: cannot read {path} ({error}); name a file that training wrote, "
-            "or leave the setting out for 0.5"
+            f"thresholds: cannot read {path} ({error}); name a file that `medsent thresholds` or "
+            "training wrote, or leave the setting out for 0.5"
         ) from error
     try:
         return Thresholds.model_validate_json(text)
@@ -84,9 +135,47 @@ def load_thresholds(path: str | Path) -> dict[str, float]:
     return read_thresholds(path).thresholds
 
 
+def hash_opinions(opinion_ids: Iterable[str]) -> Hashes:
+    """Return the opinions' hashes, (K,), sorted and distinct."""
+    digests = b"".join(hashlib.blake2b(i.encode(), digest_size=8).digest() for i in opinion_ids)
+    return np.unique(np.frombuffer(digests, dtype="<u8"))
+
+
+def encode_hashes(hashes: Hashes) -> str:
+    """Return what `TunedOn.opinion_hashes` holds for these."""
+    return base64.b64encode(hashes.astype("<u8").tobytes()).decode()
+
+
 def hashed_opinions(opinion_ids: Iterable[str]) -> str:
     """Return what `TunedOn.opinion_hashes` holds for these ids."""
-    return base64.b64encode(_hashes(opinion_ids).tobytes()).decode()
+    return encode_hashes(hash_opinions(opinion_ids))
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """One label's threshold, and what it does on the readings it was tuned on."""
+
+    threshold: float
+    tuned: bool
+    """False where the readings tell no threshold, and it is `NEUTRAL` or `WITHHELD`."""
+    positives: int
+    precision: float | None
+    """None where the label is given to no reading."""
+    recall: float | None
+    """None where no reading has the label."""
+    f1: float | None
+    """None where neither is."""
+
+
+def tune(gold: Floats, probabilities: Floats, floor: float | None = None) -> list[Tuning]:
+    """Return each label's threshold: the best F1's, or with a floor the lowest that keeps to it.
+
+    `gold` (N, L) holds 0, 1 or NaN for missing; `probabilities` (N, L) may hold NaN. A label
+    without positives is told nothing by F1, and keeps `NEUTRAL`, as if it were not tuned. With
+    a floor it is `WITHHELD`, as is one that no threshold makes precise enough: whoever asks
+    for precision would rather miss a label than be given it wrongly.
+    """
+    return [_tuned(gold[:, i], probabilities[:, i], floor) for i in range(gold.shape[1])]
 
 
 def best_f1_thresholds(gold: Floats, probabilities: Floats) -> list[float]:
@@ -96,27 +185,74 @@ def best_f1_thresholds(gold: Floats, probabilities: Floats) -> list[float]:
     A threshold lies halfway between two neighbouring probabilities (below the lowest:
     halfway to 0), so that rounding does not move a record across it.
     """
-    return [_best(gold[:, i], probabilities[:, i]) for i in range(gold.shape[1])]
+    found = [_best(*_known(gold[:, i], probabilities[:, i])) for i in range(gold.shape[1])]
+    return [NEUTRAL if cut is None else cut for cut in found]
 
 
-def _best(gold: Floats, probabilities: Floats) -> float:
+def precision_thresholds(gold: Floats, probabilities: Floats, floor: float) -> list[float | None]:
+    """Return for each label the lowest threshold with a precision of at least the floor, or None.
+
+    The lowest is the one with most recall. Shapes, missing values and the place between two
+    probabilities are those of `best_f1_thresholds`.
+    """
+    return [_lowest(*_known(gold[:, i], probabilities[:, i]), floor) for i in range(gold.shape[1])]
+
+
+def _tuned(gold: Floats, probabilities: Floats, floor: float | None) -> Tuning:
+    truth, score = _known(gold, probabilities)
+    cut = _best(truth, score) if floor is None else _lowest(truth, score, floor)
+    instead = NEUTRAL if floor is None else WITHHELD
+    threshold = instead if cut is None else cut
+    given = score >= threshold
+    right, said, real = int((truth & given).sum()), int(given.sum()), int(truth.sum())
+    return Tuning(
+        threshold=threshold,
+        tuned=cut is not None,
+        positives=real,
+        precision=right / said if said else None,
+        recall=right / real if real else None,
+        f1=2 * right / (said + real) if said or real else None,
+    )
+
+
+def _known(gold: Floats, probabilities: Floats) -> tuple[Truth, Scores]:
+    """Return one label's truth and probability where both are known, (K,) each."""
     known = ~(np.isnan(gold) | np.isnan(probabilities))
-    truth, score = gold[known], probabilities[known].astype(np.float64)
+    return gold[known] == 1, probabilities[known].astype(np.float64)
+
+
+def _best(truth: Truth, score: Scores) -> float | None:
     if not truth.any():
-        return 0.5
+        return None
+    precision, recall, cuts = _curve(truth, score)
+    total = precision + recall
+    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
+    return _halfway(cuts, int(np.argmax(f1)))
+
+
+def _lowest(truth: Truth, score: Scores, floor: float) -> float | None:
+    if not truth.any():
+        return None
+    precision, _, cuts = _curve(truth, score)
+    reached = np.flatnonzero(precision >= floor)
+    return _halfway(cuts, int(reached[0])) if len(reached) else None
+
+
+def _curve(truth: Truth, score: Scores) -> tuple[Scores, Scores, Scores]:
+    """Return precision and recall from each distinct probability on, rising."""
     # More than a second to import, and every process of a job imports this module.
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, cuts = precision_recall_curve(truth, score)
-    total = precision + recall
-    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
-    best = int(np.argmax(f1[:-1]))
-    below = cuts[best - 1] if best > 0 else 0.0
-    halfway = (cuts[best] + below) / 2
+    return precision[:-1], recall[:-1], cuts  # the last point is of a threshold above all
+
+
+def _halfway(cuts: Scores, index: int) -> float:
+    below = cuts[index - 1] if index > 0 else 0.0
+    halfway = (cuts[index] + below) / 2
     # Between two adjacent floats there is no halfway.
-    return float(halfway if halfway > below else cuts[best])
+    return float(halfway if halfway > below else cuts[index])
 
 
-def _hashes(opinion_ids: Iterable[str]) -> npt.NDArray[np.uint64]:
-    digests = b"".join(hashlib.blake2b(i.encode(), digest_size=8).digest() for i in opinion_ids)
-    return np.unique(np.frombuffer(digests, dtype="<u8"))
+def _decoded(hashes: str) -> Hashes:
+    return np.frombuffer(base64.b64decode(hashes, validate=True), dtype="<u8")
