@@ -61,11 +61,22 @@ def check(config: Config, overrides: Overrides = None) -> None:
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    examples: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Quote so many opinions for which the candidate gains most, and so many for "
+            "which it loses most. Their texts are read from the input's shards.",
+        ),
+    ] = 0,
 ) -> None:
-    """Write the report of a complete run again, from its predictions alone."""
+    """Write the report of a complete run again, from its predictions alone.
+
+    Without --examples a report quotes no opinion.
+    """
     from medsent.evaluation import rewrite_report
 
-    say(str(rewrite_report(run, say)))
+    say(str(rewrite_report(run, say, examples)))
 
 
 @app.command()

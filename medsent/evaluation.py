@@ -77,11 +77,14 @@ def requeue(folder: Path, selection: Selection, say: Say = print) -> Path:
         return job.finish()
 
 
-def rewrite_report(folder: Path, say: Say = print) -> Path:
-    """Write the report of a complete run again, from its predictions and configuration."""
+def rewrite_report(folder: Path, say: Say = print, quoted: int = 0) -> Path:
+    """Write the report of a complete run again, from its predictions and configuration.
+
+    Quotes so many opinions of a kind, from the input's shards.
+    """
     run = RunFolder(folder.resolve())
     config, manifest = run.config(), run.complete()
-    return write_report(run, config, manifest, say)
+    return write_report(run, config, manifest, say, quoted)
 
 
 class Job:

@@ -1,16 +1,19 @@
 """From a run's predictions to its report: reduce, then metrics.json, report.md, report.html."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from medsent import predictions
 from medsent.config import JobConfig
+from medsent.examples import examples
 from medsent.labels import LABELS
 from medsent.model import Say
 from medsent.overlap import refuse_run
 from medsent.records import BAD_SHARD
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.build import build_metrics
+from medsent.report.document import Table
 from medsent.report.html import render_html
 from medsent.report.markdown import render_markdown
 from medsent.report.model import Metrics, Run, Timing
@@ -19,19 +22,25 @@ from medsent.run import RunFolder
 from medsent.statistics.thresholds import TunedOn
 
 
-def write_report(run: RunFolder, config: JobConfig, manifest: dict[str, Any], say: Say) -> Path:
-    """Reduce the run's predictions and write its three reports; return the HTML's path."""
+def write_report(
+    run: RunFolder, config: JobConfig, manifest: dict[str, Any], say: Say, quoted: int = 0
+) -> Path:
+    """Reduce the run's predictions and write its three reports; return the HTML's path.
+
+    `quoted` opinions of a kind are shown in the two for readers.
+    """
     metrics = reduce_run(run, config, manifest)
     for line in summary(metrics):
         say(line)
-    return write_files(run, metrics)
+    tables = examples(run, config, _scope(run, config), quoted) if quoted else []
+    return write_files(run, metrics, tables)
 
 
-def write_files(run: RunFolder, metrics: Metrics) -> Path:
+def write_files(run: RunFolder, metrics: Metrics, tables: Sequence[Table] = ()) -> Path:
     """Write a report in its three forms; return the HTML's path."""
     run.write("metrics.json", metrics.to_json())
-    run.write("report.md", render_markdown(metrics))
-    return run.write("report.html", render_html(metrics))
+    run.write("report.md", render_markdown(metrics, tables))
+    return run.write("report.html", render_html(metrics, tables))
 
 
 def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> Metrics:
@@ -43,20 +52,7 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> M
     """
     kept = run.thresholds()
     refuse_run(run.predictions, _tuned_on(kept))
-    thresholds = {
-        name: kept[name]["values"]
-        for name, settings in config.variants.items()
-        if settings.method != "json"
-    }
-    scope = Scope.of(
-        tuple(config.variants),
-        tuple(config.statistics.slices),
-        thresholds,
-        pairs=[(pair.baseline, pair.candidate) for pair in config.compare],
-        replicates=config.statistics.replicates,
-        seed=config.statistics.seed,
-    )
-    state = reduce_batches(predictions.batches(run.predictions), scope)
+    state = reduce_batches(predictions.batches(run.predictions), _scope(run, config))
     records = manifest["records"]
     return build_metrics(
         state,
@@ -70,6 +66,22 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> M
         input_records=records["input"],
         duplicate_record_ids=records["duplicate_record_ids"],
         unread={BAD_SHARD: records["by_reason"].get(BAD_SHARD, 0)},
+    )
+
+
+def _scope(run: RunFolder, config: JobConfig) -> Scope:
+    kept = run.thresholds()
+    return Scope.of(
+        tuple(config.variants),
+        tuple(config.statistics.slices),
+        {
+            name: kept[name]["values"]
+            for name, settings in config.variants.items()
+            if settings.method != "json"
+        },
+        pairs=[(pair.baseline, pair.candidate) for pair in config.compare],
+        replicates=config.statistics.replicates,
+        seed=config.statistics.seed,
     )
 
 

@@ -74,6 +74,19 @@ class Scope:
             seed,
         )
 
+    def answers(self, variant: str, column: pa.StructArray) -> "Answers":
+        """Return a variant's answers in a batch's column, by the thresholds in use."""
+        labels = label_matrix(column, "labels")
+        cuts = self.thresholds.get(variant)
+        if cuts is not None:
+            labels = _relabel(variant, column, labels, cuts)
+        status = pc.struct_field(column, "status")
+        answered = np.asarray(pc.fill_null(pc.equal(status, OK), False))
+        labels[~answered] = -1
+        probabilities = probability_matrix(column)
+        probabilities[~answered] = np.nan
+        return Answers(labels, probabilities, answered, *_encode(status))
+
 
 class _Mergeable(Protocol):
     def merge(self, other: Self, /) -> Self: ...
@@ -138,7 +151,7 @@ class Reduction:
             return
         gold = label_matrix(rows["gold"], "")
         groups = list(groupings(rows, self.scope.slices))
-        answers = {name: self._answers(name, rows[name]) for name in self.scope.variants}
+        answers = {name: self.scope.answers(name, rows[name]) for name in self.scope.variants}
         for variant, answer in answers.items():
             for group in groups:
                 self._count(group, variant, gold, answer)
@@ -189,18 +202,6 @@ class Reduction:
         rows = rows.filter(scored) if rest.num_rows else rows
         self.scored += rows.num_rows
         return rows
-
-    def _answers(self, variant: str, column: pa.StructArray) -> Answers:
-        labels = label_matrix(column, "labels")
-        cuts = self.scope.thresholds.get(variant)
-        if cuts is not None:
-            labels = _relabel(variant, column, labels, cuts)
-        status = pc.struct_field(column, "status")
-        answered = np.asarray(pc.fill_null(pc.equal(status, OK), False))
-        labels[~answered] = -1
-        probabilities = probability_matrix(column)
-        probabilities[~answered] = np.nan
-        return Answers(labels, probabilities, answered, *_encode(status))
 
     def _count(self, group: Grouping, variant: str, gold: Matrix, answer: Answers) -> None:
         counted = count_groups(

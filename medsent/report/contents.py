@@ -1,12 +1,13 @@
 """What stands in a report, in which order: from the numbers to the `Document`."""
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from medsent.report import operations, plots, scores, slices
 from medsent.report.definitions import DEFINITIONS
-from medsent.report.document import Block, Document, Section, Text
+from medsent.report.document import Block, Document, Section, Table, Text
 from medsent.report.model import Metrics
 from medsent.report.svg import own_settings
 from medsent.report.verdict import is_evaluated, key_figures, verdict
@@ -15,14 +16,15 @@ _REORDERING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068
 
 
 @own_settings()
-def contents(metrics: Metrics) -> Document:
-    """Return the report of a run; a pure function of its numbers."""
+def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
+    """Return the report of a run; a pure function of its numbers, and of examples if any."""
     metrics = Metrics.model_validate(_visible(metrics.model_dump()))
     sections = [
         Section("findings", "Findings", list(_findings(metrics))),
         Section("overall", "Overall", list(_overall(metrics))),
         Section("labels", "Labels", list(_labels(metrics))),
         Section("slices", "Slices", list(_slices(metrics))),
+        Section("examples", "Examples", [_shown_as_it_is(table) for table in examples]),
         Section("speed", "Time and throughput", list(_speed(metrics))),
         Section("records", "Records and answers", list(_records(metrics))),
         Section("provenance", "Provenance", [operations.provenance(metrics)]),
@@ -102,6 +104,11 @@ def _records(metrics: Metrics) -> Iterator[Block]:
         yield Text(operations.duplicates(metrics.records.duplicate_record_ids))
     yield operations.quarantine(metrics.records)
     yield operations.statuses(metrics)
+
+
+def _shown_as_it_is(table: Table) -> Table:
+    rows = [[replace(cell, text=_visible(cell.text)) for cell in row] for row in table.rows]
+    return replace(table, rows=rows)
 
 
 def _visible(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
@@ -19,7 +20,7 @@ _POLICY: Final = (
 )
 
 
-def render_html(metrics: Metrics) -> str:
+def render_html(metrics: Metrics, examples: Sequence[Table] = ()) -> str:
     """Return `report.html`; the same numbers give the same bytes.
 
     Every string of `metrics` is escaped, and the page's Content-Security-Policy admits
@@ -28,7 +29,7 @@ def render_html(metrics: Metrics) -> str:
     environment = _environment()
     style, script = (environment.get_template(name).render() for name in _INLINE)
     return environment.get_template("report.html.j2").render(
-        document=contents(metrics),
+        document=contents(metrics, examples),
         style=Markup(style),
         script=Markup(script),
         policy=_POLICY.format(style=_hash(style), script=_hash(script)),

@@ -1,7 +1,7 @@
 """The report as Markdown (CommonMark with GitHub's tables), for a terminal or a pull request."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from medsent.report.contents import contents
@@ -16,9 +16,9 @@ _LIST: Final = re.compile(r"^(\d*)([-+.)])(?=[\s-]|$)")
 _RAISED: Final = str.maketrans("abcdefghijklmnop", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖ")
 
 
-def render_markdown(metrics: Metrics) -> str:
+def render_markdown(metrics: Metrics, examples: Sequence[Table] = ()) -> str:
     """Return `report.md`; the same numbers give the same bytes."""
-    return "\n\n".join(_parts(contents(metrics))) + "\n"
+    return "\n\n".join(_parts(contents(metrics, examples))) + "\n"
 
 
 def _parts(document: Document) -> Iterator[str]:

@@ -1,0 +1,164 @@
+"""Opinions quoted in a report, where somebody asks: those on which two variants differ most."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from medsent import predictions
+from medsent.config import JobConfig
+from medsent.labels import LABELS
+from medsent.personas import load_personas
+from medsent.predictions import label_matrix
+from medsent.records import RecordReader
+from medsent.reducer.state import Scope
+from medsent.report.document import Cell, Column, Table
+from medsent.run import RunFolder
+from medsent.shards import BATCH_ROWS, Shards, open_shards, opened
+
+_KEYS: Final = ("path", "record_id", "opinion_id", "persona", "language")
+
+Key = tuple[str, str, str, str | None]
+"""Shard, record_id, opinion_id and persona."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One record, with the labels that it has in gold and that each variant gave it."""
+
+    key: Key
+    language: str | None
+    gold: list[str]
+    given: dict[str, list[str]]
+    score: int
+    """Wrong labels of the baseline less those of the candidate; of one variant, its wrong ones."""
+
+
+def examples(run: RunFolder, config: JobConfig, scope: Scope, count: int) -> list[Table]:
+    """Return tables that quote the opinions of up to `count` records each.
+
+    With a comparison, of those for which the candidate gains most and loses most; without,
+    of those each variant is most wrong about. Texts come from the input's shards. Raises
+    `InputError` where these are not there any more.
+    """
+    shards = open_shards(config.input)
+    found = list(_chosen(run, scope, count))
+    texts = _texts(shards, config, {example.key for _, some in found for example in some})
+    return [_table(title, some, texts) for title, some in found if some]
+
+
+def _chosen(run: RunFolder, scope: Scope, count: int) -> Iterator[tuple[str, list[Example]]]:
+    if scope.pairs:
+        baseline, candidate = scope.pairs[0]
+        scored = list(_scored(run, scope, (baseline, candidate), count))
+        gained = sorted((e for e in scored if e.score > 0), key=lambda e: (-e.score, str(e.key)))
+        lost = sorted((e for e in scored if e.score < 0), key=lambda e: (e.score, str(e.key)))
+        yield f"Records for which {candidate} gains most over {baseline}", gained[:count]
+        yield f"Records for which {candidate} loses most to {baseline}", lost[:count]
+        return
+    for variant in scope.variants:
+        scored = list(_scored(run, scope, (variant,), count))
+        wrong = sorted((e for e in scored if e.score > 0), key=lambda e: (-e.score, str(e.key)))
+        yield f"Records that {variant} is most wrong about", wrong[:count]
+
+
+def _scored(
+    run: RunFolder, scope: Scope, variants: tuple[str, ...], count: int
+) -> Iterator[Example]:
+    """Yield, of each batch, the records that could be among the most and the least."""
+    for batch in predictions.batches(run.predictions):
+        rows = batch.filter(pc.equal(batch["outcome"], predictions.SCORED))
+        gold = label_matrix(rows["gold"], "")
+        answers = {name: scope.answers(name, rows[name]) for name in variants}
+        wrong = [_wrong(gold, answer.labels) for answer in answers.values()]
+        score = wrong[0] - wrong[1] if len(wrong) > 1 else wrong[0]
+        usable = np.logical_and.reduce([answer.answered for answer in answers.values()])
+        score = np.where(usable, score, 0)
+        # Equal scores are put in order by their keys, so all that tie with the last may count.
+        for index in _ends(score, count):
+            yield _example(rows, int(index), gold, {n: a.labels for n, a in answers.items()}, score)
+
+
+def _wrong(gold: npt.NDArray[np.int8], given: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
+    known = (gold >= 0) & (given >= 0)
+    return np.asarray((known & (gold != given)).sum(axis=1), dtype=np.int64)
+
+
+def _ends(score: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Return the records at or beyond the `count`-th highest and lowest score."""
+    if not len(score):
+        return np.zeros(0, dtype=np.int64)
+    ordered = np.sort(score)
+    low, high = ordered[min(count, len(score)) - 1], ordered[-min(count, len(score))]
+    return np.flatnonzero(((score <= low) | (score >= high)) & (score != 0))
+
+
+def _example(
+    rows: pa.RecordBatch,
+    index: int,
+    gold: npt.NDArray[np.int8],
+    given: dict[str, npt.NDArray[np.int8]],
+    score: npt.NDArray[np.int64],
+) -> Example:
+    path, record, opinion, persona, language = (rows[name][index].as_py() for name in _KEYS)
+    return Example(
+        (path, record, opinion, persona),
+        language,
+        _names(gold[index]),
+        {name: _names(labels[index]) for name, labels in given.items()},
+        int(score[index]),
+    )
+
+
+def _names(labels: npt.NDArray[np.int8]) -> list[str]:
+    return [LABELS[i] for i in np.flatnonzero(labels == 1)]
+
+
+def _texts(shards: Shards, config: JobConfig, wanted: set[Key]) -> dict[Key, str]:
+    """Return the texts of the records; one that several rows could be is left out."""
+    reader = RecordReader(shards, load_personas(config.personas))
+    found: dict[Key, list[str]] = {}
+    for shard in shards.files:
+        if not any(shard.path == path for path, *_ in wanted):
+            continue
+        with opened(shards, shard) as parquet:
+            for batch in parquet.iter_batches(BATCH_ROWS, columns=shards.read_columns()):
+                for key, text in _records(reader, batch, shard.path):
+                    if key in wanted:
+                        found.setdefault(key, []).append(text)
+    return {key: texts[0] for key, texts in found.items() if len(texts) == 1}
+
+
+def _records(reader: RecordReader, batch: pa.RecordBatch, path: str) -> Iterator[tuple[Key, str]]:
+    rows = pa.Table.from_batches([batch])
+    rows = rows.append_column("path", pa.array([path] * rows.num_rows, pa.string()))
+    rows = rows.append_column("row_hash", pa.array([0] * rows.num_rows, pa.uint64()))
+    records = reader(rows)
+    columns = [records[name].to_pylist() for name in ("path", "record_id", "opinion_id", "persona")]
+    yield from zip(zip(*columns, strict=True), records["text"].to_pylist(), strict=True)
+
+
+def _table(title: str, some: list[Example], texts: dict[Key, str]) -> Table:
+    columns = [
+        Column("Record", "text"),
+        Column("Persona", "text"),
+        Column("Labels in gold", "text"),
+        *(Column(f"Given by {name}", "text") for name in some[0].given),
+        Column("Opinion", "text"),
+    ]
+    rows = [
+        [
+            Cell(example.key[1]),
+            Cell(example.key[3] or "none"),
+            Cell(", ".join(example.gold) or "none"),
+            *(Cell(", ".join(labels) or "none") for labels in example.given.values()),
+            Cell(texts.get(example.key, "(several records have this id and persona)")),
+        ]
+        for example in some
+    ]
+    note = "Opinions are medical data: this report is to be kept as they are."
+    return Table(title, columns, rows, [note])
