@@ -20,10 +20,10 @@ PACKAGE := .venv/.package-$(call key,$(LOCK) pyproject.toml)
 UNFINISHED := .venv-unfinished
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check train chaos scale setup clean distclean
+.PHONY: help demo test check train chaos scale validate-statistics bench-reduce setup clean distclean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(PACKAGE) ## Score the demo's opinions with the embedded model, baseline against adapter
 	@$(BIN)/medsent demo $(ARGS)
@@ -46,6 +46,12 @@ chaos: $(PACKAGE) ## Kill the job 100 times in nine ways and check every row (ab
 
 scale: $(PACKAGE) ## Memory at 100,000 and at 1,000,000 records, the engine scripted (about an hour)
 	@$(BIN)/python -m tests.chaos.scale $(ARGS)
+
+validate-statistics: $(PACKAGE) ## Do intervals and tests hold what they say? Simulations (a quarter of an hour)
+	@$(BIN)/python -m tests.validation $(ARGS)
+
+bench-reduce: $(PACKAGE) ## Time and memory of the report's numbers, from 10,000 to 1,000,000 records
+	@$(BIN)/python -m tests.bench.reduce $(ARGS)
 
 setup: $(PACKAGE) ## Only set up .venv; the others do it by themselves
 

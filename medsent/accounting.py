@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from medsent import predictions
 from medsent.errors import RunError
@@ -18,6 +17,7 @@ from medsent.records import BAD_SHARD
 from medsent.run import RunFolder
 
 _MOST_NAMED = 5
+_COLUMNS = ("row_hash", "path", "outcome", "reason", "record_id")
 
 
 @dataclass
@@ -39,16 +39,15 @@ def count(run: RunFolder, variants: Iterable[str]) -> Account:
     account = Account()
     keys: list[npt.NDArray[np.uint64]] = []
     names: list[npt.NDArray[np.uint64]] = []
-    for batch in _batches(run, variants):
+    asked = list(variants)
+    columns = [*_COLUMNS, *(f"{name}.attempt" for name in asked)]
+    for batch in predictions.batches(run.predictions, columns):
         account.rows += batch.num_rows
         account.by_path.update(_tally(batch["path"]))
         quarantined = batch.filter(pc.equal(batch["outcome"], predictions.QUARANTINED))
         account.by_reason.update(_tally(quarantined["reason"]))
-        account.retries += sum(
-            pc.sum(pc.subtract(batch[name], 1)).as_py() or 0
-            for name in batch.schema.names
-            if name.startswith(_ATTEMPT)
-        )
+        attempts = (pc.struct_field(batch[name], "attempt") for name in asked)
+        account.retries += sum(pc.sum(pc.subtract(each, 1)).as_py() or 0 for each in attempts)
         keys.append(batch["row_hash"].to_numpy())
         names.append(_hashes(batch["record_id"]))
     account.distinct = _distinct(keys)
@@ -102,16 +101,6 @@ def _differences(account: Account, ledger: Ledger) -> Iterator[str]:
             yield f"{path} has {shard.rows} rows and {account.by_path[path]} outcomes"
     for path in account.by_path.keys() - ledger.shards.keys():
         yield f"{path} is not in the input and has {account.by_path[path]} outcomes"
-
-
-_ATTEMPT = "attempt of "
-
-
-def _batches(run: RunFolder, variants: Iterable[str]) -> Iterator[pa.RecordBatch]:
-    columns = {name: ds.field(name) for name in ("row_hash", "path", "outcome", "reason")}
-    columns["record_id"] = ds.field("record_id")
-    columns |= {f"{_ATTEMPT}{name}": ds.field(name, "attempt") for name in variants}
-    yield from predictions.dataset(run.predictions).to_batches(columns=columns)
 
 
 def _tally(column: pa.Array) -> dict[str, int]:

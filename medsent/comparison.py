@@ -64,7 +64,7 @@ class Side:
     def table(self, columns: list[str]) -> pa.Table:
         """Read the run's records with these columns and the variant's answers."""
         names = [*(name for name, _ in KEY_FIELDS), *columns, self.variant]
-        return predictions.dataset(self.run.predictions).to_table(columns=names)
+        return predictions.table(self.run.predictions, names)
 
 
 def compare_runs(

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from medsent import predictions
@@ -52,11 +51,8 @@ def refuse_run(folder: Path, tuned: Mapping[str, TunedOn]) -> None:
     if not tuned:
         return
     sought = _all(tuned)
-    rows = predictions.dataset(folder).to_batches(
-        columns=["opinion_id"],
-        filter=ds.field("gold").is_valid() & (ds.field("outcome") == predictions.SCORED),
-    )
-    found = reduce(np.union1d, (_among(batch["opinion_id"], sought) for batch in rows), _NONE)
+    rows = predictions.batches(folder, ["opinion_id", "outcome", "gold"])
+    found = reduce(np.union1d, (_among(_with_gold(batch), sought) for batch in rows), _NONE)
     _refuse(
         tuned,
         found,
@@ -75,6 +71,12 @@ def _refuse(tuned: Mapping[str, TunedOn], found: Hashes, where: str, instead: st
                 "it. Evaluate other data, or tune on other opinions with `medsent thresholds`. "
                 f"{instead}"
             )
+
+
+def _with_gold(rows: pa.RecordBatch) -> pa.Array:
+    """Return the opinions of the scored records that have gold."""
+    scored = pc.equal(rows["outcome"], predictions.SCORED)
+    return rows["opinion_id"].filter(pc.and_(scored, pc.is_valid(rows["gold"])))
 
 
 def _all(tuned: Mapping[str, TunedOn]) -> Hashes:

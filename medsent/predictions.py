@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from medsent.errors import RunError
 from medsent.labels import LABELS
@@ -51,17 +51,37 @@ def schema(variants: Sequence[str], kept: Sequence[pa.Field] = ()) -> pa.Schema:
     return pa.schema([*fields, *kept, *(pa.field(name, PREDICTION) for name in variants)])
 
 
-def dataset(folder: Path) -> ds.Dataset:
-    """Open the Parquet files of a run's `predictions/`, in the order of their names."""
-    files = sorted(str(path) for path in folder.glob("*.parquet"))
-    if not files:
+def files(folder: Path) -> list[Path]:
+    """Return the Parquet files of a run's `predictions/`, in the order of their names."""
+    found = sorted(folder.glob("*.parquet"))
+    if not found:
         raise RunError(f"{folder} holds no predictions")
-    return ds.dataset(files, format="parquet")
+    return found
 
 
-def batches(folder: Path, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
-    """Yield the predictions of a run in batches, in the order of their file names."""
-    yield from dataset(folder).to_batches(batch_size=rows)
+def table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read columns of a run's predictions whole, in the order of their file names."""
+    return pa.Table.from_batches(list(batches(folder, columns)))
+
+
+def batches(
+    folder: Path, columns: Sequence[str] | None = None, rows: int = 65_536
+) -> Iterator[pa.RecordBatch]:
+    """Yield the predictions of a run, about so many rows at a time, in the files' order.
+
+    `columns` may name fields of a struct, as `finetuned.status`.
+    """
+    waiting: list[pa.RecordBatch] = []
+    # One file at a time: a dataset of them all keeps the footer of each, 200 kB, to its end.
+    for file in files(folder):
+        with pq.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(rows, columns=columns):
+                waiting.append(batch)
+                if sum(part.num_rows for part in waiting) >= rows:
+                    yield pa.concat_batches(waiting)
+                    waiting = []
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def label_matrix(column: pa.StructArray, field: str) -> npt.NDArray[np.int8]:
@@ -73,14 +93,9 @@ def label_matrix(column: pa.StructArray, field: str) -> npt.NDArray[np.int8]:
     return np.stack([_nullable(pc.struct_field(struct, label)) for label in LABELS], axis=1)
 
 
-def probability_matrix(
-    column: pa.StructArray, field: str = "probabilities"
-) -> npt.NDArray[np.float32]:
-    """Return a variant column's `probabilities` as (N, 21) float32 with NaN for null.
-
-    Pass that field itself with `field=""`.
-    """
-    struct = pc.struct_field(column, field) if field else column
+def probability_matrix(column: pa.StructArray) -> npt.NDArray[np.float32]:
+    """Return a variant column's `probabilities` as (N, 21) float32 with NaN for null."""
+    struct = pc.struct_field(column, "probabilities")
     columns = [pc.struct_field(struct, label) for label in LABELS]
     return np.stack(
         [np.asarray(pc.fill_null(values, float("nan")), dtype=np.float32) for values in columns],

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from medsent import predictions
 from medsent.errors import ConfigError, UsageError, storage_failure
@@ -94,11 +93,12 @@ def read_records(run: RunFolder, variant: str) -> Records:
     gold, probabilities, opinions, rows = [], [], [np.empty(0, np.uint64)], []
     unusable = 0
     for batch in _batches(run, variant):
-        ok = pc.fill_null(pc.equal(batch["status"], predictions.OK), False)
+        status = pc.struct_field(batch[variant], "status")
+        ok = pc.fill_null(pc.equal(status, predictions.OK), False)
         unusable += batch.num_rows - ok.true_count
         usable = batch.filter(ok)
         gold.append(predictions.label_matrix(usable["gold"], ""))
-        probabilities.append(predictions.probability_matrix(usable["probabilities"], ""))
+        probabilities.append(predictions.probability_matrix(usable[variant]))
         opinions.append(hash_opinions(pc.unique(usable["opinion_id"]).to_pylist()))
         rows.append(_row_hashes(usable, gold[-1]))
     if not sum(map(len, rows)):
@@ -159,12 +159,10 @@ def _target(run: RunFolder, variant: str, output: Path | None) -> Path:
 
 def _batches(run: RunFolder, variant: str) -> Iterator[pa.RecordBatch]:
     """Yield the scored records that have gold."""
-    columns = {name: ds.field(name) for name in (*_KEYS, "gold")}
-    columns |= {name: ds.field(variant, name) for name in ("status", "probabilities")}
-    scored = ds.field("outcome") == predictions.SCORED
-    yield from predictions.dataset(run.predictions).to_batches(
-        columns=columns, filter=scored & ds.field("gold").is_valid()
-    )
+    fields = [f"{variant}.{name}" for name in ("status", "probabilities")]
+    for rows in predictions.batches(run.predictions, [*_KEYS, "outcome", "gold", *fields]):
+        scored = pc.equal(rows["outcome"], predictions.SCORED)
+        yield rows.filter(pc.and_(scored, pc.is_valid(rows["gold"])))
 
 
 def _row_hashes(rows: pa.RecordBatch, gold: npt.NDArray[np.int8]) -> Hashes:

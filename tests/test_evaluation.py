@@ -201,7 +201,7 @@ def test_new_thresholds_need_no_scoring(
     assert evaluate(changed, silent).parent == whole
     metrics = json.loads((whole / "metrics.json").read_text())
     rates = {
-        variant: [each["predicted_rate"] for each in made["labels"].values()]
+        variant: [each["predicted_rate"]["value"] for each in made["labels"].values()]
         for variant, made in metrics["variants"].items()
     }
     assert rates["plain"] == [1.0] * len(LABELS)

@@ -147,7 +147,7 @@ def test_every_figure_is_scikit_learns_from_parquet(tmp_path: Path) -> None:
         part = random_rows(seed, 1_500, missing=0.1, positive=0.2, unusable=0.1)
         pq.write_table(pa.Table.from_batches([part]), tmp_path / f"{seed}.parquet")
     state = reduce_batches(predictions.batches(tmp_path, rows=700), SCOPE)
-    read = predictions.dataset(tmp_path).to_table().to_pylist()
+    read = predictions.table(tmp_path).to_pylist()
     assert len(read) == 3_000
     assert_same(read, state.slices[ALL])
 
