@@ -100,16 +100,6 @@ class Resamples:
     positives: list[Sketch]
     """21: opinions with the label in gold, on a record with a usable answer."""
 
-    @classmethod
-    def empty(cls, replicates: int) -> "Resamples":
-        """Return the state of no rows."""
-        wide = len(CELLS) * N_LABELS + len(ROWS)
-        return cls(
-            np.zeros((replicates, wide), dtype=np.int64),
-            np.zeros((replicates, len(MEANS)), dtype=np.int64),
-            [Sketch() for _ in range(N_LABELS)],
-        )
-
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Resamples)

@@ -1,0 +1,69 @@
+"""A seeded short form of `make validate-statistics`: gross errors only, since samples are few."""
+
+import numpy as np
+import pytest
+
+from tests.validation.population import GAIN, Population, Scenario, f1
+from tests.validation.study import Size, Study
+
+SAMPLES = 25
+
+
+@pytest.fixture(scope="module")
+def studies() -> dict[Scenario, Study]:
+    found: dict[Scenario, Study] = {}
+    for scenario in ("equal", "biases", "better"):
+        found[scenario] = Study()
+        for seed in range(SAMPLES):
+            found[scenario].look(Population.of(scenario), Size(60, 16, replicates=300), seed)
+    return found
+
+
+def test_the_population_is_what_it_says() -> None:
+    equal, biases, better = (
+        f1(*Population.of(scenario).shares) for scenario in ("equal", "biases", "better")
+    )
+    assert equal[0] == pytest.approx(equal[1], abs=1e-6)
+    assert biases[0] == pytest.approx(biases[1], abs=1e-4)
+    assert better[1] - better[0] == pytest.approx(np.full(21, GAIN), abs=1e-4)
+
+
+def test_intervals_hold_the_truth(studies: dict[Scenario, Study]) -> None:
+    """Pooled over labels these are hundreds of draws, over samples 75 to 150."""
+    every = Study()
+    for study in studies.values():
+        every.merge(study)
+    labels = [name for name in every.coverage if not name.startswith(("average", "difference of"))]
+    labels += [name for name in every.coverage if name.startswith("difference of F1")]
+    assert len(labels) >= 10
+    for name in labels:
+        tally = every.coverage[name]
+        assert abs(tally.share - 95) < 2 + 4 * max(tally.error, 0.5), (name, tally)
+    averages = [name for name in every.coverage if name not in labels]
+    assert len(averages) >= 15
+    for name in averages:
+        assert every.coverage[name].share > 85, (name, every.coverage[name])
+
+
+def test_tests_keep_their_level_where_mcnemar_without_clusters_does_not(
+    studies: dict[Scenario, Study],
+) -> None:
+    null = Study()
+    for scenario in ("equal", "biases"):
+        null.merge(studies[scenario])
+    for group in ("rough", "20 to 49 opinions", "50 opinions or more"):
+        ours = null.rejected[f"F1 of a label, {group}"]
+        theirs = null.rejected[f"McNemar without clusters, {group}"]
+        assert ours.of == theirs.of > 50
+        assert ours.share < 5 + 4 * max(ours.error, 0.5)
+        assert theirs.share > 20
+
+
+def test_a_real_gain_is_found_and_labels_with_few_opinions_are_not_judged(
+    studies: dict[Scenario, Study],
+) -> None:
+    better = studies["better"]
+    assert better.rejected["macro_f1_supported"].share > 50
+    assert better.rejected["F1 of a label, 50 opinions or more"].share > 20
+    shown = better.shown["difference of F1"]
+    assert 0 < shown.held < shown.of
