@@ -1,12 +1,11 @@
 """Recommendations: each follows from what another rule finds."""
 
-from collections import Counter
 from collections.abc import Iterator
 
 from medsent.report.calibration import Curve
 from medsent.report.figures import count, counted, percent
 from medsent.report.findings.attention import judged, lower_slices
-from medsent.report.findings.bounds import FEWEST_OPINIONS
+from medsent.report.findings.bounds import FEWEST_OPINIONS, TESTED
 from medsent.report.findings.rule import Said
 from medsent.report.findings.support import rare, records_needed
 from medsent.report.findings.wording import changed, gap, listed, opinions, share
@@ -17,27 +16,48 @@ from medsent.report.verdict import headline
 
 
 def roll_out(metrics: Metrics) -> Iterator[Said]:
-    """Recommend the candidate where it is higher as a whole and lower nowhere."""
+    """Recommend the candidate where it is higher as a whole and found to be lower nowhere."""
+    for pair in _unopposed(metrics):
+        if _tested(pair) >= TESTED * len(pair.labels):
+            yield _said(
+                pair,
+                f"Use {pair.candidate} in place of {pair.baseline}: its",
+                "No label, no slice and not the share of usable answers was found to be lower.",
+            )
+
+
+def too_early(metrics: Metrics) -> Iterator[Said]:
+    """Recommend to wait where the candidate is higher but most labels could not be tested."""
+    for pair in _unopposed(metrics):
+        if _tested(pair) < TESTED * len(pair.labels):
+            yield _said(
+                pair,
+                f"Do not yet replace {pair.baseline} by {pair.candidate}. Its",
+                "That no label was found to be lower says little while most cannot be tested.",
+            )
+
+
+def _unopposed(metrics: Metrics) -> Iterator[Comparison]:
     for pair in metrics.comparisons:
-        name, change = headline(pair)
-        if direction(change) != "higher" or lowered(pair):
-            continue
-        found = Counter(direction(each) for each in pair.labels.values())
-        tested = len(pair.labels) - found["too few to tell"]
-        yield Said(
-            f"Use {pair.candidate} in place of {pair.baseline}: its {name} is higher, "
-            f"{gap(change)} on {counted(pair.records, 'record')}, and no label, no slice and not "
-            "the share of usable answers was found to be lower. F1 could be tested for "
-            f"{tested} of {counted(len(pair.labels), 'label')}, and is higher for "
-            f"{found['higher']}.",
-            {
-                **changed(change),
-                "records": pair.records,
-                "tested": tested,
-                "higher": found["higher"],
-            },
-            [pair.baseline, pair.candidate],
-        )
+        if direction(headline(pair)[1]) == "higher" and not lowered(pair):
+            yield pair
+
+
+def _tested(pair: Comparison) -> int:
+    return sum(direction(change) != "too few to tell" for change in pair.labels.values())
+
+
+def _said(pair: Comparison, start: str, end: str) -> Said:
+    name, change = headline(pair)
+    tested = _tested(pair)
+    higher = sum(direction(each) == "higher" for each in pair.labels.values())
+    return Said(
+        f"{start} {name} is higher, {gap(change)}, on {counted(pair.records, 'record')}. F1 could "
+        f"be tested for {tested} of {counted(len(pair.labels), 'label')} and is higher for "
+        f"{higher}. {end}",
+        {**changed(change), "records": pair.records, "tested": tested, "higher": higher},
+        [pair.baseline, pair.candidate],
+    )
 
 
 def lowered(pair: Comparison) -> list[str]:

@@ -74,7 +74,8 @@ def weak(metrics: Metrics, rate: _Rate) -> Iterator[Said]:
         if not found:
             continue
         named = [
-            f"{label} {share(_rate(each, rate))}, {support(each)}" for label, each in found.items()
+            f"{label} {share(_rate(each, rate))}, {_of(each, rate)}"
+            for label, each in found.items()
         ]
         yield Said(
             f"{name} {_WEAK[rate]} for {counted(len(found), 'label')}. {rate.capitalize()}: "
@@ -101,6 +102,13 @@ def _rate(label: LabelMetrics, rate: _Rate) -> Estimated:
     return label.recall if rate == "recall" else label.precision
 
 
+def _of(label: LabelMetrics, rate: _Rate) -> str:
+    """Write what the rate is a share of."""
+    if rate == "recall":
+        return support(label)
+    return f"given to {counted(label.tp + label.fp, 'record')}"
+
+
 def miscalibrated(metrics: Metrics) -> Iterator[Said]:
     """Say for which labels the probabilities are far from the rates that were observed."""
     for name, variant in judged(metrics).items():
@@ -116,8 +124,9 @@ def miscalibrated(metrics: Metrics) -> Iterator[Said]:
         named = [f"{label} {100 * ece:.1f}" for label, ece in found.items()]
         yield Said(
             f"On these records the probabilities of {name} are off by more than "
-            f"{100 * BELIEVABLE:.0f} points on average for {counted(len(found), 'label')}, on at least {counted(records, 'record')} "
-            f"each. Expected calibration error in points, which has no interval: {listed(named)}.",
+            f"{100 * BELIEVABLE:.0f} points on average for {counted(len(found), 'label')}, "
+            f"on at least {counted(records, 'record')} each. Expected calibration error in "
+            f"points, which has no interval: {listed(named)}.",
             {"labels": len(found), "records": records, "bound": BELIEVABLE, **found},
             [name],
             list(found),

@@ -38,5 +38,9 @@ SPEED: Final = 1.1
 """Ratio of two times per record. Rates have no interval; on a machine that does other work too,
 the same job differs by some percent from run to run."""
 
+TESTED: Final = 0.5
+"""Share of labels with a test. That no label was found to be lower is no reassurance where most
+of them could not have been found to be."""
+
 STANDOUTS: Final = 5
 """So many labels are named as standing out: what all labels do is in their table."""

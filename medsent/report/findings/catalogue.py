@@ -11,6 +11,7 @@ from medsent.report.findings.bounds import (
     QUARANTINED,
     SPEED,
     STANDOUTS,
+    TESTED,
     USABLE,
     VISIBLE,
     WANTED,
@@ -90,9 +91,16 @@ RULES: Final = (
     Rule(
         "too_few_disagreements",
         "areas_for_attention",
-        "The labels that enough opinions have, but where the two variants differ in being right on "
-        f"fewer than {FEW_DISAGREEING} opinions, or their differences do not vary.",
+        "The labels that enough opinions have, but where one variant is right and the other wrong "
+        f"on fewer than {FEW_DISAGREEING} opinions.",
         support.too_few_disagreements,
+    ),
+    Rule(
+        "no_variation",
+        "areas_for_attention",
+        "The labels with enough opinions and disagreements whose difference has no test: it is the "
+        f"same in each replicate, or its opinions weigh like fewer than {FEWEST_OPINIONS}.",
+        support.no_variation,
     ),
     Rule(
         "detectable",
@@ -152,9 +160,16 @@ RULES: Final = (
     Rule(
         "roll_out",
         "recommendations",
-        "Macro F1 is higher with p below 0.05, and no label, no slice and not the share of usable "
-        "answers is lower by its test.",
+        "Macro F1 is higher with p below 0.05; no label, no slice and not the share of usable "
+        f"answers is lower by its test; and at least {100 * TESTED:.0f}% of the labels could be "
+        "tested.",
         advice.roll_out,
+    ),
+    Rule(
+        "too_early",
+        "recommendations",
+        f"As roll_out, but fewer than {100 * TESTED:.0f}% of the labels could be tested.",
+        advice.too_early,
     ),
     Rule(
         "no_ground",

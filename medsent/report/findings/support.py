@@ -101,13 +101,7 @@ def records_needed(few: Mapping[str, int], records: int) -> int | None:
 def too_few_disagreements(metrics: Metrics) -> Iterator[Said]:
     """Say for which labels the two variants disagree too seldom for a test."""
     for pair in metrics.comparisons:
-        few = {
-            label: change.disagreeing
-            for label, change in pair.labels.items()
-            if direction(change) == "too few to tell"
-            and (change.opinions or 0) >= FEWEST_OPINIONS
-            and change.disagreeing is not None
-        }
+        few = {label: n for label, n in _untested(pair).items() if n < FEW_DISAGREEING}
         if few:
             named = [f"{label} on {opinions(number)}" for label, number in few.items()]
             yield Said(
@@ -124,6 +118,38 @@ def too_few_disagreements(metrics: Metrics) -> Iterator[Said]:
                 [pair.baseline, pair.candidate],
                 list(few),
             )
+
+
+def no_variation(metrics: Metrics) -> Iterator[Said]:
+    """Say for which labels the difference is too uniform, or too uneven, to be tested."""
+    for pair in metrics.comparisons:
+        many = {label: n for label, n in _untested(pair).items() if n >= FEW_DISAGREEING}
+        if many:
+            named = [f"{label} on {opinions(number)}" for label, number in many.items()]
+            yield Said(
+                f"For {counted(len(many), 'label')} {pair.candidate} and {pair.baseline} disagree "
+                f"often enough, {listed(named)} of {counted(pair.records, 'record')}, but the "
+                "replicates give one and the same difference, or rest on a few opinions with most "
+                "of the records: there is no test.",
+                {
+                    "labels": len(many),
+                    "records": pair.records,
+                    **{f"disagreeing_{label}": number for label, number in many.items()},
+                },
+                [pair.baseline, pair.candidate],
+                list(many),
+            )
+
+
+def _untested(pair: Comparison) -> dict[str, int]:
+    """Return how many opinions the two disagree on, for labels without test but not too rare."""
+    return {
+        label: change.disagreeing
+        for label, change in pair.labels.items()
+        if direction(change) == "too few to tell"
+        and (change.opinions or 0) >= FEWEST_OPINIONS
+        and change.disagreeing is not None
+    }
 
 
 def detectable(metrics: Metrics) -> Iterator[Said]:

@@ -3,7 +3,14 @@
 from collections.abc import Iterable
 
 from medsent.reducer.sketch import KEPT
-from medsent.report.figures import count, p_value, percent, points, share_interval, signed_interval
+from medsent.report.figures import (
+    counted,
+    p_value,
+    percent,
+    points,
+    share_interval,
+    signed_interval,
+)
 from medsent.report.model import Change, LabelMetrics
 from medsent.report.part import Estimated, value_of
 
@@ -56,7 +63,7 @@ def estimated(name: str, figure: Estimated) -> dict[str, int | float | None]:
 
 def support(label: LabelMetrics) -> str:
     """Write how many records and opinions a label's figures rest on."""
-    return f"{count(label.support)} positives in {opinions(label.opinions)}"
+    return f"{counted(label.support, 'positive')} in {opinions(label.opinions)}"
 
 
 def opinions(number: int | None) -> str:
