@@ -76,6 +76,7 @@ def _of_one(f1: float, positives: int) -> list[tuple[int, int]]:
     ]
 
 
+@cache
 def counts(support: Support) -> dict[str, Counted]:
     """Return the counts of each label; of several choices the first that is found.
 
