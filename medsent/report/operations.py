@@ -249,7 +249,7 @@ def findings(title: str, found: Sequence[Finding]) -> Table:
         for finding in found
     ]
     columns = [
-        Column("Finding", "text"),
+        Column("Finding", "sentence"),
         Column("Rule", "code", define="rules"),
         Column("Numbers", "text"),
     ]

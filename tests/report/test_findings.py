@@ -136,7 +136,7 @@ def test_labels_are_counted_and_named_by_the_corrected_test(run: Metrics) -> Non
     changes = pair_of(run).labels
     sizes = [value_of(run, label) for label in higher.labels]
     assert sizes == sorted(sizes, reverse=True)
-    assert higher.numbers["fear"] == value_of(run, "fear")
+    assert higher.numbers["difference_fear"] == value_of(run, "fear")
     nearest = min(changes[label].difference.low for label in higher.labels)
     assert higher.numbers["nearest_low"] == nearest
     assert lower.numbers["nearest_high"] == changes["ironic"].difference.high
@@ -292,7 +292,7 @@ def test_unusable_answers(run: Metrics) -> None:
     found = one(run, "answers_unusable")
     assert found.variants == [BEFORE]
     assert found.numbers["answered"] == 594
-    assert found.numbers["invalid_answer"] == 15
+    assert found.numbers["status_invalid_answer"] == 15
     assert "below 99% by more than chance would give). The others: invalid_answer 15." in found.text
     rate = f"variants/{BEFORE}/overall/generation_success_rate"
     wide = put(run, rate, estimate(0.98, 0.90, 0.995))
@@ -315,9 +315,9 @@ def test_labels_below_one_half(run: Metrics, rule: str, rate: str, told: str) ->
     assert found.numbers == {
         "labels": 1,
         "bound": 0.5,
-        "calm": 0.2,
-        "calm_low": 0.12,
-        "calm_high": 0.3,
+        f"{rate}_calm": 0.2,
+        f"{rate}_calm_low": 0.12,
+        f"{rate}_calm_high": 0.3,
     }
     assert found.text.startswith(told)
     assert "calm 20.0% (95% interval 12.0 to 30.0)" in found.text
@@ -342,7 +342,7 @@ def test_probabilities_that_cannot_be_believed(run: Metrics) -> None:
     assert found.labels == [
         label for label in LABELS if (calibration.labels[label].ece or 0.0) > BELIEVABLE
     ]
-    assert found.numbers["calm"] == calibration.labels["calm"].ece
+    assert found.numbers["ece_calm"] == calibration.labels["calm"].ece
     assert "which has no interval" in found.text
     calm = f"{FINETUNED}/calibration/labels/calm"
     for path, value in ((f"{calm}/records", CALIBRATED - 1), (f"{calm}/ece", BELIEVABLE)):
@@ -382,7 +382,7 @@ def test_a_slice_behind_the_whole_over_the_same_labels(run: Metrics) -> None:
 def test_much_of_the_input_in_quarantine(run: Metrics) -> None:
     found = one(run, "quarantine")
     assert found.numbers["share"] == pytest.approx(31 / 640)
-    assert found.numbers["empty_text"] == 20
+    assert found.numbers["reason_empty_text"] == 20
     assert found.text.startswith("31 of 640 input records (4.8%) were not scored")
     few = puts(run, **{"records/input": 3100, "records/scored": 3069})
     assert not said(few, "quarantine")
@@ -456,7 +456,7 @@ def test_it_is_too_early_where_most_labels_have_no_test(run: Metrics) -> None:
 def test_keep_the_baseline_where_it_is_higher(run: Metrics) -> None:
     found = one(run, "keep_baseline")
     assert found.labels == ["ironic"]
-    assert found.numbers["ironic_difference"] == value_of(run, "ironic")
+    assert found.numbers["difference_ironic"] == value_of(run, "ironic")
     assert "ironic −22.4 points (95% interval −31.8 to −12.6, corrected p <0.001)" in found.text
 
 
@@ -471,10 +471,10 @@ def test_tune_thresholds_where_the_curve_is_above_the_interval(run: Metrics) -> 
     assert found.numbers == {
         "labels": 1,
         "records": 609,
-        "calm_f1": figure.value,
-        "calm_high": figure.high,
-        "calm_best_f1": 0.97,
-        "calm_threshold": 0.2,
+        "f1_calm": figure.value,
+        "high_calm": figure.high,
+        "best_f1_calm": 0.97,
+        "threshold_calm": 0.2,
     }
     assert "calm 97.0% at 0.20 against" in found.text
     assert "expect less on others" in found.text

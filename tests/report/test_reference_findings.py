@@ -150,7 +150,7 @@ def test_most_labels_have_no_test_and_no_small_difference_could_show(run: Metric
     # Claim: an improvement in percent for each label, to one decimal.
     # Ours: "49 records are too few to show a difference of 10 points in F1 for 7 [5] labels":
     # all that could be tested. "To show a difference of 5 points in F1 for each label that
-    # could be tested, score about 3,059 records of new opinions, 62.4 times the 49 ..."
+    # could be tested takes 62.4 times as many opinions, ... about 3,059 records ..."
     tested = set(LABELS) - untested(run)
     assert len(tested) <= 7
     assert set(labels(run, "detectable")) == tested

@@ -108,7 +108,7 @@ def keep_baseline(metrics: Metrics) -> Iterator[Said]:
                 "labels": len(lower),
                 "records": pair.records,
                 **{
-                    f"{label}_{name}": value
+                    f"{name}_{label}": value
                     for label, each in lower.items()
                     for name, value in changed(each).items()
                     if name in ("difference", "low", "high", "p_corrected")
@@ -163,7 +163,7 @@ def tune_thresholds(metrics: Metrics) -> Iterator[Said]:
                 "labels": len(found),
                 "records": variant.overall.evaluated_rows,
                 **{
-                    f"{label}_{key}": value
+                    f"{key}_{label}": value
                     for label, (figure, best, threshold) in found.items()
                     for key, value in (
                         ("f1", figure.value),

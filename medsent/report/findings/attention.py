@@ -52,7 +52,7 @@ def answers_unusable(metrics: Metrics) -> Iterator[Said]:
                 **estimated("generation_success_rate", rate),
                 "answered": variant.overall.answered_rows,
                 "records": variant.overall.rows,
-                **mix,
+                **{f"status_{status}": number for status, number in mix.items()},
             },
             [name],
         )
@@ -86,7 +86,7 @@ def weak(metrics: Metrics, rate: _Rate) -> Iterator[Said]:
                 **{
                     key: value
                     for label, each in found.items()
-                    for key, value in estimated(label, _rate(each, rate)).items()
+                    for key, value in estimated(f"{rate}_{label}", _rate(each, rate)).items()
                 },
             },
             [name],
@@ -127,7 +127,12 @@ def miscalibrated(metrics: Metrics) -> Iterator[Said]:
             f"{100 * BELIEVABLE:.0f} points on average for {counted(len(found), 'label')}, "
             f"on at least {counted(records, 'record')} each. Expected calibration error in "
             f"points, which has no interval: {listed(named)}.",
-            {"labels": len(found), "records": records, "bound": BELIEVABLE, **found},
+            {
+                "labels": len(found),
+                "records": records,
+                "bound": BELIEVABLE,
+                **{f"ece_{label}": ece for label, ece in found.items()},
+            },
             [name],
             list(found),
         )
@@ -145,8 +150,8 @@ def slice_against(metrics: Metrics) -> Iterator[Said]:
             yield Said(
                 f"On {key}, macro F1 of {pair.candidate} is {against} than that of "
                 f"{pair.baseline}: {percent(change.candidate)} against {percent(change.baseline)}, "
-                f"{gap(change)}, {counted(records, 'record')}. Over all records {name} goes the "
-                f"other way, {gap(whole)}.",
+                f"{gap(change)}, {counted(records, 'record')} scored. Over all records {name} "
+                f"goes the other way, {gap(whole)}.",
                 {**changed(change), "records": records},
                 [pair.baseline, pair.candidate],
                 slices=[key],
@@ -206,7 +211,7 @@ def quarantine(metrics: Metrics) -> Iterator[Said]:
             "input": records.input,
             "share": records.quarantined / records.input,
             "bound": QUARANTINED,
-            **records.by_reason,
+            **{f"reason_{reason}": number for reason, number in records.by_reason.items()},
         },
         list(metrics.variants),
     )

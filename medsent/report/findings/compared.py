@@ -30,8 +30,7 @@ def macro_alone(metrics: Metrics) -> Iterator[Said]:
         averaged = len(overall.supported_labels) if few else defined
         yield Said(
             f"{_over(averaged, few)}, {name} has a macro F1 of {share(figure)} on "
-            f"{counted(overall.evaluated_rows, 'record')}. Nothing is compared, so nothing is "
-            "said to be better than anything else.",
+            f"{counted(overall.evaluated_rows, 'record')}.",
             {
                 **estimated("macro_f1", figure),
                 "labels": averaged,
@@ -117,7 +116,7 @@ def labels_changed(metrics: Metrics, way: _Way) -> Iterator[Said]:
                 "nearest_low": nearest[0],
                 "nearest_high": nearest[1],
                 "largest_p_corrected": max(each.p_corrected or 0.0 for each in found.values()),
-                **{label: _known(each).value for label, each in found.items()},
+                **{f"difference_{label}": _known(each).value for label, each in found.items()},
             },
             [pair.baseline, pair.candidate],
             list(found),

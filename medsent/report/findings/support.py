@@ -192,9 +192,9 @@ def enough_data(metrics: Metrics) -> Iterator[Said]:
         needed = {label: math.ceil(pair.records * times) for label, times in short.items()}
         yield Said(
             f"To show a difference of {100 * WANTED:.0f} points in F1 for each label that could "
-            f"be tested, score about {count(max(needed.values()))} records of new opinions, "
-            f"{max(short.values()):.1f} times the {count(pair.records)} compared here, with as "
-            f"many readers an opinion. {most} needs the most; {counted(len(short), 'label')} "
+            f"be tested takes {max(short.values()):.1f} times as many opinions, with as many "
+            f"readers each: about {count(max(needed.values()))} records in place of "
+            f"{count(pair.records)}. {most} needs the most; {counted(len(short), 'label')} "
             f"{'needs' if len(short) == 1 else 'need'} more than there are.",
             {
                 "records": pair.records,
