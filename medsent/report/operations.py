@@ -250,7 +250,7 @@ def findings(title: str, found: Sequence[Finding]) -> Table:
     ]
     columns = [
         Column("Finding", "sentence"),
-        Column("Rule", "code", define="rules"),
+        Column("Rule", "text", define="rules"),
         Column("Numbers", "text"),
     ]
     return Table(title, columns, rows)
