@@ -20,6 +20,7 @@ from medsent.reducer.slices import ALL, SliceKey
 from medsent.reducer.state import Reduction
 from medsent.reducer.throughput import Speed
 from medsent.report.calibration import calibrate
+from medsent.report.findings.catalogue import find
 from medsent.report.model import (
     Change,
     Comparison,
@@ -50,6 +51,7 @@ from medsent.statistics.estimates import (
     NOT_ESTIMATED,
     Bounds,
     label_bounds,
+    opinions_with,
     overall_bounds,
     supported_macro,
 )
@@ -102,7 +104,7 @@ def build_metrics(
     read, by reason. Raises `RunError` where the input is not scored + quarantined.
     """
     variants = {name: _variant(state, name) for name in state.scope.variants}
-    return Metrics(
+    built = Metrics(
         run=run,
         records=_records(state, input_records, duplicate_record_ids, unread or {}),
         variants=variants,
@@ -110,6 +112,7 @@ def build_metrics(
         timing=_timing(timing or Timing(), state.scored),
         provenance=dict(provenance or {}),
     )
+    return built.model_copy(update={"findings": find(built)})
 
 
 def _records(
@@ -202,6 +205,8 @@ def _labels(counts: Counts, resamples: Resamples | None) -> dict[str, LabelMetri
     numbers = {name: getattr(counts, name).tolist() for name in _COUNTED} | {
         name: values.tolist() for name, values in asdict(label_figures(counts)).items()
     }
+    if resamples is not None:
+        numbers["opinions"] = opinions_with(resamples.positives).tolist()
     return {
         label: LabelMetrics.model_validate(
             {
@@ -221,8 +226,10 @@ def _comparison(state: Reduction, baseline: str, candidate: str) -> Comparison:
     overall = overall_changes(pair, _sides(state, ALL, names))
     tests: Sequence[float | None] = mcnemar_p(pair) or [None] * len(LABELS)
     labels = {
-        label: _change(change, mcnemar_p=test)
-        for label, change, test in zip(LABELS, label_changes(pair), tests, strict=True)
+        label: _change(change, test, *support)
+        for label, change, test, support in zip(
+            LABELS, label_changes(pair), tests, _opinions(pair), strict=True
+        )
     }
     return Comparison(
         baseline=baseline,
@@ -235,6 +242,14 @@ def _comparison(state: Reduction, baseline: str, candidate: str) -> Comparison:
         ),
         slices=_slice_changes(state, names),
     )
+
+
+def _opinions(pair: Pair) -> list[tuple[int | None, int | None]]:
+    """Return for each label how many opinions have it, and on how many the two disagree."""
+    if pair.resampled is None:
+        return [(None, None)] * len(LABELS)
+    numbers = (opinions_with(pair.resampled[0].positives), opinions_with(pair.disagreeing))
+    return list(zip(*(each.tolist() for each in numbers), strict=True))
 
 
 def _slice_changes(state: Reduction, names: tuple[str, str]) -> dict[str, Change]:
@@ -260,7 +275,12 @@ def _sides(state: Reduction, key: SliceKey, names: tuple[str, str]) -> tuple[Sid
     return _side(state, key, names[0]), _side(state, key, names[1])
 
 
-def _change(change: Known, mcnemar_p: float | None = None) -> Change:
+def _change(
+    change: Known,
+    mcnemar_p: float | None = None,
+    opinions: int | None = None,
+    disagreeing: int | None = None,
+) -> Change:
     figures = compare(_figure(change.baseline), _figure(change.candidate))
     return Change(
         baseline=figures.baseline,
@@ -272,6 +292,8 @@ def _change(change: Known, mcnemar_p: float | None = None) -> Change:
         p_corrected=change.p_corrected,
         detectable=change.detectable,
         mcnemar_p=mcnemar_p,
+        opinions=opinions,
+        disagreeing=disagreeing,
     )
 
 

@@ -41,8 +41,10 @@ def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
 
 
 def _findings(metrics: Metrics) -> Iterator[Block]:
-    if metrics.findings:
-        yield operations.findings(metrics)
+    for section, title in operations.FINDINGS.items():
+        found = [finding for finding in metrics.findings if finding.section == section]
+        if found:
+            yield operations.findings(title, found)
 
 
 def _overall(metrics: Metrics) -> Iterator[Block]:

@@ -3,11 +3,12 @@
 from typing import Final
 
 from medsent.report.document import Term
+from medsent.report.findings.catalogue import RULES
 
 FEW_POSITIVES: Final = 10
 """A label with fewer gold positives than this is marked: one record moves its F1 by points."""
 
-DEFINITIONS: Final[tuple[Term, ...]] = (
+_FIGURES: Final[tuple[Term, ...]] = (
     Term(
         "record",
         "Record",
@@ -149,4 +150,16 @@ DEFINITIONS: Final[tuple[Term, ...]] = (
         "A record that could not be scored (empty text, unknown persona, ...), kept with its "
         "reason. Input = scored + quarantined.",
     ),
+    Term(
+        "rules",
+        "Findings and rules",
+        "Each finding is made by a rule that decides by a test or a bound, not by a reader's "
+        "judgement. The rules follow; one whose condition does not hold says nothing.",
+    ),
 )
+
+DEFINITIONS: Final = (
+    *_FIGURES,
+    *(Term(f"rule-{rule.name}", f"Rule {rule.name}", rule.decides) for rule in RULES),
+)
+"""The figures, then the rules that make findings."""

@@ -38,7 +38,7 @@ class Column:
     """One column of a table."""
 
     title: str
-    kind: Literal["text", "number", "code"] = "number"
+    kind: Literal["text", "number", "code", "sentence"] = "number"
     group: str | None = None
     """A title over this column and its neighbours of the same group."""
     define: str | None = None

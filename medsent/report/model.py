@@ -6,7 +6,7 @@ improvements are fractions, not percent. Rows are records: one opinion read by o
 
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from pydantic import JsonValue, ValidationError
 
@@ -61,6 +61,8 @@ class LabelMetrics(Part):
     """Rows with gold but no usable prediction; in none of the four counts."""
     support: int
     """Gold positives with a prediction: tp + fn."""
+    opinions: int | None = None
+    """Opinions with such a positive, 64 for 64 or more; None where there are no replicates."""
     precision: Estimated
     """tp / (tp + fp)."""
     recall: Estimated
@@ -241,6 +243,10 @@ class Change(Part):
     """The smallest true difference that data like these show in 4 of 5 runs."""
     mcnemar_p: Figure = None
     """McNemar's exact test of which is right more often; only with one record an opinion."""
+    opinions: int | None = None
+    """Of a label's change: opinions with the label in gold, 64 for 64 or more."""
+    disagreeing: int | None = None
+    """Of a label's change: opinions on which the two disagree, 64 for 64 or more."""
 
 
 class Distribution(Part):
@@ -284,15 +290,28 @@ class Comparison(Part):
     """Macro F1 by slice, over the labels with enough opinions in it (`macro_f1_supported`)."""
 
 
+FindingSection: TypeAlias = Literal[
+    "key_findings", "standouts", "areas_for_attention", "recommendations", "trade_offs"
+]
+
+
 class Finding(Part):
     """What a named rule says of the numbers."""
 
+    section: FindingSection
+    """Where it stands in the report."""
     rule: str
-    """The rule's name."""
+    """The rule's name; the report's definitions say how it decides."""
     text: str
-    """The finding as a sentence."""
-    numbers: dict[str, Figure]
-    """The numbers it rests on, by name."""
+    """The finding in sentences, with its figures, intervals and support."""
+    numbers: dict[str, int | float | None]
+    """The numbers it rests on, exact, by name."""
+    variants: list[str] = []
+    """The variants it is about; of a comparison the baseline, then the candidate."""
+    labels: list[str] = []
+    """The labels it is about."""
+    slices: list[str] = []
+    """The slices it is about, as `column=value`."""
 
 
 class Timing(Part):

@@ -7,12 +7,24 @@ from typing import Final
 from pydantic import JsonValue
 
 from medsent.report.document import Cell, Column, Table, undefined
-from medsent.report.figures import MINUS, UNDEFINED, count, counted, percent, rate, seconds
-from medsent.report.model import Metrics, Records, Throughput
+from medsent.report.figures import MINUS, UNDEFINED, count, counted, p_value, percent, rate, seconds
+from medsent.report.model import Finding, FindingSection, Metrics, Records, Throughput
 
 _UNTIMED: Final = "not timed"
 _LISTED: Final = 20
 """So many items of a list are shown; the rest are in metrics.json."""
+
+_NUMBERS: Final = 9
+"""So many numbers of a finding are shown."""
+
+FINDINGS: Final[Mapping[FindingSection, str]] = {
+    "key_findings": "Key findings",
+    "standouts": "Standouts",
+    "areas_for_attention": "Areas for attention",
+    "recommendations": "Recommendations",
+    "trade_offs": "Trade-offs",
+}
+"""The sections of findings, in order, with their titles."""
 
 _SHORT: Final = 8
 """A table of replicas with more rows starts closed."""
@@ -226,22 +238,39 @@ def thresholds(metrics: Metrics) -> Table:
     return Table("Thresholds on the probabilities", columns, rows, folded=True)
 
 
-def findings(metrics: Metrics) -> Table:
-    """Return what the rules found, each with its numbers."""
+def findings(title: str, found: Sequence[Finding]) -> Table:
+    """Return what the rules found for one section, each with its rule and numbers."""
     rows = [
         [
             Cell(finding.text),
-            Cell(finding.rule),
-            Cell(", ".join(f"{name} {_number(value)}" for name, value in finding.numbers.items())),
+            Cell(finding.rule, define=f"rule-{finding.rule}"),
+            Cell(_numbers(finding.numbers)),
         ]
-        for finding in metrics.findings
+        for finding in found
     ]
-    columns = [Column("Finding", "text"), Column("Rule", "code"), Column("Numbers", "text")]
-    return Table("Findings by rule", columns, rows)
+    columns = [
+        Column("Finding", "sentence"),
+        Column("Rule", "text", define="rules"),
+        Column("Numbers", "text"),
+    ]
+    return Table(title, columns, rows)
 
 
-def _number(value: float | None) -> str:
-    return UNDEFINED if value is None else f"{value:.3g}".replace("-", MINUS)
+def _numbers(numbers: Mapping[str, int | float | None]) -> str:
+    shown = [f"{name} {_number(name, value)}" for name, value in list(numbers.items())[:_NUMBERS]]
+    if len(numbers) > _NUMBERS:
+        shown.append(f"{len(numbers) - _NUMBERS} more in metrics.json")
+    return ", ".join(shown)
+
+
+def _number(name: str, value: int | float | None) -> str:
+    if value is None:
+        return UNDEFINED
+    if name == "p" or name.endswith(("_p", "p_corrected")):
+        return p_value(value)
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}".replace("-", MINUS)
+    return f"{value:.3g}".replace("-", MINUS)
 
 
 def provenance(metrics: Metrics) -> Table:

@@ -3,6 +3,8 @@
 from typing import Final, Literal, TypeAlias
 
 from medsent.report.model import Change
+from medsent.report.part import Estimated
+from medsent.statistics.intervals import widened_high
 
 SIGNIFICANT: Final = 0.05
 """A change with a p-value below this, corrected where there are several, is told from chance."""
@@ -18,3 +20,10 @@ def direction(change: Change) -> Direction:
     if p >= SIGNIFICANT:
         return "no difference detected"
     return "higher" if change.difference.value > 0 else "lower"
+
+
+def below(figure: Estimated, bound: float, among: int) -> bool:
+    """Return whether a figure's interval lies below a bound, as one of so many looked at."""
+    if figure is None or figure.high is None:
+        return False
+    return widened_high(figure.value, figure.high, among) < bound

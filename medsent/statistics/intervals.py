@@ -115,6 +115,21 @@ def mean_interval(value: npt.ArrayLike, found: Spread) -> tuple[Floats, Floats]:
     return _expit(centre - width), _expit(centre + width)
 
 
+def widened_high(value: float, high: float, number: int) -> float:
+    """Return the upper end of an interval that holds for `number` figures at once (Bonferroni).
+
+    `high` is the end of the interval of one figure. Wilson's form is solved for its width,
+    which grows with the quantile: the normal's, so from few opinions it grows a little less
+    than Student's would.
+    """
+    if not value < high < 1:
+        return high
+    wider = stats.norm.ppf(1 - ALPHA / 2 / number) / stats.norm.ppf(1 - ALPHA / 2)
+    extra = wider**2 * (high - value) ** 2 / (high * (1 - high))
+    root = np.sqrt(extra * value * (1 - value) + extra**2 / 4)
+    return float((value + extra / 2 + root) / (1 + extra))
+
+
 @dataclass(frozen=True)
 class Tested:
     """Differences, each (...,), with interval and test, which agree."""

@@ -246,7 +246,10 @@ def test_a_run_without_gold_says_so_and_shows_what_was_given() -> None:
 
 
 def test_findings_duplicates_and_mixed_rates_are_told(run: Metrics) -> None:
-    finding = Finding(rule="standout", text="Fear is found.", numbers={"f1": 0.75, "mcc": None})
+    numbers = {"f1": 0.75, "mcc": None, "records": 12_000, "p": 1e-9, "low": -0.1}
+    finding = Finding(
+        section="standouts", rule="standout_gain", text="Fear is found.", numbers=numbers
+    )
     speed = run.variants["baseline"].throughput
     assert speed is not None
     mixed = speed.model_copy(update={"shared_s": 0.9 * speed.busy_s})
@@ -259,11 +262,34 @@ def test_findings_duplicates_and_mixed_rates_are_told(run: Metrics) -> None:
         }
     )
     text = render_markdown(told)
-    assert "| Fear is found. | standout | f1 0.75, mcc – |" in text
+    shown = "f1 0.75, mcc –, records 12,000, p &lt;0.001, low −0.1"
+    assert f"| Fear is found. | standout_gain | {shown} |" in text
     assert "1 record with the record_id of an earlier one." in text
     assert "Most of the busy time of baseline was shared with other variants" in text
-    assert "## Findings" not in render_markdown(run)
+    assert "### Standouts" in text
+    assert "### Recommendations" not in text
     assert "Most of the busy time" not in render_markdown(run)
+
+
+def test_findings_stand_under_their_titles_with_few_of_their_numbers(
+    run: Metrics, text: str
+) -> None:
+    part = text.partition("## Findings")[2].partition("\n## ")[0]
+    assert re.findall("### (.*)", part) == [
+        "Key findings",
+        "Standouts",
+        "Areas for attention",
+        "Recommendations",
+        "Trade-offs",
+    ]
+    assert sum(len(table(text, title)) - 1 for title in re.findall("### (.*)", part)) == len(
+        run.findings
+    )
+    higher = table(text, "Key findings")[2]
+    assert higher[1] == "labels_higher"
+    assert higher[2].startswith("labels 17, tested 19, records 594, ")
+    assert higher[2].endswith("14 more in metrics.json")
+    assert "**Rule labels_higher.** The labels whose F1 is higher" in text
 
 
 def test_two_comparisons_are_kept_apart() -> None:

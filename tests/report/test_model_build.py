@@ -12,6 +12,7 @@ from medsent.errors import ConfigError, RunError
 from medsent.labels import LABELS
 from medsent.reducer.state import Reduction, Scope, reduce_batches
 from medsent.report.build import COMPARED, build_metrics
+from medsent.report.findings.catalogue import find
 from medsent.report.model import Metrics, OverallMetrics, Run, Timing, read_metrics
 from medsent.report.part import Estimate, value_of
 from tests.predicted import Answers, batch, random_rows
@@ -34,7 +35,8 @@ def test_the_whole_of_it() -> None:
         input_records=200,
         duplicate_record_ids=3,
     )
-    assert (found.schema_version, found.run, found.findings) == (2, RUN, [])
+    assert (found.schema_version, found.run) == (2, RUN)
+    assert found.findings == find(found) != []
     records = found.records
     assert (records.input, records.duplicate_record_ids) == (200, 3)
     assert records.scored + records.quarantined == 200
@@ -129,6 +131,7 @@ def test_an_interval_holds_its_figure_and_a_label_with_few_opinions_has_none() -
     found = build_metrics(reduce_batches([rows], SCOPE), run=RUN)
     few, *enough = found.variants["candidate"].labels.values()
     assert few.f1 is not None
+    assert few.opinions == 9
     assert (few.f1.no_interval, few.f1.low) == ("too_few_opinions", None)
     for label in enough:
         assert label.f1 is not None
@@ -140,10 +143,12 @@ def test_an_interval_holds_its_figure_and_a_label_with_few_opinions_has_none() -
     comparison = found.comparisons[0]
     few_change, *changes = comparison.labels.values()
     assert (few_change.p, few_change.difference.no_interval) == (None, "too_few_opinions")
+    assert few_change.opinions == 9
     for change in changes:
         assert change.difference.low > 0
         assert change.p <= change.p_corrected < 0.05
         assert change.mcnemar_p < 0.05  # one record an opinion
+        assert change.opinions == change.disagreeing == 64  # or more
         assert change.relative.low < change.relative.value < change.relative.high
         assert 0 < change.detectable < change.difference.value
 
@@ -156,7 +161,10 @@ def test_without_replicates_nothing_has_an_interval() -> None:
         assert variant.overall.macro_f1_supported is None
         figures = [label.f1 for label in variant.labels.values() if label.f1 is not None]
         assert {figure.no_interval for figure in figures} == {"no_replicates"}
-    assert all(change.p is None for change in found.comparisons[0].labels.values())
+    assert all(
+        change.p is change.opinions is change.disagreeing is None
+        for change in found.comparisons[0].labels.values()
+    )
 
 
 def test_compared_figures_are_all_overall_figures() -> None:
