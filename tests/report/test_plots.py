@@ -8,7 +8,7 @@ import matplotlib
 import pytest
 
 from medsent.labels import LABELS
-from medsent.report import plots
+from medsent.report import curves, pace, plots, probabilities
 from medsent.report.document import Plot
 from medsent.report.figures import points
 from medsent.report.model import Metrics
@@ -17,11 +17,25 @@ from tests.report.sample import metrics
 
 Draw = Callable[[Metrics], Plot]
 
+
+def drawn(plot: Plot | None) -> Plot:
+    assert plot is not None
+    return plot
+
+
 DRAWN: dict[str, Draw] = {
     "dumbbell": lambda run: plots.dumbbell(run, run.comparisons[0], "labels-0"),
     "dots": lambda run: plots.dots(run, "baseline", "labels-0"),
     "heat_map": lambda run: plots.heat_map("finetuned", run.variants["finetuned"], "heat-0"),
-    "speed": lambda run: plots.speed(run, "speed-0"),
+    "reliability": lambda run: curves.reliability(
+        probabilities.calibrated(run), "baseline", "reliability-0"
+    ),
+    "thresholds": lambda run: drawn(
+        curves.thresholds("finetuned", run.variants["finetuned"], "thresholds-0")
+    ),
+    "speed": lambda run: pace.speed(run, "speed-0"),
+    "course": lambda run: drawn(pace.course(run, "course-0")),
+    "latency": lambda run: drawn(pace.latency(run, "latency-0")),
 }
 
 
