@@ -32,7 +32,7 @@ def reliability(sides: Mapping[str, Calibration], baseline: str | None, name: st
         found = {variant: side.labels[label] for variant, side in sides.items()}
         _panel(panel, label, list(found.values()))
         _ticks(panel, ((0.0, "0"), (1.0, "1")))
-        panel.plot([0, 1], [0, 1], color=LINE, linewidth=0.8, zorder=0)
+        panel.plot([0, 1], [0, 1], color=MUTED, linewidth=0.5, zorder=0)
         for variant, each in found.items():
             _bins(panel, each.bins, ring=variant == baseline)
     _key(key, [(short(variant), _dot(variant == baseline)) for variant in sides])

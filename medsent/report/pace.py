@@ -114,8 +114,9 @@ def course(metrics: Metrics, name: str) -> Plot | None:
         _row(panel, variant, f"top of scale: {rate(fastest)}/s")
         panel.set_xlim(0, end)
         _grid(panel, _time_ticks(end))
-    for tick in _time_ticks(end):
-        write(axes[-1], tick, -0.17, clock(tick), MUTED, "center", size=SMALL_PT)
+    ticks = _time_ticks(end)
+    for tick in ticks:
+        write(axes[-1], tick, -0.17, clock(tick, ticks[1]), MUTED, "center", size=SMALL_PT)
     width = next(iter(found.values())).width_s
     caption = (
         f"Records per second over the run, by variant on one scale, all replicas together, each "
@@ -183,10 +184,10 @@ def _time_ticks(end: float) -> list[float]:
     return [index * step for index in range(int(end / step) + 1)]
 
 
-def clock(duration: float) -> str:
-    """Print a round time, as the ticks of an axis are."""
+def clock(duration: float, step: float | None = None) -> str:
+    """Print a round time as a tick of an axis, in the unit that suits it, or the axis' step."""
     if duration == 0:
         return "0"
     units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (0.001, "ms"))
-    size, unit = next((each for each in units if duration >= each[0]), units[-1])
+    size, unit = next((each for each in units if (step or duration) >= each[0]), units[-1])
     return f"{duration / size:.3g} {unit}"

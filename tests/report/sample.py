@@ -119,6 +119,6 @@ def _probabilities(
 ) -> npt.NDArray[np.float32]:
     """Return probabilities of at least 0.36 where the label is given, more so where it is true."""
     rng = np.random.default_rng(11)
-    likely = np.where(truth == 1, rng.beta(5, 2, truth.shape), rng.beta(2, 3, truth.shape))
-    doubt = np.where(truth == 1, rng.beta(2, 2, truth.shape), rng.beta(1.2, 5, truth.shape))
+    likely = np.where(truth == 1, rng.beta(2.2, 1.3, truth.shape), rng.beta(1, 2.4, truth.shape))
+    doubt = np.where(truth == 1, rng.beta(1.6, 1.2, truth.shape), rng.beta(0.8, 2.2, truth.shape))
     return np.where(labels == 1, 0.36 + 0.64 * likely, 0.34 * doubt).astype(np.float32)
