@@ -20,20 +20,44 @@ KEYS = (
     ".filter(key => key !== undefined).map(Number)"
 )
 CONTRASTS = """
-[...document.querySelectorAll("body, h1, .note, .verdict, .basis li, figcaption, td, th, svg text")]
-  .map(each => {
-    const paint = getComputedStyle(each)[each.tagName === "text" ? "fill" : "color"];
-    let ground = each;
-    while (getComputedStyle(ground).backgroundColor === "rgba(0, 0, 0, 0)" && ground.parentElement)
-      ground = ground.parentElement;
-    const light = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number)
-      .map(part => part / 255)
-      .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
-      .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
-    const pair = [light(paint), light(getComputedStyle(ground).backgroundColor)];
-    const onHeat = each.closest("svg.heat") !== null;
-    return onHeat ? 21 : (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
-  })
+(() => {
+  const parts = colour => colour.match(/[\\d.]+/g).map(Number);
+  const light = rgb => rgb
+    .map(part => part / 255)
+    .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
+  const paper = parts(getComputedStyle(document.body).backgroundColor);
+  const ground = each => {
+    while (getComputedStyle(each).backgroundColor === "rgba(0, 0, 0, 0)" && each.parentElement)
+      each = each.parentElement;
+    return parts(getComputedStyle(each).backgroundColor).slice(0, 3);
+  };
+  const heat = [...document.querySelectorAll("svg.heat path")].map(path => {
+    const style = getComputedStyle(path);
+    const alpha = Number(style.opacity) * Number(style.fillOpacity);
+    const colour = style.fill === "none" ? paper : parts(style.fill);
+    const seen = colour.map((part, i) => alpha * part + (1 - alpha) * paper[i]);
+    return [path.getBoundingClientRect(), seen];
+  });
+  const below = text => {
+    const own = text.getBoundingClientRect();
+    const [x, y] = [(own.left + own.right) / 2, (own.top + own.bottom) / 2];
+    const found = heat.findLast(
+      ([box]) => box.left < x && x < box.right && box.top < y && y < box.bottom);
+    return found ? found[1] : paper;
+  };
+  const contrast = (one, other) => {
+    const [dark, bright] = [light(one), light(other)].sort((a, b) => a - b);
+    return (bright + 0.05) / (dark + 0.05);
+  };
+  const words = "body, h1, .note, .verdict, .basis li, figcaption, td, th, .interval, .tag";
+  return [
+    ...[...document.querySelectorAll(words)]
+      .map(each => contrast(parts(getComputedStyle(each).color), ground(each))),
+    ...[...document.querySelectorAll("svg text")]
+      .map(each => contrast(parts(getComputedStyle(each).fill), below(each))),
+  ];
+})()
 """
 
 
