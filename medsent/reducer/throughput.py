@@ -17,8 +17,14 @@ NO_REPLICA: Final = "none"
 # 64 buckets a decade from 0.1 ms to 100,000 s, and one at each end for what lies outside.
 # A quantile is its bucket's geometric middle, so it is off by 10^(1/128) - 1 = 1.8% at most.
 _PER_DECADE: Final = 64
-_EDGES = 10.0 ** (np.arange(9 * _PER_DECADE + 1) / _PER_DECADE - 4)
-_MIDDLES = np.concatenate([_EDGES[:1], np.sqrt(_EDGES[:-1] * _EDGES[1:]), _EDGES[-1:]])
+LATENCY_EDGES_S: Final = 10.0 ** (np.arange(9 * _PER_DECADE + 1) / _PER_DECADE - 4)
+_MIDDLES = np.concatenate(
+    [
+        LATENCY_EDGES_S[:1],
+        np.sqrt(LATENCY_EDGES_S[:-1] * LATENCY_EDGES_S[1:]),
+        LATENCY_EDGES_S[-1:],
+    ]
+)
 
 
 def _no_latencies() -> Ints:
@@ -183,7 +189,7 @@ class _Answers:
 
     def speed(self) -> Speed:
         measured = self.latency_s[~np.isnan(self.latency_s)]
-        bucket = np.searchsorted(_EDGES, measured, side="right")
+        bucket = np.searchsorted(LATENCY_EDGES_S, measured, side="right")
         return Speed(
             len(self.finish_us),
             int(self.uncached.sum()),

@@ -1,10 +1,8 @@
 """From a reduced state to the numbers of `metrics.json`."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 import numpy as np
@@ -18,7 +16,6 @@ from medsent.reducer.pairs import BOTH, Pair
 from medsent.reducer.resamples import Resamples
 from medsent.reducer.slices import ALL, SliceKey
 from medsent.reducer.state import Reduction
-from medsent.reducer.throughput import Speed
 from medsent.report.calibration import calibrate
 from medsent.report.findings.catalogue import find
 from medsent.report.model import (
@@ -31,12 +28,11 @@ from medsent.report.model import (
     Records,
     Run,
     SliceMetrics,
-    Throughput,
     Timing,
     VariantMetrics,
-    VariantThroughput,
 )
-from medsent.report.part import Estimate, Figure
+from medsent.report.part import Estimate, over
+from medsent.report.speed import variant_speed
 from medsent.statistics.changes import (
     SUPPORTED,
     Side,
@@ -81,8 +77,6 @@ COMPARED: Final = (
 """The overall figures that a comparison compares."""
 
 _COUNTED: Final = ("tp", "fp", "fn", "tn", "missing", "unanswered")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 T = TypeVar("T")
 
@@ -138,7 +132,7 @@ def _records(
 def _timing(timing: Timing, scored: int) -> Timing:
     if timing.seconds_per_sample is not None or timing.scoring_s is None:
         return timing
-    return timing.model_copy(update={"seconds_per_sample": _over(timing.scoring_s, scored)})
+    return timing.model_copy(update={"seconds_per_sample": over(timing.scoring_s, scored)})
 
 
 def _variant(state: Reduction, name: str) -> VariantMetrics:
@@ -147,7 +141,7 @@ def _variant(state: Reduction, name: str) -> VariantMetrics:
         **dict(_slice(*_side(state, ALL, name))),
         slices={_title(key): _slice(*_side(state, key, name)) for key in _slice_order(state)},
         thresholds=dict(zip(LABELS, cuts, strict=True)) if cuts is not None else None,
-        throughput=_throughput(state, name),
+        throughput=variant_speed(state.throughput, name),
         calibration=calibrate(state.scores.get(name)),
     )
 
@@ -295,52 +289,6 @@ def _change(
         opinions=opinions,
         disagreeing=disagreeing,
     )
-
-
-def _throughput(state: Reduction, variant: str) -> VariantThroughput | None:
-    busy = state.throughput.busy_s()
-    speeds = {
-        replica: speed
-        for (name, replica), speed in sorted(state.throughput.speeds.items())
-        if name == variant
-    }
-    if not speeds:
-        return None
-    total = Speed()
-    for speed in speeds.values():
-        total = total.merge(speed)
-    seconds = [busy[variant, replica] for replica in speeds]
-    return VariantThroughput(
-        **dict(_rates(total, math.fsum(s for s, _ in seconds), math.fsum(s for _, s in seconds))),
-        replicas={
-            replica: _rates(speed, *busy[variant, replica]) for replica, speed in speeds.items()
-        },
-    )
-
-
-def _rates(speed: Speed, busy_s: float, shared_s: float) -> Throughput:
-    return Throughput(
-        records=speed.records,
-        busy_s=busy_s,
-        shared_s=shared_s,
-        records_per_s=_over(speed.records, busy_s),
-        seconds_per_record=_over(busy_s, speed.records),
-        uncached_prompt_tokens=speed.uncached_tokens,
-        cached_prompt_tokens=speed.cached_tokens,
-        output_tokens=speed.output_tokens,
-        uncached_prompt_tokens_per_s=_over(speed.uncached_tokens, busy_s),
-        cached_prompt_tokens_per_s=_over(speed.cached_tokens, busy_s),
-        output_tokens_per_s=_over(speed.output_tokens, busy_s),
-        latency_p50_s=speed.latency_s(50),
-        latency_p95_s=speed.latency_s(95),
-        latency_p99_s=speed.latency_s(99),
-        first_start=_EPOCH + timedelta(microseconds=speed.first_start_us),
-        last_finish=_EPOCH + timedelta(microseconds=speed.last_finish_us),
-    )
-
-
-def _over(part: float, whole: float) -> Figure:
-    return part / whole if whole else None
 
 
 def _most_first(counts: Mapping[str, int]) -> dict[str, int]:

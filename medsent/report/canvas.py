@@ -4,21 +4,31 @@ from typing import Final, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Transform
 
 from medsent.report.svg import LINE, MUTED
 
+TEXT_PT: Final = 9.0
 SMALL_PT: Final = 7.5
 
 _WIDTH_IN: Final = 7.6
-_TEXT_PT: Final = 9.0
 _LONGEST: Final = 24
 
 
-def mark(axes: Axes, x: float, y: float, face: str, edge: str, size: float) -> None:
+def mark(
+    axes: Axes,
+    x: float,
+    y: float,
+    face: str,
+    edge: str,
+    size: float,
+    width: float = 1.4,
+    alpha: float | None = None,
+) -> None:
     """Draw a dot."""
     axes.plot(
-        [x], [y], "o", markerfacecolor=face, markeredgecolor=edge, markeredgewidth=1.4,
-        markersize=size, zorder=2, clip_on=False,
+        [x], [y], "o", markerfacecolor=face, markeredgecolor=edge, markeredgewidth=width,
+        markersize=size, alpha=alpha, zorder=2, clip_on=False,
     )  # fmt: skip
 
 
@@ -42,6 +52,42 @@ def frame(
     return figure, figure.add_axes(box)
 
 
+def panels(number: int, columns: int) -> tuple[Figure, list[Axes]]:
+    """Return square axes in rows, with room for a name above each and for ticks around it."""
+    left_in, right_in, gap_in, above_in, below_in = 0.2, 0.1, 0.3, 0.28, 0.22
+    rows = -(-number // columns)
+    side_in = (_WIDTH_IN - left_in - right_in - gap_in * (columns - 1)) / columns
+    row_in = above_in + side_in + below_in
+    figure = Figure(figsize=(_WIDTH_IN, rows * row_in))
+    boxes = [
+        (
+            (left_in + column * (side_in + gap_in)) / _WIDTH_IN,
+            1 - ((row + 1) * row_in - below_in) / (rows * row_in),
+            side_in / _WIDTH_IN,
+            side_in / (rows * row_in),
+        )
+        for row, column in (divmod(index, columns) for index in range(number))
+    ]
+    return figure, [figure.add_axes(box) for box in boxes]
+
+
+def stack(number: int) -> tuple[Figure, list[Axes]]:
+    """Return axes above each other, with room for names at the left and for ticks below."""
+    left_in, right_in, row_in, panel_in, below_in = 1.75, 0.25, 0.85, 0.7, 0.25
+    height_in = number * row_in + below_in
+    figure = Figure(figsize=(_WIDTH_IN, height_in))
+    boxes = [
+        (
+            left_in / _WIDTH_IN,
+            1 - ((row + 1) * row_in) / height_in,
+            1 - (left_in + right_in) / _WIDTH_IN,
+            panel_in / height_in,
+        )
+        for row in range(number)
+    ]
+    return figure, [figure.add_axes(box) for box in boxes]
+
+
 def percent_axis(axes: Axes, rows: int) -> None:
     """Draw the grid of a share from 0 to 100% behind so many rows."""
     axes.set_xlim(0, 1)
@@ -59,14 +105,16 @@ def write(
     text: str,
     colour: str,
     align: Literal["left", "center", "right"] = "left",
-    size: float = _TEXT_PT,
+    size: float = TEXT_PT,
     turn: float = 0.0,
+    within: Transform | None = None,
 ) -> None:
-    """Write text as it is: a `$` starts no formula."""
+    """Write text as it is: a `$` starts no formula. `within`: other coordinates than the data's."""
     base: Literal["bottom", "center_baseline"] = "bottom" if turn else "center_baseline"
     axes.text(
         x, y, text, color=colour, size=size, ha=align, va=base, rotation=turn,
         rotation_mode="anchor", parse_math=False, clip_on=False,
+        transform=axes.transData if within is None else within,
     )  # fmt: skip
 
 

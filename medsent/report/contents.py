@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from medsent.report import operations, plots, scores, slices
+from medsent.report import curves, operations, pace, plots, probabilities, scores, slices
 from medsent.report.definitions import DEFINITIONS
-from medsent.report.document import Block, Document, Section, Table, Text
+from medsent.report.document import Block, Document, Plot, Section, Table, Text
 from medsent.report.model import Metrics
 from medsent.report.svg import own_settings
 from medsent.report.verdict import is_evaluated, key_figures, verdict
@@ -23,6 +23,7 @@ def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
         Section("findings", "Findings", list(_findings(metrics))),
         Section("overall", "Overall", list(_overall(metrics))),
         Section("labels", "Labels", list(_labels(metrics))),
+        Section("calibration", "Calibration", list(_calibration(metrics))),
         Section("slices", "Slices", list(_slices(metrics))),
         Section("examples", "Examples", [_shown_as_it_is(table) for table in examples]),
         Section("speed", "Time and throughput", list(_speed(metrics))),
@@ -76,13 +77,41 @@ def _scored_labels(metrics: Metrics) -> Iterator[Block]:
         yield scores.label_counts(name, variant)
 
 
+def _calibration(metrics: Metrics) -> Iterator[Block]:
+    known = probabilities.calibrated(metrics)
+    if not known:
+        return
+    yield probabilities.mean_calibration(known)
+    for index, (baseline, names) in enumerate(_beside(metrics)):
+        sides = {name: known[name] for name in names if name in known}
+        if sides:
+            yield curves.reliability(sides, baseline, f"reliability-{index}")
+    yield probabilities.label_calibration(known)
+    for index, name in enumerate(_candidates(metrics)):
+        yield from _drawn(curves.thresholds(name, metrics.variants[name], f"thresholds-{index}"))
+
+
+def _beside(metrics: Metrics) -> list[tuple[str | None, list[str]]]:
+    """Return which variants are drawn in one plot, each with the baseline among them."""
+    pairs = [(pair.baseline, [pair.baseline, pair.candidate]) for pair in metrics.comparisons]
+    return [*pairs] or [(None, [name]) for name in metrics.variants]
+
+
+def _candidates(metrics: Metrics) -> list[str]:
+    """Return what is looked at closely: the candidates, or all without a comparison."""
+    return list(dict.fromkeys(pair.candidate for pair in metrics.comparisons) or metrics.variants)
+
+
+def _drawn(*plots: Plot | None) -> Iterator[Plot]:
+    return (plot for plot in plots if plot is not None)
+
+
 def _slices(metrics: Metrics) -> Iterator[Block]:
     if not is_evaluated(metrics):
         return
     for column in slices.columns_of(metrics):
         yield slices.by_value(metrics, column)
-    candidates = dict.fromkeys(pair.candidate for pair in metrics.comparisons)
-    for index, name in enumerate(candidates or metrics.variants):
+    for index, name in enumerate(_candidates(metrics)):
         variant = metrics.variants[name]
         if slices.values_of(variant, slices.PERSONA):
             yield plots.heat_map(name, variant, f"heat-{index}")
@@ -95,7 +124,8 @@ def _speed(metrics: Metrics) -> Iterator[Block]:
     if not timed:
         yield Text("No answer was timed, so there are no rates.")
         return
-    yield plots.speed(metrics, "speed-0")
+    yield pace.speed(metrics, "speed-0")
+    yield from _drawn(pace.course(metrics, "course-0"), pace.latency(metrics, "latency-0"))
     yield operations.throughput(metrics)
     yield operations.replicas(metrics)
 

@@ -125,6 +125,46 @@ _FIGURES: Final[tuple[Term, ...]] = (
         "A change from zero has none. From a low baseline it is large for small differences.",
     ),
     Term(
+        "average_precision",
+        "Average precision",
+        "How well the probabilities rank the records, for a label that is rare: the precision at "
+        "the threshold of each record that has the label, averaged over those. Guessing gives the "
+        "prevalence, a perfect ranking 1. No threshold is involved.",
+    ),
+    Term(
+        "auroc",
+        "AUROC",
+        "The chance that a record with the label has a higher probability than one without it "
+        "(the area under the ROC curve). Guessing gives 0.5, a perfect ranking 1; for rare labels "
+        "it flatters.",
+    ),
+    Term(
+        "brier",
+        "Brier score",
+        "The mean squared difference between the probability and the gold label, 1 or 0. Lower is "
+        "better; always giving the prevalence p scores p (1 − p).",
+    ),
+    Term(
+        "ece",
+        "ECE",
+        "Expected calibration error: the distance between mean probability and share of records "
+        "with the label, averaged over ten bins of probability by their records. 0 is best; it "
+        "says nothing of how well the probabilities rank.",
+    ),
+    Term(
+        "reliability",
+        "Reliability curve",
+        "For the records whose probability lies in one tenth of the scale: how often the label is "
+        "in gold, over the mean probability given. Below the diagonal the probabilities are too "
+        "high, above it too low.",
+    ),
+    Term(
+        "threshold_curve",
+        "Threshold curve",
+        "Precision, recall and F1 if the label were given to every record whose probability is at "
+        "least the threshold. The command medsent thresholds chooses them on a validation run.",
+    ),
+    Term(
         "rates",
         "Rates and busy time",
         "Records or tokens divided by the time a replica was busy with this variant. Time with "

@@ -88,6 +88,8 @@ class Plot:
     svg: str
     """An `svg` element: trusted markup that needs no style of its own and fetches nothing."""
     caption: str
+    define: str | None = None
+    """The definition that the caption leads to."""
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,11 @@ def p_value(p: float | None) -> str:
     return "<0.001" if p < 0.0005 else f"{p:.3f}"
 
 
+def decimals(value: float) -> str:
+    """Print a figure between 0 and 1 that is no share, to three decimals."""
+    return f"{value:.3f}"
+
+
 def count(number: int) -> str:
     """Print a whole number with commas between thousands."""
     return f"{number:,}"

@@ -4,7 +4,6 @@ An undefined figure is None (null in JSON), never zero. Rates, averages and rela
 improvements are fractions, not percent. Rows are records: one opinion read by one persona.
 """
 
-from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -13,6 +12,7 @@ from pydantic import JsonValue, ValidationError
 from medsent.errors import RunError
 from medsent.report.calibration import Calibration
 from medsent.report.part import Estimated, Figure, Part
+from medsent.report.speed import VariantThroughput
 from medsent.statistics.comparisons import ChangeKind
 
 SCHEMA_VERSION: Final = 2
@@ -146,56 +146,6 @@ class OverallMetrics(Part):
     """Share of cells that are right."""
     subset_accuracy: Estimated
     """Share of evaluated rows with every cell right."""
-
-
-class Throughput(Part):
-    """Speed of one variant, on all replicas or on one.
-
-    `busy_s` is the time with at least one record in flight, each moment attributed to the
-    variant whose records then finished, summed over replicas: rates are a replica's, not
-    the cluster's. Start-up and idle time are not in it.
-    """
-
-    records: int
-    """Records that came back, usable or not."""
-    busy_s: float
-    """Replica-seconds attributed to this variant."""
-    shared_s: Figure = None
-    """Of these, seconds in which other variants finished too, attributed by number of records.
-    Where this is most of `busy_s`, the rates are the mixture's rather than the variant's own."""
-    records_per_s: Figure
-    """records / busy_s."""
-    seconds_per_record: Figure
-    """busy_s / records."""
-    uncached_prompt_tokens: int
-    """Prompt tokens computed."""
-    cached_prompt_tokens: int
-    """Prompt tokens taken from the prefix cache."""
-    output_tokens: int
-    """Tokens generated."""
-    uncached_prompt_tokens_per_s: Figure
-    """uncached_prompt_tokens / busy_s."""
-    cached_prompt_tokens_per_s: Figure
-    """cached_prompt_tokens / busy_s."""
-    output_tokens_per_s: Figure
-    """output_tokens / busy_s."""
-    latency_p50_s: Figure
-    """Median time from sending a record to its answer, waiting included; within 2%."""
-    latency_p95_s: Figure
-    """95th percentile of the same."""
-    latency_p99_s: Figure
-    """99th percentile of the same."""
-    first_start: datetime | None
-    """When the first record was sent (UTC)."""
-    last_finish: datetime | None
-    """When the last answer came (UTC)."""
-
-
-class VariantThroughput(Throughput):
-    """Speed of a variant, with the same for each replica."""
-
-    replicas: dict[str, Throughput]
-    """By replica, in the order of their names."""
 
 
 class SliceMetrics(Part):

@@ -8,7 +8,8 @@ from pydantic import JsonValue
 
 from medsent.report.document import Cell, Column, Table, undefined
 from medsent.report.figures import MINUS, UNDEFINED, count, counted, p_value, percent, rate, seconds
-from medsent.report.model import Finding, FindingSection, Metrics, Records, Throughput
+from medsent.report.model import Finding, FindingSection, Metrics, Records
+from medsent.report.speed import Throughput
 
 _UNTIMED: Final = "not timed"
 _LISTED: Final = 20

@@ -40,3 +40,8 @@ Estimated: TypeAlias = Estimate | None
 def value_of(figure: Estimated) -> Figure:
     """Return a figure without its interval."""
     return None if figure is None else figure.value
+
+
+def over(part: float, whole: float) -> Figure:
+    """Return a share or a rate; None where there is nothing to divide by."""
+    return part / whole if whole else None

@@ -10,14 +10,13 @@ from medsent.labels import LABELS
 from medsent.report.canvas import SMALL_PT, frame, mark, percent_axis, short, write
 from medsent.report.definitions import FEW_POSITIVES
 from medsent.report.document import Plot
-from medsent.report.figures import UNDEFINED, count, percent, points, rate, seconds
+from medsent.report.figures import UNDEFINED, count, percent, points
 from medsent.report.model import (
     Change,
     Comparison,
     LabelMetrics,
     Metrics,
     SliceMetrics,
-    Throughput,
     VariantMetrics,
 )
 from medsent.report.part import Estimated, value_of
@@ -41,8 +40,6 @@ MOST_PERSONAS: Final = 40
 
 _APART: Final = 0.24
 """Rows between a label's marks and the interval of each."""
-_LATENCY_FROM: Final = 0.5
-_BAR: Final = 0.26
 
 
 def dumbbell(metrics: Metrics, comparison: Comparison, name: str) -> Plot:
@@ -212,55 +209,3 @@ def _heat_scale(axes: Axes, rows: int) -> None:
     for step in range(HEAT_STEPS):
         _square(axes, first + step, row, step)
     write(axes, first + HEAT_STEPS + 0.2, row, "100", MUTED, size=SMALL_PT)
-
-
-def speed(metrics: Metrics, name: str) -> Plot:
-    """Draw records per second, and latency from the median to the 99th percentile, by variant."""
-    speeds = {
-        variant: figures.throughput
-        for variant, figures in metrics.variants.items()
-        if figures.throughput is not None
-    }
-    bases = {pair.baseline for pair in metrics.comparisons}
-    fastest = max((each.records_per_s or 0.0 for each in speeds.values()), default=0.0)
-    slowest = max((each.latency_p99_s or 0.0 for each in speeds.values()), default=0.0)
-    figure, axes = frame(
-        rows=len(speeds), left_in=1.75, right_in=0.1, top_in=0.4, bottom_in=0.05, row_in=0.3
-    )
-    for row, (variant, each) in enumerate(speeds.items()):
-        colour = BASELINE if variant in bases else CANDIDATE
-        write(axes, -0.02, row, short(variant), INK, align="right")
-        _rate_bar(axes, row, each, fastest, colour)
-        _latency_line(axes, row, each, slowest, colour)
-    write(axes, 0.0, -1.0, "Records per second, one replica", MUTED, size=SMALL_PT)
-    write(axes, _LATENCY_FROM, -1.0, "Latency: median, p95, p99", MUTED, size=SMALL_PT)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(len(speeds) - 0.5, -0.5)
-    axes.axis("off")
-    told = "; ".join(
-        f"{variant}: {rate(each.records_per_s)} records per second, median latency "
-        f"{seconds(each.latency_p50_s)}"
-        for variant, each in speeds.items()
-    )
-    caption = "Rate, and latency from the median (dot) over p95 to p99 (ticks), by variant."
-    return Plot(inline(figure, name, f"Throughput. {told}."), caption)
-
-
-def _rate_bar(axes: Axes, row: int, each: Throughput, fastest: float, colour: str) -> None:
-    width = _BAR * (each.records_per_s or 0.0) / fastest if fastest else 0.0
-    axes.barh([row], [width], height=0.42, color=colour)
-    write(axes, width + 0.015, row, rate(each.records_per_s), INK)
-
-
-def _latency_line(axes: Axes, row: int, each: Throughput, slowest: float, colour: str) -> None:
-    values = (each.latency_p50_s, each.latency_p95_s, each.latency_p99_s)
-    known = [value for value in values if value is not None]
-    if len(known) < len(values) or not slowest:
-        write(axes, _LATENCY_FROM, row, UNDEFINED, MUTED)
-        return
-    median, p95, p99 = (_LATENCY_FROM + _BAR * value / slowest for value in known)
-    axes.plot([median, p99], [row, row], color=colour, linewidth=1.6)
-    axes.plot([p95, p99], [row, row], "|", color=colour, markersize=9, markeredgewidth=1.6)
-    mark(axes, median, row, face=colour, edge=colour, size=6.0)
-    told = " · ".join(seconds(value) for value in known)
-    write(axes, p99 + 0.02, row, told, INK, size=SMALL_PT)

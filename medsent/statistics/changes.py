@@ -20,9 +20,11 @@ from medsent.statistics.estimates import (
 from medsent.statistics.intervals import difference, holm, mcnemar, spread
 from medsent.statistics.metrics import RATES, overall_figures
 from medsent.statistics.replicates import (
+    SUCCESS,
     Bools,
     Cells,
     Drawn,
+    effective_opinions,
     overall_replicates,
     success_replicates,
 )
@@ -31,7 +33,6 @@ FEW_DISAGREEING: Final = 7
 """A difference needs so many opinions on which the two variants disagree."""
 
 SUPPORTED: Final = "macro_f1_supported"
-SUCCESS: Final = "generation_success_rate"
 
 Side: TypeAlias = tuple[Counts, Resamples | None]
 """A variant's counts, and its replicates."""
@@ -61,7 +62,10 @@ def label_changes(pair: Pair) -> list[Change]:
     if pair.resampled is None:
         return [_bare(*both, "no_replicates") for both in zip(base, candidate, strict=True)]
     cells = [Cells.drawn(side) for side in pair.resampled]
-    drawn = [Drawn(each.value("f1"), each.ratio("f1")[1].astype(np.float64)) for each in cells]
+    number = effective_opinions(pair.resampled[0])
+    drawn = [
+        Drawn(each.value("f1"), each.ratio("f1")[1].astype(np.float64), number) for each in cells
+    ]
     opinions = opinions_with(pair.resampled[0].positives)
     disagreeing = opinions_with(pair.disagreeing)
     return corrected(

@@ -1,7 +1,7 @@
 """The figures of `metrics`, in every bootstrap replicate at once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -13,6 +13,8 @@ from medsent.statistics.intervals import Floats, clusters, satterthwaite, spread
 from medsent.statistics.metrics import RATES, ratio
 
 Bools = npt.NDArray[np.bool_]
+
+SUCCESS: Final = "generation_success_rate"
 
 LABEL_FIGURES: Final = (
     "precision",
@@ -72,6 +74,8 @@ class Drawn:
     """(R, L): the figure is their mean; L is 1 where it is no mean over labels."""
     wholes: Floats
     """(R, L) what each term is a ratio of."""
+    opinions: float
+    """Effective number of opinions: a standard error has no more degrees of freedom."""
 
     @property
     def values(self) -> Floats:
@@ -85,15 +89,23 @@ class Drawn:
     @property
     def df(self) -> float:
         """Degrees of freedom of the figure's standard error."""
-        return _freedom(self.terms, self.wholes)
+        if not self.terms.shape[1]:
+            return float("nan")
+        numbers = clusters(self.wholes)
+        if self.terms.shape[1] == 1:
+            return float(numbers[0] - 1)
+        # Satterthwaite's takes the labels for independent, which those of an opinion are not.
+        free = satterthwaite(spread(self.terms, numbers).se ** 2, numbers)
+        return float(np.fmin(free, self.opinions - 1))
 
     def of_term(self, index: int) -> "Drawn":
         """Return one of the terms alone."""
-        return Drawn(self.terms[:, [index]], self.wholes[:, [index]])
+        return replace(self, terms=self.terms[:, [index]], wholes=self.wholes[:, [index]])
 
     def minus(self, other: "Drawn") -> "Drawn":
         """Return the difference of the same figure, term by term."""
-        return Drawn(self.terms - other.terms, self.wholes + other.wholes)
+        opinions = min(self.opinions, other.opinions)
+        return Drawn(self.terms - other.terms, self.wholes + other.wholes, opinions)
 
 
 def overall_replicates(resamples: Resamples, kept: Mapping[str, Bools]) -> dict[str, Drawn]:
@@ -101,53 +113,54 @@ def overall_replicates(resamples: Resamples, kept: Mapping[str, Bools]) -> dict[
 
     `kept` has, for each of `RATES`, (21,) booleans: the labels that its macro average is over.
     """
-    cells = Cells.drawn(resamples)
-    found = {f"macro_{rate}": _macro(cells, rate, kept[rate]) for rate in RATES}
+    cells, opinions = Cells.drawn(resamples), effective_opinions(resamples)
     everything = np.ones(N_LABELS, dtype=bool)
-    return {
-        **found,
-        **{f"weighted_{rate}": _weighted(cells, rate) for rate in RATES},
+    macro = {
+        **{f"macro_{rate}": _macro(cells, rate, kept[rate]) for rate in RATES},
         "accuracy": _macro(cells, "accuracy", everything),
+    }
+    single: dict[str, tuple[Floats | Ints, Ints]] = {
+        **{f"weighted_{rate}": _weighted(cells, rate) for rate in RATES},
         **{f"micro_{rate}": _pooled(cells, rate) for rate in RATES},
         "hamming_accuracy": _pooled(cells, "accuracy"),
-        "generation_success_rate": success_replicates(resamples),
-        "subset_accuracy": _one(resamples.rows("exact"), resamples.rows("evaluated")),
+        SUCCESS: (resamples.rows("answered"), resamples.rows("rows")),
+        "subset_accuracy": (resamples.rows("exact"), resamples.rows("evaluated")),
         **{
-            f"samples_{rate}": _one(resamples.mean_sums(rate) / FIXED, resamples.rows(f"{rate}_of"))
+            f"samples_{rate}": (resamples.mean_sums(rate) / FIXED, resamples.rows(f"{rate}_of"))
             for rate in RATES
         },
+    }
+    return {name: Drawn(*found, opinions) for name, found in macro.items()} | {
+        name: _one(*found, opinions) for name, found in single.items()
     }
 
 
 def success_replicates(resamples: Resamples) -> Drawn:
     """Return the generation success rate."""
-    return _one(resamples.rows("answered"), resamples.rows("rows"))
+    rows = resamples.rows("rows")
+    return _one(resamples.rows("answered"), rows, effective_opinions(resamples))
 
 
-def _macro(cells: Cells, figure: str, kept: Bools) -> Drawn:
+def effective_opinions(resamples: Resamples) -> float:
+    """Return how many opinions of equal size would vary as these do."""
+    return float(clusters(resamples.rows("rows")))
+
+
+def _macro(cells: Cells, figure: str, kept: Bools) -> tuple[Floats, Floats]:
     whole = cells.ratio(figure)[1]
-    return Drawn(cells.value(figure)[:, kept], whole[:, kept].astype(np.float64))
+    return cells.value(figure)[:, kept], whole[:, kept].astype(np.float64)
 
 
-def _weighted(cells: Cells, figure: str) -> Drawn:
+def _weighted(cells: Cells, figure: str) -> tuple[Floats, Ints]:
     values, support = cells.value(figure), cells.tp + cells.fn
     weight = np.where(np.isnan(values), 0, support)
-    return _one((np.nan_to_num(values) * weight).sum(axis=1), weight.sum(axis=1))
+    return (np.nan_to_num(values) * weight).sum(axis=1), weight.sum(axis=1)
 
 
-def _pooled(cells: Cells, figure: str) -> Drawn:
+def _pooled(cells: Cells, figure: str) -> tuple[Ints, Ints]:
     part, whole = cells.ratio(figure)
-    return _one(part.sum(axis=1), whole.sum(axis=1))
+    return part.sum(axis=1), whole.sum(axis=1)
 
 
-def _one(part: Floats | Ints, whole: Ints) -> Drawn:
-    return Drawn(ratio(part, whole)[:, None], whole[:, None].astype(np.float64))
-
-
-def _freedom(terms: Floats, wholes: Floats) -> float:
-    if not terms.shape[1]:
-        return float("nan")
-    numbers = clusters(wholes)
-    if terms.shape[1] == 1:
-        return float(numbers[0] - 1)
-    return float(satterthwaite(spread(terms, numbers).se ** 2, numbers))
+def _one(part: Floats | Ints, whole: Ints, opinions: float) -> Drawn:
+    return Drawn(ratio(part, whole)[:, None], whole[:, None].astype(np.float64), opinions)

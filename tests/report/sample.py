@@ -104,7 +104,7 @@ def _answers(
     return Answers(
         labels=labels,
         statuses=np.where(ok, "ok", "invalid_answer").tolist(),
-        probabilities=np.where(labels == 1, 0.8, 0.2).astype(np.float32),
+        probabilities=_probabilities(labels, truth),
         finished_at=finished.tolist() if timed else None,
         latency_s=latency.tolist() if timed else None,
         replicas=rng.choice(["replica-0", "replica-1"], rows).tolist(),
@@ -112,3 +112,13 @@ def _answers(
         cached_tokens=rng.integers(60, 120, rows).tolist(),
         output_tokens=[1] * rows,
     )
+
+
+def _probabilities(
+    labels: npt.NDArray[np.int8], truth: npt.NDArray[np.int8]
+) -> npt.NDArray[np.float32]:
+    """Return probabilities of at least 0.36 where the label is given, more so where it is true."""
+    rng = np.random.default_rng(11)
+    likely = np.where(truth == 1, rng.beta(2.2, 1.3, truth.shape), rng.beta(1, 2.4, truth.shape))
+    doubt = np.where(truth == 1, rng.beta(1.6, 1.2, truth.shape), rng.beta(0.8, 2.2, truth.shape))
+    return np.where(labels == 1, 0.36 + 0.64 * likely, 0.34 * doubt).astype(np.float32)

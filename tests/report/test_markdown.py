@@ -137,6 +137,29 @@ def test_the_distribution_adds_up_and_names_every_label_once(text: str) -> None:
     assert {row[0]: row[2] for row in rows}["Worse"] == "ironic"
 
 
+def test_calibration(run: Metrics, text: str) -> None:
+    head, *rows = table(text, "Probabilities by label")
+    assert head[1:6] == [
+        f"baseline: {title}" for title in ("Average precision", "AUROC", "Brier", "ECE", "Records")
+    ]
+    assert [row[0].split(" ")[0] for row in rows] == list(LABELS)
+    for label, row in zip(LABELS, rows, strict=True):
+        for first, variant in ((1, "baseline"), (6, "finetuned")):
+            calibration = run.variants[variant].calibration
+            assert calibration is not None
+            found = calibration.labels[label]
+            known = [found.average_precision, found.auroc, found.brier, found.ece]
+            shown = ["–ᵃ" if value is None else f"{value:.3f}" for value in known]
+            assert row[first : first + 5] == [*shown, count(found.records)]
+    assert rows[LABELS.index("vulgar")][1:3] == ["–ᵃ", "–ᵃ"]
+    means = table(text, "Probabilities, all labels")[1:]
+    assert [row[0] for row in means] == ["Average precision", "AUROC", "Brier", "ECE"]
+    assert "These figures have no intervals" in text
+    order = [text.index(f"\n## {title}\n") for title in ("Labels", "Calibration", "Slices")]
+    assert order == sorted(order)
+    assert "## Calibration" not in render_markdown(metrics(gold=False))
+
+
 def test_slices_and_personas(run: Metrics, text: str) -> None:
     languages = table(text, "Macro F1 by language")[1:]
     assert [row[0] for row in languages] == ["en", "pl"]

@@ -8,7 +8,7 @@ import matplotlib
 import pytest
 
 from medsent.labels import LABELS
-from medsent.report import plots
+from medsent.report import curves, pace, plots, probabilities
 from medsent.report.document import Plot
 from medsent.report.figures import points
 from medsent.report.model import Metrics
@@ -17,11 +17,25 @@ from tests.report.sample import metrics
 
 Draw = Callable[[Metrics], Plot]
 
+
+def drawn(plot: Plot | None) -> Plot:
+    assert plot is not None
+    return plot
+
+
 DRAWN: dict[str, Draw] = {
     "dumbbell": lambda run: plots.dumbbell(run, run.comparisons[0], "labels-0"),
     "dots": lambda run: plots.dots(run, "baseline", "labels-0"),
     "heat_map": lambda run: plots.heat_map("finetuned", run.variants["finetuned"], "heat-0"),
-    "speed": lambda run: plots.speed(run, "speed-0"),
+    "reliability": lambda run: curves.reliability(
+        probabilities.calibrated(run), "baseline", "reliability-0"
+    ),
+    "thresholds": lambda run: drawn(
+        curves.thresholds("finetuned", run.variants["finetuned"], "thresholds-0")
+    ),
+    "speed": lambda run: pace.speed(run, "speed-0"),
+    "course": lambda run: drawn(pace.course(run, "course-0")),
+    "latency": lambda run: drawn(pace.latency(run, "latency-0")),
 }
 
 
@@ -85,6 +99,40 @@ def test_a_heat_map_of_very_many_personas_shows_the_largest_and_says_so() -> Non
     names = [text for text in texts(plot) if re.fullmatch(r"p\d\d", text)]
     assert len(names) == plots.MOST_PERSONAS
     assert "Shown are the 40 of 50 personas with the most records." in plot.caption
+
+
+def test_reliability_draws_the_bins_that_hold_records_pale_where_few(run: Metrics) -> None:
+    sides = probabilities.calibrated(run)
+    bins = [
+        each for side in sides.values() for label in side.labels.values() for each in label.bins
+    ]
+    filled = [each for each in bins if each.records]
+    few = [each for each in filled if each.records < curves.FEW_IN_BIN]
+    assert 0 < len(few) < len(filled) < len(bins)
+    plot = DRAWN["reliability"](run)
+    marks = [
+        use
+        for use in ElementTree.fromstring(plot.svg).iter("use")
+        if "matplotlib" not in str(use.get("href"))
+    ]
+    assert len(marks) == len(filled) + len(sides)  # and one each in the key
+    assert sum(use.get("opacity", use.get("fill-opacity")) == "0.4" for use in marks) == len(few)
+    assert set(LABELS) <= set(texts(plot))
+
+
+def test_threshold_curves_show_the_threshold_in_use(run: Metrics) -> None:
+    assert texts(DRAWN["thresholds"](run)).count("0.35") == 21
+    untuned = drawn(curves.thresholds("baseline", run.variants["baseline"], "thresholds-0"))
+    assert texts(untuned).count("0.50") == 21
+    bare = run.variants["baseline"].model_copy(update={"calibration": None})
+    assert curves.thresholds("baseline", bare, "thresholds-0") is None
+
+
+def test_a_variant_without_probabilities_is_left_out_of_the_curves(run: Metrics) -> None:
+    sides = probabilities.calibrated(run)
+    plot = curves.reliability({"finetuned": sides["finetuned"]}, "baseline", "reliability-0")
+    assert "var(--baseline)" not in plot.svg
+    assert "baseline" not in plot.caption
 
 
 def test_names_are_drawn_as_they_are_but_shortened() -> None:

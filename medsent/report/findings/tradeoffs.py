@@ -7,8 +7,9 @@ from medsent.report.figures import counted, rate, seconds
 from medsent.report.findings.bounds import SPEED
 from medsent.report.findings.rule import Said
 from medsent.report.findings.wording import changed, gap
-from medsent.report.model import Change, Comparison, Metrics, Throughput
+from medsent.report.model import Change, Comparison, Metrics
 from medsent.report.rules import direction
+from medsent.report.speed import Throughput
 from medsent.report.verdict import headline
 
 _WAYS: Final = {"higher", "lower"}

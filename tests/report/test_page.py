@@ -1,0 +1,206 @@
+"""The page as a reader has it: in a real browser, light and dark, wide and narrow, by keyboard."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from medsent.report.contents import contents
+from medsent.report.document import Plot
+from medsent.report.html import render_html
+from tests.report.browser import CHROMIUM, Page, new_page
+from tests.report.sample import ATTACK, PERSONAS, metrics
+
+NARROW = 400
+SORTABLE = "document.querySelector('#labels table[data-sortable]')"
+ORDER = f"[...{SORTABLE}.tBodies[0].rows].map(row => row.cells[0].innerText.split(' ')[0])"
+KEYS = (
+    f"[...{SORTABLE}.tBodies[0].rows].map(row => row.cells[COLUMN].dataset.sort)"
+    ".filter(key => key !== undefined).map(Number)"
+)
+CONTRASTS = """
+(() => {
+  const parts = colour => colour.match(/[\\d.]+/g).map(Number);
+  const light = rgb => rgb
+    .map(part => part / 255)
+    .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
+  const paper = parts(getComputedStyle(document.body).backgroundColor);
+  const ground = each => {
+    while (getComputedStyle(each).backgroundColor === "rgba(0, 0, 0, 0)" && each.parentElement)
+      each = each.parentElement;
+    return parts(getComputedStyle(each).backgroundColor).slice(0, 3);
+  };
+  const heat = [...document.querySelectorAll("svg.heat path")].map(path => {
+    const style = getComputedStyle(path);
+    const alpha = Number(style.opacity) * Number(style.fillOpacity);
+    const colour = style.fill === "none" ? paper : parts(style.fill);
+    const seen = colour.map((part, i) => alpha * part + (1 - alpha) * paper[i]);
+    return [path.getBoundingClientRect(), seen];
+  });
+  const below = text => {
+    const own = text.getBoundingClientRect();
+    const [x, y] = [(own.left + own.right) / 2, (own.top + own.bottom) / 2];
+    const found = heat.findLast(
+      ([box]) => box.left < x && x < box.right && box.top < y && y < box.bottom);
+    return found ? found[1] : paper;
+  };
+  const contrast = (one, other) => {
+    const [dark, bright] = [light(one), light(other)].sort((a, b) => a - b);
+    return (bright + 0.05) / (dark + 0.05);
+  };
+  const words = "body, h1, .note, .verdict, .basis li, figcaption, td, th, .interval, .tag";
+  return [
+    ...[...document.querySelectorAll(words)]
+      .map(each => contrast(parts(getComputedStyle(each).color), ground(each))),
+    ...[...document.querySelectorAll("svg text")]
+      .map(each => contrast(parts(getComputedStyle(each).fill), below(each))),
+  ];
+})()
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    hostile = metrics(name=ATTACK, personas=[ATTACK, *PERSONAS[1:]], reason=ATTACK)
+    path.write_text(render_html(hostile))
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Page]:
+    if CHROMIUM is None and not os.environ.get("CI"):
+        pytest.skip("no chromium on the PATH: the report is not opened in a browser")
+    with new_page() as page:
+        yield page
+
+
+@pytest.fixture
+def page(browser: Page, file: Path) -> Page:
+    """Return the page freshly loaded, light and wide."""
+    browser.events.clear()
+    browser.size(1200)
+    browser.scheme("light")
+    browser.open(file)
+    return browser
+
+
+def test_it_loads_without_an_error_and_asks_for_nothing(page: Page, file: Path) -> None:
+    page.run("document.querySelectorAll('details').forEach(each => { each.open = true })")
+    page.run(f"{SORTABLE}.querySelector('button').click()")
+    assert page.named("Runtime.exceptionThrown") == []
+    assert page.named("Log.entryAdded") == []
+    assert page.named("Runtime.consoleAPICalled") == []
+    asked = {event["request"]["url"] for event in page.named("Network.requestWillBeSent")}
+    assert asked == {file.as_uri()}
+
+
+def test_all_plots_are_drawn(page: Page) -> None:
+    plots = [
+        block
+        for section in contents(metrics()).sections
+        for block in section.blocks
+        if isinstance(block, Plot)
+    ]
+    drawn = page.run(
+        "[...document.querySelectorAll('figure svg')].map(svg => {"
+        " const box = svg.getBBox();"
+        " const shown = svg.getBoundingClientRect();"
+        " return [box.width, box.height, shown.width, shown.height,"
+        "         svg.querySelectorAll('path').length, svg.querySelectorAll('text').length] })"
+    )
+    assert len(drawn) == len(plots) == 7
+    assert all(min(sizes[:4]) > 30 for sizes in drawn)
+    assert all(min(sizes[4:]) > 1 for sizes in drawn)
+
+
+def test_text_in_plots_stays_inside_and_apart(page: Page) -> None:
+    clipped = page.run(
+        "[...document.querySelectorAll('figure svg text')].filter(text => {"
+        " const own = text.getBoundingClientRect();"
+        " const all = text.ownerSVGElement.getBoundingClientRect();"
+        " return own.left < all.left - 1 || own.right > all.right + 1"
+        "     || own.top < all.top - 2 || own.bottom > all.bottom + 2;"
+        "}).map(text => text.textContent)"
+    )
+    assert clipped == []
+    over = page.run(
+        "[...document.querySelectorAll('figure svg:not(.heat)')].flatMap(svg => {"
+        " const boxes = [...svg.querySelectorAll('text')]"
+        "   .map(text => [text.textContent, text.getBoundingClientRect()]);"
+        " return boxes.flatMap(([a, x], i) => boxes.slice(i + 1)"
+        "   .filter(([b, y]) => x.left < y.right - 1 && y.left < x.right - 1"
+        "                    && x.top < y.bottom - 4 && y.top < x.bottom - 4)"
+        "   .map(([b]) => `${a} / ${b}`)) })"
+    )
+    assert over == []
+
+
+@pytest.mark.parametrize("column", [0, 5])
+def test_a_click_on_a_heading_sorts_and_another_reverses(page: Page, column: int) -> None:
+    before = page.run(ORDER)
+    first, second = ("ascending", "descending")[:: 1 if column == 0 else -1]
+    seen = []
+    for expected in (first, second, None):
+        page.run(f"{heading(column)}.querySelector('button').click()")
+        assert page.run(f"{heading(column)}.getAttribute('aria-sort')") == expected
+        seen.append(page.run(ORDER))
+    assert seen[0] != seen[1]
+    assert before == seen[2]
+    if column == 0:
+        assert seen[0] == sorted(before) == seen[1][::-1]
+
+
+def test_a_number_sorts_as_a_number_and_by_keyboard_as_well(page: Page) -> None:
+    keys = KEYS.replace("COLUMN", "5")
+    page.run(f"{heading(5)}.querySelector('button').focus()")
+    for sign in (-1, 1):
+        page.press("Enter", 13)
+        values = page.run(keys)
+        assert len(values) == 20  # `vulgar` is undefined
+        assert values == sorted(values, key=lambda value: sign * value)
+        assert page.run(ORDER)[-1] == "vulgar"
+    assert page.run(f"{heading(5)}.getAttribute('aria-sort')") == "ascending"
+
+
+def heading(column: int) -> str:
+    return f"{SORTABLE}.querySelector('th[data-column=\"{column}\"]')"
+
+
+def test_dark_mode_changes_the_page_and_all_stays_legible(page: Page) -> None:
+    grounds = set()
+    for scheme in ("light", "dark"):
+        page.scheme(scheme)
+        grounds.add(page.run("getComputedStyle(document.body).backgroundColor"))
+        contrasts = page.run(CONTRASTS)
+        assert len(contrasts) > 1000
+        assert min(contrasts) >= 4.5  # WCAG AA for text
+    assert len(grounds) == 2
+
+
+def test_a_narrow_screen_does_not_scroll_sideways(page: Page) -> None:
+    page.run("document.querySelectorAll('details').forEach(each => { each.open = true })")
+    for width in (NARROW, 1200, 1600):
+        page.size(width)
+        wide, room = page.run(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        assert room == width
+        assert wide <= room
+    page.size(NARROW)
+    assert page.run("document.querySelector('#labels .scroll').scrollWidth") > NARROW
+
+
+def test_an_attacked_name_is_text(page: Page) -> None:
+    assert page.run("document.querySelector('h1').innerText") == ATTACK
+    personas = page.run("[...document.querySelectorAll('#slices tbody th')].map(e => e.innerText)")
+    assert ATTACK in personas
+    assert page.run("document.scripts.length") == 1
+    assert page.named("Page.javascriptDialogOpening") == []
+
+
+def test_a_definition_is_one_click_away(page: Page) -> None:
+    page.run("document.querySelector('#calibration figcaption a').click()")
+    assert page.run("document.querySelector(':target').id") == "def-reliability"
