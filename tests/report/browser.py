@@ -95,7 +95,7 @@ class Page:
 @contextmanager
 def new_page() -> Iterator[Page]:
     """Start a browser of its own with one empty page; it ends with the block."""
-    assert CHROMIUM is not None
+    assert CHROMIUM is not None, "no chromium on the PATH: apt-get install chromium"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         process = subprocess.Popen(
             [CHROMIUM, *_OPTIONS, f"--user-data-dir={home}", "about:blank"],

@@ -13,6 +13,7 @@ from tests.report.browser import CHROMIUM, Page, new_page
 from tests.report.sample import ATTACK, PERSONAS, metrics
 
 NARROW = 400
+A4_WIDTH = 688  # in CSS pixels, less the margins
 SORTABLE = "document.querySelector('#labels table[data-sortable]')"
 ORDER = f"[...{SORTABLE}.tBodies[0].rows].map(row => row.cells[0].innerText.split(' ')[0])"
 KEYS = (
@@ -191,6 +192,15 @@ def test_a_narrow_screen_does_not_scroll_sideways(page: Page) -> None:
         assert wide <= room
     page.size(NARROW)
     assert page.run("document.querySelector('#labels .scroll').scrollWidth") > NARROW
+
+
+def test_a_printed_page_holds_its_widest_table(page: Page) -> None:
+    page.size(A4_WIDTH)
+    page.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        assert page.run("document.documentElement.scrollWidth") <= A4_WIDTH
+    finally:
+        page.call("Emulation.setEmulatedMedia", media="")
 
 
 def test_an_attacked_name_is_text(page: Page) -> None:
