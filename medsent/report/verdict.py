@@ -173,7 +173,7 @@ def _directions(pair: Comparison) -> str:
         f"not found to differ for {count(found['no difference detected'])}",
     ]
     if found["too few to tell"]:
-        parts.append(f"too little to tell by for {count(found['too few to tell'])}")
+        parts.append(f"with too few opinions to tell for {count(found['too few to tell'])}")
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
