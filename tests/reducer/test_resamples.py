@@ -1,5 +1,7 @@
 """Replicates inside the reducer: the same in any order and split, and what they are sums of."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -37,6 +39,24 @@ def test_any_order_and_any_split_give_the_same_replicates(seed: int, count: int)
     assert reduce_batches(shuffled_parts(rows, seed + 1), SCOPE) == whole
     assert d.merge(b).merge(a.merge(c)) == whole
     assert Reduction(SCOPE).merge(whole) == whole
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 4))
+def test_nor_does_the_order_matter_where_a_column_has_many_values(
+    seed: int, count: int, most: int
+) -> None:
+    """There are 4 clinics: a part may hold as many as have replicates, and the whole more."""
+    rows = with_opinions(random_rows(seed, count, 0.1, 0.4, 0.2), seed)
+    with patch.object(state, "MAX_RESAMPLED", most):
+        whole = reduce_batches([rows], SCOPE)
+        a, b, c, d = (reduce_batches([part], SCOPE) for part in shuffled_parts(rows, seed))
+        assert reduce_batches(shuffled_parts(rows, seed + 1), SCOPE) == whole
+        assert d.merge(b).merge(a.merge(c)) == whole
+        assert b.merge(c).merge(a).merge(d) == whole
+    clinics = {key for key in whole.slices if key[0] == "clinic"}
+    kept = {key for key in whole.resamples if key[0] == "clinic"}
+    assert kept == (clinics if len(clinics) <= most else set())
 
 
 def test_a_column_of_many_values_has_no_replicates_whatever_the_order(

@@ -43,6 +43,7 @@ _OFF_BEST: Final = 0.95
 class Population:
     """21 labels and two variants; arrays are (21,) or (2, 21)."""
 
+    scenario: Scenario
     gold_cut: Floats
     follows: Floats
     cuts: Floats
@@ -59,7 +60,7 @@ class Population:
                 cuts[:, label] = _biased(cut)
             if scenario == "better":
                 follows[1, label] = _better(cut)
-        return cls(gold, follows, cuts)
+        return cls(scenario, gold, follows, cuts)
 
     @cached_property
     def shares(self) -> tuple[Floats, Floats, Floats]:

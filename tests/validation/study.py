@@ -36,10 +36,12 @@ _DIFFERENCES: Final = (
 
 @dataclass
 class Tally:
-    """How often something held."""
+    """How often something held; what is counted in one sample goes together."""
 
     held: int = 0
     of: int = 0
+    moments: tuple[int, int, int] = (0, 0, 0)
+    """Sums over closed samples of held^2, held x of and of^2."""
 
     @property
     def share(self) -> float:
@@ -48,14 +50,31 @@ class Tally:
 
     @property
     def error(self) -> float:
-        """Monte Carlo standard error of that, in points, as if draws were independent."""
-        p = self.share / 100
-        return 100 * float(np.sqrt(max(p * (1 - p), 0) / self.of)) if self.of else float("nan")
+        """Monte Carlo standard error of that, in points, with samples as clusters.
+
+        Labels and variants of a sample are not independent. The variance is a ratio's
+        (Cochran 1977, Sampling Techniques, 6.4): the sum of (held - p of)^2 over (sum of)^2.
+        """
+        if not self.of:
+            return float("nan")
+        p, (hh, hn, nn) = self.held / self.of, self.moments
+        return 100 * float(np.sqrt(max(hh - 2 * p * hn + p * p * nn, 0))) / self.of
 
     def add(self, held: bool) -> None:
         """Count once more."""
         self.held += held
         self.of += 1
+
+    def close(self) -> None:
+        """End a sample, of which all so far was counted."""
+        self.moments = (self.held**2, self.held * self.of, self.of**2)
+
+    def merge(self, other: "Tally") -> None:
+        """Add a tally of other, closed samples."""
+        self.held += other.held
+        self.of += other.of
+        mine, theirs = self.moments, other.moments
+        self.moments = (mine[0] + theirs[0], mine[1] + theirs[1], mine[2] + theirs[2])
 
 
 def _tallies() -> defaultdict[str, Tally]:
@@ -70,6 +89,9 @@ class Size:
     readers: int
     replicates: int = 1000
 
+    def __str__(self) -> str:
+        return f"{self.opinions:,} x {self.readers}"
+
 
 @dataclass
 class Study:
@@ -81,23 +103,42 @@ class Study:
     """Tests with p below 0.05."""
     shown: defaultdict[str, Tally] = field(default_factory=_tallies)
     """Figures that got an interval."""
+    by_size: defaultdict[str, Tally] = field(default_factory=_tallies)
+    """`coverage` and `rejected` again, by figure and size: `figure @ size`."""
 
     def merge(self, other: "Study") -> None:
         """Add another study's tallies."""
-        for name in ("coverage", "rejected", "shown"):
+        for name in ("coverage", "rejected", "shown", "by_size"):
             mine = getattr(self, name)
             for key, tally in getattr(other, name).items():
-                mine[key].held += tally.held
-                mine[key].of += tally.of
+                mine[key].merge(tally)
+
+    def sizes(self, name: str) -> dict[str, Tally]:
+        """Return a figure's tallies by size."""
+        start = f"{name} @ "
+        return {k.removeprefix(start): t for k, t in self.by_size.items() if k.startswith(start)}
 
     def look(self, population: Population, size: Size, seed: int) -> None:
         """Draw one sample, and count what is said of it."""
-        rng = np.random.default_rng([seed, size.opinions, size.readers])
+        rng = np.random.default_rng(
+            [seed, size.opinions, size.readers, *population.scenario.encode()]
+        )
         rows = population.sample(size.opinions, size.readers, rng)
         scope = Scope.of(VARIANTS, pairs=[VARIANTS], replicates=size.replicates, seed=seed)
         state = reduce_batches([rows], scope)
-        self._figures(state, population)
-        self._differences(state, population)
+        one = Study()
+        one._figures(state, population)
+        one._differences(state, population)
+        one._close(size)
+        self.merge(one)
+
+    def _close(self, size: Size) -> None:
+        for tallies in (self.coverage, self.rejected):
+            for name, tally in tallies.items():
+                tally.close()
+                self.by_size[f"{name} @ {size}"].merge(tally)
+        for tally in self.shown.values():
+            tally.close()
 
     def _figures(self, state: Reduction, population: Population) -> None:
         for v, name in enumerate(VARIANTS):
@@ -186,7 +227,7 @@ def _drawn_differences(pair: Pair) -> Floats:
 
 def _group(opinions: int, bounds: Bounds) -> str:
     if bounds.rough:
-        return "rough"
+        return "rough, 10 to 14 opinions" if opinions < 15 else "rough, 15 opinions or more"
     return "20 to 49 opinions" if opinions < 50 else "50 opinions or more"
 
 

@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from tests.validation.population import GAIN, Population, Scenario, f1
-from tests.validation.study import Size, Study
+from medsent.reducer.slices import ALL
+from medsent.reducer.state import Scope, reduce_batches
+from medsent.statistics.changes import label_changes
+from medsent.statistics.estimates import FEW_OPINIONS, label_bounds, opinions_with
+from tests.validation.population import GAIN, VARIANTS, Population, Scenario, f1
+from tests.validation.study import Size, Study, Tally
 
 SAMPLES = 25
 
@@ -51,7 +55,8 @@ def test_tests_keep_their_level_where_mcnemar_without_clusters_does_not(
     null = Study()
     for scenario in ("equal", "biases"):
         null.merge(studies[scenario])
-    for group in ("rough", "20 to 49 opinions", "50 opinions or more"):
+    groups = ("rough, 10 to 14 opinions", "rough, 15 opinions or more")
+    for group in (*groups, "20 to 49 opinions", "50 opinions or more"):
         ours = null.rejected[f"F1 of a label, {group}"]
         theirs = null.rejected[f"McNemar without clusters, {group}"]
         assert ours.of == theirs.of > 50
@@ -67,3 +72,35 @@ def test_a_real_gain_is_found_and_labels_with_few_opinions_are_not_judged(
     assert better.rejected["F1 of a label, 50 opinions or more"].share > 20
     shown = better.shown["difference of F1"]
     assert 0 < shown.held < shown.of
+
+
+def test_a_label_of_too_few_opinions_says_so() -> None:
+    rows = Population.of("equal").sample(50, 1, np.random.default_rng(0))
+    scope = Scope.of(VARIANTS, pairs=[VARIANTS], replicates=100)
+    state = reduce_batches([rows], scope)
+    drawn = state.resamples[ALL]["baseline"]
+    few = (opinions_with(drawn.positives) < FEW_OPINIONS).nonzero()[0]
+    assert 0 < len(few) < 21
+    bounds = label_bounds(state.slices[ALL]["baseline"], drawn)["f1"]
+    changes = label_changes(state.pairs[ALL][VARIANTS])
+    for label in few:
+        for each in (bounds[label], changes[label].difference):
+            assert each.low is None
+            assert each.none in ("too_few_opinions", "undefined")
+
+
+def test_the_error_of_a_tally_takes_samples_for_clusters() -> None:
+    """Alike within a sample: as if there were as many draws as samples, not more."""
+    rng = np.random.default_rng(0)
+    alike, apart = Tally(), Tally()
+    for _ in range(400):
+        same, one = Tally(), Tally()
+        held = bool(rng.random() < 0.9)
+        for _ in range(20):
+            same.add(held)
+            one.add(bool(rng.random() < 0.9))
+        for tally, part in ((alike, same), (apart, one)):
+            part.close()
+            tally.merge(part)
+    assert alike.error == pytest.approx(100 * np.sqrt(0.09 / 400), rel=0.15)
+    assert apart.error == pytest.approx(100 * np.sqrt(0.09 / 8000), rel=0.15)
