@@ -173,7 +173,8 @@ class Study:
             self._cover(f"difference of F1, {group}", change.difference, float(truth[i]))
             self._test(f"F1 of a label, {group}", change)
             if change.p is not None:
-                self.rejected[f"McNemar without clusters, {group}"].add(
+                # It tests who is right more often, which opposite biases change at equal F1.
+                self.rejected[f"McNemar without clusters, {population.scenario}"].add(
                     mcnemar(pair.discordant[i]) < SIGNIFICANT
                 )
                 low, high = np.nanpercentile(drawn[:, i], [2.5, 97.5])

@@ -58,10 +58,12 @@ def test_tests_keep_their_level_where_mcnemar_without_clusters_does_not(
     groups = ("rough, 10 to 14 opinions", "rough, 15 opinions or more")
     for group in (*groups, "20 to 49 opinions", "50 opinions or more"):
         ours = null.rejected[f"F1 of a label, {group}"]
-        theirs = null.rejected[f"McNemar without clusters, {group}"]
-        assert ours.of == theirs.of > 50
+        assert ours.of > 50
         assert ours.share < 5 + 4 * max(ours.error, 0.5)
-        assert theirs.share > 20
+    # Where nothing differs, neither in F1 nor in who is right more often.
+    theirs = null.rejected["McNemar without clusters, equal"]
+    assert theirs.of > 300
+    assert theirs.share > 8 + 4 * theirs.error
 
 
 def test_a_real_gain_is_found_and_labels_with_few_opinions_are_not_judged(
