@@ -1,7 +1,7 @@
 """Two runs over the same records, set against each other as two variants of one."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,8 @@ class Side:
     config: JobConfig
     manifest: dict[str, Any]
     variant: str
+    shown: str = ""
+    """Sets apart two runs of one name."""
 
     @classmethod
     def open(cls, folder: Path, variant: str | None, option: str) -> "Side":
@@ -51,7 +53,7 @@ class Side:
     @property
     def name(self) -> str:
         """The variant and its run."""
-        return f"{self.variant}@{self.run.path.name}"
+        return f"{self.variant}@{self.run.path.name}{self.shown and f' {self.shown}'}"
 
     @property
     def thresholds(self) -> dict[str, float] | None:
@@ -84,9 +86,15 @@ def compare_runs(
         Side.open(baseline, names[0], "--baseline"),
         Side.open(candidate, names[1], "--candidate"),
     )
-    if sides[0].name == sides[1].name:
+    if (sides[0].run, sides[0].variant) == (sides[1].run, sides[1].variant):
         raise ConfigError(f"compare: both are {sides[0].name}; name two runs or two variants")
+    if sides[0].name == sides[1].name:
+        sides = (replace(sides[0], shown="A"), replace(sides[1], shown="B"))
     folder = output or sides[1].run.path.parent / _folder(sides)
+    if (folder / "config.yaml").exists():
+        raise ConfigError(
+            f"--output: {folder} is a run, and its report would be lost; name another"
+        )
     metrics = _compared(sides, say)
     folder.mkdir(parents=True, exist_ok=True)
     for line in summary(metrics):
@@ -140,10 +148,10 @@ def _joined(base: pa.Table, candidate: pa.Table, sides: tuple[Side, Side], say: 
 
 
 def _place(base: pa.Table, candidate: pa.Table, sides: tuple[Side, Side]) -> tuple[Keys, Keys]:
-    """Return where the records of both stand in each: by row, or else by their ids."""
-    rows = [np.asarray(table["row_hash"]) for table in (base, candidate)]
-    if np.isin(rows[0], rows[1]).any():
-        keys = [_digests(table, ["row_hash", "persona"]) for table in (base, candidate)]
+    """Return where the records of both stand in each: by row where all rows are the same ones."""
+    by_row = [_digests(table, ["row_hash", *_KEYS]) for table in (base, candidate)]
+    if len(np.intersect1d(by_row[0], by_row[1])) == min(map(len, by_row)):
+        keys = by_row
     else:
         keys = [_digests(table, _KEYS) for table in (base, candidate)]
     for side, found in zip(sides, keys, strict=True):

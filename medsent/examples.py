@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from medsent import predictions
 from medsent.config import JobConfig
+from medsent.errors import InputError
 from medsent.labels import LABELS
 from medsent.personas import load_personas
 from medsent.predictions import label_matrix
@@ -18,7 +19,10 @@ from medsent.records import RecordReader
 from medsent.reducer.state import Scope
 from medsent.report.document import Cell, Column, Table
 from medsent.run import RunFolder
-from medsent.shards import BATCH_ROWS, Shards, open_shards, opened
+from medsent.shards import BATCH_ROWS, BROKEN, Shards, open_shards, opened
+
+_SEVERAL: Final = "(several records have this id and persona)"
+_NOT_FOUND: Final = "(not found in the shard)"
 
 _KEYS: Final = ("path", "record_id", "opinion_id", "persona", "language")
 
@@ -43,12 +47,24 @@ def examples(run: RunFolder, config: JobConfig, scope: Scope, count: int) -> lis
 
     With a comparison, of those for which the candidate gains most and loses most; without,
     of those each variant is most wrong about. Texts come from the input's shards. Raises
-    `InputError` where these are not there any more.
+    `InputError` where these are not there any more, or not as they were scored.
     """
     shards = open_shards(config.input)
+    _refuse_others(shards, run)
     found = list(_chosen(run, scope, count))
     texts = _texts(shards, config, {example.key for _, some in found for example in some})
     return [_table(title, some, texts) for title, some in found if some]
+
+
+def _refuse_others(shards: Shards, run: RunFolder) -> None:
+    """Refuse shards that were rewritten: their texts need not be what was scored."""
+    scored = {shard["path"]: shard for shard in run.complete()["input"]}
+    for shard in shards.listing():
+        if scored.get(shard["path"], shard) != shard:
+            raise InputError(
+                f"{shard['path']}: rewritten since it was scored, so its opinions cannot be "
+                "quoted; leave --examples out, or score it again"
+            )
 
 
 def _chosen(run: RunFolder, scope: Scope, count: int) -> Iterator[tuple[str, list[Example]]]:
@@ -78,7 +94,6 @@ def _scored(
         score = wrong[0] - wrong[1] if len(wrong) > 1 else wrong[0]
         usable = np.logical_and.reduce([answer.answered for answer in answers.values()])
         score = np.where(usable, score, 0)
-        # Equal scores are put in order by their keys, so all that tie with the last may count.
         for index in _ends(score, count):
             yield _example(rows, int(index), gold, {n: a.labels for n, a in answers.items()}, score)
 
@@ -89,12 +104,10 @@ def _wrong(gold: npt.NDArray[np.int8], given: npt.NDArray[np.int8]) -> npt.NDArr
 
 
 def _ends(score: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """Return the records at or beyond the `count`-th highest and lowest score."""
-    if not len(score):
-        return np.zeros(0, dtype=np.int64)
-    ordered = np.sort(score)
-    low, high = ordered[min(count, len(score)) - 1], ordered[-min(count, len(score))]
-    return np.flatnonzero(((score <= low) | (score >= high)) & (score != 0))
+    """Return the records of the `count` highest scores above 0, and of the lowest below."""
+    order = np.argsort(-score, kind="stable")
+    high, low = order[:count], order[::-1][:count]
+    return np.concatenate([high[score[high] > 0], low[score[low] < 0]])
 
 
 def _example(
@@ -125,12 +138,15 @@ def _texts(shards: Shards, config: JobConfig, wanted: set[Key]) -> dict[Key, str
     for shard in shards.files:
         if not any(shard.path == path for path, *_ in wanted):
             continue
-        with opened(shards, shard) as parquet:
-            for batch in parquet.iter_batches(BATCH_ROWS, columns=shards.read_columns()):
-                for key, text in _records(reader, batch, shard.path):
-                    if key in wanted:
-                        found.setdefault(key, []).append(text)
-    return {key: texts[0] for key, texts in found.items() if len(texts) == 1}
+        try:
+            with opened(shards, shard) as parquet:
+                for batch in parquet.iter_batches(BATCH_ROWS, columns=shards.read_columns()):
+                    for key, text in _records(reader, batch, shard.path):
+                        if key in wanted:
+                            found.setdefault(key, []).append(text)
+        except BROKEN:
+            continue  # a page that is corrupt: what it holds is told as not found
+    return {key: texts[0] if len(texts) == 1 else _SEVERAL for key, texts in found.items()}
 
 
 def _records(reader: RecordReader, batch: pa.RecordBatch, path: str) -> Iterator[tuple[Key, str]]:
@@ -156,7 +172,7 @@ def _table(title: str, some: list[Example], texts: dict[Key, str]) -> Table:
             Cell(example.key[3] or "none"),
             Cell(", ".join(example.gold) or "none"),
             *(Cell(", ".join(labels) or "none") for labels in example.given.values()),
-            Cell(texts.get(example.key, "(several records have this id and persona)")),
+            Cell(texts.get(example.key, _NOT_FOUND)),
         ]
         for example in some
     ]

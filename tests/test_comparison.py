@@ -57,7 +57,9 @@ def write_run(
     values["statistics"] = {"replicates": 200}
     (folder / "config.yaml").write_text(yaml.safe_dump({**values, **settings}))
     (folder / "thresholds.json").write_text(json.dumps({}))
-    (folder / "manifest.json").write_text(json.dumps({"provenance": {"model": folder.name}}))
+    (folder / "manifest.json").write_text(
+        json.dumps({"input": [], "provenance": {"model": folder.name}})
+    )
     return folder
 
 
@@ -117,6 +119,8 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     # row 2 differ in opinion.
     found, _ = compared(old, twice)
     assert found.comparisons[0].records == 1
+    with pytest.raises(ConfigError, match=r"--output: .*old-0 is a run, and its report"):
+        compare_runs(old, apart, (None, None), old, lambda _: None)
     (tmp_path / "apart-0" / "manifest.json").unlink()
     with pytest.raises(RunError, match="apart-0 is not complete"):
         compared(old, apart)

@@ -43,7 +43,7 @@ def test_the_demo_scores_reports_and_then_finds_itself_complete(overrides: list[
     assert metrics["records"]["input"] == metrics["records"]["scored"] == RECORDS
     assert list(metrics["variants"]) == ["baseline", "finetuned"]
     for variant in metrics["variants"].values():
-        assert variant["overall"]["generation_success_rate"] == 1.0
+        assert variant["overall"]["generation_success_rate"]["value"] == 1.0
         assert variant["throughput"]["records"] == RECORDS
 
     second = run(overrides)

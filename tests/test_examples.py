@@ -1,5 +1,6 @@
 """Opinions quoted in a report: the right ones, as text, and only where somebody asks."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from medsent.errors import InputError
 from medsent.evaluation import rewrite_report
 from medsent.examples import examples
 from medsent.labels import LABELS
@@ -84,6 +86,15 @@ def test_a_record_that_several_rows_could_be_is_not_quoted(run: RunFolder) -> No
     pq.write_table(pa.concat_tables([table, table.slice(1, 1)]), file)
     gained, _ = quoted(run, 1, pairs=[("old", "new")])
     assert gained == [("1", "(several records have this id and persona)")]
+
+
+def test_a_shard_that_was_rewritten_is_not_quoted(run: RunFolder) -> None:
+    file = run.path.parent / "shards" / "a.parquet"
+    manifest = json.loads(run.manifest_file.read_text())
+    manifest["input"] = [{"path": str(file), "size_bytes": 1, "etag": "0", "rows": ROWS}]
+    run.manifest_file.write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"a\.parquet: rewritten since it was scored"):
+        quoted(run, 1, pairs=[("old", "new")])
 
 
 @pytest.mark.ray

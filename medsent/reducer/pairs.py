@@ -36,6 +36,8 @@ class Pair:
     """21: opinions with such a record."""
     opinions: Sketch = field(default_factory=Sketch)
     """Opinions with a record that both answered."""
+    one_sided: Sketch = field(default_factory=Sketch)
+    """Opinions with a record that only one of them answered."""
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -44,6 +46,7 @@ class Pair:
             and self.resampled == other.resampled
             and np.array_equal(self.discordant, other.discordant)
             and (self.disagreeing, self.opinions) == (other.disagreeing, other.opinions)
+            and self.one_sided == other.one_sided
         )
 
     def merge(self, other: "Pair") -> "Pair":
@@ -59,6 +62,7 @@ class Pair:
             self.discordant + other.discordant,
             [a.merge(b) for a, b in zip(self.disagreeing, other.disagreeing, strict=True)],
             self.opinions.merge(other.opinions),
+            self.one_sided.merge(other.one_sided),
         )
 
 
@@ -70,6 +74,9 @@ class Sides:
     baseline: Matrix
     candidate: Matrix
     both: npt.NDArray[np.bool_]
+    """(N,) whether both answered."""
+    one: npt.NDArray[np.bool_]
+    """(N,) whether only one did."""
 
     @classmethod
     def of(
@@ -81,7 +88,7 @@ class Sides:
         """Each variant is its labels and whether it answered, (N,)."""
         both = baseline[1] & candidate[1]
         kept = [np.where(both[:, None], labels, -1) for labels in (baseline[0], candidate[0])]
-        return cls(gold, kept[0], kept[1], both)
+        return cls(gold, kept[0], kept[1], both, baseline[1] ^ candidate[1])
 
     def count(
         self, groups: Ints, size: int, clusters: Clusters, keys: Keys, weights: Weights | None
@@ -107,13 +114,13 @@ class Sides:
                 (resampled[0][group], resampled[1][group]) if resampled else None,
                 right[:, : 2 * N_LABELS].sum(axis=0).reshape(2, N_LABELS).T,
                 sketches(either, mine),
-                sketches(right[:, -1:], mine)[0],
+                *sketches(right[:, -2:], mine),
             )
 
     def _alone(self) -> Ints:
-        """(N, 43): right alone by label, the baseline then the candidate; both answered."""
+        """(N, 44): right alone by label, the baseline then the candidate; both and one answered."""
         known = (self.gold >= 0) & (self.baseline >= 0) & (self.candidate >= 0)
         differ = known & (self.baseline != self.candidate)
         base = differ & (self.baseline == self.gold)
-        columns = (base, differ & ~base, self.both[:, None])
+        columns = (base, differ & ~base, self.both[:, None], self.one[:, None])
         return np.asarray(np.concatenate(columns, axis=1), dtype=np.int64)

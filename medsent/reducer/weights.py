@@ -17,6 +17,7 @@ Keys = npt.NDArray[np.uint64]
 Weights = npt.NDArray[np.uint8]
 
 _DRAWS_A_HASH: Final = 4  # of 16 bits each
+_BLOCK: Final = 2048  # opinions at a time: indices take 8 bytes a weight
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -36,9 +37,11 @@ def poisson_weights(keys: Keys, seed: int, replicates: int) -> Weights:
     """
     start = _mixed(keys ^ _mixed(np.array([seed], dtype=np.uint64)))
     counters = np.arange(1, -(-replicates // _DRAWS_A_HASH) + 1, dtype=np.uint64) * _STEP
-    drawn = _mixed(start[:, None] + counters[None, :])
-    bits = drawn.astype("<u8", copy=False).view("<u2")
-    weights: Weights = _POISSON[bits[:, :replicates]]
+    weights = np.empty((len(keys), replicates), dtype=np.uint8)
+    for first in range(0, len(keys), _BLOCK):
+        drawn = _mixed(start[first : first + _BLOCK, None] + counters[None, :])
+        bits = drawn.astype("<u8", copy=False).view("<u2")
+        weights[first : first + _BLOCK] = _POISSON[bits[:, :replicates]]
     return weights
 
 

@@ -74,8 +74,15 @@ def relative_cell(change: Change) -> Cell:
     if change.relative is None:
         sort = 0.0 if change.kind == "unchanged" else float("inf")
         return Cell(relative(change), sort, tone=_tone(change))
-    interval = signed_interval(change.relative)
-    return Cell(relative(change), change.relative.value, interval=interval, tone=_tone(change))
+    figure = change.relative
+    return Cell(
+        relative(change),
+        figure.value,
+        interval=signed_interval(figure),
+        reason=NO_INTERVAL[figure.no_interval] if figure.no_interval else None,
+        tone=_tone(change),
+        tag="rough" if figure.rough else None,
+    )
 
 
 def p_cell(change: Change, corrected: bool = True) -> Cell:

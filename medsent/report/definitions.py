@@ -92,7 +92,7 @@ _FIGURES: Final[tuple[Term, ...]] = (
         "interval",
         "95% interval",
         "What the figure could be on other opinions of the same kind, read by the same personas: "
-        "made so that 95 of 100 such intervals hold the true figure. It is made from 1,000 "
+        "made so that 95 of 100 such intervals hold the true figure. It is made from "
         "replicates of the run (a Poisson bootstrap) that weigh all records of an opinion alike. "
         "A figure for which the opinions are too few gets none; one marked rough, from 10 to 19 "
         "opinions, may cover less than it says.",

@@ -61,7 +61,8 @@ def dumbbell(metrics: Metrics, comparison: Comparison, name: str) -> Plot:
     caption = (
         f"F1 by label, from {comparison.baseline} (ring) to {comparison.candidate} (dot), sorted "
         "by the difference. Thin lines: 95% intervals, the baseline's above and the candidate's "
-        "below; a label that too few opinions have gets none. Grey: no difference detected, or too "
+        "below; a label that too few opinions have gets none, nor does a variant that answered "
+        "other records than those compared. Grey: no difference detected, or too "
         "few opinions to tell."
     )
     return Plot(svg, caption)
@@ -81,8 +82,10 @@ def _dumbbell_row(
     if change.baseline is not None and change.candidate is not None:
         ends = [change.baseline, change.candidate]
         axes.plot(ends, [row, row], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=1)
-    _whisker(axes, row - _APART, sides[0].f1, BASELINE)
-    _whisker(axes, row + _APART, sides[1].f1, colour)
+    if value_of(sides[0].f1) == change.baseline:
+        _whisker(axes, row - _APART, sides[0].f1, BASELINE)
+    if value_of(sides[1].f1) == change.candidate:
+        _whisker(axes, row + _APART, sides[1].f1, colour)
     if change.candidate is not None:
         mark(axes, change.candidate, row, face=colour, edge=colour, size=6.5)
     if change.baseline is not None:

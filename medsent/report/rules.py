@@ -12,6 +12,16 @@ SIGNIFICANT: Final = 0.05
 Direction: TypeAlias = Literal["higher", "lower", "no difference detected", "too few to tell"]
 
 
+def untested(change: Change) -> str:
+    """Return why a change has no test."""
+    if change.difference is None:
+        return "it is undefined for one of them"
+    return {
+        "too_few_disagreements": "they disagree on too few opinions to tell",
+        "no_replicates": "no interval was asked for",
+    }.get(change.difference.no_interval or "", "some labels have too few opinions to tell")
+
+
 def direction(change: Change) -> Direction:
     """Return what the test says of a change; where there is none, that it is too few to tell."""
     p = change.p if change.p_corrected is None else change.p_corrected

@@ -162,8 +162,9 @@ def _rules(variant: str, overall: OverallMetrics) -> Iterator[list[Cell]]:
 
 
 def _average_cell(figure: Estimated | float, name: str) -> Cell:
-    value = figure.value if isinstance(figure, Estimate) else figure
-    return share_cell(value, _undefined_average(name))
+    if isinstance(figure, Estimate):
+        return estimate_cell(figure, _undefined_average(name))
+    return share_cell(figure, _undefined_average(name))
 
 
 def compared_labels(metrics: Metrics, comparison: Comparison) -> Table:

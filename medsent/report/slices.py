@@ -119,7 +119,10 @@ def persona_labels(name: str, variant: VariantMetrics) -> Table:
         for persona, part in values_of(variant, PERSONA).items()
     ]
     columns = [Column("Persona", "text"), *(Column(label) for label in LABELS)]
-    note = f"In brackets: fewer than {FEW_POSITIVES} positives."
+    note = (
+        f"In brackets: fewer than {FEW_POSITIVES} positives. Intervals of these figures are in "
+        "metrics.json; most are wide, since one persona has few records of a label."
+    )
     caption = f"F1 of {name} by persona and label, in percent"
     return Table(caption, columns, rows, [note], folded=True, sortable=True)
 

@@ -23,7 +23,7 @@ from medsent.report.model import (
     VariantMetrics,
 )
 from medsent.report.part import Estimated, value_of
-from medsent.report.rules import direction
+from medsent.report.rules import direction, untested
 
 
 def verdict(metrics: Metrics) -> list[str]:
@@ -100,19 +100,18 @@ def _compared(pair: Comparison) -> str:
         f"{pair.candidate} reaches a {name} of {percent(change.candidate)}, "
         f"{pair.baseline} {percent(change.baseline)}"
     )
-    if figure.value == 0 and figure.low is None:
-        return f"{both}: no difference."
     told = f"{both}: a difference of {points(figure.value)} percentage points"
     interval = signed_interval(figure)
     if interval is None:
-        return f"{told}, without interval."
+        return f"{told}, without interval: {untested(change)}."
     verdict = {
         "higher": "it is more than chance would give",
         "lower": "it is lower by more than chance would give",
         "no difference detected": "no difference was detected",
         "too few to tell": "too few to tell",
     }[direction(change)]
-    return f"{told} (95% interval {interval}, p {p_value(change.p)}); {verdict}."
+    rough = ", rough: from fewer than 20 opinions" if figure.rough else ""
+    return f"{told} (95% interval {interval}, p {p_value(change.p)}{rough}); {verdict}."
 
 
 def _basis(metrics: Metrics, pair: Comparison) -> Iterator[str]:
@@ -130,7 +129,10 @@ def _basis(metrics: Metrics, pair: Comparison) -> Iterator[str]:
     yield from _averaged(pair, base.overall, candidate.overall)
     few = [n for n, change in pair.labels.items() if direction(change) == "too few to tell"]
     if few and headline(pair)[1].p is not None:
-        yield f"Too few opinions to tell for {counted(len(few), 'label')}: {', '.join(few)}."
+        yield (
+            "Too few opinions with it, or on which the two disagree, to tell for "
+            f"{counted(len(few), 'label')}: {', '.join(few)}."
+        )
 
 
 def _caution(pair: Comparison) -> str:
@@ -166,6 +168,8 @@ def _left_out(overall: OverallMetrics) -> str:
 def _directions(pair: Comparison) -> str:
     found = Counter(direction(change) for change in pair.labels.values())
     if not any(change.p is not None for change in pair.labels.values()):
+        if headline(pair)[1].p is not None:
+            return "tested for no label: too few opinions"
         return _spread(pair.distribution)
     parts = [
         f"higher for {counted(found['higher'], 'label')}",

@@ -1,6 +1,7 @@
 """A candidate's difference from a baseline: its interval, its test, and what it could show."""
 
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -9,6 +10,7 @@ from medsent.labels import LABELS
 from medsent.reducer.counts import Counts
 from medsent.reducer.pairs import Pair
 from medsent.reducer.resamples import Resamples
+from medsent.reducer.sketch import Sketch
 from medsent.statistics.estimates import (
     FEW_OPINIONS,
     ROUGH_BELOW,
@@ -67,13 +69,12 @@ def label_changes(pair: Pair) -> list[Change]:
         Drawn(each.value("f1"), each.ratio("f1")[1].astype(np.float64), number) for each in cells
     ]
     opinions = opinions_with(pair.resampled[0].positives)
-    disagreeing = opinions_with(pair.disagreeing)
     return corrected(
         [
             _change(
                 (base[i], candidate[i]),
                 (drawn[0].of_term(i), drawn[1].of_term(i)),
-                none=_too_few(opinions[i], disagreeing[i]),
+                none=_too_few(opinions[i], pair.disagreeing[i]),
                 rough=bool(opinions[i] < ROUGH_BELOW),
             )
             for i in range(len(LABELS))
@@ -105,8 +106,11 @@ def overall_changes(pair: Pair, whole: tuple[Side, Side]) -> dict[str, Change]:
     base[SUCCESS], candidate[SUCCESS] = (
         success_replicates(side) for side in (whole[0][1], whole[1][1])
     )
+    few = _few_disagreeing(reduce(Sketch.merge, pair.disagreeing))
     for name in base:
-        found[name] = _change((values[0][name], values[1][name]), (base[name], candidate[name]))
+        none = _few_disagreeing(pair.one_sided) if name == SUCCESS else few
+        both = (base[name], candidate[name])
+        found[name] = _change((values[0][name], values[1][name]), both, none)
     points = [Cells.of(counts) for counts in sides]
     for rate in RATES:
         if any((~np.isnan(point.value(rate)) & ~kept[rate]).any() for point in points):
@@ -115,6 +119,7 @@ def overall_changes(pair: Pair, whole: tuple[Side, Side]) -> dict[str, Change]:
     found[SUPPORTED] = _change(
         (_mean(points[0], kept["f1"]), _mean(points[1], kept["f1"])),
         (base["macro_f1"], candidate["macro_f1"]),
+        few,
     )
     return found
 
@@ -151,10 +156,12 @@ def _mean(point: Cells, kept: Bools) -> float:
     return float(point.value("f1")[kept].mean()) if kept.any() else float("nan")
 
 
-def _too_few(opinions: int, disagreeing: int) -> NoInterval | None:
-    if opinions < FEW_OPINIONS:
-        return "too_few_opinions"
-    return "too_few_disagreements" if disagreeing < FEW_DISAGREEING else None
+def _too_few(opinions: int, disagreeing: Sketch) -> NoInterval | None:
+    return "too_few_opinions" if opinions < FEW_OPINIONS else _few_disagreeing(disagreeing)
+
+
+def _few_disagreeing(opinions: Sketch) -> NoInterval | None:
+    return "too_few_disagreements" if len(opinions) < FEW_DISAGREEING else None
 
 
 def _change(
@@ -176,6 +183,7 @@ def _change(
     if not found.se > 0:
         return _bare(base, candidate, "too_few_disagreements")
     tested = difference(candidate - base, found)
+    rough = rough or bool(df + 1 < ROUGH_BELOW)
     return Change(
         base,
         candidate,

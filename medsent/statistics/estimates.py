@@ -157,5 +157,7 @@ def _overall_figure(name: str, value: float, drawn: Drawn) -> Bounds:
     elif name in _WILSON:
         low, high = ratio_interval(value, found, df + 1)
     else:
-        low, high = mean_interval(value, found)
+        low, high = mean_interval(value, found, df + 1)
+    if np.isnan(low):
+        return Bounds(none="too_few_opinions")
     return Bounds(float(low), float(high), rough=df + 1 < ROUGH_BELOW)

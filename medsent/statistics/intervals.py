@@ -21,6 +21,7 @@ ALPHA: Final = 1 - CONFIDENCE
 POWER: Final = 0.8
 
 _FEWEST_REPLICATES: Final = 2
+_NO_SPREAD: Final = 1e-12
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,14 @@ def ratio_interval(
 ) -> tuple[Floats, Floats]:
     """Return a Wilson interval of a ratio of counts, at its effective sample size.
 
-    That is p (1 - p) / se^2; where the ratio is 0 or 1 it is `opinions`, the number of
-    opinions with any of what the ratio is of.
+    That is p (1 - p) / se^2; where no replicate differs, as at 0 and 1, it is `opinions`, the
+    number of opinions with any of what the ratio is of.
     """
     p = np.asarray(value, dtype=np.float64)
-    within = p * (1 - p)
+    within, varies = p * (1 - p), _varies(found)
     size = np.where(
-        within > 0,
-        np.divide(within, found.se**2, out=np.full(p.shape, np.nan), where=found.se > 0),
+        varies & (within > 0),
+        np.divide(within, found.se**2, out=np.full(p.shape, np.nan), where=varies),
         opinions,
     )
     return _wilson(p, size, found.t)
@@ -104,11 +105,16 @@ def f1_interval(
     return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
-def mean_interval(value: npt.ArrayLike, found: Spread) -> tuple[Floats, Floats]:
+def mean_interval(
+    value: npt.ArrayLike, found: Spread, opinions: npt.ArrayLike
+) -> tuple[Floats, Floats]:
     """Return an interval of a mean of ratios, on the logit scale, its bias corrected.
 
-    The bias is what the replicates show of it: mean* - value.
+    The bias is what the replicates show of it: mean* - value. Where no replicate differs, as
+    for a mean of zeros, the interval is that of a ratio over so many opinions.
     """
+    if not _varies(found).all():
+        return ratio_interval(value, found, opinions)
     middle = np.clip(2 * np.asarray(value, dtype=np.float64) - found.mean, 1e-6, 1 - 1e-6)
     centre = np.log(middle / (1 - middle))
     width = found.t * found.se / (middle * (1 - middle))
@@ -173,6 +179,11 @@ def mcnemar(alone: Numbers) -> float:
     """Return the exact p-value of McNemar's (1947) test, from the two discordant counts."""
     first, second = (int(number) for number in alone)
     return float(stats.binomtest(first, first + second).pvalue) if first + second else 1.0
+
+
+def _varies(found: Spread) -> npt.NDArray[np.bool_]:
+    """Tell where replicates differ by more than floats do."""
+    return np.asarray(np.nan_to_num(found.se) > _NO_SPREAD)
 
 
 def _wilson(p: Floats, size: Floats, t: Floats) -> tuple[Floats, Floats]:

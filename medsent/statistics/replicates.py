@@ -104,7 +104,7 @@ class Drawn:
 
     def minus(self, other: "Drawn") -> "Drawn":
         """Return the difference of the same figure, term by term."""
-        opinions = min(self.opinions, other.opinions)
+        opinions = float(np.fmin(self.opinions, other.opinions))
         return Drawn(self.terms - other.terms, self.wholes + other.wholes, opinions)
 
 
@@ -138,12 +138,12 @@ def overall_replicates(resamples: Resamples, kept: Mapping[str, Bools]) -> dict[
 def success_replicates(resamples: Resamples) -> Drawn:
     """Return the generation success rate."""
     rows = resamples.rows("rows")
-    return _one(resamples.rows("answered"), rows, effective_opinions(resamples))
+    return _one(resamples.rows("answered"), rows, float(clusters(rows)))
 
 
 def effective_opinions(resamples: Resamples) -> float:
-    """Return how many opinions of equal size would vary as these do."""
-    return float(clusters(resamples.rows("rows")))
+    """Return how many opinions of equal size would vary as those that were evaluated do."""
+    return float(clusters(resamples.rows("evaluated")))
 
 
 def _macro(cells: Cells, figure: str, kept: Bools) -> tuple[Floats, Floats]:

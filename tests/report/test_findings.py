@@ -63,7 +63,7 @@ def test_macro_f1_is_higher(run: Metrics) -> None:
     [
         ("p", 0.05, "no difference in macro F1 was detected between finetuned and baseline"),
         ("difference", estimate(-0.1, -0.2, -0.05), "has a lower macro F1 than"),
-        ("p", None, "cannot be told apart or alike, as some labels have too few opinions"),
+        ("p", None, "cannot be told apart or alike: some labels have too few opinions"),
     ],
 )
 def test_macro_f1_is_called_what_the_test_says(

@@ -56,7 +56,7 @@ def test_it_opens_with_the_note_and_the_verdict(run: Metrics, text: str) -> None
 
 def test_no_difference_is_claimed_without_a_test() -> None:
     text = render_markdown(metrics(replicates=0))
-    assert "a difference of +29.0 percentage points, without interval.**" in text
+    assert "of +29.0 percentage points, without interval: no interval was asked for.**" in text
     assert "- This is a difference without interval" in text
     assert "than chance would give" not in text
     assert "ᵃ no interval: none was asked for" in text
@@ -66,7 +66,8 @@ def test_no_difference_is_claimed_without_a_test() -> None:
 def test_it_says_what_the_verdict_leaves_open(text: str) -> None:
     assert "Compared are the 594 records that both answered; baseline was evaluated on 594" in text
     assert "averages are over 20 labels; undefined for both: vulgar" in text
-    assert "Too few opinions to tell for 2 labels: vulgar, political" in text
+    few = "Too few opinions with it, or on which the two disagree, to tell for 2 labels: "
+    assert f"{few}vulgar, political" in text
     assert "609 of 640 input records were scored, 31 quarantined" in text
 
 
@@ -102,7 +103,7 @@ def test_the_two_other_rules_for_undefined(run: Metrics, text: str) -> None:
     assert rows[1] == [
         "Macro precision",
         "baseline",
-        percent(value_of(overall.macro_precision)),
+        f"{percent(value_of(overall.macro_precision))}ᵃ",
         percent(overall.macro_precision_undefined_as_0),
         percent(overall.macro_precision_undefined_as_1),
         "fear, vulgar",

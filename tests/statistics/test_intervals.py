@@ -86,8 +86,16 @@ def test_a_ratio_of_independent_records_has_wilsons_interval(right: int, of: int
 
 def test_an_interval_of_a_mean_is_corrected_for_bias_and_stays_within_0_and_1() -> None:
     found = Spread(np.array(0.96), np.array(0.02), np.array(30.0))
-    low, high = mean_interval(0.97, found)
+    low, high = mean_interval(0.97, found, 31)
     assert low < 0.98 < high < 1  # 2 x 0.97 - 0.96
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 15 / 16])
+def test_a_figure_of_which_no_replicate_differs_still_has_a_width(value: float) -> None:
+    found = Spread(np.array(value), np.array(0.0), np.array(19.0))
+    for low, high in (ratio_interval(value, found, 20), mean_interval(value, found, 20)):
+        assert low - 1e-9 <= value <= high + 1e-9
+        assert high - low > 0.1
 
 
 def test_test_and_interval_of_a_difference_agree() -> None:

@@ -14,7 +14,14 @@ from typing import Final
 from tests.validation.population import Population, Scenario
 from tests.validation.study import Size, Study
 
-SIZES: Final = (Size(50, 16), Size(200, 16), Size(1000, 16), Size(200, 1), Size(1000, 1))
+SIZES: Final = (
+    Size(15, 16),
+    Size(50, 16),
+    Size(200, 16),
+    Size(1000, 16),
+    Size(200, 1),
+    Size(1000, 1),
+)
 SCENARIOS: Final[tuple[Scenario, ...]] = ("equal", "biases", "better")
 
 _AT_A_TIME: Final = 10

@@ -158,9 +158,10 @@ class Study:
             truth = averages(tp, fp, fn) | population.by_record[v]
             for average, bounds in overall_bounds(counts, drawn).items():
                 if average in truth:
-                    self._cover(f"average {average}", bounds, truth[average])
+                    self._cover(f"average {average}{_rough(bounds)}", bounds, truth[average])
             kept, _, bounds_ = supported_macro(counts, drawn)
-            self._cover("average macro_f1_supported", bounds_, _mean(f1(tp, fp, fn)[kept]))
+            name = f"average macro_f1_supported{_rough(bounds_)}"
+            self._cover(name, bounds_, _mean(f1(tp, fp, fn)[kept]))
 
     def _differences(self, state: Reduction, population: Population) -> None:
         pair = state.pairs[ALL][VARIANTS]
@@ -182,16 +183,20 @@ class Study:
         sides = tuple((state.slices[ALL][v], state.resamples[ALL][v]) for v in VARIANTS)
         overall = overall_changes(pair, (sides[0], sides[1]))
         kept = np.logical_and.reduce([supported(*side)["f1"] for side in sides])
+        rough = _rough(overall[SUPPORTED].difference)
         self._cover(
-            "difference of macro_f1_supported", overall[SUPPORTED].difference, _mean(truth[kept])
+            f"difference of macro_f1_supported{rough}",
+            overall[SUPPORTED].difference,
+            _mean(truth[kept]),
         )
-        self._test("macro_f1_supported", overall[SUPPORTED])
+        self._test(f"macro_f1_supported{rough}", overall[SUPPORTED])
         old, new = (
             averages(*(share[v] for share in population.shares)) | population.by_record[v]
             for v in range(2)
         )
         for name in _DIFFERENCES:
-            self._cover(f"difference of {name}", overall[name].difference, new[name] - old[name])
+            found = overall[name].difference
+            self._cover(f"difference of {name}{_rough(found)}", found, new[name] - old[name])
 
     def _cover(self, name: str, bounds: Bounds, truth: float) -> None:
         self.shown[name.partition(",")[0]].add(bounds.low is not None)
@@ -224,6 +229,10 @@ def _drawn_differences(pair: Pair) -> Floats:
     assert pair.resampled is not None
     base, candidate = (Cells.drawn(side).value("f1") for side in pair.resampled)
     return candidate - base
+
+
+def _rough(bounds: Bounds) -> str:
+    return ", rough" if bounds.rough else ""
 
 
 def _group(opinions: int, bounds: Bounds) -> str:

@@ -11,7 +11,7 @@ from medsent.report.findings.support import rare, records_needed
 from medsent.report.findings.wording import changed, gap, listed, opinions, share
 from medsent.report.model import Change, Comparison, Metrics, VariantMetrics
 from medsent.report.part import Estimate
-from medsent.report.rules import below, direction
+from medsent.report.rules import below, direction, untested
 from medsent.report.verdict import headline
 
 
@@ -84,7 +84,7 @@ def no_ground(metrics: Metrics) -> Iterator[Said]:
         why = {
             "lower": f"its {name} is lower",
             "no difference detected": f"no difference in {name} was detected",
-        }.get(found, f"there are too few opinions to test {name}")
+        }.get(found, f"{name} could not be tested: {untested(change)}")
         yield Said(
             f"These {counted(pair.records, 'record')} give no ground to replace {pair.baseline} by "
             f"{pair.candidate}: {why}, {gap(change)}.",

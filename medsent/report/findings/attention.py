@@ -38,11 +38,12 @@ def answers_unusable(metrics: Metrics) -> Iterator[Said]:
             for status, number in variant.answer_statuses.items()
             if status != "ok" and number
         }
-        beyond = (
-            "below 99% by more than chance would give"
-            if rate.high is not None and rate.high < USABLE
-            else "99% is within what chance would give"
-        )
+        if rate.high is None:
+            beyond = "how much of that is chance has not been estimated"
+        elif rate.high < USABLE:
+            beyond = "below 99% by more than chance would give"
+        else:
+            beyond = "99% is within what chance would give"
         yield Said(
             f"{percent(rate.value)} of the answers of {name} could be used: "
             f"{count(variant.overall.answered_rows)} of {counted(variant.overall.rows, 'record')} "

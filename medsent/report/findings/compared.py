@@ -10,7 +10,7 @@ from medsent.report.findings.rule import Said
 from medsent.report.findings.wording import changed, estimated, gap, listed, share, support
 from medsent.report.model import Change, Comparison, Metrics
 from medsent.report.part import Estimate
-from medsent.report.rules import direction
+from medsent.report.rules import direction, untested
 from medsent.report.verdict import headline
 
 _Way = Literal["higher", "lower"]
@@ -65,8 +65,8 @@ def _told(pair: Comparison, change: Change) -> str:
     found = direction(change)
     if found == "too few to tell":
         return (
-            f"macro F1 of {pair.candidate} and of {pair.baseline} cannot be told apart or alike, "
-            "as some labels have too few opinions"
+            f"macro F1 of {pair.candidate} and of {pair.baseline} cannot be told apart or alike: "
+            f"{untested(change)}"
         )
     if found == "no difference detected":
         return (
