@@ -44,7 +44,7 @@ train: $(PACKAGE) ## Train the demo's adapter (about two hours on 2 cores; resum
 chaos: $(PACKAGE) ## Kill the job 100 times in nine ways and check every row (about half an hour)
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-scale: $(PACKAGE) ## Memory at 100,000 and at 1,000,000 records, the engine scripted (about an hour)
+scale: $(PACKAGE) ## Memory at 100,000 and at 1,000,000 records, the engine scripted (ten minutes)
 	@$(BIN)/python -m tests.chaos.scale $(ARGS)
 
 validate-statistics: $(PACKAGE) ## Do intervals and tests hold what they say? Simulations (a quarter of an hour)
