@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from medsent.reducer.counts import N_LABELS, Counts, Ints, Matrix, count_groups
-from medsent.reducer.resamples import Clusters, Resamples, observe, resample, sketches
+from medsent.reducer.resamples import Clusters, Observed, Resamples, observe, resample, sketches
 from medsent.reducer.sketch import Sketch
 from medsent.reducer.weights import Keys, Weights
 
@@ -101,9 +102,10 @@ class Sides:
         ]
         resampled = None
         if weights is not None:
-            seen = [observe(self.gold, side, self.both) for side in sides]
-            resampled = [list(resample(each, clusters, keys, weights, size)) for each in seen]
-        alone = clusters.sums(self._alone())
+            resampled = [
+                list(resample(each, clusters, keys, weights, size)) for each in self._observed
+            ]
+        alone = clusters.sums(self._alone)
         for group in range(size):
             at = clusters.of_group(group)
             right, mine = alone[at], keys[clusters.opinion[at]]
@@ -117,6 +119,14 @@ class Sides:
                 *sketches(right[:, -2:], mine),
             )
 
+    # Both are asked for once for each way to group the rows.
+    @cached_property
+    def _observed(self) -> list[Observed]:
+        """What each row adds to the baseline's replicates, and to the candidate's."""
+        sides = (self.baseline, self.candidate)
+        return [observe(self.gold, side, self.both) for side in sides]
+
+    @cached_property
     def _alone(self) -> Ints:
         """(N, 44): right alone by label, the baseline then the candidate; both and one answered."""
         known = (self.gold >= 0) & (self.baseline >= 0) & (self.candidate >= 0)

@@ -22,8 +22,6 @@ FIXED: Final = 2**32
 # Of opinions multiplied at a time: 8192 x 1000 weights are 33 MB.
 _BLOCK: Final = 8192
 
-Wide = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Observed:

@@ -76,14 +76,13 @@ class Scope:
 
     def answers(self, variant: str, column: pa.StructArray) -> "Answers":
         """Return a variant's answers in a batch's column, by the thresholds in use."""
-        labels = label_matrix(column, "labels")
+        labels, probabilities = label_matrix(column, "labels"), probability_matrix(column)
         cuts = self.thresholds.get(variant)
         if cuts is not None:
-            labels = _relabel(variant, column, labels, cuts)
+            labels = _relabel(variant, probabilities, labels, cuts)
         status = pc.struct_field(column, "status")
         answered = np.asarray(pc.fill_null(pc.equal(status, OK), False))
         labels[~answered] = -1
-        probabilities = probability_matrix(column)
         probabilities[~answered] = np.nan
         return Answers(labels, probabilities, answered, *_encode(status))
 
@@ -220,7 +219,11 @@ class Reduction:
         """Count what intervals and comparisons need, opinion by opinion."""
         keys, opinions = _opinions(rows["opinion_id"])
         weights = poisson_weights(keys, self.scope.seed, self.scope.replicates)
-        seen = {name: observe(gold, each.labels, each.answered) for name, each in answers.items()}
+        seen = {
+            name: observe(gold, each.labels, each.answered)
+            for name, each in answers.items()
+            if self.scope.replicates
+        }
         sides = {
             (a, b): Sides.of(gold, answers[a].both, answers[b].both) for a, b in self.scope.pairs
         }
@@ -273,16 +276,19 @@ def _check_thresholds(variant: str, by_label: Mapping[str, float], variants: Seq
 
 
 def _relabel(
-    variant: str, column: pa.StructArray, labels: Matrix, cuts: tuple[float, ...]
+    variant: str,
+    probabilities: npt.NDArray[np.float32],
+    labels: Matrix,
+    cuts: tuple[float, ...],
 ) -> Matrix:
-    probabilities = probability_matrix(column).astype(np.float64)
     unknown = np.isnan(probabilities)
     if (unknown & (labels >= 0)).any():
         raise ConfigError(
             f"variants.{variant}.thresholds: the predictions hold labels without probabilities "
             "(method json gives none); take the thresholds out, or use method bits or onepass"
         )
-    return np.where(unknown, -1, probabilities >= np.array(cuts)).astype(np.int8)
+    given = probabilities.astype(np.float64) >= np.array(cuts)
+    return np.where(unknown, -1, given).astype(np.int8)
 
 
 def _opinions(ids: pa.Array) -> tuple[Keys, Ints]:
