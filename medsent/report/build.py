@@ -33,15 +33,15 @@ from medsent.report.model import (
 )
 from medsent.report.part import Estimate, over
 from medsent.report.speed import variant_speed
+from medsent.statistics.changes import Change as Known
 from medsent.statistics.changes import (
-    SUPPORTED,
     Side,
     corrected,
     label_changes,
     mcnemar_p,
     overall_changes,
+    supported_change,
 )
-from medsent.statistics.changes import Change as Known
 from medsent.statistics.comparisons import compare, distribution
 from medsent.statistics.estimates import (
     NOT_ESTIMATED,
@@ -217,7 +217,7 @@ def _labels(counts: Counts, resamples: Resamples | None) -> dict[str, LabelMetri
 def _comparison(state: Reduction, baseline: str, candidate: str) -> Comparison:
     names = (baseline, candidate)
     pair = state.pairs.get(ALL, {}).get(names, Pair(Counts(), Counts(), None))
-    overall = overall_changes(pair, _sides(state, ALL, names))
+    overall = overall_changes(pair, (_side(state, ALL, baseline), _side(state, ALL, candidate)))
     tests: Sequence[float | None] = mcnemar_p(pair) or [None] * len(LABELS)
     labels = {
         label: _change(change, test, *support)
@@ -251,22 +251,12 @@ def _slice_changes(state: Reduction, names: tuple[str, str]) -> dict[str, Change
     found: dict[str, Change] = {}
     for column in state.scope.slices:
         keys = [key for key in _slice_order(state) if key[0] == column]
-        changes = [_macro_change(state, key, names) for key in keys]
+        changes = [supported_change(state.pairs[key][names]) for key in keys]
         found |= {
             _title(key): _change(change)
             for key, change in zip(keys, corrected(changes), strict=True)
         }
     return found
-
-
-def _macro_change(state: Reduction, key: SliceKey, names: tuple[str, str]) -> Known:
-    pair = state.pairs[key][names]
-    changes = overall_changes(pair, _sides(state, key, names))
-    return changes[SUPPORTED if pair.resampled else "macro_f1"]
-
-
-def _sides(state: Reduction, key: SliceKey, names: tuple[str, str]) -> tuple[Side, Side]:
-    return _side(state, key, names[0]), _side(state, key, names[1])
 
 
 def _change(

@@ -27,6 +27,7 @@ from medsent.statistics.replicates import (
     Cells,
     Drawn,
     effective_opinions,
+    macro_replicates,
     overall_replicates,
     success_replicates,
 )
@@ -106,7 +107,7 @@ def overall_changes(pair: Pair, whole: tuple[Side, Side]) -> dict[str, Change]:
     base[SUCCESS], candidate[SUCCESS] = (
         success_replicates(side) for side in (whole[0][1], whole[1][1])
     )
-    few = _few_disagreeing(reduce(Sketch.merge, pair.disagreeing))
+    few = _few_disagreeing(_any_disagreeing(pair))
     for name in base:
         none = _few_disagreeing(pair.one_sided) if name == SUCCESS else few
         both = (base[name], candidate[name])
@@ -116,12 +117,24 @@ def overall_changes(pair: Pair, whole: tuple[Side, Side]) -> dict[str, Change]:
         if any((~np.isnan(point.value(rate)) & ~kept[rate]).any() for point in points):
             name = f"macro_{rate}"
             found[name] = _bare(values[0][name], values[1][name], "too_few_opinions")
-    found[SUPPORTED] = _change(
-        (_mean(points[0], kept["f1"]), _mean(points[1], kept["f1"])),
-        (base["macro_f1"], candidate["macro_f1"]),
-        few,
-    )
+    found[SUPPORTED] = supported_change(pair)
     return found
+
+
+def supported_change(pair: Pair) -> Change:
+    """Return the change of macro F1 over the labels with enough opinions.
+
+    Without replicates, of which these are not known, of that over all labels.
+    """
+    sides = (pair.baseline, pair.candidate)
+    if pair.resampled is None:
+        old, new = (overall_figures(side)["macro_f1"] for side in sides)
+        return _bare(old, new, "no_replicates")
+    kept = _kept(pair)["f1"]
+    base, candidate = (macro_replicates(side, "f1", kept) for side in pair.resampled)
+    values = [_mean(Cells.of(side), kept) for side in sides]
+    few = _few_disagreeing(_any_disagreeing(pair))
+    return _change((values[0], values[1]), (base, candidate), few)
 
 
 def corrected(changes: list[Change]) -> list[Change]:
@@ -158,6 +171,11 @@ def _mean(point: Cells, kept: Bools) -> float:
 
 def _too_few(opinions: int, disagreeing: Sketch) -> NoInterval | None:
     return "too_few_opinions" if opinions < FEW_OPINIONS else _few_disagreeing(disagreeing)
+
+
+def _any_disagreeing(pair: Pair) -> Sketch:
+    """The opinions on which the two disagree about any label."""
+    return reduce(Sketch.merge, pair.disagreeing)
 
 
 def _few_disagreeing(opinions: Sketch) -> NoInterval | None:

@@ -18,7 +18,14 @@ from medsent.statistics.intervals import (
     spread,
 )
 from medsent.statistics.metrics import RATES, overall_figures
-from medsent.statistics.replicates import LABEL_FIGURES, Bools, Cells, Drawn, overall_replicates
+from medsent.statistics.replicates import (
+    LABEL_FIGURES,
+    Bools,
+    Cells,
+    Drawn,
+    macro_replicates,
+    overall_replicates,
+)
 
 FEW_OPINIONS: Final = 10
 """With fewer opinions that have a label, it gets no interval."""
@@ -137,12 +144,12 @@ def supported_macro(counts: Counts, resamples: Resamples | None) -> tuple[Bools,
     """Return the labels with enough opinions, (21,), macro F1 over them, and its interval."""
     if resamples is None:
         return np.zeros(len(LABELS), dtype=bool), float("nan"), Bounds(none="no_replicates")
-    kept = supported(counts, resamples)
-    if not kept["f1"].any():
-        return kept["f1"], float("nan"), Bounds(none="too_few_opinions")
-    value = float(Cells.of(counts).value("f1")[kept["f1"]].mean())
-    drawn = overall_replicates(resamples, kept)["macro_f1"]
-    return kept["f1"], value, _overall_figure("macro_f1", value, drawn)
+    kept = supported(counts, resamples)["f1"]
+    if not kept.any():
+        return kept, float("nan"), Bounds(none="too_few_opinions")
+    value = float(Cells.of(counts).value("f1")[kept].mean())
+    drawn = macro_replicates(resamples, "f1", kept)
+    return kept, value, _overall_figure("macro_f1", value, drawn)
 
 
 def _overall_figure(name: str, value: float, drawn: Drawn) -> Bounds:

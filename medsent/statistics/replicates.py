@@ -115,10 +115,8 @@ def overall_replicates(resamples: Resamples, kept: Mapping[str, Bools]) -> dict[
     """
     cells, opinions = Cells.drawn(resamples), effective_opinions(resamples)
     everything = np.ones(N_LABELS, dtype=bool)
-    macro = {
-        **{f"macro_{rate}": _macro(cells, rate, kept[rate]) for rate in RATES},
-        "accuracy": _macro(cells, "accuracy", everything),
-    }
+    macro = {f"macro_{rate}": macro_replicates(resamples, rate, kept[rate]) for rate in RATES}
+    macro["accuracy"] = macro_replicates(resamples, "accuracy", everything)
     single: dict[str, tuple[Floats | Ints, Ints]] = {
         **{f"weighted_{rate}": _weighted(cells, rate) for rate in RATES},
         **{f"micro_{rate}": _pooled(cells, rate) for rate in RATES},
@@ -130,9 +128,14 @@ def overall_replicates(resamples: Resamples, kept: Mapping[str, Bools]) -> dict[
             for rate in RATES
         },
     }
-    return {name: Drawn(*found, opinions) for name, found in macro.items()} | {
-        name: _one(*found, opinions) for name, found in single.items()
-    }
+    return macro | {name: _one(*found, opinions) for name, found in single.items()}
+
+
+def macro_replicates(resamples: Resamples, figure: str, kept: Bools) -> Drawn:
+    """Return the mean over the kept labels, (21,) booleans, of a figure of `LABEL_FIGURES`."""
+    cells = Cells.drawn(resamples)
+    whole = cells.ratio(figure)[1][:, kept].astype(np.float64)
+    return Drawn(cells.value(figure)[:, kept], whole, effective_opinions(resamples))
 
 
 def success_replicates(resamples: Resamples) -> Drawn:
@@ -144,11 +147,6 @@ def success_replicates(resamples: Resamples) -> Drawn:
 def effective_opinions(resamples: Resamples) -> float:
     """Return how many opinions of equal size would vary as those that were evaluated do."""
     return float(clusters(resamples.rows("evaluated")))
-
-
-def _macro(cells: Cells, figure: str, kept: Bools) -> tuple[Floats, Floats]:
-    whole = cells.ratio(figure)[1]
-    return cells.value(figure)[:, kept], whole[:, kept].astype(np.float64)
 
 
 def _weighted(cells: Cells, figure: str) -> tuple[Floats, Ints]:
