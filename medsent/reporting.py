@@ -13,6 +13,7 @@ from medsent.overlap import refuse_run
 from medsent.records import BAD_SHARD
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.build import build_metrics
+from medsent.report.contents import contents
 from medsent.report.document import Table
 from medsent.report.html import render_html
 from medsent.report.markdown import render_markdown
@@ -32,15 +33,16 @@ def write_report(
     metrics = reduce_run(run, config, manifest)
     for line in summary(metrics):
         say(line)
-    tables = examples(run, config, _scope(run, config), quoted) if quoted else []
+    tables = examples(run, config, _scope(config, run.thresholds()), quoted) if quoted else []
     return write_files(run, metrics, tables)
 
 
 def write_files(run: RunFolder, metrics: Metrics, tables: Sequence[Table] = ()) -> Path:
     """Write a report in its three forms; return the HTML's path."""
+    document = contents(metrics, tables)
     run.write("metrics.json", metrics.to_json())
-    run.write("report.md", render_markdown(metrics, tables))
-    return run.write("report.html", render_html(metrics, tables))
+    run.write("report.md", render_markdown(document))
+    return run.write("report.html", render_html(document))
 
 
 def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> Metrics:
@@ -52,7 +54,7 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> M
     """
     kept = run.thresholds()
     refuse_run(run.predictions, _tuned_on(kept))
-    state = reduce_batches(predictions.batches(run.predictions), _scope(run, config))
+    state = reduce_batches(predictions.batches(run.predictions), _scope(config, kept))
     records = manifest["records"]
     return build_metrics(
         state,
@@ -69,8 +71,8 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> M
     )
 
 
-def _scope(run: RunFolder, config: JobConfig) -> Scope:
-    kept = run.thresholds()
+def _scope(config: JobConfig, kept: dict[str, dict[str, Any]]) -> Scope:
+    """Return what a run's report counts; `kept` are the thresholds that its folder holds."""
     return Scope.of(
         tuple(config.variants),
         tuple(config.statistics.slices),

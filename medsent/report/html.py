@@ -2,16 +2,13 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from medsent.report.contents import contents
-from medsent.report.document import Plot, Table
-from medsent.report.model import Metrics
+from medsent.report.document import Document, Plot, Table
 
 _INLINE: Final = ("style.css.j2", "sort.js.j2")
 _POLICY: Final = (
@@ -20,16 +17,17 @@ _POLICY: Final = (
 )
 
 
-def render_html(metrics: Metrics, examples: Sequence[Table] = ()) -> str:
-    """Return `report.html`; the same numbers give the same bytes.
+def render_html(document: Document) -> str:
+    """Return `report.html`; the same document gives the same bytes.
 
-    Every string of `metrics` is escaped, and the page's Content-Security-Policy admits
-    no script or style but the two it is given here, by their hashes.
+    Every string of the document is escaped, its drawings apart, and the page's
+    Content-Security-Policy admits no script or style but the two it is given here, by their
+    hashes.
     """
     environment = _environment()
     style, script = (environment.get_template(name).render() for name in _INLINE)
     return environment.get_template("report.html.j2").render(
-        document=contents(metrics, examples),
+        document=document,
         style=Markup(style),
         script=Markup(script),
         policy=_POLICY.format(style=_hash(style), script=_hash(script)),

@@ -1,12 +1,10 @@
 """The report as Markdown (CommonMark with GitHub's tables), for a terminal or a pull request."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
-from medsent.report.contents import contents
 from medsent.report.document import Block, Cell, Column, Document, KeyFigure, Table, Text
-from medsent.report.model import Metrics
 
 # What Markdown or HTML would read as markup anywhere in a line. An underscore between letters
 # is none, and ids are full of those.
@@ -16,9 +14,9 @@ _LIST: Final = re.compile(r"^(\d*)([-+.)])(?=[\s-]|$)")
 _RAISED: Final = str.maketrans("abcdefghijklmnop", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖ")
 
 
-def render_markdown(metrics: Metrics, examples: Sequence[Table] = ()) -> str:
-    """Return `report.md`; the same numbers give the same bytes."""
-    return "\n\n".join(_parts(contents(metrics, examples))) + "\n"
+def render_markdown(document: Document) -> str:
+    """Return `report.md`; the same document gives the same bytes."""
+    return "\n\n".join(_parts(document)) + "\n"
 
 
 def _parts(document: Document) -> Iterator[str]:

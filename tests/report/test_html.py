@@ -75,12 +75,12 @@ def parse(html: str) -> Page:
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return render_html(metrics())
+    return render_html(contents(metrics()))
 
 
 @pytest.fixture(scope="module")
 def markdown() -> str:
-    return render_markdown(metrics())
+    return render_markdown(contents(metrics()))
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_names_are_shown_as_text() -> None:
         personas=[ATTACK, '"><svg onload=alert(1)>', "$\\frac{$", "a\x00b"],
         reason=f'"{ATTACK}',
     )
-    html = render_html(hostile)
+    html = render_html(contents(hostile))
     page = parse(html)
     assert len(page.texts["script"]) == len(page.texts["style"]) == 1
     assert page.texts["h1"] == [ATTACK]
@@ -225,13 +225,13 @@ def test_tables_and_plots_can_be_used_without_seeing_them(page: Page) -> None:
 
 
 def test_the_same_numbers_give_the_same_bytes(html: str) -> None:
-    assert render_html(metrics()) == html
+    assert render_html(contents(metrics())) == html
 
 
 @pytest.mark.parametrize(
     "run", [metrics(note=None, compare=()), metrics(note=None, gold=False, timed=False)]
 )
 def test_other_runs_are_well_formed_too(run: Metrics) -> None:
-    page = parse(render_html(run))
+    page = parse(render_html(contents(run)))
     assert page.texts["h1"] == ["demo"]
     assert "note" not in values(page, "class")

@@ -6,6 +6,7 @@ import pytest
 
 from medsent.labels import LABELS
 from medsent.report.cells import relative_cell
+from medsent.report.contents import contents
 from medsent.report.figures import (
     count,
     percent,
@@ -29,7 +30,7 @@ def run() -> Metrics:
 
 @pytest.fixture(scope="module")
 def text(run: Metrics) -> str:
-    return render_markdown(run)
+    return render_markdown(contents(run))
 
 
 def table(text: str, caption: str) -> list[list[str]]:
@@ -55,7 +56,7 @@ def test_it_opens_with_the_note_and_the_verdict(run: Metrics, text: str) -> None
 
 
 def test_no_difference_is_claimed_without_a_test() -> None:
-    text = render_markdown(metrics(replicates=0))
+    text = render_markdown(contents(metrics(replicates=0)))
     assert "of +29.0 percentage points, without interval: no interval was asked for.**" in text
     assert "- This is a difference without interval" in text
     assert "than chance would give" not in text
@@ -158,7 +159,7 @@ def test_calibration(run: Metrics, text: str) -> None:
     assert "These figures have no intervals" in text
     order = [text.index(f"\n## {title}\n") for title in ("Labels", "Calibration", "Slices")]
     assert order == sorted(order)
-    assert "## Calibration" not in render_markdown(metrics(gold=False))
+    assert "## Calibration" not in render_markdown(contents(metrics(gold=False)))
 
 
 def test_slices_and_personas(run: Metrics, text: str) -> None:
@@ -215,14 +216,14 @@ def test_nothing_python_shows_through(text: str) -> None:
 
 
 def test_the_same_numbers_give_the_same_bytes(text: str) -> None:
-    assert render_markdown(metrics()) == text
+    assert render_markdown(contents(metrics())) == text
 
 
 def test_names_cannot_be_markup() -> None:
     hostile = metrics(
         name=ATTACK, note="*x* [a](b)", personas=["a|b", "`c`", "d\ne", "\u202ef"], reason="<b>|"
     )
-    text = render_markdown(hostile)
+    text = render_markdown(contents(hostile))
     assert text.startswith("# &lt;script&gt;alert(1)&lt;/script&gt;\n")
     assert "<script" not in text
     assert "<b>" not in text
@@ -250,7 +251,7 @@ def test_escape(plain: str, escaped: str) -> None:
 
 
 def test_a_run_without_a_comparison_claims_none() -> None:
-    text = render_markdown(metrics(compare=()))
+    text = render_markdown(contents(metrics(compare=())))
     assert "**Macro F1: baseline 47.9%, finetuned 77.0%.**" in text  # two labels are too rare
     assert "nothing is said to be better" in text
     assert "Relative improvement |" not in text
@@ -259,7 +260,7 @@ def test_a_run_without_a_comparison_claims_none() -> None:
 
 def test_a_run_without_gold_says_so_and_shows_what_was_given() -> None:
     run = metrics(gold=False, timed=False)
-    text = render_markdown(run)
+    text = render_markdown(contents(run))
     assert "No usable answer has gold to compare it with" in text
     assert "Macro F1" not in text.partition("## Definitions")[0]
     given = table(text, "Share of answers with each label")
@@ -285,14 +286,14 @@ def test_findings_duplicates_and_mixed_rates_are_told(run: Metrics) -> None:
             "variants": {**run.variants, "baseline": baseline},
         }
     )
-    text = render_markdown(told)
+    text = render_markdown(contents(told))
     shown = "f1 0.75, mcc –, records 12,000, p &lt;0.001, low −0.1"
     assert f"| Fear is found. | standout_gain | {shown} |" in text
     assert "1 record with the record_id of an earlier one." in text
     assert "Most of the busy time of baseline was shared with other variants" in text
     assert "### Standouts" in text
     assert "### Recommendations" not in text
-    assert "Most of the busy time" not in render_markdown(run)
+    assert "Most of the busy time" not in render_markdown(contents(run))
 
 
 def test_findings_stand_under_their_titles_with_few_of_their_numbers(
@@ -318,7 +319,7 @@ def test_findings_stand_under_their_titles_with_few_of_their_numbers(
 
 def test_two_comparisons_are_kept_apart() -> None:
     both = [("baseline", "finetuned"), ("finetuned", "baseline")]
-    text = render_markdown(metrics(compare=both))
+    text = render_markdown(contents(metrics(compare=both)))
     assert "**finetuned reaches a macro F1 over the labels with enough opinions of 79.4%" in text
     assert "opinions of 48.9%, finetuned 79.4%: a difference of −30.5" in text
     assert "- baseline against finetuned: F1 is higher for 1 label, lower for 17" in text

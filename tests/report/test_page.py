@@ -66,7 +66,7 @@ CONTRASTS = """
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     hostile = metrics(name=ATTACK, personas=[ATTACK, *PERSONAS[1:]], reason=ATTACK)
-    path.write_text(render_html(hostile))
+    path.write_text(render_html(contents(hostile)))
     return path
 
 
