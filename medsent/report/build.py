@@ -31,7 +31,7 @@ from medsent.report.model import (
     Timing,
     VariantMetrics,
 )
-from medsent.report.part import Estimate, over
+from medsent.report.part import Estimate, defined, over
 from medsent.report.speed import variant_speed
 from medsent.statistics.changes import Change as Known
 from medsent.statistics.changes import (
@@ -175,7 +175,7 @@ def _slice(counts: Counts, resamples: Resamples | None) -> SliceMetrics:
 def _overall(counts: Counts, resamples: Resamples | None) -> OverallMetrics:
     bounds = overall_bounds(counts, resamples)
     figures = {
-        name: _figure(value) if name in NOT_ESTIMATED else _estimate(value, bounds[name])
+        name: defined(value) if name in NOT_ESTIMATED else _estimate(value, bounds[name])
         for name, value in overall_figures(counts).items()
     }
     kept, mean, of_mean = supported_macro(counts, resamples)
@@ -206,7 +206,7 @@ def _labels(counts: Counts, resamples: Resamples | None) -> dict[str, LabelMetri
             {
                 name: _estimate(values[index], bounds[name][index])
                 if name in bounds
-                else _figure(values[index])
+                else defined(values[index])
                 for name, values in numbers.items()
             }
         )
@@ -265,7 +265,7 @@ def _change(
     opinions: int | None = None,
     disagreeing: int | None = None,
 ) -> Change:
-    figures = compare(_figure(change.baseline), _figure(change.candidate))
+    figures = compare(defined(change.baseline), defined(change.candidate))
     return Change(
         baseline=figures.baseline,
         candidate=figures.candidate,
@@ -283,10 +283,6 @@ def _change(
 
 def _most_first(counts: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _figure(value: T) -> T | None:
-    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _estimate(value: float | None, bounds: Bounds) -> Estimate | None:

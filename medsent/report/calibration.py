@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from medsent.labels import LABELS
 from medsent.reducer.scores import Scores
-from medsent.report.part import Figure, Part
+from medsent.report.part import Figure, Part, defined
 from medsent.statistics.calibration import Bin, label_calibrations, threshold_curve
 
 CURVE_POINTS: Final = 41
@@ -86,10 +86,10 @@ def calibrate(scores: Scores | None) -> Calibration | None:
         label: LabelCalibration(
             records=found.records,
             positives=found.positives,
-            ece=_figure(found.ece),
-            brier=_figure(found.brier),
-            auroc=_figure(found.auroc),
-            average_precision=_figure(found.average_precision),
+            ece=defined(found.ece),
+            brier=defined(found.brier),
+            auroc=defined(found.auroc),
+            average_precision=defined(found.average_precision),
             bins=[_bin(each) for each in found.bins],
             curve=_curve(scores, index),
         )
@@ -104,7 +104,7 @@ def calibrate(scores: Scores | None) -> Calibration | None:
 
 def _bin(found: Bin) -> ReliabilityBin:
     return ReliabilityBin.model_validate(
-        {name: _figure(value) for name, value in asdict(found).items()}
+        {name: defined(value) for name, value in asdict(found).items()}
     )
 
 
@@ -119,11 +119,7 @@ def _curve(scores: Scores, index: int) -> Curve:
 
 
 def _figures(values: npt.NDArray[np.float64]) -> list[Figure]:
-    return [_figure(value) for value in values.tolist()]
-
-
-def _figure(value: float) -> Figure:
-    return None if np.isnan(value) else value
+    return [defined(value) for value in values.tolist()]
 
 
 def _mean(figures: list[Figure]) -> Figure:

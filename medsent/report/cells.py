@@ -13,7 +13,7 @@ from medsent.report.figures import (
     signed_interval,
 )
 from medsent.report.model import Change, LabelMetrics
-from medsent.report.part import Estimated
+from medsent.report.part import Estimate, Estimated
 from medsent.report.rules import direction
 from medsent.statistics.estimates import NoInterval
 
@@ -43,13 +43,7 @@ def estimate_cell(figure: Estimated, reason: str) -> Cell:
     """Return a cell for a share with its interval, or the reason why there is none."""
     if figure is None:
         return undefined(reason)
-    return Cell(
-        percent(figure.value),
-        figure.value,
-        interval=share_interval(figure),
-        reason=NO_INTERVAL[figure.no_interval] if figure.no_interval else None,
-        tag="rough" if figure.rough else None,
-    )
+    return _estimated(percent(figure.value), figure, share_interval(figure))
 
 
 def difference_cell(change: Change) -> Cell:
@@ -57,14 +51,7 @@ def difference_cell(change: Change) -> Cell:
     figure = change.difference
     if figure is None:
         return undefined(ONE_SIDED)
-    return Cell(
-        points(figure.value),
-        figure.value,
-        interval=signed_interval(figure),
-        reason=NO_INTERVAL[figure.no_interval] if figure.no_interval else None,
-        tone=_tone(change),
-        tag="rough" if figure.rough else None,
-    )
+    return _estimated(points(figure.value), figure, signed_interval(figure), _tone(change))
 
 
 def relative_cell(change: Change) -> Cell:
@@ -74,13 +61,17 @@ def relative_cell(change: Change) -> Cell:
     if change.relative is None:
         sort = 0.0 if change.kind == "unchanged" else float("inf")
         return Cell(relative(change), sort, tone=_tone(change))
-    figure = change.relative
+    interval = signed_interval(change.relative)
+    return _estimated(relative(change), change.relative, interval, _tone(change))
+
+
+def _estimated(text: str, figure: Estimate, interval: str | None, tone: Tone | None = None) -> Cell:
     return Cell(
-        relative(change),
+        text,
         figure.value,
-        interval=signed_interval(figure),
+        interval=interval,
         reason=NO_INTERVAL[figure.no_interval] if figure.no_interval else None,
-        tone=_tone(change),
+        tone=tone,
         tag="rough" if figure.rough else None,
     )
 

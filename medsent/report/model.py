@@ -217,6 +217,11 @@ class Distribution(Part):
     undefined: int
     """One of the two has no figure."""
 
+    @property
+    def higher(self) -> int:
+        """Labels of which the candidate's figure is higher."""
+        return self.over_50 + self.from_10_to_50 + self.from_0_to_10 + self.from_zero
+
 
 class Comparison(Part):
     """A candidate against a baseline, on the records that both answered.

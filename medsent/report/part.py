@@ -1,10 +1,13 @@
 """What the parts of `metrics.json` are made of: strict models, and figures with intervals."""
 
-from typing import TypeAlias
+import math
+from typing import TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from medsent.statistics.estimates import NoInterval
+
+T = TypeVar("T")
 
 Figure: TypeAlias = float | None
 """A figure, or None where it is undefined."""
@@ -40,6 +43,11 @@ Estimated: TypeAlias = Estimate | None
 def value_of(figure: Estimated) -> Figure:
     """Return a figure without its interval."""
     return None if figure is None else figure.value
+
+
+def defined(value: T) -> T | None:
+    """Return a figure with None for NaN."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def over(part: float, whole: float) -> Figure:

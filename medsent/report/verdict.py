@@ -183,9 +183,8 @@ def _directions(pair: Comparison) -> str:
 
 def _spread(spread: Distribution) -> str:
     """The same without tests: which way the figures point."""
-    higher = spread.over_50 + spread.from_10_to_50 + spread.from_0_to_10 + spread.from_zero
     parts = [
-        f"higher for {counted(higher, 'label')}",
+        f"higher for {counted(spread.higher, 'label')}",
         f"lower for {count(spread.worse)}",
         f"unchanged for {count(spread.unchanged)}",
     ]
@@ -251,7 +250,7 @@ def _labels(pair: Comparison) -> KeyFigure:
         )
     else:
         spread = pair.distribution
-        higher = spread.over_50 + spread.from_10_to_50 + spread.from_0_to_10 + spread.from_zero
+        higher = spread.higher
         detail = f"higher; {count(spread.worse)} lower, {count(spread.unchanged)} unchanged"
         if spread.undefined:
             detail += f", {count(spread.undefined)} undefined"

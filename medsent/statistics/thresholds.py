@@ -1,7 +1,6 @@
 """Per-label decision thresholds: tuned on a validation split, and kept in a file."""
 
 import base64
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydantic import (
 
 from medsent.errors import ConfigError
 from medsent.labels import LABELS
+from medsent.reducer.weights import opinion_keys
 
 Floats = npt.NDArray[np.floating[Any]]
 Hashes = npt.NDArray[np.uint64]
@@ -137,8 +137,7 @@ def load_thresholds(path: str | Path) -> dict[str, float]:
 
 def hash_opinions(opinion_ids: Iterable[str]) -> Hashes:
     """Return the opinions' hashes, (K,), sorted and distinct."""
-    digests = b"".join(hashlib.blake2b(i.encode(), digest_size=8).digest() for i in opinion_ids)
-    return np.unique(np.frombuffer(digests, dtype="<u8"))
+    return np.unique(opinion_keys(opinion_ids))
 
 
 def encode_hashes(hashes: Hashes) -> str:

@@ -23,17 +23,6 @@ from tests.report.said import (
     value_of,
     without_losses,
 )
-from tests.report.sample import metrics
-
-
-@pytest.fixture(scope="module")
-def run() -> Metrics:
-    return metrics()
-
-
-@pytest.fixture(scope="module")
-def alone() -> Metrics:
-    return metrics(compare=())
 
 
 def test_too_few_opinions_to_tell(run: Metrics) -> None:

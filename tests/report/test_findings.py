@@ -24,16 +24,6 @@ from tests.report.said import (
 from tests.report.sample import metrics
 
 
-@pytest.fixture(scope="module")
-def run() -> Metrics:
-    return metrics()
-
-
-@pytest.fixture(scope="module")
-def alone() -> Metrics:
-    return metrics(compare=())
-
-
 def test_macro_f1_is_higher(run: Metrics) -> None:
     found = one(run, "overall_change")
     change = pair_of(run).overall["macro_f1_supported"]

@@ -24,11 +24,6 @@ from tests.report.sample import ATTACK, NOTE, metrics
 
 
 @pytest.fixture(scope="module")
-def run() -> Metrics:
-    return metrics()
-
-
-@pytest.fixture(scope="module")
 def text(run: Metrics) -> str:
     return render_markdown(contents(run))
 

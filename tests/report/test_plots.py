@@ -39,11 +39,6 @@ DRAWN: dict[str, Draw] = {
 }
 
 
-@pytest.fixture(scope="module")
-def run() -> Metrics:
-    return metrics()
-
-
 def texts(plot: Plot) -> list[str]:
     return [element.text or "" for element in ElementTree.fromstring(plot.svg).iter("text")]
 
