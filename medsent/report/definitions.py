@@ -106,6 +106,13 @@ _FIGURES: Final[tuple[Term, ...]] = (
         "called one. Above, none was detected, which does not say that there is none.",
     ),
     Term(
+        "mcnemar",
+        "McNemar's p",
+        "How often right answers would part as unevenly between the two by chance, were both as "
+        "often right: McNemar's exact test on the records that one alone has right, not corrected. "
+        "Only where each opinion has one record: several records of a text are not independent.",
+    ),
+    Term(
         "detectable",
         "Detectable difference",
         "The smallest true difference that data like these would show in 4 of 5 runs, at p below "

@@ -18,7 +18,7 @@ from medsent.report.cells import (
 )
 from medsent.report.definitions import FEW_POSITIVES
 from medsent.report.document import Cell, Column, Table, undefined
-from medsent.report.figures import UNDEFINED, count
+from medsent.report.figures import UNDEFINED, count, p_value
 from medsent.report.model import (
     Change,
     Comparison,
@@ -171,8 +171,10 @@ def compared_labels(metrics: Metrics, comparison: Comparison) -> Table:
     """Return the table of labels, baseline beside candidate."""
     base = metrics.variants[comparison.baseline]
     candidate = metrics.variants[comparison.candidate]
+    # Only where each opinion has one record is there such a test.
+    single = any(change.mcnemar_p is not None for change in comparison.labels.values())
     rows = [
-        _label_row(label, base.labels[label], candidate.labels[label], change)
+        _label_row(label, base.labels[label], candidate.labels[label], change, single)
         for label, change in comparison.labels.items()
     ]
     pair = (comparison.baseline, comparison.candidate)
@@ -188,6 +190,7 @@ def compared_labels(metrics: Metrics, comparison: Comparison) -> Table:
         *(Column(name, group="Precision") for name in pair),
         *(Column(name, group="Recall") for name in pair),
         *(Column(name, group="Accuracy") for name in pair),
+        *([Column("McNemar's p", group="Accuracy", define="mcnemar")] if single else []),
     ]
     return Table(
         f"Labels: {comparison.candidate} against {comparison.baseline}",
@@ -200,7 +203,7 @@ def compared_labels(metrics: Metrics, comparison: Comparison) -> Table:
 
 
 def _label_row(
-    label: str, base: LabelMetrics, candidate: LabelMetrics, change: Change
+    label: str, base: LabelMetrics, candidate: LabelMetrics, change: Change, single: bool
 ) -> list[Cell]:
     return [
         _label_cell(label, base, candidate),
@@ -218,6 +221,7 @@ def _label_row(
         ),
         *(estimate_cell(each.recall, reason_of(each, NONE_IN_GOLD)) for each in (base, candidate)),
         *(estimate_cell(each.accuracy, NOTHING_COMPARED) for each in (base, candidate)),
+        *([Cell(p_value(change.mcnemar_p), change.mcnemar_p)] if single else []),
     ]
 
 

@@ -323,6 +323,24 @@ def test_two_comparisons_are_kept_apart() -> None:
     assert "Macro F1: baseline − finetuned, points" in head
 
 
+def test_mcnemar_stands_beside_accuracy_where_each_opinion_has_one_record(run: Metrics) -> None:
+    (comparison,) = run.comparisons
+    caption = f"Labels: {comparison.candidate} against {comparison.baseline}"
+    several = render_markdown(contents(run))  # records an opinion
+    assert "McNemar" not in " ".join(table(several, caption)[0])
+    labels = {
+        label: change.model_copy(update={"mcnemar_p": 0.031 if label == LABELS[0] else None})
+        for label, change in comparison.labels.items()
+    }
+    single = run.model_copy(
+        update={"comparisons": [comparison.model_copy(update={"labels": labels})]}
+    )
+    text = render_markdown(contents(single))
+    head, first, second, *_ = table(text, caption)
+    assert head[-1].removesuffix(" |") == "Accuracy: McNemar's p"
+    assert [first[-1], second[-1]] == ["0.031", "–"]
+
+
 def test_a_sum_that_is_wrong_is_said_loudly() -> None:
     wrong = Records(input=10, scored=7, quarantined=2, by_reason={"empty_text": 2})
     assert sum_of_input(wrong).startswith("This does not add up: input 10, 7 scored")
