@@ -86,8 +86,10 @@ class VllmEngine:
         logging.getLogger("vllm").setLevel(logging.ERROR)
         from vllm.lora.request import LoRARequest
 
-        arguments = _arguments(plan, max_num_seqs)
-        self.max_num_seqs: int = arguments.max_num_seqs
+        arguments = arguments_of(plan)
+        if max_num_seqs is not None:
+            arguments["max_num_seqs"] = max_num_seqs
+        self.max_num_seqs: int = arguments["max_num_seqs"]
         self._note = Note()
         self._death: EngineDiedError | None = None
         self._llm = self._start(arguments)
@@ -111,7 +113,7 @@ class VllmEngine:
         adapter = self._adapters[request.adapter] if request.adapter else None
         stream = self._llm.generate(
             TokensPrompt(prompt_token_ids=request.prompt),
-            _sampling(request.ask),
+            sampling(request.ask),
             f"r{next(self._numbers)}",
             lora_request=adapter,
         )
@@ -139,14 +141,15 @@ class VllmEngine:
                 llm.shutdown()
         self._end()
 
-    def _start(self, arguments: Any) -> Any:
+    def _start(self, arguments: dict[str, Any]) -> Any:
+        from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
         # It serves this process, and would be taken for one of the engine's.
         resource_tracker.ensure_running()
         try:
             with _environment({**orphan.environment(), **self._note.environment()}):
-                return AsyncLLM.from_engine_args(arguments)
+                return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
         except (RuntimeError, TimeoutError) as error:
             died = self._note.died(None, self.max_num_seqs)
             self._end()
@@ -155,7 +158,7 @@ class VllmEngine:
             raise EngineDiedError(f"vLLM did not start: {died}") from error
         except Exception as error:  # no opinion was read yet, so its text is safe to tell
             self._end()
-            raise _not_started(error) from error
+            raise EngineError(f"vLLM did not start: {type(error).__name__}: {error}") from error
 
     def _is_dead(self) -> bool:
         return self._llm is None or bool(self._llm.engine_core.resources.engine_dead)
@@ -180,10 +183,6 @@ def _death(llm: Any, note: Note, max_num_seqs: int) -> EngineDiedError:
     return note.died(codes[0] if codes else None, max_num_seqs)
 
 
-def _not_started(error: Exception) -> EngineError:
-    return EngineError(f"vLLM did not start: {type(error).__name__}: {error}")
-
-
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Set variables for the processes that are started meanwhile."""
@@ -195,9 +194,8 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _arguments(plan: EnginePlan, max_num_seqs: int | None) -> Any:
-    from vllm.engine.arg_utils import AsyncEngineArgs
-
+def arguments_of(plan: EnginePlan) -> dict[str, Any]:
+    """Return the arguments of vLLM's engine: steady, and fast for short answers of long prompts."""
     settings, model = plan.settings, plan.model_settings
     adapters = len(plan.adapters)
     arguments: dict[str, Any] = {
@@ -229,17 +227,12 @@ def _arguments(plan: EnginePlan, max_num_seqs: int | None) -> Any:
         arguments["gpu_memory_utilization"] = settings.gpu_memory_utilization
     else:
         arguments["enforce_eager"] = True
-    arguments |= settings.options
-    if max_num_seqs is not None:
-        arguments["max_num_seqs"] = max_num_seqs
-    try:
-        return AsyncEngineArgs(**arguments)
-    except Exception as error:
-        raise _not_started(error) from error
+    return arguments | settings.options
 
 
 @functools.cache
-def _sampling(ask: Ask) -> Any:
+def sampling(ask: Ask) -> Any:
+    """Return vLLM's parameters for a way to answer."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
     structured = None

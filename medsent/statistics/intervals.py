@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]
@@ -118,7 +118,7 @@ def mean_interval(
     middle = np.clip(2 * np.asarray(value, dtype=np.float64) - found.mean, 1e-6, 1 - 1e-6)
     centre = np.log(middle / (1 - middle))
     width = found.t * found.se / (middle * (1 - middle))
-    return _expit(centre - width), _expit(centre + width)
+    return special.expit(centre - width), special.expit(centre + width)
 
 
 def widened_high(value: float, high: float, number: int) -> float:
@@ -193,7 +193,3 @@ def _wilson(p: Floats, size: Floats, t: Floats) -> tuple[Floats, Floats]:
         width = t * np.sqrt(p * (1 - p) / size + extra / size / 4)
         low, high = (middle - width) / (1 + extra), (middle + width) / (1 + extra)
     return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
-
-
-def _expit(value: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-value)))
