@@ -97,7 +97,8 @@ class Plan:
     def engine_plan(self, settings: VllmSettings, model_folder: Path) -> EnginePlan:
         """Return what an actor needs to start vLLM on its node."""
         adapters = {v.name: str(v.adapter.folder) for v in self.variants if v.adapter}
-        return EnginePlan(str(model_folder), settings, self.config.model, adapters)
+        written = any(v.settings.method != "onepass" for v in self.variants)
+        return EnginePlan(str(model_folder), settings, self.config.model, adapters, written)
 
     def provenance(self) -> dict[str, Any]:
         """Return what a report says of where its numbers come from."""

@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -98,14 +99,20 @@ class Scorer:
 
     def _start(self, plan: Plan) -> tuple[tuple[Speaker, ...], Engine]:
         folder = resolve_model(plan.config.model.source, _silent)
-        speakers = make_speakers(plan, load_tokenizer(folder))
         settings = plan.config.engine
         start: Callable[[int | None], Engine]
         if isinstance(settings, ScriptedSettings):
             start = partial(ScriptedEngine, settings)
         else:
             start = partial(VllmEngine, plan.engine_plan(settings, folder))
-        return speakers, SupervisedEngine(start, settings.supervision, self._tell)
+        with ThreadPoolExecutor(1) as aside:  # a tokenizer takes as long as a model to load
+            speakers = aside.submit(lambda: make_speakers(plan, load_tokenizer(folder)))
+            engine = SupervisedEngine(start, settings.supervision, self._tell)
+            try:
+                return speakers.result(), engine
+            except MedsentError:
+                engine.close()
+                raise
 
     def _tell(self, event: Event) -> None:
         self._tally.note.remote(Note(self._replica, event.kind, event.seconds, event.cause))

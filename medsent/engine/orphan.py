@@ -33,6 +33,7 @@ def register() -> None:
     processes that load vLLM nothing happens.
     """
     if watch():
+        os.register_at_fork(after_in_child=watch)  # threads stay behind
         cause.listen("vllm")
 
 

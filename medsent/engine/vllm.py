@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medsent.config import ModelSettings, VllmSettings
-from medsent.engine import cpu, orphan
+from medsent.engine import cpu, forking, orphan
 from medsent.engine.cause import EngineMemoryError, Note
 from medsent.engine.protocol import Ask, Completion, Request
 from medsent.errors import EngineDiedError, EngineError
@@ -44,6 +44,8 @@ class EnginePlan:
     model_settings: ModelSettings
     adapters: dict[str, str] = field(default_factory=dict)
     """Variant to the adapter's folder."""
+    written: bool = True
+    """Whether any answer is text: guided, decoded. Without one vLLM needs no tokenizer."""
 
     @property
     def on_gpu(self) -> bool:
@@ -84,19 +86,14 @@ class VllmEngine:
         """
         os.environ.update(plan.environment())
         logging.getLogger("vllm").setLevel(logging.ERROR)
-        from vllm.lora.request import LoRARequest
-
         arguments = arguments_of(plan)
         if max_num_seqs is not None:
             arguments["max_num_seqs"] = max_num_seqs
         self.max_num_seqs: int = arguments["max_num_seqs"]
         self._note = Note()
         self._death: EngineDiedError | None = None
-        self._llm = self._start(arguments)
-        self._adapters = {
-            name: LoRARequest(name, number, path)
-            for number, (name, path) in enumerate(plan.adapters.items(), start=1)
-        }
+        self._llm = self._start(arguments, {} if plan.on_gpu else forking.environment())
+        self._adapters = _adapters(plan)
         self._numbers = itertools.count()
 
     @property
@@ -141,15 +138,13 @@ class VllmEngine:
                 llm.shutdown()
         self._end()
 
-    def _start(self, arguments: dict[str, Any]) -> Any:
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.v1.engine.async_llm import AsyncLLM
-
+    def _start(self, arguments: dict[str, Any], variables: Mapping[str, str]) -> Any:
         # It serves this process, and would be taken for one of the engine's.
         resource_tracker.ensure_running()
+        own = {**orphan.environment(), **self._note.environment()}
         try:
-            with _environment({**orphan.environment(), **self._note.environment()}):
-                return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+            with _environment({**variables, **own}):
+                return _launched(arguments)
         except (RuntimeError, TimeoutError) as error:
             died = self._note.died(None, self.max_num_seqs)
             self._end()
@@ -175,6 +170,24 @@ class VllmEngine:
             orphan.kill(pids)
             time.sleep(_LOOK_S)
         self._note.remove()
+
+
+def _launched(arguments: dict[str, Any]) -> Any:
+    forking.begin()  # it imports vLLM while this process does
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    forking.register()
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+
+
+def _adapters(plan: EnginePlan) -> dict[str, Any]:
+    from vllm.lora.request import LoRARequest
+
+    return {
+        name: LoRARequest(name, number, path)
+        for number, (name, path) in enumerate(plan.adapters.items(), start=1)
+    }
 
 
 def _death(llm: Any, note: Note, max_num_seqs: int) -> EngineDiedError:
@@ -207,6 +220,7 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
         "max_num_seqs": settings.max_num_seqs or (256 if plan.on_gpu else 64),
         "max_num_batched_tokens": settings.max_num_batched_tokens
         or (8192 if plan.on_gpu else 2048),
+        "skip_tokenizer_init": not plan.written,
         "enable_prefix_caching": True,
         # Small blocks, or prompts of a hundred tokens share nothing.
         "block_size": 16,
