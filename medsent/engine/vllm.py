@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 import logging
 import os
 import time
@@ -220,7 +221,7 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
         "max_num_seqs": settings.max_num_seqs or (256 if plan.on_gpu else 64),
         "max_num_batched_tokens": settings.max_num_batched_tokens
         or (8192 if plan.on_gpu else 2048),
-        "skip_tokenizer_init": not plan.written,
+        "skip_tokenizer_init": not plan.written and _reads_text_alone(Path(plan.model)),
         "enable_prefix_caching": True,
         # Small blocks, or prompts of a hundred tokens share nothing.
         "block_size": 16,
@@ -242,6 +243,17 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
     else:
         arguments["enforce_eager"] = True
     return arguments | settings.options
+
+
+def _reads_text_alone(model: Path) -> bool:
+    """Tell whether a model takes no images or sounds: their processors need a tokenizer."""
+    try:
+        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    except OSError:
+        return False
+    others = ("vision", "audio", "image", "mm_")
+    causal = all(name.endswith("ForCausalLM") for name in config.get("architectures") or [""])
+    return causal and not any(key.startswith(others) for key in config)
 
 
 @functools.cache
