@@ -34,7 +34,7 @@ from medsent.plan import Plan
 from medsent.speaker import Speaker, make_speakers
 from medsent.tally import Note
 
-_NOTE_EVERY = 32
+_NOTE_EVERY_S = 0.5
 _LOOK_EVERY_S = 1.0
 _LAST_ANSWERS_S = 5.0
 """How long a job that is to end waits for the requests in flight."""
@@ -45,7 +45,7 @@ class Scorer:
 
     def __init__(self, plan: Plan, tally: Any) -> None:
         self._tally = tally
-        self._unsaid = 0
+        self._unsaid, self._said_at = 0, 0.0
         self._replica = _replica_name()
         self._limit = plan.config.model.max_model_len
         self._schema = predictions.schema([v.name for v in plan.variants], plan.shards.kept)
@@ -203,9 +203,10 @@ class Scorer:
     def _note(self, answers: int, flush: bool = False) -> None:
         """Tell the tally of answers, some at a time."""
         self._unsaid += answers
-        if flush or self._unsaid >= _NOTE_EVERY:
+        now = time.monotonic()
+        if flush or now > self._said_at + _NOTE_EVERY_S:
             self._tally.answered.remote(self._unsaid)
-            self._unsaid = 0
+            self._unsaid, self._said_at = 0, now
 
 
 def _is_refused(task: asyncio.Task[Reply | None]) -> bool:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
+from scipy import special
 
 from medsent.answers import bits, json, onepass
 from medsent.config import MethodName
@@ -51,20 +53,21 @@ class OnePass:
     prompt = onepass.PROMPT
 
     def __init__(self, tokenizer: Any) -> None:
-        *self._labels, self._none = onepass.label_token_ids(tokenizer)
-        self.ask = Ask(max_tokens=1, token_ids=(*self._labels, self._none))
+        self.ask = Ask(max_tokens=1, token_ids=tuple(onepass.label_token_ids(tokenizer)))
 
     def read(self, completion: Completion, thresholds: list[float]) -> Answer:
         if not completion.logprobs:
             return Answer(INVALID)
         first = completion.logprobs[0]
         try:
-            logits = [first[token] - first[self._none] for token in self._labels]
+            logprobs = np.array([first[token] for token in self.ask.token_ids])
         except KeyError:
             return Answer(INVALID)
-        if not all(map(math.isfinite, logits)):
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            logits = logprobs[:-1] - logprobs[-1]
+        if not np.isfinite(logits).all():
             return Answer(INVALID)
-        return _decided([_sigmoid(logit) for logit in logits], thresholds, None)
+        return _decided(special.expit(logits), thresholds, None)
 
 
 class Bits:
@@ -107,16 +110,11 @@ class Json:
         return Answer(OK, labels, None, completion.text)
 
 
-def _decided(probabilities: list[float], thresholds: list[float], text: str | None) -> Answer:
+def _decided(probabilities: npt.ArrayLike, thresholds: list[float], text: str | None) -> Answer:
     # Decided on the stored float32, so that a report that relabels from it agrees to the bit.
-    stored = [float(np.float32(p)) for p in probabilities]
-    labels = [p >= cut for p, cut in zip(stored, thresholds, strict=True)]
-    return Answer(OK, labels, stored, text)
+    stored = np.asarray(probabilities, np.float32).astype(float)
+    return Answer(OK, (stored >= thresholds).tolist(), stored.tolist(), text)
 
 
 def _unusable(completion: Completion) -> Answer:
     return Answer(TRUNCATED if completion.truncated else INVALID, text=completion.text)
-
-
-def _sigmoid(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0
