@@ -1,0 +1,126 @@
+"""`make bench`: is the engine the only limit? Every contender in one run, on the same prompts.
+
+A round lets each answer once: bare vLLM, the job, ray.data.llm, transformers one at a time,
+baseline and adapter together and apart, both orders of the prompt. Figures are medians over
+the rounds, and ratios are taken within a round. Prints tables and writes `bench.json`. Leave
+the machine alone meanwhile: everything here uses all cores.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medsent.model import prepare_builtin
+from medsent.quiet import quieten
+from tests.bench import figures, machine, orchestration
+from tests.bench.limit import MatrixRate, read_shape
+from tests.bench.rounds import Contenders, Found
+from tests.bench.worker import Worker
+
+_SCRIPTED_RECORDS = 131_072
+_REPLICAS = (1, 2, 4)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the rounds, print the tables, write the file."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path("bench.json"))
+    options = parser.parse_args(arguments)
+    quieten()
+    began, model = time.monotonic(), prepare_builtin()
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        costs = _orchestration(Path(folder), model, options.rounds)
+        rounds, start_s = _rounds(Path(folder), model, options.rounds)
+    with Worker(MatrixRate) as measured:
+        operations = measured.ask("measure", read_shape(model))
+    found = {
+        "machine": machine.describe(),
+        "rounds": options.rounds,
+        "minutes": (time.monotonic() - began) / 60,
+        "bare_vllm_start_s": start_s,
+        "matrix_operations_per_s": operations,
+        "goals": [
+            {"what": g.what, "figure": g.figure, "goal": g.bound, "reached": g.reached}
+            for g in [*figures.engine_goals(rounds), figures.orchestration_goal(costs)]
+        ],
+        "rates": figures.rates(rounds),
+        "orders": figures.orders(rounds, read_shape(model), operations),
+        "scripted": figures.growth(costs),
+    }
+    options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(_tables(found)))
+    print(options.output)
+    return 0
+
+
+def _orchestration(folder: Path, model: Path, rounds: int) -> dict[int, list[orchestration.Cost]]:
+    print(f"Around a scripted engine, {_SCRIPTED_RECORDS:,} records", flush=True)
+    source = folder / "scripted"
+    orchestration.write_shards(source, _SCRIPTED_RECORDS)
+    costs: dict[int, list[orchestration.Cost]] = {replicas: [] for replicas in _REPLICAS}
+    for number in range(rounds):
+        for replicas, found in costs.items():
+            target = folder / f"scripted-{replicas}-{number}"
+            found.append(orchestration.measure(target, source, model, replicas, _SCRIPTED_RECORDS))
+    return costs
+
+
+def _rounds(folder: Path, model: Path, number: int) -> tuple[list[Found], float]:
+    print("Starting those that stay", flush=True)
+    found = []
+    with Contenders(folder, model) as contenders:
+        for each in range(number):
+            print(f"Round {each + 1} of {number}", flush=True)
+            found.append(contenders.round())
+        return found, contenders.bare_start_s
+
+
+def _tables(found: dict[str, Any]) -> list[str]:
+    lines = ["", "| | figure | goal | |", "|---|--:|--:|---|"]
+    for goal in found["goals"]:
+        reached = "reached" if goal["reached"] else "**missed**"
+        lines.append(f"| {goal['what']} | {_shown(goal['figure'])} | {goal['goal']} | {reached} |")
+    lines += ["", "| answers/s | steady | warm-up inside | engine's start | whole process |"]
+    lines.append("|---|--:|--:|--:|--:|")
+    for row in found["rates"]:
+        seconds = (f"{row[k]:.0f} s" if k in row else "" for k in ("start_s", "whole_s"))
+        rates = f"{_shown(row['steady'])} | {_shown(row['warm_up_inside'])}"
+        lines.append(f"| {row['who']} | {rates} | {' | '.join(seconds)} |")
+    lines += [
+        "",
+        "| readers an opinion | first | answers/s | tokens computed | cached | of limit |",
+    ]
+    lines.append("|--:|---|--:|--:|--:|--:|")
+    for row in found["orders"]:
+        tokens = f"{row['computed_tokens']:.0f} | {row['cached_tokens']:.0f}"
+        lines.append(
+            f"| {row['readers']} | {row['first']} | {_shown(row['answers_per_s'])} | {tokens} | "
+            f"{row['of_limit']:.0%} |"
+        )
+    lines += [
+        "",
+        "| scripted engines | records/s | records/s a core around them |",
+        "|--:|--:|--:|",
+    ]
+    for row in found["scripted"]:
+        lines.append(
+            f"| {row['replicas']} | {row['records_per_s']:,.0f} | "
+            f"{row['records_per_core_s']:,.0f} |"
+        )
+    lines.append("")
+    lines.append(f"{found['rounds']} rounds, {found['minutes']:.0f} minutes.")
+    return lines
+
+
+def _shown(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Bare vLLM: `LLM.generate` on ready token ids, with the engine settings that the job uses."""
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from medsent.engine.protocol import Request
+from medsent.engine.vllm import EnginePlan, arguments_of, sampling
+from tests.bench.timing import Round
+
+
+class BareVllm:
+    """One engine that stays over the rounds, made in a process of its own."""
+
+    def __init__(self, plan: EnginePlan) -> None:
+        os.environ.update(plan.environment())
+        from vllm import LLM
+        from vllm.lora.request import LoRARequest
+
+        # Its statistics hold the time of each answer.
+        self._llm = LLM(**{**arguments_of(plan), "disable_log_stats": False})
+        self._adapters: dict[str | None, Any] = {
+            name: LoRARequest(name, number, path)
+            for number, (name, path) in enumerate(plan.adapters.items(), start=1)
+        }
+
+    def answer(self, requests: Sequence[Request]) -> Round:
+        """Answer all requests, given at once, from an empty prefix cache."""
+        self._llm.reset_prefix_cache()
+        began = time.monotonic()
+        outputs = self._llm.generate(
+            [{"prompt_token_ids": request.prompt} for request in requests],
+            [sampling(request.ask) for request in requests],
+            lora_request=[self._adapters.get(request.adapter) for request in requests],
+            use_tqdm=False,
+        )
+        cached = sum(output.num_cached_tokens or 0 for output in outputs)
+        return Round(
+            finished=tuple(sorted(output.metrics.last_token_ts - began for output in outputs)),
+            computed_tokens=sum(len(r.prompt) for r in requests) - cached,
+            cached_tokens=cached,
+            output_tokens=sum(len(output.outputs[0].token_ids) for output in outputs),
+        )

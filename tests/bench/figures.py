@@ -1,0 +1,169 @@
+"""The figures that a bench claims: medians over the rounds, ratios first, each beside its goal."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from medsent.config import MethodName
+from tests.bench.limit import Shape, limit
+from tests.bench.orchestration import Cost
+from tests.bench.rounds import BASE, RECORDS, SHARED_WARM, SHARING, WARM, Found
+from tests.bench.timing import median, median_ratio
+from tests.bench.workload import ADAPTED
+
+_BOTH_WARM = 2 * WARM["onepass"]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One claim."""
+
+    what: str
+    figure: float
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the figure is on the goal's side."""
+        low = self.at_least is None or self.figure >= self.at_least
+        return low and (self.at_most is None or self.figure <= self.at_most)
+
+    @property
+    def bound(self) -> str:
+        """The goal in words."""
+        return f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
+
+
+def engine_goals(rounds: Sequence[Found]) -> list[Goal]:
+    """Return the claims about engines, contenders, adapters and prompts."""
+    one, json = WARM["onepass"], WARM["json"]
+    jobs = [found.jobs for found in rounds]
+    onepass = [job["onepass"].rounds[BASE].steady_rate(one) for job in jobs]
+    by_json = [job["json"].rounds[BASE].steady_rate(json) for job in jobs]
+    alone = [found.alone[BASE].rate for found in rounds]
+    together = [found.both.together.steady_rate(_BOTH_WARM) for found in rounds]
+    peer = [found.peer.steady_rate(_BOTH_WARM) for found in rounds]
+    adapted = [found.adapted.rounds[ADAPTED].steady_rate(one) for found in rounds]
+    whole = [found.both.whole_s for found in rounds]
+    apart = [f.jobs["onepass"].whole_s + f.adapted.whole_s for f in rounds]
+    steady_apart = [1 / a + 1 / b for a, b in zip(onepass, adapted, strict=True)]
+    return [
+        *(_against_bare(rounds, name) for name in RECORDS),
+        Goal("the job against ray.data.llm, steady", median_ratio(together, peer), at_least=1),
+        Goal(
+            "ray.data.llm's time against the job's, whole process",
+            median_ratio([f.peer.whole_s for f in rounds], whole),
+            at_least=1,
+        ),
+        Goal("onepass against json, per record", median_ratio(onepass, by_json), at_least=10),
+        Goal(
+            "onepass against transformers one at a time, per record",
+            median_ratio(onepass, alone),
+            at_least=20,
+        ),
+        Goal("the adapter's slowdown", median_ratio(onepass, adapted), at_most=1.25),
+        Goal(
+            "608 records, both in one engine against two runs, whole process",
+            median_ratio(whole, apart),
+            at_most=0.75,
+        ),
+        Goal(
+            "the same in steady state",
+            median_ratio([2 / rate for rate in together], steady_apart),
+            at_most=1.03,
+        ),
+        Goal(
+            "opinion before persona, 16 readers an opinion",
+            _order_gain(rounds, 16),
+            at_least=2.5,
+        ),
+    ]
+
+
+def orchestration_goal(costs: dict[int, list[Cost]]) -> Goal:
+    """Return the claim about everything around the engine."""
+    figure = median([cost.records_per_core_s for cost in costs[1]])
+    return Goal("records/s a core around the engine", figure, at_least=5000)
+
+
+def rates(rounds: Sequence[Found]) -> list[dict[str, Any]]:
+    """Return a row for each contender: answers/s with warm-up outside and inside, and starts."""
+    rows = []
+    for name, warm in WARM.items():
+        bare, job = [f.bare[name] for f in rounds], [f.jobs[name].rounds[BASE] for f in rounds]
+        starts = median([found.jobs[name].start_s for found in rounds])
+        rows.append(_row(f"bare vLLM, {name}", [(r, warm) for r in bare]))
+        rows.append(_row(f"medsent, {name}", [(r, warm) for r in job], start_s=starts))
+    one = WARM["onepass"]
+    adapted = [(found.adapted.rounds[ADAPTED], one) for found in rounds]
+    rows.append(_row("medsent, onepass, adapter", adapted))
+    both = [(found.both.together, _BOTH_WARM) for found in rounds]
+    whole = median([found.both.whole_s for found in rounds])
+    starts = median([found.both.start_s for found in rounds])
+    rows.append(_row("medsent, both in one engine", both, start_s=starts, whole_s=whole))
+    peer = median([found.peer.whole_s for found in rounds])
+    rows.append(_row("ray.data.llm, both", [(f.peer, _BOTH_WARM) for f in rounds], whole_s=peer))
+    for name in (BASE, ADAPTED):
+        rate = median([found.alone[name].rate for found in rounds])
+        rows.append({"who": f"transformers, {name}", "steady": rate, "warm_up_inside": rate})
+    return rows
+
+
+def orders(rounds: Sequence[Found], shape: Shape, operations_per_s: float) -> list[dict[str, Any]]:
+    """Return a row for each prompt order and number of readers, with its tokens and its limit."""
+    rows = []
+    for readers in SHARING:
+        for order in ("persona", "opinion"):
+            found = [each.orders[order, readers] for each in rounds]
+            steady = median([each.steady_rate(SHARED_WARM) for each in found])
+            answers = len(found[0].finished)
+            computed = found[0].computed_tokens / answers
+            most = limit(shape, operations_per_s, computed)
+            rows.append(
+                {
+                    "readers": readers,
+                    "first": order,
+                    "answers_per_s": steady,
+                    "computed_tokens": computed,
+                    "cached_tokens": found[0].cached_tokens / answers,
+                    "limit_per_s": most,
+                    "of_limit": steady / most,
+                }
+            )
+    return rows
+
+
+def growth(costs: dict[int, list[Cost]]) -> list[dict[str, Any]]:
+    """Return a row for each number of scripted engines, medians over the rounds."""
+    return [
+        {
+            "replicas": replicas,
+            **{name: median([asdict(each)[name] for each in found]) for name in asdict(found[0])},
+        }
+        for replicas, found in costs.items()
+    ]
+
+
+def _against_bare(rounds: Sequence[Found], name: MethodName) -> Goal:
+    warm = WARM[name]
+    ours = [found.jobs[name].rounds[BASE].steady_rate(warm) for found in rounds]
+    bare = [found.bare[name].steady_rate(warm) for found in rounds]
+    return Goal(f"the job against bare vLLM, {name}", median_ratio(ours, bare), at_least=0.95)
+
+
+def _order_gain(rounds: Sequence[Found], readers: int) -> float:
+    by_order = {
+        order: [found.orders[order, readers].steady_rate(SHARED_WARM) for found in rounds]
+        for order in ("opinion", "persona")
+    }
+    return median_ratio(by_order["opinion"], by_order["persona"])
+
+
+def _row(who: str, rounds: Sequence[tuple[Any, int]], **more: float) -> dict[str, Any]:
+    return {
+        "who": who,
+        "steady": median([each.steady_rate(warm) for each, warm in rounds]),
+        "warm_up_inside": median([each.rate for each, _ in rounds]),
+        **more,
+    }

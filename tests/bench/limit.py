@@ -1,0 +1,86 @@
+"""How fast an answer could be at most: the limit of the machine's matrix products.
+
+An answer of `onepass` needs, for each prompt token that no reader before it has computed, one
+product with every matrix of the layers, 2 floating-point operations a parameter, and for its
+last token one with the output layer. The machine's rate for such products is measured, bf16,
+with the shapes of the model's own layers. Limit: rate / operations an answer. Attention's own
+products, a few per cent at a hundred tokens, are left out, so the limit is a little too high.
+"""
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_TOKENS = 2048  # of one engine step
+_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The matrices of a model, in parameters and by shape."""
+
+    layers: list[tuple[int, int]]
+    """Of one layer: inputs and outputs of each matrix."""
+    number: int
+    """Of layers."""
+    output: tuple[int, int]
+
+    @property
+    def layer_parameters(self) -> int:
+        """Parameters that each prompt token meets."""
+        return self.number * sum(inputs * outputs for inputs, outputs in self.layers)
+
+    @property
+    def output_parameters(self) -> int:
+        """Parameters that an answer's last token meets besides."""
+        return self.output[0] * self.output[1]
+
+
+def read_shape(model: Path) -> Shape:
+    """Read the shapes of a Gemma 3 from its `config.json`."""
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    config = config.get("text_config", config)
+    hidden, head = config["hidden_size"], config["head_dim"]
+    queries, keys = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
+    inner = config["intermediate_size"]
+    layers = [
+        (hidden, queries + 2 * keys),
+        (queries, hidden),
+        (hidden, 2 * inner),
+        (inner, hidden),
+    ]
+    return Shape(layers, config["num_hidden_layers"], (hidden, config["vocab_size"]))
+
+
+class MatrixRate:
+    """Measures products of a model's shapes, in a process of its own."""
+
+    def measure(self, shape: Shape) -> float:
+        """Return floating-point operations a second, over one pass of a layer's products."""
+        import torch
+
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        pairs = [
+            (
+                torch.randn(_TOKENS, inputs, dtype=torch.bfloat16),
+                torch.randn(outputs, inputs, dtype=torch.bfloat16),
+            )
+            for inputs, outputs in shape.layers
+        ]
+        operations = sum(2 * _TOKENS * inputs * outputs for inputs, outputs in shape.layers)
+        for left, right in pairs:
+            torch.nn.functional.linear(left, right)
+        passes, began = 0, time.monotonic()
+        while time.monotonic() < began + _SECONDS:
+            for left, right in pairs:
+                torch.nn.functional.linear(left, right)
+            passes += 1
+        return passes * operations / (time.monotonic() - began)
+
+
+def limit(shape: Shape, operations_per_s: float, computed_tokens: float) -> float:
+    """Return answers a second at most, `computed_tokens` being those of one answer's prompt."""
+    operations = 2 * (shape.layer_parameters * computed_tokens + shape.output_parameters)
+    return operations_per_s / operations

@@ -1,0 +1,54 @@
+"""transformers' `generate`, one opinion at a time: the way of the reference report.
+
+A base model stops when it likes, so each answer is made as long as the job's JSON is.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from medsent.engine import cpu
+from medsent.engine.protocol import Request
+from tests.bench.timing import Round
+
+
+class OneAtATime:
+    """The model with or without the adapter, made in a process of its own."""
+
+    def __init__(self, model: Path, adapter: Path | None) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        self._model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16).eval()
+        if adapter is not None:
+            from peft import PeftModel
+
+            self._model = PeftModel.from_pretrained(self._model, str(adapter)).eval()
+
+    def answer(self, requests: Sequence[Request], output_tokens: int) -> Round:
+        """Answer the requests one after the other, `output_tokens` each."""
+        import torch
+
+        finished, began = [], time.monotonic()
+        for request in requests:
+            with torch.inference_mode():
+                self._model.generate(
+                    torch.tensor([request.prompt]),
+                    attention_mask=torch.ones(1, len(request.prompt), dtype=torch.long),
+                    do_sample=False,
+                    min_new_tokens=output_tokens,
+                    max_new_tokens=output_tokens,
+                )
+            finished.append(time.monotonic() - began)
+        return Round(
+            finished=tuple(finished),
+            computed_tokens=sum(len(request.prompt) for request in requests),
+            output_tokens=output_tokens * len(requests),
+        )
+
+
+def environment() -> dict[str, str]:
+    """Return the variables with which it has the same OpenMP as vLLM."""
+    return {k: v for k, v in cpu.environment(1).items() if k == "LD_PRELOAD"}

@@ -1,0 +1,53 @@
+"""A contender in a process of its own that stays: started once, asked in many rounds."""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any
+
+
+class Worker:
+    """An object made in another process; its methods are called by name."""
+
+    def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
+        """Start the process and make the object; `start_s` is what that took."""
+        began = time.monotonic()
+        spawn = multiprocessing.get_context("spawn")
+        self._ours, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=_serve, args=(theirs, make, arguments))
+        self._process.start()
+        theirs.close()
+        self._ours.recv()
+        self.start_s = time.monotonic() - began
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """Call a method and return what it returns; `EOFError` where the process ended."""
+        self._ours.send((name, arguments))
+        return self._ours.recv()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ours.close()
+        self._process.join(30)
+        self._process.kill()
+
+
+def _serve(theirs: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    made = make(*arguments)
+    theirs.send("ready")
+    while True:
+        try:
+            name, asked = theirs.recv()
+        except EOFError:
+            break
+        theirs.send(getattr(made, name)(*asked))
+    getattr(made, "close", lambda: None)()
