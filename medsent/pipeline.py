@@ -1,6 +1,7 @@
 """The whole way: shards -> records -> prompts -> engine -> predictions."""
 
 import logging
+import math
 import os
 import threading
 import time
@@ -16,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from medsent.checkpoint import checkpoint_config
 from medsent.cluster import connect, scorer_resources
+from medsent.config import ScriptedSettings, VllmSettings
 from medsent.errors import ReadingError, StoppedError, place_of
 from medsent.failures import failure
 from medsent.plan import Plan
@@ -28,7 +30,9 @@ from medsent.tally import Standing, Tally
 
 Watch = Callable[[Standing], None]
 
-_BLOCKS_IN_FLIGHT = 2  # the next block's requests wait in the engine while one is answered
+_MOST_BLOCKS_IN_FLIGHT = 32
+"""Blocks of one engine at a time: each is a call to its actor, which costs milliseconds whatever
+its size, and records that another engine could have had. Where rows are so few, raise them."""
 _FAILED_STARTS = 2  # one more in a row ends the job
 _FOOTER_READERS = "2"  # each reads 128 files at a time
 _TALLY_S = 10.0
@@ -75,6 +79,8 @@ def score(plan: Plan, run: RunFolder, watch: Watch, stop: Stop) -> Sitting:
 def _dataset(plan: Plan, tally: Any) -> ray.data.Dataset:
     """shards -> records -> blocks -> predictions; the scorer holds prompts and engine."""
     shards, engine = plan.shards, plan.config.engine
+    resources = scorer_resources(plan.config)
+    in_flight = blocks_in_flight(engine, on_gpu="num_gpus" in resources)
     rows = ray.data.read_parquet(
         [file.path for file in shards.files],
         filesystem=shards.filesystem,
@@ -95,11 +101,21 @@ def _dataset(plan: Plan, tally: Any) -> ray.data.Dataset:
         compute=ray.data.ActorPoolStrategy(
             min_size=engine.replicas.min,
             max_size=engine.replicas.max,
-            max_tasks_in_flight_per_actor=_BLOCKS_IN_FLIGHT,
-            max_concurrent_calls_per_actor=_BLOCKS_IN_FLIGHT,
+            max_tasks_in_flight_per_actor=in_flight,
+            max_concurrent_calls_per_actor=in_flight,
         ),
-        **scorer_resources(plan.config),
+        **resources,
     )
+
+
+def blocks_in_flight(engine: VllmSettings | ScriptedSettings, on_gpu: bool) -> int:
+    """Return how many blocks an engine gets at a time.
+
+    While one of them is being finished, the others keep as many records waiting as the
+    engine works on at a time, so that it never starves.
+    """
+    waiting = math.ceil(engine.sequences(on_gpu) / engine.rows_per_block)
+    return min(1 + waiting, _MOST_BLOCKS_IN_FLIGHT)
 
 
 class _Reading:

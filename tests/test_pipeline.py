@@ -11,6 +11,7 @@ import pytest
 
 from medsent import pipeline, predictions
 from medsent.answers import onepass
+from medsent.config import ScriptedSettings, VllmSettings
 from medsent.engine.protocol import Completion, Engine, Request
 from medsent.errors import AdapterError
 from medsent.evaluation import evaluate
@@ -160,6 +161,27 @@ def test_the_input_was_hostile_indeed(finished: Finished) -> None:
     for text in HOSTILE_TEXTS:
         assert text in raw
     assert raw.count(MARKER) == 7
+
+
+@pytest.mark.parametrize(
+    ("engine", "on_gpu", "blocks"),
+    [
+        (VllmSettings(), True, 2),
+        (VllmSettings(rows_per_block=200), False, 2),
+        (VllmSettings(rows_per_block=16), False, 5),
+        (VllmSettings(rows_per_block=16), True, 17),
+        (VllmSettings(rows_per_block=100), True, 4),
+        (VllmSettings(rows_per_block=1024, max_num_seqs=512), True, 2),
+        (VllmSettings(rows_per_block=256, max_num_seqs=512), True, 3),
+        (VllmSettings(rows_per_block=1), True, 32),
+        (ScriptedSettings(kind="scripted", rows_per_block=4, max_num_seqs=1), True, 2),
+        (ScriptedSettings(kind="scripted", rows_per_block=4, max_num_seqs=9), False, 4),
+    ],
+)
+def test_blocks_in_flight_keep_an_engine_busy(
+    engine: VllmSettings | ScriptedSettings, on_gpu: bool, blocks: int
+) -> None:
+    assert pipeline.blocks_in_flight(engine, on_gpu) == blocks
 
 
 def test_an_adapter_without_effect_stops_the_job(
