@@ -20,6 +20,7 @@ from medsent.cluster import connect, scorer_resources
 from medsent.config import ScriptedSettings, VllmSettings
 from medsent.errors import ReadingError, StoppedError, place_of
 from medsent.failures import failure
+from medsent.order import ordered
 from medsent.plan import Plan
 from medsent.quiet import native_lines_dropped
 from medsent.records import RecordReader
@@ -89,8 +90,9 @@ def _dataset(plan: Plan, tally: Any) -> ray.data.Dataset:
         include_row_hash=True,
         partitioning=None,
     )
-    reader = _Reading(RecordReader(shards, plan.personas), tally)
-    records = rows.map_batches(reader, batch_format="pyarrow")
+    reader = _Reading(RecordReader(shards, plan.personas), tally, engine.rows_per_block)
+    # Whole blocks as they were read, some 128 MiB: the more rows, the better their order.
+    records = rows.map_batches(reader, batch_format="pyarrow", batch_size=None)
     # Without blocks of a known size the whole input is one, and nothing is saved before its end.
     blocks = records.repartition(target_num_rows_per_block=engine.rows_per_block)
     return blocks.map_batches(
@@ -119,16 +121,17 @@ def blocks_in_flight(engine: VllmSettings | ScriptedSettings, on_gpu: bool) -> i
 
 
 class _Reading:
-    """Rows into records, none any more once the job is to end."""
+    """Rows into records in a new order, none any more once the job is to end."""
 
-    def __init__(self, reader: RecordReader, tally: Any) -> None:
+    def __init__(self, reader: RecordReader, tally: Any, rows_per_block: int) -> None:
         self._reader, self._tally = reader, tally
+        self._rows_per_block = rows_per_block
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         if ray.get(self._tally.draining.remote()):
             return self._reader(rows.slice(0, 0))
         try:
-            return self._reader(rows)
+            return ordered(self._reader(rows), self._rows_per_block)
         except Exception as error:  # noqa: BLE001
             # Its message may quote an opinion, and Ray would log it.
             paths = ", ".join(rows["path"].slice(0, 1).to_pylist()) or "a shard"
