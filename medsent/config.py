@@ -119,6 +119,10 @@ class VllmSettings(_EngineBounds):
     options: dict[str, Any] = Field(default_factory=dict)
     """Any other argument of vLLM's engine, passed on as it is."""
 
+    def sequences(self, on_gpu: bool) -> int:
+        """Return how many sequences at a time there are on such a device."""
+        return self.max_num_seqs or (256 if on_gpu else 64)
+
 
 class ScriptedSettings(_EngineBounds):
     """No model: made-up answers from a hash of the prompt, for tests of orchestration."""
@@ -132,6 +136,10 @@ class ScriptedSettings(_EngineBounds):
     """A prompt that holds this token is never answered, nor is any after it."""
     memory_for: int | None = Field(None, ge=1)
     """With more sequences at a time than this the process dies of a lack of memory."""
+
+    def sequences(self, on_gpu: bool) -> int:
+        """Return how many sequences at a time there are, on any device."""
+        return self.max_num_seqs
 
 
 class ComparisonSettings(Settings):

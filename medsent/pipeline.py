@@ -1,6 +1,7 @@
 """The whole way: shards -> records -> prompts -> engine -> predictions."""
 
 import logging
+import math
 import os
 import threading
 import time
@@ -16,8 +17,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from medsent.checkpoint import checkpoint_config
 from medsent.cluster import connect, scorer_resources
+from medsent.config import ScriptedSettings, VllmSettings
 from medsent.errors import ReadingError, StoppedError, place_of
 from medsent.failures import failure
+from medsent.order import ordered
 from medsent.plan import Plan
 from medsent.quiet import native_lines_dropped
 from medsent.records import RecordReader
@@ -28,7 +31,9 @@ from medsent.tally import Standing, Tally
 
 Watch = Callable[[Standing], None]
 
-_BLOCKS_IN_FLIGHT = 2  # the next block's requests wait in the engine while one is answered
+_MOST_BLOCKS_IN_FLIGHT = 32
+"""Blocks of one engine at a time: each is a call to its actor, which costs milliseconds whatever
+its size, and records that another engine could have had. Where rows are so few, raise them."""
 _FAILED_STARTS = 2  # one more in a row ends the job
 _FOOTER_READERS = "2"  # each reads 128 files at a time
 _TALLY_S = 10.0
@@ -75,6 +80,8 @@ def score(plan: Plan, run: RunFolder, watch: Watch, stop: Stop) -> Sitting:
 def _dataset(plan: Plan, tally: Any) -> ray.data.Dataset:
     """shards -> records -> blocks -> predictions; the scorer holds prompts and engine."""
     shards, engine = plan.shards, plan.config.engine
+    resources = scorer_resources(plan.config)
+    in_flight = blocks_in_flight(engine, on_gpu="num_gpus" in resources)
     rows = ray.data.read_parquet(
         [file.path for file in shards.files],
         filesystem=shards.filesystem,
@@ -83,8 +90,9 @@ def _dataset(plan: Plan, tally: Any) -> ray.data.Dataset:
         include_row_hash=True,
         partitioning=None,
     )
-    reader = _Reading(RecordReader(shards, plan.personas), tally)
-    records = rows.map_batches(reader, batch_format="pyarrow")
+    reader = _Reading(RecordReader(shards, plan.personas), tally, engine.rows_per_block)
+    # Whole blocks as they were read, some 128 MiB: the more rows, the better their order.
+    records = rows.map_batches(reader, batch_format="pyarrow", batch_size=None)
     # Without blocks of a known size the whole input is one, and nothing is saved before its end.
     blocks = records.repartition(target_num_rows_per_block=engine.rows_per_block)
     return blocks.map_batches(
@@ -95,24 +103,35 @@ def _dataset(plan: Plan, tally: Any) -> ray.data.Dataset:
         compute=ray.data.ActorPoolStrategy(
             min_size=engine.replicas.min,
             max_size=engine.replicas.max,
-            max_tasks_in_flight_per_actor=_BLOCKS_IN_FLIGHT,
-            max_concurrent_calls_per_actor=_BLOCKS_IN_FLIGHT,
+            max_tasks_in_flight_per_actor=in_flight,
+            max_concurrent_calls_per_actor=in_flight,
         ),
-        **scorer_resources(plan.config),
+        **resources,
     )
 
 
-class _Reading:
-    """Rows into records, none any more once the job is to end."""
+def blocks_in_flight(engine: VllmSettings | ScriptedSettings, on_gpu: bool) -> int:
+    """Return how many blocks an engine gets at a time.
 
-    def __init__(self, reader: RecordReader, tally: Any) -> None:
+    While one of them is being finished, the others keep as many records waiting as the
+    engine works on at a time, so that it never starves.
+    """
+    waiting = math.ceil(engine.sequences(on_gpu) / engine.rows_per_block)
+    return min(1 + waiting, _MOST_BLOCKS_IN_FLIGHT)
+
+
+class _Reading:
+    """Rows into records in a new order, none any more once the job is to end."""
+
+    def __init__(self, reader: RecordReader, tally: Any, rows_per_block: int) -> None:
         self._reader, self._tally = reader, tally
+        self._rows_per_block = rows_per_block
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         if ray.get(self._tally.draining.remote()):
             return self._reader(rows.slice(0, 0))
         try:
-            return self._reader(rows)
+            return ordered(self._reader(rows), self._rows_per_block)
         except Exception as error:  # noqa: BLE001
             # Its message may quote an opinion, and Ray would log it.
             paths = ", ".join(rows["path"].slice(0, 1).to_pylist()) or "a shard"

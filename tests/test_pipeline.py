@@ -1,6 +1,8 @@
 """The whole way with the scripted engine: every row has one outcome, whatever it holds."""
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from medsent import pipeline, predictions
 from medsent.answers import onepass
+from medsent.config import ScriptedSettings, VllmSettings
 from medsent.engine.protocol import Completion, Engine, Request
 from medsent.errors import AdapterError
 from medsent.evaluation import evaluate
@@ -160,6 +163,66 @@ def test_the_input_was_hostile_indeed(finished: Finished) -> None:
     for text in HOSTILE_TEXTS:
         assert text in raw
     assert raw.count(MARKER) == 7
+
+
+@pytest.fixture
+def scorer_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], list[list[str]]]:
+    """Return a reader of the texts in each batch that a scorer of this test got."""
+    folder = tmp_path / "batches"
+    folder.mkdir()
+
+    class Noting(Scorer):
+        async def _score(self, records: pa.Table) -> pa.Table:
+            name = f"{records['row_hash'][0]}.parquet"
+            pq.write_table(records.select(["text"]), folder / name)
+            return await super()._score(records)
+
+    monkeypatch.setattr(pipeline, "Scorer", Noting)
+    return lambda: [pq.read_table(file)["text"].to_pylist() for file in folder.iterdir()]
+
+
+def test_an_opinion_reaches_a_scorer_whole_however_its_records_lie(
+    job: JobBuilder,
+    cluster: None,
+    demo_shard: Path,
+    tmp_path: Path,
+    scorer_batches: Callable[[], list[list[str]]],
+) -> None:
+    """Rows stay in their order from the reader to the scorer, and blocks end where it meant."""
+    shard = tmp_path / "shard.parquet"
+    dealt = [row for reader in range(4) for row in range(reader, 24, 4)]
+    # Row groups that hold one record of each opinion.
+    pq.write_table(pq.read_table(demo_shard).take(dealt), shard, row_group_size=6)
+    evaluate(job(input={"path": str(shard)}, engine={"rows_per_block": 8}), lambda _: None)
+    batches = scorer_batches()
+    assert [len(batch) for batch in batches] == [8, 8, 8]
+    for batch in batches:
+        assert sorted(Counter(batch).values()) == [4, 4]
+    lengths = [sum(map(len, batch)) for batch in batches]
+    assert max(lengths) < 1.5 * min(lengths)
+
+
+@pytest.mark.parametrize(
+    ("engine", "on_gpu", "blocks"),
+    [
+        (VllmSettings(), True, 2),
+        (VllmSettings(rows_per_block=200), False, 2),
+        (VllmSettings(rows_per_block=16), False, 5),
+        (VllmSettings(rows_per_block=16), True, 17),
+        (VllmSettings(rows_per_block=100), True, 4),
+        (VllmSettings(rows_per_block=1024, max_num_seqs=512), True, 2),
+        (VllmSettings(rows_per_block=256, max_num_seqs=512), True, 3),
+        (VllmSettings(rows_per_block=1), True, 32),
+        (ScriptedSettings(kind="scripted", rows_per_block=4, max_num_seqs=1), True, 2),
+        (ScriptedSettings(kind="scripted", rows_per_block=4, max_num_seqs=9), False, 4),
+    ],
+)
+def test_blocks_in_flight_keep_an_engine_busy(
+    engine: VllmSettings | ScriptedSettings, on_gpu: bool, blocks: int
+) -> None:
+    assert pipeline.blocks_in_flight(engine, on_gpu) == blocks
 
 
 def test_an_adapter_without_effect_stops_the_job(

@@ -218,7 +218,7 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
         "quantization": model.quantization,
         "tensor_parallel_size": model.tensor_parallel_size,
         "max_model_len": model.max_model_len,
-        "max_num_seqs": settings.max_num_seqs or (256 if plan.on_gpu else 64),
+        "max_num_seqs": settings.sequences(plan.on_gpu),
         "max_num_batched_tokens": settings.max_num_batched_tokens
         or (8192 if plan.on_gpu else 2048),
         "skip_tokenizer_init": not plan.written and _reads_text_alone(Path(plan.model)),

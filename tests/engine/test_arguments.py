@@ -35,3 +35,12 @@ def test_vllm_loads_a_tokenizer_unless_nothing_needs_it(
         written=written,
     )
     assert arguments_of(plan)["skip_tokenizer_init"] is skipped
+
+
+@pytest.mark.parametrize(("device", "found"), [("cpu", 64), ("gpu", 256)])
+def test_sequences_at_a_time_are_found_for_the_device(device: str, found: int) -> None:
+    model = ModelSettings(source="model")
+    for settings, expected in (({}, found), ({"max_num_seqs": 3}, 3)):
+        engine = VllmSettings.model_validate({"device": device, **settings})
+        plan = EnginePlan("model", engine, model, written=True)
+        assert arguments_of(plan)["max_num_seqs"] == expected
