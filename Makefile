@@ -20,7 +20,7 @@ PACKAGE := .venv/.package-$(call key,$(LOCK) pyproject.toml)
 UNFINISHED := .venv-unfinished
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check train chaos scale validate-statistics bench-reduce setup clean distclean
+.PHONY: help demo test check train chaos scale validate-statistics bench bench-gpu bench-reduce setup clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,12 @@ scale: $(PACKAGE) ## Memory at 100,000 and at 1,000,000 records, the engine scri
 
 validate-statistics: $(PACKAGE) ## Do intervals and tests hold what they say? Simulations (a quarter of an hour)
 	@$(BIN)/python -m tests.validation $(ARGS)
+
+bench: $(PACKAGE) ## The job against bare vLLM, ray.data.llm and transformers (under an hour; writes bench.json)
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-gpu: $(PACKAGE) ## Gemma 3 12B's shapes on one GPU against the limit of its matrix products
+	@$(BIN)/python -m tests.bench.gpu $(ARGS)
 
 bench-reduce: $(PACKAGE) ## Time and memory of the report's numbers, from 10,000 to 1,000,000 records
 	@$(BIN)/python -m tests.bench.reduce $(ARGS)

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "scripted": figures.growth(costs),
     }
     options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(_tables(found)))
+    print("\n".join(tables(found)))
     print(options.output)
     return 0
 
@@ -81,7 +81,8 @@ def _rounds(folder: Path, model: Path, number: int) -> tuple[list[Found], float]
         return found, contenders.bare_start_s
 
 
-def _tables(found: dict[str, Any]) -> list[str]:
+def tables(found: dict[str, Any]) -> list[str]:
+    """Return the figures as Markdown: claims beside their goals, then what they are made from."""
     lines = ["", "| | figure | goal | |", "|---|--:|--:|---|"]
     for goal in found["goals"]:
         reached = "reached" if goal["reached"] else "**missed**"

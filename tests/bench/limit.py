@@ -57,25 +57,26 @@ def read_shape(model: Path) -> Shape:
 class MatrixRate:
     """Measures products of a model's shapes, in a process of its own."""
 
-    def measure(self, shape: Shape) -> float:
-        """Return floating-point operations a second, over one pass of a layer's products."""
+    def measure(self, shape: Shape, device: str = "cpu") -> float:
+        """Return floating-point operations a second, over passes of a layer's products."""
         import torch
 
         torch.set_num_threads(len(os.sched_getaffinity(0)))
+        made = {"dtype": torch.bfloat16, "device": device}
         pairs = [
-            (
-                torch.randn(_TOKENS, inputs, dtype=torch.bfloat16),
-                torch.randn(outputs, inputs, dtype=torch.bfloat16),
-            )
+            (torch.randn(_TOKENS, inputs, **made), torch.randn(outputs, inputs, **made))
             for inputs, outputs in shape.layers
         ]
+        wait = torch.cuda.synchronize if device == "cuda" else lambda: None
         operations = sum(2 * _TOKENS * inputs * outputs for inputs, outputs in shape.layers)
         for left, right in pairs:
             torch.nn.functional.linear(left, right)
+        wait()
         passes, began = 0, time.monotonic()
         while time.monotonic() < began + _SECONDS:
             for left, right in pairs:
                 torch.nn.functional.linear(left, right)
+            wait()
             passes += 1
         return passes * operations / (time.monotonic() - began)
 

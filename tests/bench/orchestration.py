@@ -79,22 +79,25 @@ def measure(folder: Path, source: Path, model: Path, replicas: int, records: int
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ) as job:
         processes = _Processes(job.pid)
         while job.poll() is None:
-            looks.append(_Look(time.monotonic(), _done(folder), *processes.core_s()))
+            looks.append(Look(time.monotonic(), _done(folder), *processes.core_s()))
             time.sleep(_EVERY_S)
     if job.returncode != 0:
         raise SystemExit(f"the job with {replicas} replicas ended with {job.returncode}")
-    return _cost(looks, records)
+    return cost_of(looks, records)
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
+    """A job at one moment: records done, and seconds of a core used around engines and by them."""
+
     at: float
     records: int
     around_s: float
     engine_s: float
 
 
-def _cost(looks: list[_Look], records: int) -> Cost:
+def cost_of(looks: list[Look], records: int) -> Cost:
+    """Return what the middle of a job of so many records took: start and end are left out."""
     first = next(look for look in looks if look.records >= _FROM * records)
     last = [look for look in looks if look.records <= _TO * records][-1]
     done = last.records - first.records
