@@ -3,9 +3,14 @@
 import multiprocessing
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
+
+import psutil
+
+_END_S: Final = 30
 
 
 class Worker:
@@ -37,8 +42,12 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         self._ours.close()
-        self._process.join(30)
+        family = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.join(_END_S)
         self._process.kill()
+        for process in family:  # an engine may outlive who started it
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def _serve(theirs: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
