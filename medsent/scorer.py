@@ -110,7 +110,7 @@ class Scorer:
             engine = SupervisedEngine(start, settings.supervision, self._tell)
             try:
                 return speakers.result(), engine
-            except MedsentError:
+            except BaseException:
                 engine.close()
                 raise
 

@@ -2,8 +2,9 @@
 
 vLLM spawns two processes there, one after the other, and each imports torch and vLLM anew.
 Here a server of multiprocessing's imports them once, while the owner does; the engine's core
-is forked from the server, and its worker from the core. Neither has used OpenMP by then, so
-that the worker's threads are bound as vLLM asks. On a GPU vLLM starts its processes itself.
+is forked from the server, and its worker from the core. Intel's OpenMP reads its variables
+again after a fork, so that the worker's threads are bound as vLLM asks; where another one is
+in use, and on a GPU, vLLM starts its processes itself.
 """
 
 import os
@@ -38,8 +39,11 @@ class _Context(context.ForkServerContext):
 
 
 def environment() -> dict[str, str]:
-    """Return the variable by which owner and processes of an engine know that they fork."""
-    return {_FORKED: "1"}
+    """Return the variable by which owner and processes of an engine know that they fork.
+
+    Empty where they do not. To be asked once the engine's other variables are set.
+    """
+    return {_FORKED: "1"} if "libiomp5" in os.environ.get("LD_PRELOAD", "") else {}
 
 
 def begin() -> None:

@@ -146,7 +146,7 @@ class VllmEngine:
         try:
             with _environment({**variables, **own}):
                 return _launched(arguments)
-        except (RuntimeError, TimeoutError) as error:
+        except (RuntimeError, TimeoutError, EOFError, ConnectionError) as error:
             died = self._note.died(None, self.max_num_seqs)
             self._end()
             if isinstance(died, EngineMemoryError):
@@ -246,14 +246,15 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
 
 
 def _reads_text_alone(model: Path) -> bool:
-    """Tell whether a model takes no images or sounds: their processors need a tokenizer."""
+    """Tell whether a model is known to take no images or sounds: their processors need a tokenizer.
+
+    Others of its family may, so that the name must be one of those that were tried.
+    """
     try:
         config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    except OSError:
+    except (OSError, ValueError):
         return False
-    others = ("vision", "audio", "image", "mm_")
-    causal = all(name.endswith("ForCausalLM") for name in config.get("architectures") or [""])
-    return causal and not any(key.startswith(others) for key in config)
+    return bool(config.get("architectures") == ["Gemma3ForCausalLM"])
 
 
 @functools.cache

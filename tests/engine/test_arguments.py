@@ -1,4 +1,4 @@
-"""What vLLM's engine is told, by model and by what is asked of it."""
+"""What vLLM's engine is told, by model and by what is asked of it, and a start that is cut off."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from medsent.config import ModelSettings, VllmSettings
-from medsent.engine.vllm import EnginePlan, arguments_of
+from medsent.engine import vllm
+from medsent.engine.vllm import EnginePlan, VllmEngine, arguments_of
+from medsent.errors import EngineDiedError
 
 TEXT = {"architectures": ["Gemma3ForCausalLM"]}
 IMAGES = {"architectures": ["Gemma3ForConditionalGeneration"], "vision_config": {}}
@@ -18,7 +20,7 @@ IMAGES = {"architectures": ["Gemma3ForConditionalGeneration"], "vision_config": 
         (TEXT, False, True),
         (TEXT, True, False),
         (IMAGES, False, False),
-        ({**TEXT, "vision_config": {}}, False, False),
+        ({"architectures": ["MolmoForCausalLM"]}, False, False),
         ({}, False, False),
         (None, False, False),
     ],
@@ -44,3 +46,17 @@ def test_sequences_at_a_time_are_found_for_the_device(device: str, found: int) -
         engine = VllmSettings.model_validate({"device": device, **settings})
         plan = EnginePlan("model", engine, model, written=True)
         assert arguments_of(plan)["max_num_seqs"] == expected
+
+
+@pytest.mark.parametrize("error", [EOFError(), ConnectionResetError(), RuntimeError()])
+def test_a_process_that_dies_while_it_starts_may_be_tried_again(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(_: object) -> None:
+        raise error  # what the server's pipe gives when the server is killed
+
+    monkeypatch.setattr(vllm, "_launched", cut_off)
+    monkeypatch.setattr(EnginePlan, "environment", lambda _: {})
+    settings = ModelSettings(source=str(tmp_path))
+    with pytest.raises(EngineDiedError):
+        VllmEngine(EnginePlan(str(tmp_path), VllmSettings(device="cpu"), settings))
