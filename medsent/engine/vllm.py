@@ -94,7 +94,7 @@ class VllmEngine:
         self._note = Note()
         self._death: EngineDiedError | None = None
         self._llm = self._start(arguments, {} if plan.on_gpu else forking.environment())
-        self._adapters = _adapters(plan)
+        self._adapters = adapters_of(plan)
         self._numbers = itertools.count()
 
     @property
@@ -182,7 +182,8 @@ def _launched(arguments: dict[str, Any]) -> Any:
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
 
 
-def _adapters(plan: EnginePlan) -> dict[str, Any]:
+def adapters_of(plan: EnginePlan) -> dict[str, Any]:
+    """Return variant to what vLLM's requests name its adapter by."""
     from vllm.lora.request import LoRARequest
 
     return {

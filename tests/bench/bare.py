@@ -3,10 +3,9 @@
 import os
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from medsent.engine.protocol import Request
-from medsent.engine.vllm import EnginePlan, arguments_of, sampling
+from medsent.engine.vllm import EnginePlan, adapters_of, arguments_of, sampling
 from tests.bench.timing import Round
 
 
@@ -16,14 +15,10 @@ class BareVllm:
     def __init__(self, plan: EnginePlan) -> None:
         os.environ.update(plan.environment())
         from vllm import LLM
-        from vllm.lora.request import LoRARequest
 
         # Its statistics hold the time of each answer.
         self._llm = LLM(**{**arguments_of(plan), "disable_log_stats": False})
-        self._adapters: dict[str | None, Any] = {
-            name: LoRARequest(name, number, path)
-            for number, (name, path) in enumerate(plan.adapters.items(), start=1)
-        }
+        self._adapters = adapters_of(plan)
 
     def answer(self, requests: Sequence[Request]) -> Round:
         """Answer all requests, given at once, from an empty prefix cache."""
@@ -32,7 +27,7 @@ class BareVllm:
         outputs = self._llm.generate(
             [{"prompt_token_ids": request.prompt} for request in requests],
             [sampling(request.ask) for request in requests],
-            lora_request=[self._adapters.get(request.adapter) for request in requests],
+            lora_request=[self._adapters.get(request.adapter or "") for request in requests],
             use_tqdm=False,
         )
         cached = sum(output.num_cached_tokens or 0 for output in outputs)

@@ -44,27 +44,34 @@ def run_job(
     engine: Mapping[str, Any] | None = None,
 ) -> Job:
     """Run the command in a new folder; raises `CalledProcessError` where it fails."""
+    command = command_of(folder, shard, model, variants, engine or {"device": "cpu"})
+    began, began_at = time.monotonic(), time.time()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ)
+    whole_s = time.monotonic() - began
+    [run] = (folder / "runs").iterdir()
+    return _read(run, list(variants), whole_s, began_at)
+
+
+def command_of(
+    folder: Path,
+    source: Path,
+    model: Path,
+    variants: Mapping[str, Mapping[str, Any]],
+    engine: Mapping[str, Any],
+) -> list[str]:
+    """Write a job into a new folder, its runs in `runs`; return the command that runs it."""
     folder.mkdir(parents=True)
     config = folder / "job.yaml"
     values = {
         "name": "bench",
-        "input": {"path": str(shard)},
+        "input": {"path": str(source)},
         "output": {"path": str(folder / "runs")},
         "model": {"source": str(model), "max_model_len": MAX_MODEL_LEN},
         "variants": {name: dict(settings) for name, settings in variants.items()},
-        "engine": dict(engine or {"device": "cpu"}),
+        "engine": dict(engine),
     }
     config.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    began, began_at = time.monotonic(), time.time()
-    subprocess.run(
-        [sys.executable, "-m", "medsent", "evaluate", str(config)],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env=os.environ,
-    )
-    whole_s = time.monotonic() - began
-    [run] = (folder / "runs").iterdir()
-    return _read(run, list(variants), whole_s, began_at)
+    return [sys.executable, "-m", "medsent", "evaluate", str(config)]
 
 
 def _read(run: Path, variants: list[str], whole_s: float, began_at: float) -> Job:

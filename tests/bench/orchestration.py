@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from typing import Any
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from medsent.personas import load_personas
-from tests.bench.workload import MAX_MODEL_LEN, READERS, write_shard
+from tests.bench.job import command_of
+from tests.bench.workload import READERS, write_shard
 
 _ENGINE = "scripted_process"
 _EVERY_S = 0.5
@@ -60,21 +59,12 @@ def write_shards(folder: Path, records: int) -> None:
 
 def measure(folder: Path, source: Path, model: Path, replicas: int, records: int) -> Cost:
     """Run the job with so many scripted engines, and look at its processes while it runs."""
-    folder.mkdir()
-    values = {
-        "name": "bench",
-        "input": {"path": str(source)},
-        "output": {"path": str(folder / "runs")},
-        "model": {"source": str(model), "max_model_len": MAX_MODEL_LEN},
-        "variants": {"plain": {"method": "onepass"}},
-        "engine": {
-            "kind": "scripted",
-            "rows_per_block": _ROWS_PER_BLOCK,
-            "replicas": {"min": replicas, "max": replicas},
-        },
+    engine = {
+        "kind": "scripted",
+        "rows_per_block": _ROWS_PER_BLOCK,
+        "replicas": {"min": replicas, "max": replicas},
     }
-    (folder / "job.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    command = [sys.executable, "-m", "medsent", "evaluate", str(folder / "job.yaml")]
+    command = command_of(folder, source, model, {"plain": {"method": "onepass"}}, engine)
     looks = []
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ) as job:
         processes = _Processes(job.pid)

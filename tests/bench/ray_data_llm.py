@@ -1,8 +1,8 @@
 """`ray.data.llm` at the same job: `python -m tests.bench.ray_data_llm SETTINGS`, a JSON file.
 
 It gets the engine settings and the CPU operations for LoRA that the job uses, and the same
-prompts as text; what differs is the way around the engine. It writes each answer's
-probabilities to Parquet, and checks, resumes and reports nothing.
+prompts as text; what differs is the way around the engine, and that vLLM keeps statistics. It
+writes each answer's logprobs to Parquet, and checks, resumes and reports nothing.
 """
 
 import json
@@ -62,7 +62,7 @@ class _Asked:
 
 
 def _kept(row: dict[str, Any]) -> dict[str, Any]:
-    """The probabilities of the labels against the reference, and when the answer came."""
+    """The logprobs of labels and reference, and when the answer came."""
     [step] = row["logprobs"]
     values = [entry["logprob"] for entry in step.values() if entry is not None]
     metrics = row["metrics"]

@@ -23,7 +23,7 @@ from tests.bench.job import Job, run_job
 from tests.bench.one_at_a_time import OneAtATime
 from tests.bench.timing import Round
 from tests.bench.worker import Worker
-from tests.bench.workload import ADAPTED, ADAPTER, READERS, Asker, Row, engine_plan, write_shard
+from tests.bench.workload import ADAPTED, ADAPTER, READERS, Asker, engine_plan, write_shard
 
 RECORDS: Final[dict[MethodName, int]] = {"json": 128, "bits": 256, "onepass": 608}
 """Answers of a round; `onepass` is the size of a nightly run."""
@@ -68,6 +68,10 @@ class Contenders:
         self._rows = {
             name: write_shard(folder / name / "part.parquet", records)
             for name, records in RECORDS.items()
+        }
+        self._shared = {
+            readers: write_shard(folder / f"shared-{readers}.parquet", SHARED_RECORDS, readers)
+            for readers in SHARING
         }
         self._stack = ExitStack()
         self._bare = self._worker(BareVllm, engine_plan(model, adapted=False, written=True))
@@ -154,8 +158,7 @@ class Contenders:
 
     def _orders(self) -> list[tuple[tuple[str, int], Round]]:
         found = []
-        for readers in SHARING:
-            rows = self._shared(readers)
+        for readers, rows in self._shared.items():
             asked = {
                 "opinion": self._asker.requests(rows, "onepass"),
                 "persona": self._asker.persona_first(rows),
@@ -163,10 +166,6 @@ class Contenders:
             for order, requests in asked.items():
                 found.append(((order, readers), self._bare.ask("answer", requests)))
         return found
-
-    def _shared(self, readers: int) -> list[Row]:
-        file = self._folder / f"shared-{readers}" / "part.parquet"
-        return write_shard(file, SHARED_RECORDS, readers)
 
 
 def _say(line: str) -> None:
