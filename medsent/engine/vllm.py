@@ -215,7 +215,7 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
     adapters = len(plan.adapters)
     arguments: dict[str, Any] = {
         "model": plan.model,
-        "dtype": model.dtype,
+        "dtype": model.dtype if plan.on_gpu else cpu.compute_dtype(model.dtype),
         "quantization": model.quantization,
         "tensor_parallel_size": model.tensor_parallel_size,
         "max_model_len": model.max_model_len,

@@ -14,6 +14,7 @@ from peft import (
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
+from medsent.engine import cpu
 from medsent.errors import AdapterError, ConfigError, ModelError
 from medsent.training.config import LoraSettings, TrainingConfig
 
@@ -26,7 +27,7 @@ def build_model(config: TrainingConfig, base: Path) -> Any:
     """
     logging.disable_progress_bar()
     try:
-        dtype = getattr(torch, config.model.dtype)
+        dtype = working_dtype(config.model.dtype)
         model: Any = AutoModelForCausalLM.from_pretrained(str(base), dtype=dtype)
     except (OSError, ValueError) as error:
         raise ModelError(f"model.source: cannot load {base}: {error}") from error
@@ -34,6 +35,13 @@ def build_model(config: TrainingConfig, base: Path) -> Any:
     model = _started(model, start) if start else _fresh(model, config.lora)
     _cast_adapter(model, torch.float32)
     return model
+
+
+def working_dtype(dtype: str = "bfloat16") -> torch.dtype:
+    """Return the type to compute in: that of the name, or float32 where this machine needs it."""
+    on_gpu = torch.cuda.is_available()
+    found: torch.dtype = getattr(torch, dtype if on_gpu else cpu.compute_dtype(dtype))
+    return found
 
 
 def load_weights(model: Any, checkpoint: Path) -> None:

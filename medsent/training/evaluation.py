@@ -11,6 +11,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from medsent.labels import LABELS
 from medsent.statistics.thresholds import best_f1_thresholds
+from medsent.training.base import working_dtype
 from medsent.training.objectives import Objective
 from medsent.training.readings import Readings
 
@@ -44,9 +45,10 @@ class LabelResult:
 
 
 def evaluate(model: Any, objective: Objective, readings: Readings) -> Evaluation:
-    """Run the model over a split, packed and under bfloat16 autocast as in training."""
+    """Run the model over a split, packed and in mixed precision as in training."""
     model.eval()
     device = next(model.parameters()).device
+    mixed = working_dtype() == torch.bfloat16
     order = sorted(range(len(readings)), key=lambda index: len(readings[index].text))
     found: dict[int, npt.NDArray[np.float32]] = {}
     total = count = 0.0
@@ -54,7 +56,7 @@ def evaluate(model: Any, objective: Objective, readings: Readings) -> Evaluation
         chosen = order[start : start + _OPINIONS_AT_ONCE]
         opinions = [readings[index] for index in chosen]
         batch = {name: part.to(device) for name, part in objective.collate(opinions).items()}
-        with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16):
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             loss, logits = objective.loss(model, batch)
         weight = sum(len(opinion.personas) for opinion in opinions)
         total, count = total + float(loss) * weight, count + weight

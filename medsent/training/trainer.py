@@ -19,6 +19,7 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging
 
 from medsent.labels import LABELS
+from medsent.training.base import working_dtype
 from medsent.training.config import OptimiserSettings, TrainingConfig
 from medsent.training.evaluation import macro_f1, tuned_results
 from medsent.training.objectives import Objective
@@ -152,7 +153,7 @@ def _arguments(config: TrainingConfig, checkpoints: Path, steps: int) -> Trainin
         weight_decay=settings.weight_decay,
         adam_beta2=0.99,
         max_grad_norm=settings.max_grad_norm,
-        bf16=True,
+        bf16=working_dtype() == torch.bfloat16,
         use_cpu=not on_gpu,
         dataloader_pin_memory=on_gpu,
         eval_strategy="no",  # milestones decide, by progress

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         costs = _orchestration(Path(folder), model, options.rounds)
         rounds, start_s = _rounds(Path(folder), model, options.rounds)
-    with Worker(MatrixRate) as measured:
+    with Worker(MatrixRate, openmp=True) as measured:
         operations = measured.ask("measure", read_shape(model))
     found = {
         "machine": described,

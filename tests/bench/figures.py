@@ -7,11 +7,17 @@ from typing import Any
 from medsent.config import MethodName
 from tests.bench.limit import Shape, limit
 from tests.bench.orchestration import Cost
-from tests.bench.rounds import BASE, RECORDS, SHARED_WARM, SHARING, WARM, Found
-from tests.bench.timing import median, median_ratio
+from tests.bench.rounds import (
+    BASE,
+    BOTH_EDGES,
+    EDGES,
+    RECORDS,
+    SHARED_EDGES,
+    SHARING,
+    Found,
+)
+from tests.bench.timing import Edges, Round, median, median_ratio
 from tests.bench.workload import ADAPTED
-
-_BOTH_WARM = 2 * WARM["onepass"]
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,13 @@ class Goal:
 
 def engine_goals(rounds: Sequence[Found]) -> list[Goal]:
     """Return the claims about engines, contenders, adapters and prompts."""
-    one, json = WARM["onepass"], WARM["json"]
+    one, json = EDGES["onepass"], EDGES["json"]
     jobs = [found.jobs for found in rounds]
     onepass = [job["onepass"].rounds[BASE].steady_rate(one) for job in jobs]
     by_json = [job["json"].rounds[BASE].steady_rate(json) for job in jobs]
     alone = [found.alone[BASE].rate for found in rounds]
-    together = [found.both.together.steady_rate(_BOTH_WARM) for found in rounds]
-    peer = [found.peer.steady_rate(_BOTH_WARM) for found in rounds]
+    together = [found.both.together.steady_rate(BOTH_EDGES) for found in rounds]
+    peer = [found.peer.steady_rate(BOTH_EDGES) for found in rounds]
     adapted = [found.adapted.rounds[ADAPTED].steady_rate(one) for found in rounds]
     whole = [found.both.whole_s for found in rounds]
     apart = [f.jobs["onepass"].whole_s + f.adapted.whole_s for f in rounds]
@@ -90,20 +96,20 @@ def orchestration_goal(costs: dict[int, list[Cost]]) -> Goal:
 def rates(rounds: Sequence[Found]) -> list[dict[str, Any]]:
     """Return a row for each contender: answers/s with warm-up outside and inside, and starts."""
     rows = []
-    for name, warm in WARM.items():
+    for name, edges in EDGES.items():
         bare, job = [f.bare[name] for f in rounds], [f.jobs[name].rounds[BASE] for f in rounds]
         starts = median([found.jobs[name].start_s for found in rounds])
-        rows.append(_row(f"bare vLLM, {name}", [(r, warm) for r in bare]))
-        rows.append(_row(f"medsent, {name}", [(r, warm) for r in job], start_s=starts))
-    one = WARM["onepass"]
+        rows.append(_row(f"bare vLLM, {name}", [(r, edges) for r in bare]))
+        rows.append(_row(f"medsent, {name}", [(r, edges) for r in job], start_s=starts))
+    one = EDGES["onepass"]
     adapted = [(found.adapted.rounds[ADAPTED], one) for found in rounds]
     rows.append(_row("medsent, onepass, adapter", adapted))
-    both = [(found.both.together, _BOTH_WARM) for found in rounds]
+    both = [(found.both.together, BOTH_EDGES) for found in rounds]
     whole = median([found.both.whole_s for found in rounds])
     starts = median([found.both.start_s for found in rounds])
     rows.append(_row("medsent, both in one engine", both, start_s=starts, whole_s=whole))
     peer = median([found.peer.whole_s for found in rounds])
-    rows.append(_row("ray.data.llm, both", [(f.peer, _BOTH_WARM) for f in rounds], whole_s=peer))
+    rows.append(_row("ray.data.llm, both", [(f.peer, BOTH_EDGES) for f in rounds], whole_s=peer))
     for name in (BASE, ADAPTED):
         rate = median([found.alone[name].rate for found in rounds])
         rows.append({"who": f"transformers, {name}", "steady": rate, "warm_up_inside": rate})
@@ -116,7 +122,7 @@ def orders(rounds: Sequence[Found], shape: Shape, operations_per_s: float) -> li
     for readers in SHARING:
         for order in ("persona", "opinion"):
             found = [each.orders[order, readers] for each in rounds]
-            steady = median([each.steady_rate(SHARED_WARM) for each in found])
+            steady = median([each.steady_rate(SHARED_EDGES) for each in found])
             answers = len(found[0].finished)
             computed = found[0].computed_tokens / answers
             most = limit(shape, operations_per_s, computed)
@@ -146,24 +152,24 @@ def growth(costs: dict[int, list[Cost]]) -> list[dict[str, Any]]:
 
 
 def _against_bare(rounds: Sequence[Found], name: MethodName) -> Goal:
-    warm = WARM[name]
-    ours = [found.jobs[name].rounds[BASE].steady_rate(warm) for found in rounds]
-    bare = [found.bare[name].steady_rate(warm) for found in rounds]
+    edges = EDGES[name]
+    ours = [found.jobs[name].rounds[BASE].steady_rate(edges) for found in rounds]
+    bare = [found.bare[name].steady_rate(edges) for found in rounds]
     return Goal(f"the job against bare vLLM, {name}", median_ratio(ours, bare), at_least=0.95)
 
 
 def _order_gain(rounds: Sequence[Found], readers: int) -> float:
     by_order = {
-        order: [found.orders[order, readers].steady_rate(SHARED_WARM) for found in rounds]
+        order: [found.orders[order, readers].steady_rate(SHARED_EDGES) for found in rounds]
         for order in ("opinion", "persona")
     }
     return median_ratio(by_order["opinion"], by_order["persona"])
 
 
-def _row(who: str, rounds: Sequence[tuple[Any, int]], **more: float) -> dict[str, Any]:
+def _row(who: str, rounds: Sequence[tuple[Round, Edges]], **more: float) -> dict[str, Any]:
     return {
         "who": who,
-        "steady": median([each.steady_rate(warm) for each, warm in rounds]),
+        "steady": median([each.steady_rate(edges) for each, edges in rounds]),
         "warm_up_inside": median([each.rate for each, _ in rounds]),
         **more,
     }

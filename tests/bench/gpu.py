@@ -18,7 +18,7 @@ from medsent.engine.vllm import EnginePlan, has_gpu
 from medsent.model import load_tokenizer, prepare_builtin
 from tests.bench.bare import BareVllm
 from tests.bench.limit import MatrixRate, limit, read_shape
-from tests.bench.timing import median
+from tests.bench.timing import Edges, median
 from tests.bench.worker import Worker
 from tests.bench.workload import MAX_MODEL_LEN, Asker, write_shard
 
@@ -39,7 +39,7 @@ SHAPE: Final = {
     "torch_dtype": "bfloat16",
 }
 _RECORDS: Final[dict[MethodName, int]] = {"onepass": 16_384, "json": 2_048}
-_WARM: Final[dict[MethodName, int]] = {"onepass": 4_096, "json": 512}
+_EDGES: Final = {"onepass": Edges(4_096, 1_024), "json": Edges(512, 256)}
 _ROUNDS: Final = 3
 
 
@@ -85,7 +85,7 @@ def _measure(folder: Path, model: Path, quantization: str | None, operations: fl
             rows = write_shard(folder / name / "part.parquet", records)
             requests = asker.requests(rows, name)
             rounds = [bare.ask("answer", requests) for _ in range(_ROUNDS)]
-            rate = median([found.steady_rate(_WARM[name]) for found in rounds])
+            rate = median([found.steady_rate(_EDGES[name]) for found in rounds])
             computed = rounds[0].computed_tokens / records
             of_limit = rate / limit(read_shape(model), operations, computed)
             share = f"{of_limit:.0%}" if name == "onepass" else ""

@@ -2,9 +2,10 @@
 
 An answer of `onepass` needs, for each prompt token that no reader before it has computed, one
 product with every matrix of the layers, 2 floating-point operations a parameter, and for its
-last token one with the output layer. The machine's rate for such products is measured, bf16,
-with the shapes of the model's own layers. Limit: rate / operations an answer. Attention's own
-products, a few per cent at a hundred tokens, are left out, so the limit is a little too high.
+last token one with the output layer. The machine's rate for such products is measured with the
+shapes of the model's own layers, in the type that the engine computes in.
+Limit: rate / operations an answer. Attention's own products, a few per cent at a hundred
+tokens, are left out, so the limit is a little too high.
 """
 
 import json
@@ -13,8 +14,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-_TOKENS = 2048  # of one engine step
-_SECONDS, _TIMES = 0.5, 8
+from medsent.engine import cpu
+
+_STEP_TOKENS = {"cpu": 2048, "cuda": 8192}
+_PASSES, _TIMES = 4, 8
 
 
 @dataclass(frozen=True)
@@ -65,27 +68,26 @@ class MatrixRate:
         import torch
 
         torch.set_num_threads(len(os.sched_getaffinity(0)))
-        made = {"dtype": torch.bfloat16, "device": device}
+        on_gpu, tokens = device == "cuda", _STEP_TOKENS[device]
+        dtype = "bfloat16" if on_gpu else cpu.compute_dtype("bfloat16")
+        made = {"dtype": getattr(torch, dtype), "device": device}
         pairs = [
-            (torch.randn(_TOKENS, inputs, **made), torch.randn(outputs, inputs, **made))
+            (torch.randn(tokens, inputs, **made), torch.randn(outputs, inputs, **made))
             for inputs, outputs in shape.layers
         ]
-        wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-        operations = sum(2 * _TOKENS * inputs * outputs for inputs, outputs in shape.layers)
-        for left, right in pairs:
-            torch.nn.functional.linear(left, right)
-        wait()
+        wait = torch.cuda.synchronize if on_gpu else lambda: None
+        operations = sum(2 * tokens * inputs * outputs for inputs, outputs in shape.layers)
 
-        def once() -> float:
-            passes, began = 0, time.monotonic()
-            while time.monotonic() < began + _SECONDS:
+        def seconds() -> float:
+            began = time.monotonic()
+            for _ in range(_PASSES):  # nothing waits between them, as in an engine's step
                 for left, right in pairs:
                     torch.nn.functional.linear(left, right)
-                wait()
-                passes += 1
-            return passes * operations / (time.monotonic() - began)
+            wait()
+            return time.monotonic() - began
 
-        return max(once() for _ in range(_TIMES))
+        seconds()
+        return _PASSES * operations / min(seconds() for _ in range(_TIMES))
 
 
 def limit(shape: Shape, operations_per_s: float, computed_tokens: float) -> float:

@@ -1,7 +1,6 @@
 """One round of every contender, on the same prompts, one after the other."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -9,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,22 +16,26 @@ import pyarrow.parquet as pq
 from medsent.config import MethodName
 from medsent.engine.protocol import Request
 from medsent.model import load_tokenizer
-from tests.bench import one_at_a_time, ray_data_llm
+from tests.bench import ray_data_llm
 from tests.bench.bare import BareVllm
 from tests.bench.job import Job, run_job
 from tests.bench.one_at_a_time import OneAtATime
-from tests.bench.timing import Round
+from tests.bench.timing import Edges, Round
 from tests.bench.worker import Worker
 from tests.bench.workload import ADAPTED, ADAPTER, READERS, Asker, engine_plan, write_shard
 
-RECORDS: Final[dict[MethodName, int]] = {"json": 128, "bits": 256, "onepass": 608}
-"""Answers of a round; `onepass` is the size of a nightly run."""
-WARM: Final[dict[MethodName, int]] = {"json": 64, "bits": 64, "onepass": 128}
-"""Answers that count as warm-up."""
+RECORDS: Final[dict[MethodName, int]] = {"json": 256, "bits": 256, "onepass": 608}
+"""Answers of a round, at least four times what an engine works on; `onepass`: a nightly run's."""
+EDGES: Final[dict[MethodName, Edges]] = {
+    "json": Edges(64, 64),
+    "bits": Edges(64, 64),
+    "onepass": Edges(128, 64),
+}
+BOTH_EDGES: Final = Edges(256, 64)
 SHARING: Final = (1, 4, 16)
 """Readers an opinion in the comparison of prompt orders."""
-SHARED_RECORDS: Final = 320
-SHARED_WARM: Final = 64
+SHARED_RECORDS: Final = 256
+SHARED_EDGES: Final = Edges(48, 48)
 
 _ALONE: Final = 3
 BASE: Final = "baseline"
@@ -74,16 +77,17 @@ class Contenders:
             for readers in SHARING
         }
         self._stack = ExitStack()
-        self._bare = self._worker(BareVllm, engine_plan(model, adapted=False, written=True))
-        os.environ.update(one_at_a_time.environment())  # for what is started from here on
-        self._alone = {
-            BASE: self._worker(OneAtATime, model, None),
-            ADAPTED: self._worker(OneAtATime, model, ADAPTER),
-        }
-        os.environ.pop("LD_PRELOAD", None)
         self._round = 0
 
     def __enter__(self) -> "Contenders":
+        with ExitStack() as stack:  # where one does not start, those before it end
+            plan = engine_plan(self._model, adapted=False, written=True)
+            self._bare = stack.enter_context(Worker(BareVllm, plan))
+            self._alone = {
+                name: stack.enter_context(Worker(OneAtATime, self._model, adapter, openmp=True))
+                for name, adapter in ((BASE, None), (ADAPTED, ADAPTER))
+            }
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -114,9 +118,6 @@ class Contenders:
         _say("orders of the prompt")
         return Found(bare, jobs, adapted, both, peer, alone, orders)
 
-    def _worker(self, make: Any, *arguments: Any) -> Worker:
-        return self._stack.enter_context(Worker(make, *arguments))
-
     def _job(self, name: str, method: MethodName, variants: dict[str, dict[str, str]]) -> Job:
         source = self._folder / method / "part.parquet"
         return run_job(self._folder / f"{name}-{self._round}", source, self._model, variants)
@@ -141,14 +142,19 @@ class Contenders:
         return ray_data_llm.read(folder / "output", whole_s)
 
     def _write_prompts(self, folder: Path, requests: Sequence[Request]) -> None:
-        """Write the prompts as text, for the base model and then for the adapter."""
+        """Write the prompts as text, for the base model and then for the adapter.
+
+        One opinion's go to the adapter first, so that it is loaded within the warm-up.
+        """
         texts = [self._tokenizer.decode(request.prompt) for request in requests]
         again = [self._tokenizer(t, add_special_tokens=False)["input_ids"] for t in texts]
         if again != [request.prompt for request in requests]:
             raise SystemExit("the prompts as text are not the prompts as token ids")
-        models = [str(self._model)] * len(texts) + [str(ADAPTER)] * len(texts)
+        base = [(text, str(self._model)) for text in texts]
+        adapted = [(text, str(ADAPTER)) for text in texts]
+        prompts, models = zip(*adapted[:READERS], *base, *adapted[READERS:], strict=True)
         folder.mkdir(parents=True)
-        pq.write_table(pa.table({"prompt": texts * 2, "model": models}), folder / "prompts.parquet")
+        pq.write_table(pa.table({"prompt": prompts, "model": models}), folder / "prompts.parquet")
 
     def _one_by_one(self, name: str, guided: Round) -> Round:
         requests = self._asker.requests(self._rows["json"], "json")[:: READERS // 2][:_ALONE]

@@ -12,7 +12,7 @@ from tests.bench.job import Job
 from tests.bench.limit import Shape, limit, read_shape
 from tests.bench.orchestration import Cost, Look, cost_of
 from tests.bench.rounds import BASE, RECORDS, SHARING, Found
-from tests.bench.timing import Round, median_ratio
+from tests.bench.timing import Edges, Round, median_ratio
 from tests.bench.workload import ADAPTED
 
 SLOW_START_S = 100.0
@@ -66,6 +66,17 @@ def test_ratios_are_of_the_steady_part_and_taken_within_a_round() -> None:
     assert values["the same in steady state"] == pytest.approx(1)
     assert values["opinion before persona, 16 readers an opinion"] == pytest.approx(4)
     assert median_ratio([10, 5, 10], [20, 10, 20]) == 0.5
+
+
+def test_answers_in_bunches_are_counted_between_ends_of_steps() -> None:
+    # Each second a step of 20 answers, told within some milliseconds; then it dies down.
+    steps = [SLOW_START_S + step + each / 4000 for step in range(10) for each in range(20)]
+    ending = [SLOW_START_S + 10 + 2 * each for each in range(10)]
+    answers = Round((*steps, *ending))
+    for warm in (1, 19, 20, 21, 45):
+        for left in (10, 11, 25, 30):
+            assert answers.steady_rate(Edges(warm, left)) == pytest.approx(20)
+    assert answers.steady_rate(Edges(1, 0)) < 10
 
 
 def test_a_slow_adapter_shows_in_its_slowdown() -> None:

@@ -3,6 +3,21 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+STEP_S: Final = 0.02
+"""Answers nearer than this came of one engine step; a pause between steps is longer."""
+
+
+@dataclass(frozen=True)
+class Edges:
+    """What does not count as steady, in answers."""
+
+    warm: int
+    """At the beginning: memory is touched and caches are empty."""
+    ending: int
+    """At the end, where the engine has fewer sequences than it could work on."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +39,22 @@ class Round:
         """Answers a second, warm-up inside."""
         return len(self.finished) / self.finished[-1]
 
-    def steady_rate(self, warm: int) -> float:
-        """Answers a second after the first `warm`: warm-up outside."""
-        return (len(self.finished) - warm) / (self.finished[-1] - self.finished[warm - 1])
+    def steady_rate(self, edges: Edges) -> float:
+        """Answers a second between two ends of engine steps, warm-up and ending outside.
+
+        Answers come in bunches, one an engine step. A time cut through a bunch would count
+        answers whose work was done before it: with ten bunches an error of up to a tenth.
+        """
+        ends = self._step_ends()
+        first = next(end for end in ends if end >= edges.warm - 1)
+        last = [end for end in ends if end < len(self.finished) - edges.ending][-1]
+        return (last - first) / (self.finished[last] - self.finished[first])
+
+    def _step_ends(self) -> list[int]:
+        """Return the index of each step's last answer."""
+        answers = self.finished
+        pauses = enumerate(pairwise(answers))
+        return [i for i, (one, next_) in pauses if next_ - one > STEP_S] + [len(answers) - 1]
 
 
 def median(values: Sequence[float]) -> float:

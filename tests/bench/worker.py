@@ -1,14 +1,17 @@
 """A contender in a process of its own that stays: started once, asked in many rounds."""
 
 import multiprocessing
+import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Final
 
 import psutil
+
+from medsent.engine import cpu
 
 _END_S: Final = 30
 
@@ -16,13 +19,17 @@ _END_S: Final = 30
 class Worker:
     """An object made in another process; its methods are called by name."""
 
-    def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
-        """Start the process and make the object; `start_s` is what that took."""
+    def __init__(self, make: Callable[..., Any], *arguments: Any, openmp: bool = False) -> None:
+        """Start the process and make the object; `start_s` is what that took.
+
+        With `openmp` torch gets the same OpenMP in it as vLLM has.
+        """
         began = time.monotonic()
         spawn = multiprocessing.get_context("spawn")
         self._ours, theirs = spawn.Pipe()
         self._process = spawn.Process(target=_serve, args=(theirs, make, arguments))
-        self._process.start()
+        with _variables(_openmp() if openmp else {}):
+            self._process.start()
         theirs.close()
         self._ours.recv()
         self.start_s = time.monotonic() - began
@@ -48,6 +55,22 @@ class Worker:
         for process in family:  # an engine may outlive who started it
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+
+
+def _openmp() -> dict[str, str]:
+    return {k: v for k, v in cpu.environment(1).items() if k == "LD_PRELOAD"}
+
+
+@contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for a process that is started meanwhile."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _serve(theirs: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from medsent.labels import LABELS
 from medsent.personas import load_personas
+from medsent.training.base import working_dtype
 from medsent.training.config import TrainingConfig
 from medsent.training.evaluation import evaluate_split, macro_f1, tuned_results
 from medsent.training.methods import objective_for
@@ -43,9 +44,9 @@ def test_logits_stand_in_the_order_of_the_readings(
     logits, gold = evaluate_split(adapted, objective, validation)
     assert logits.shape == gold.shape == (validation.records, len(LABELS))
     np.testing.assert_array_equal(gold, np.concatenate([o.gold for o in validation.opinions]))
-    start = 0
+    start, mixed = 0, working_dtype() == torch.bfloat16
     for opinion in validation.opinions:
-        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=mixed):
             _, alone = objective.loss(adapted, objective.collate([opinion]))
         assert alone is not None
         own = logits[start : start + len(opinion.personas)]
