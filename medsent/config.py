@@ -33,15 +33,16 @@ class OutputSettings(Settings):
     """Where run folders go."""
 
     path: str = "runs"
-    """A folder that every node of the cluster can write to."""
+    """A folder that every node of the cluster can write to; local, `s3://` or `gs://`."""
     mix_versions: bool = False
     """Go on with a run that was begun under other versions of vLLM, torch or transformers."""
 
     @field_validator("path")
     @classmethod
     def _folder(cls, path: str) -> str:
-        if "://" in path:
-            raise ValueError(f"{path} is no folder; give one that every node of the cluster shares")
+        scheme, there, _ = path.partition("://")
+        if there and scheme not in ("s3", "gs"):
+            raise ValueError(f"{path} is neither a folder nor s3:// or gs://")
         return path
 
 

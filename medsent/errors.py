@@ -6,6 +6,7 @@ and never quotes the text of an opinion.
 
 import errno
 import os
+import re
 import traceback
 from pathlib import Path
 from typing import ClassVar
@@ -90,17 +91,64 @@ _CLOSED = {
 }
 
 
-def is_refused_write(error: OSError, folder: Path) -> bool:
+_KEY = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+_OBJECTS = {
+    "ACCESS_DENIED": (errno.EACCES, "access is denied", f"{_KEY}, and what the key may do there"),
+    "INVALID_ACCESS_KEY_ID": (errno.EACCES, "the key is unknown", _KEY),
+    "SIGNATURE_DOES_NOT_MATCH": (errno.EACCES, "the secret is not that of the key", _KEY),
+    "NO_SUCH_BUCKET": (errno.ENOENT, "there is no such bucket", "make it, or correct its name"),
+    "NETWORK_CONNECTION": (
+        errno.EHOSTUNREACH,
+        "the server cannot be reached",
+        "check AWS_ENDPOINT_URL and the network",
+    ),
+}
+"""Errors of object storage: the number of the like on a file system, the reason, the remedy."""
+_OBJECT_CODE = re.compile(r"AWS Error ([A-Z_]+)")
+
+
+def object_storage_error(error: OSError, path: str) -> OSError:
+    """Return what object storage refuses as a file system would, in words and with the path."""
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(errno.ENOENT, "there is no such object", path)
+    code = object_code(error)
+    number = _OBJECTS[code][0] if code in _OBJECTS else errno.EIO
+    return OSError(number, "; ".join(reason(error)), path)
+
+
+def reason(error: BaseException) -> tuple[str, str]:
+    """Return why storage refuses or fails, and what to do about it."""
+    code = object_code(error)
+    if code is not None:
+        _, why, remedy = _OBJECTS.get(code, (0, "the server fails", "try again later"))
+        return f"{why} ({code})", remedy
+    number = getattr(error, "errno", None)
+    why = {**_FULL, **_CLOSED}.get(number or 0) or (
+        os.strerror(number).lower() if number else type(error).__name__
+    )
+    return why, "free some" if number in _FULL else "make it writable"
+
+
+def object_code(error: BaseException | None) -> str | None:
+    """Return the code by which object storage refused, be it behind an error of ours."""
+    while error is not None:
+        if isinstance(error, OSError) and (found := _OBJECT_CODE.search(str(error))):
+            return found[1]
+        error = error.__cause__
+    return None
+
+
+def is_refused_write(error: OSError, folder: object) -> bool:
     """Tell whether a disk is full, or a folder is what failed; reading fails elsewhere."""
-    return error.errno in (*_FULL, errno.EROFS) or str(folder) in str(error)
+    name = str(folder).partition("://")[2] or str(folder)
+    key = name.partition("/")[2] if name != str(folder) else name
+    return error.errno in (*_FULL, errno.EROFS) or key in str(error)
 
 
-def storage_failure(error: OSError, folder: Path) -> StorageError:
+def storage_failure(error: OSError, folder: object) -> StorageError:
     """Return what to tell of a run folder that cannot be written to."""
-    known = {**_FULL, **_CLOSED}.get(error.errno or 0)
-    known = known or (os.strerror(error.errno).lower() if error.errno else type(error).__name__)
-    remedy = "free some" if error.errno in _FULL else "make it writable"
+    why, remedy = reason(error)
     return StorageError(
-        f"cannot write to {folder}: {known}. Nothing there is damaged; {remedy}, and the same "
+        f"cannot write to {folder}: {why}. Nothing there is damaged; {remedy}, and the same "
         "command goes on from there"
     )

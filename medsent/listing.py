@@ -1,7 +1,6 @@
 """The files of an input: each found once, whatever links and spellings lead to it."""
 
 import errno
-import os
 import re
 import stat
 from collections.abc import Iterator
@@ -14,7 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
-from medsent.errors import InputError, StorageError
+from medsent.errors import InputError, StorageError, object_code, reason
+from medsent.storage import located
 
 _SUFFIX = ".parquet"
 _LOOKERS = 16
@@ -42,7 +42,7 @@ def find_files(path: str) -> tuple[fs.FileSystem, list[StoredFile]]:
     """
     shown = _SECRETS.sub("", path)
     try:
-        filesystem, inner = _located(path)
+        filesystem, inner = located(path)
         if isinstance(filesystem, fs.LocalFileSystem):
             found = _in_folders(Path(inner))
         else:
@@ -61,7 +61,7 @@ def find_files(path: str) -> tuple[fs.FileSystem, list[StoredFile]]:
 
 def canonical(path: str) -> str:
     """Return the path under which a file is listed, whether it is there or not."""
-    filesystem, inner = _located(path)
+    filesystem, inner = located(path)
     return str(Path(inner).resolve()) if isinstance(filesystem, fs.LocalFileSystem) else inner
 
 
@@ -85,14 +85,9 @@ def cannot_read(path: str, error: BaseException) -> StorageError:
 def _told(error: BaseException) -> str:
     """Return the reason in words; the path is told beside it."""
     number = getattr(error, "errno", None)
-    return os.strerror(number).lower() if number else str(error).rstrip(".") or type(error).__name__
-
-
-def _located(path: str) -> tuple[fs.FileSystem, str]:
-    if "://" in path:
-        filesystem, inner = fs.FileSystem.from_uri(path)
-        return filesystem, str(inner)
-    return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+    if number or object_code(error):
+        return "; ".join(reason(error)) if object_code(error) else reason(error)[0]
+    return str(error).rstrip(".") or type(error).__name__
 
 
 def _in_folders(root: Path) -> list[StoredFile] | None:

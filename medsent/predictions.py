@@ -1,16 +1,15 @@
 """Rows out: the schema of `predictions/*.parquet`, and reading it back for the reducer."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from medsent.errors import RunError
 from medsent.labels import LABELS
+from medsent.storage import AnyPath, open_parquet
 
 SCORED, QUARANTINED = "scored", "quarantined"
 OK = "ok"
@@ -51,21 +50,21 @@ def schema(variants: Sequence[str], kept: Sequence[pa.Field] = ()) -> pa.Schema:
     return pa.schema([*fields, *kept, *(pa.field(name, PREDICTION) for name in variants)])
 
 
-def files(folder: Path) -> list[Path]:
+def files(folder: AnyPath) -> list[AnyPath]:
     """Return the Parquet files of a run's `predictions/`, in the order of their names."""
-    found = sorted(folder.glob("*.parquet"))
+    found: list[AnyPath] = sorted(folder.glob("*.parquet"), key=lambda file: file.name)
     if not found:
         raise RunError(f"{folder} holds no predictions")
     return found
 
 
-def table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def table(folder: AnyPath, columns: Sequence[str] | None = None) -> pa.Table:
     """Read columns of a run's predictions whole, in the order of their file names."""
     return pa.Table.from_batches(list(batches(folder, columns)))
 
 
 def batches(
-    folder: Path, columns: Sequence[str] | None = None, rows: int = 65_536
+    folder: AnyPath, columns: Sequence[str] | None = None, rows: int = 65_536
 ) -> Iterator[pa.RecordBatch]:
     """Yield the predictions of a run, about so many rows at a time, in the files' order.
 
@@ -74,7 +73,7 @@ def batches(
     waiting: list[pa.RecordBatch] = []
     # One file at a time: a dataset of them all keeps the footer of each, 200 kB, to its end.
     for file in files(folder):
-        with pq.ParquetFile(file) as parquet:
+        with open_parquet(file) as parquet:
             for batch in parquet.iter_batches(rows, columns=columns):
                 waiting.append(batch)
                 if sum(part.num_rows for part in waiting) >= rows:

@@ -1,0 +1,212 @@
+"""Files on a file system or in object storage, asked for by one set of names.
+
+`AnyPath` is a `pathlib.Path`, or an `ObjectPath` with those of its methods that are needed.
+Object storage shows an object whole or not at all and at once, in listings too; it has no
+folders, no renaming and no appending.
+"""
+
+import fnmatch
+import os
+import posixpath
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from medsent.errors import object_storage_error
+
+_CONNECT_S = 5.0
+_READERS = 16
+
+
+@dataclass(frozen=True, order=True)
+class ObjectPath:
+    """An object, or what the names of several begin with; its methods are `pathlib.Path`'s.
+
+    What the storage refuses is raised as an `OSError` with the reason in words and the path.
+    """
+
+    scheme: str
+    key: str
+    """Bucket and key, as pyarrow's file systems take them."""
+    filesystem: fs.FileSystem = field(compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.key}"
+
+    def __truediv__(self, name: str) -> "ObjectPath":
+        return ObjectPath(self.scheme, f"{self.key}/{name}", self.filesystem)
+
+    @property
+    def name(self) -> str:
+        return posixpath.basename(self.key)
+
+    @property
+    def parent(self) -> "ObjectPath":
+        return ObjectPath(self.scheme, posixpath.dirname(self.key), self.filesystem)
+
+    def resolve(self) -> "ObjectPath":
+        return self
+
+    def absolute(self) -> "ObjectPath":
+        return self
+
+    def is_file(self) -> bool:
+        return bool(self.info().type == fs.FileType.File)
+
+    def is_dir(self) -> bool:
+        return bool(self.info().type == fs.FileType.Directory)
+
+    def exists(self) -> bool:
+        return bool(self.info().type != fs.FileType.NotFound)
+
+    def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
+        """Do nothing: a folder comes with what is written into it."""
+
+    def glob(self, pattern: str) -> Iterator["ObjectPath"]:
+        """Yield what lies right in this folder under a name of the pattern."""
+        selector = fs.FileSelector(self.key, allow_not_found=True)
+        with self._told():
+            found = self.filesystem.get_file_info(selector)
+        for info in found:
+            if fnmatch.fnmatchcase(info.base_name, pattern):
+                yield self / info.base_name
+
+    def read_bytes(self) -> bytes:
+        with self._told(), self.filesystem.open_input_stream(self.key) as stream:
+            data: bytes = stream.read()
+        return data
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        return self.read_bytes().decode(encoding)
+
+    def write_bytes(self, data: bytes) -> None:
+        with self._told(), self.filesystem.open_output_stream(self.key) as stream:
+            stream.write(data)
+
+    def unlink(self, *, missing_ok: bool = False) -> None:
+        try:
+            with self._told():
+                self.filesystem.delete_file(self.key)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def info(self) -> fs.FileInfo:
+        with self._told():
+            return self.filesystem.get_file_info(self.key)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise object_storage_error(error, str(self)) from error
+
+
+AnyPath = Path | ObjectPath
+
+
+def any_path(path: str | AnyPath) -> AnyPath:
+    """Return where a path leads: this machine's files, or `s3://` and `gs://` to objects."""
+    if isinstance(path, ObjectPath):
+        return path
+    scheme, there, _ = str(path).partition("://")
+    if not there:
+        return Path(path).expanduser()
+    filesystem, key = located(str(path))
+    return ObjectPath(scheme, key.rstrip("/"), filesystem)
+
+
+def located(path: str | AnyPath) -> tuple[fs.FileSystem, str]:
+    """Return a path as pyarrow takes it: its file system, and its name there.
+
+    Raises `OSError`, `ValueError` or `pyarrow.ArrowException` for a path of no known storage.
+    """
+    if isinstance(path, ObjectPath):
+        return path.filesystem, path.key
+    scheme, there, key = str(path).partition("://")
+    if not there:
+        return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+    if scheme == "s3" and "?" not in key and "@" not in key.partition("/")[0]:
+        return _s3(), key
+    filesystem, inner = fs.FileSystem.from_uri(path)
+    return filesystem, str(inner)
+
+
+def write_whole(target: AnyPath, data: str | bytes) -> AnyPath:
+    """Write a file whole or not at all; return its path. Raises `OSError`."""
+    if isinstance(target, ObjectPath):
+        target.write_bytes(data.encode() if isinstance(data, str) else data)
+        return target
+    partial = target.with_name(f".{target.name}.{time.time_ns()}")
+    try:
+        if isinstance(data, str):
+            partial.write_text(data, encoding="utf-8")
+        else:
+            partial.write_bytes(data)
+        partial.replace(target)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    return target
+
+
+def append_line(target: AnyPath, line: str) -> None:
+    """Add a line to a file; an object of its own, in a folder of that name, where none grows."""
+    if isinstance(target, ObjectPath):
+        (target / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.json").write_bytes(line.encode())
+        return
+    with target.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def read_lines(target: AnyPath) -> list[str]:
+    """Return what `append_line` wrote, oldest first; nothing where it wrote nothing."""
+    if isinstance(target, ObjectPath):
+        lines = sorted(target.glob("*.json"))
+        with ThreadPoolExecutor(_READERS) as threads:
+            return list(threads.map(ObjectPath.read_text, lines))
+    return target.read_text(encoding="utf-8").splitlines() if target.is_file() else []
+
+
+def modified_ns(path: AnyPath) -> int:
+    """Return when a file was written, by the storage's clock; that of objects has whole seconds."""
+    if isinstance(path, ObjectPath):
+        return int(path.info().mtime_ns or 0)
+    return path.stat().st_mtime_ns
+
+
+def open_parquet(path: AnyPath) -> pq.ParquetFile:
+    """Open a Parquet file; the columns that are read of an object come in few requests."""
+    if isinstance(path, ObjectPath):
+        return pq.ParquetFile(path.key, filesystem=path.filesystem, pre_buffer=True)
+    return pq.ParquetFile(path)
+
+
+def _s3() -> fs.S3FileSystem:
+    """Return S3 as the environment names it: endpoint, region and credentials are AWS's own."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return _s3_at(endpoint, region)
+
+
+@cache
+def _s3_at(endpoint: str | None, region: str | None) -> fs.S3FileSystem:
+    if endpoint is None:
+        return fs.S3FileSystem(region=region, connect_timeout=_CONNECT_S)
+    parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+    return fs.S3FileSystem(
+        region=region or "us-east-1",  # else it is asked of a network that may not be there
+        scheme=parts.scheme,
+        endpoint_override=parts.netloc,
+        connect_timeout=_CONNECT_S,
+    )
