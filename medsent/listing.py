@@ -4,9 +4,6 @@ import errno
 import re
 import stat
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,23 +11,11 @@ import pyarrow as pa
 from pyarrow import fs
 
 from medsent.errors import InputError, StorageError, object_code, reason
-from medsent.storage import located
+from medsent.storage import StoredFile, located, stored, stored_files
 
 _SUFFIX = ".parquet"
-_LOOKERS = 16
 _SECRETS = re.compile(r"(?<=://)[^/@]*@")
 """The key and secret that a path of object storage may carry."""
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    """One file as it stands in storage."""
-
-    path: str
-    """Canonical: absolute, links resolved, with no scheme."""
-    size_bytes: int
-    etag: str
-    """What changes when the file is rewritten: on S3 the ETag, else the time in ns."""
 
 
 def find_files(path: str) -> tuple[fs.FileSystem, list[StoredFile]]:
@@ -69,7 +54,7 @@ def look(filesystem: fs.FileSystem, path: str) -> StoredFile | None:
     """Return how a file stands in storage now; None where it is gone."""
     try:
         [info] = filesystem.get_file_info([path])
-        return _found(filesystem, info) if info.type == fs.FileType.File else None
+        return stored(filesystem, info) if info.type == fs.FileType.File else None
     except (OSError, pa.ArrowException) as error:
         raise cannot_read(path, error) from error
 
@@ -158,24 +143,11 @@ def _in_objects(filesystem: fs.FileSystem, root: str) -> list[StoredFile] | None
     info = filesystem.get_file_info(root)
     if info.type == fs.FileType.NotFound:
         return None
-    listed = [info]
-    if info.type == fs.FileType.Directory:
-        listed = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
-    shards = [
-        each
-        for each in listed
-        if each.type == fs.FileType.File
-        and each.base_name.endswith(_SUFFIX)
-        and not _is_hidden(each.path.removeprefix(root))
-    ]
-    with ThreadPoolExecutor(_LOOKERS) as threads:
-        return list(threads.map(partial(_found, filesystem), shards))
+    if info.type == fs.FileType.File:
+        return [stored(filesystem, info)] if _is_shard(info, root) else []
+    return stored_files(filesystem, root, partial(_is_shard, root=root))
 
 
-def _found(filesystem: fs.FileSystem, info: fs.FileInfo) -> StoredFile:
-    etag = None
-    if filesystem.type_name == "s3":
-        with suppress(FileNotFoundError), filesystem.open_input_stream(info.path) as stream:
-            etag = stream.metadata().get("ETag")
-    stamp = "" if info.mtime_ns is None else str(info.mtime_ns)
-    return StoredFile(info.path, info.size, etag.decode() if etag else stamp)
+def _is_shard(info: fs.FileInfo, root: str) -> bool:
+    inside = info.path.removeprefix(root)
+    return info.base_name.endswith(_SUFFIX) and not _is_hidden(inside)

@@ -111,6 +111,8 @@ def open_run(plan: Plan) -> RunFolder:
         run.write(".writable", "").unlink()
     except (FileExistsError, NotADirectoryError) as error:
         raise ConfigError(f"output.path: {error.filename} is no folder") from error
+    except FileNotFoundError as error:
+        raise ConfigError(f"output.path: {error.strerror}: {path}") from error
     except OSError as error:
         raise storage_failure(error, path) from error
     return run

@@ -10,21 +10,35 @@ import os
 import posixpath
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from medsent.errors import object_storage_error
+from medsent.errors import ConfigError, object_storage_error
+
+SCHEMES = ("s3", "gs")
+"""Of the object storage that a run can lie in."""
 
 _CONNECT_S = 5.0
 _READERS = 16
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file as it stands in storage."""
+
+    path: str
+    """Canonical: absolute, links resolved, with no scheme."""
+    size_bytes: int
+    etag: str
+    """What changes when the file is rewritten: on S3 the ETag, else the time in ns."""
 
 
 @dataclass(frozen=True, order=True)
@@ -74,14 +88,14 @@ class ObjectPath:
     def glob(self, pattern: str) -> Iterator["ObjectPath"]:
         """Yield what lies right in this folder under a name of the pattern."""
         selector = fs.FileSelector(self.key, allow_not_found=True)
-        with self._told():
+        with self.told():
             found = self.filesystem.get_file_info(selector)
         for info in found:
             if fnmatch.fnmatchcase(info.base_name, pattern):
                 yield self / info.base_name
 
     def read_bytes(self) -> bytes:
-        with self._told(), self.filesystem.open_input_stream(self.key) as stream:
+        with self.told(), self.filesystem.open_input_stream(self.key) as stream:
             data: bytes = stream.read()
         return data
 
@@ -89,23 +103,24 @@ class ObjectPath:
         return self.read_bytes().decode(encoding)
 
     def write_bytes(self, data: bytes) -> None:
-        with self._told(), self.filesystem.open_output_stream(self.key) as stream:
+        with self.told(), self.filesystem.open_output_stream(self.key) as stream:
             stream.write(data)
 
     def unlink(self, *, missing_ok: bool = False) -> None:
         try:
-            with self._told():
+            with self.told():
                 self.filesystem.delete_file(self.key)
         except FileNotFoundError:
             if not missing_ok:
                 raise
 
     def info(self) -> fs.FileInfo:
-        with self._told():
+        with self.told():
             return self.filesystem.get_file_info(self.key)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def told(self) -> Iterator[None]:
+        """Raise what the storage refuses within with the reason in words and this path."""
         try:
             yield
         except OSError as error:
@@ -116,12 +131,17 @@ AnyPath = Path | ObjectPath
 
 
 def any_path(path: str | AnyPath) -> AnyPath:
-    """Return where a path leads: this machine's files, or `s3://` and `gs://` to objects."""
+    """Return where a path leads: this machine's files, or `s3://` and `gs://` to objects.
+
+    Raises `ConfigError` for another scheme.
+    """
     if isinstance(path, ObjectPath):
         return path
     scheme, there, _ = str(path).partition("://")
     if not there:
         return Path(path).expanduser()
+    if scheme not in SCHEMES:
+        raise ConfigError(f"{scheme}:// is no storage; give a folder, s3:// or gs://")
     filesystem, key = located(str(path))
     return ObjectPath(scheme, key.rstrip("/"), filesystem)
 
@@ -137,9 +157,29 @@ def located(path: str | AnyPath) -> tuple[fs.FileSystem, str]:
     if not there:
         return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
     if scheme == "s3" and "?" not in key and "@" not in key.partition("/")[0]:
-        return _s3(), key
+        return _s3(), key.rstrip("/")
     filesystem, inner = fs.FileSystem.from_uri(path)
     return filesystem, str(inner)
+
+
+def stored(filesystem: fs.FileSystem, info: fs.FileInfo) -> StoredFile:
+    """Return how a file that was listed stands in storage."""
+    etag = None
+    if filesystem.type_name == "s3":
+        with suppress(FileNotFoundError), filesystem.open_input_stream(info.path) as stream:
+            etag = stream.metadata().get("ETag")
+    stamp = "" if info.mtime_ns is None else str(info.mtime_ns)
+    return StoredFile(info.path, info.size, etag.decode() if etag else stamp)
+
+
+def stored_files(
+    filesystem: fs.FileSystem, folder: str, wanted: Callable[[fs.FileInfo], bool] = bool
+) -> list[StoredFile]:
+    """Return the files in and below a folder, those that are wanted."""
+    listed = filesystem.get_file_info(fs.FileSelector(folder, True, recursive=True))
+    files = [info for info in listed if info.type == fs.FileType.File and wanted(info)]
+    with ThreadPoolExecutor(_READERS) as threads:
+        return list(threads.map(partial(stored, filesystem), files))
 
 
 def write_whole(target: AnyPath, data: str | bytes) -> AnyPath:
