@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medsent.errors import MedsentError, UsageError, place_of
+from medsent.errors import MedsentError, ObjectRefusal, UsageError, place_of, reason
 from medsent.quiet import quieten
 
 app = typer.Typer(
@@ -215,6 +215,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         told = f"{error.strerror}: {error.filename}" if error.strerror else place_of(error)
+        if ObjectRefusal.of(error) and not error.strerror:
+            told = "; ".join(reason(error))
         print(f"medsent: {told}", file=sys.stderr, flush=True)
         sys.exit(1)
     except SystemExit as end:

@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -90,7 +91,6 @@ _CLOSED = {
     errno.EROFS: "the file system is read-only",
 }
 
-
 _KEY = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _OBJECTS = {
     "ACCESS_DENIED": (errno.EACCES, "access is denied", f"{_KEY}, and what the key may do there"),
@@ -104,24 +104,43 @@ _OBJECTS = {
     ),
 }
 """Errors of object storage: the number of the like on a file system, the reason, the remedy."""
-_OBJECT_CODE = re.compile(r"AWS Error ([A-Z_]+)")
+_CODE, _KEY_TOLD = re.compile(r"AWS Error ([A-Z_]+)"), re.compile(r"key '([^']+)'")
+
+
+@dataclass(frozen=True)
+class ObjectRefusal:
+    """What pyarrow tells when object storage refuses or fails."""
+
+    code: str
+    key: str | None
+    """The object's, without its bucket; None where it was not about one."""
+
+    @classmethod
+    def of(cls, error: BaseException | None) -> "ObjectRefusal | None":
+        """Read an error, or what it was raised from; None for one of a file system."""
+        while error is not None:
+            if isinstance(error, OSError) and (code := _CODE.search(str(error))):
+                key = _KEY_TOLD.search(str(error))
+                return cls(code[1], key[1] if key else None)
+            error = error.__cause__
+        return None
 
 
 def object_storage_error(error: OSError, path: str) -> OSError:
     """Return what object storage refuses as a file system would, in words and with the path."""
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(errno.ENOENT, "there is no such object", path)
-    code = object_code(error)
-    number = _OBJECTS[code][0] if code in _OBJECTS else errno.EIO
+    refusal = ObjectRefusal.of(error)
+    number = _OBJECTS[refusal.code][0] if refusal and refusal.code in _OBJECTS else errno.EIO
     return OSError(number, "; ".join(reason(error)), path)
 
 
 def reason(error: BaseException) -> tuple[str, str]:
     """Return why storage refuses or fails, and what to do about it."""
-    code = object_code(error)
-    if code is not None:
-        _, why, remedy = _OBJECTS.get(code, (0, "the server fails", "try again later"))
-        return f"{why} ({code})", remedy
+    refusal = ObjectRefusal.of(error)
+    if refusal is not None:
+        _, why, remedy = _OBJECTS.get(refusal.code, (0, "the server fails", "try again later"))
+        return f"{why} ({refusal.code})", remedy
     number = getattr(error, "errno", None)
     why = {**_FULL, **_CLOSED}.get(number or 0) or (
         os.strerror(number).lower() if number else type(error).__name__
@@ -129,20 +148,13 @@ def reason(error: BaseException) -> tuple[str, str]:
     return why, "free some" if number in _FULL else "make it writable"
 
 
-def object_code(error: BaseException | None) -> str | None:
-    """Return the code by which object storage refused, be it behind an error of ours."""
-    while error is not None:
-        if isinstance(error, OSError) and (found := _OBJECT_CODE.search(str(error))):
-            return found[1]
-        error = error.__cause__
-    return None
-
-
 def is_refused_write(error: OSError, folder: object) -> bool:
     """Tell whether a disk is full, or a folder is what failed; reading fails elsewhere."""
-    name = str(folder).partition("://")[2] or str(folder)
-    key = name.partition("/")[2] if name != str(folder) else name
-    return error.errno in (*_FULL, errno.EROFS) or key in str(error)
+    refusal = ObjectRefusal.of(error)
+    if refusal is None:
+        return error.errno in (*_FULL, errno.EROFS) or str(folder) in str(error)
+    key = str(folder).partition("://")[2].partition("/")[2]
+    return bool(key) and (refusal.key is None or refusal.key.startswith(key))
 
 
 def storage_failure(error: OSError, folder: object) -> StorageError:

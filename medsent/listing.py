@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
-from medsent.errors import InputError, StorageError, object_code, reason
+from medsent.errors import InputError, ObjectRefusal, StorageError, reason
 from medsent.storage import StoredFile, located, stored, stored_files
 
 _SUFFIX = ".parquet"
@@ -69,10 +69,10 @@ def cannot_read(path: str, error: BaseException) -> StorageError:
 
 def _told(error: BaseException) -> str:
     """Return the reason in words; the path is told beside it."""
-    number = getattr(error, "errno", None)
-    if number or object_code(error):
-        return "; ".join(reason(error)) if object_code(error) else reason(error)[0]
-    return str(error).rstrip(".") or type(error).__name__
+    why, remedy = reason(error)
+    if refusal := ObjectRefusal.of(error):
+        return f"{why}{f' for {refusal.key}' if refusal.key else ''}; {remedy}"
+    return why if getattr(error, "errno", None) else str(error).rstrip(".") or why
 
 
 def _in_folders(root: Path) -> list[StoredFile] | None:

@@ -28,7 +28,7 @@ def bucket(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def strict(server: Server) -> Iterator[None]:
+def strict(server: Server, bucket: str) -> Iterator[None]:
     """For so long the server looks at keys."""
     with server.strict():
         yield

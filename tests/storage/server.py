@@ -1,5 +1,6 @@
 """A real S3 server as a process of its own, with its buckets, keys and what they may do."""
 
+import itertools
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from typing import Any
 import boto3
 
 REGION = "us-east-1"
+_numbers = itertools.count()
 _OPEN = 10**9
 """Requests that are answered whoever asks; the server then looks at keys."""
 
@@ -95,7 +97,7 @@ class Server:
 
     def make_key(self, user: str, actions: Mapping[str, list[str]]) -> Key:
         """Return the key of a new user that may take these actions (`s3:GetObject`) there."""
-        iam = self.client("iam")
+        iam, user = self.client("iam"), f"{user}-{next(_numbers)}"
         iam.create_user(UserName=user)
         statements = [
             {"Effect": "Allow", "Action": names, "Resource": where}

@@ -52,11 +52,12 @@ class Job:
 
 
 @pytest.fixture(scope="module")
-def reached(server: Server) -> Iterator[None]:
+def reached(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """This process can reach the server too."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment().items():
             patch.setenv(name, value)
+        patch.setenv("MEDSENT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
@@ -95,7 +96,6 @@ def job(
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         **server.environment(),
-        "MEDSENT_CACHE": str(folder / "cache"),
         "RAY_TMPDIR": str(folder / "ray"),
     }
     return Job(config, environment)
@@ -103,48 +103,73 @@ def job(
 
 @dataclass(frozen=True)
 class Finished:
-    """A run whose driver was killed, and that went on."""
+    """A run that was refused a right, then killed, and then went on to its end."""
 
     job: Job
     run: RunFolder
+    refused: subprocess.CompletedProcess[str]
     said: str
-    """All of the second start's stdout."""
+    """All of the last start's stdout."""
 
 
 @pytest.fixture(scope="module")
 def finished(job: Job, server: Server) -> Finished:
+    refused = refuse_deletions(job, server)
     killed = job.start("evaluate", str(job.config))
-    run = RunFolder(wait_for_block(killed, "remote"))
+    run = RunFolder(wait_for_blocks(killed, 2))
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     leave_a_move_half_done(run)
     again = job.ended("evaluate", str(job.config))
     assert again.returncode == 0, again.stderr
-    return Finished(job, run, again.stdout)
+    return Finished(job, run, refused, again.stdout)
 
 
-def wait_for_block(job: subprocess.Popen[str], name: str) -> AnyPath:
-    """Wait until a job has committed a block; return its run's folder."""
+def refuse_deletions(job: Job, server: Server) -> subprocess.CompletedProcess[str]:
+    """Run the job with a key that may delete no ids, so that a move ends after its copy."""
+    everything = ["s3:GetObject", "s3:PutObject", "s3:ListBucket", "s3:HeadBucket"]
+    there = f"arn:aws:s3:::{BUCKET}"
+    rights = {
+        there: everything,
+        f"{there}/*": everything,
+        f"{there}/runs/*/lease/*": ["s3:DeleteObject"],
+        f"{there}/runs/*/.writable": ["s3:DeleteObject"],
+    }
+    key = server.make_key("writer", rights)
+    bound = Job(job.config, {**job.environment, **server.environment(key)})
+    with server.strict():
+        refused = bound.ended("evaluate", str(job.config))
+    assert refused.returncode == 1, refused.stdout
+    [run] = any_path(f"s3://{BUCKET}/runs").glob("remote-*")
+    assert block_ids(run) & block_ids(run, ".pending")
+    return refused
+
+
+def wait_for_blocks(job: subprocess.Popen[str], blocks: int) -> AnyPath:
+    """Wait until a job has committed so many blocks; return its run's folder."""
+    [run] = any_path(f"s3://{BUCKET}/runs").glob("remote-*")
     deadline = time.monotonic() + PATIENCE_S
     while job.poll() is None and time.monotonic() < deadline:
-        for run in any_path(f"s3://{BUCKET}/runs").glob(f"{name}-*"):
-            if committed(run):
-                return run
+        if len(block_ids(run) - block_ids(run, ".pending")) >= blocks:
+            return run
         time.sleep(0.1)
     pytest.fail(f"the job committed nothing: {job.communicate()}")
 
 
-def committed(run: AnyPath) -> list[AnyPath]:
-    found = (run / "checkpoint").glob("*.parquet")
-    return [file for file in found if ".pending" not in file.name]
+def block_ids(run: AnyPath, suffix: str = "") -> set[str]:
+    """Return the blocks that have ids of a kind: committed, or `.pending`."""
+    names = [file.name.removesuffix(".parquet") for file in (run / "checkpoint").glob("*.parquet")]
+    return {
+        name.removesuffix(suffix) for name in names if name.endswith(".pending") == bool(suffix)
+    }
 
 
 def leave_a_move_half_done(run: RunFolder) -> None:
     """Leave ids as a kill does between the copy and the deletion that a move is on S3."""
-    [ids, *_] = committed(run.path)
-    pending = ids.name.replace(".parquet", ".pending.parquet")
-    (run.checkpoint / pending).write_bytes(ids.read_bytes())
+    block = min(block_ids(run.path))
+    ids = (run.checkpoint / f"{block}.parquet").read_bytes()
+    (run.checkpoint / f"{block}.pending.parquet").write_bytes(ids)
 
 
 def predictions_of(run: RunFolder) -> pa.Table:
@@ -165,8 +190,8 @@ def test_every_row_has_one_outcome(finished: Finished, demo_shard: Path) -> None
     assert_whole(finished.run, demo_shard)
     starts = finished.run.events("start")
     assert starts[0]["done"] == 0
-    assert len(starts) == 2
-    assert f"Resuming: {starts[1]['done']} of {ROWS}" in finished.said
+    assert len(starts) == 3
+    assert f"Resuming: {starts[2]['done']} of {ROWS}" in finished.said
     assert not list(finished.run.checkpoint.glob("*.pending.parquet"))
 
 
@@ -183,7 +208,7 @@ def test_the_report_is_named_and_readable(finished: Finished) -> None:
 
 def test_no_key_is_in_what_the_run_holds(finished: Finished, server: Server) -> None:
     held = server.objects(BUCKET, "runs/")
-    assert len(held) > 20
+    assert len(held) > 15
     for key, content in held.items():
         assert ANYONE.id.encode() not in content, key
         assert ANYONE.secret.encode() not in content, key
@@ -215,11 +240,12 @@ def test_what_reads_a_run_reads_it_there(
     assert f"on what the last run had ({finished.run.path.name})" in last_line(capfd)
 
 
-def test_a_complete_run_starts_no_engine(finished: Finished) -> None:
-    again = finished.job.ended("evaluate", str(finished.job.config))
-    assert again.returncode == 0, again.stderr
-    assert "The run is complete: no engine is started" in again.stdout
-    assert len(finished.run.events("start")) == 2
+def test_a_complete_run_starts_no_engine(
+    finished: Finished, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main("evaluate", str(finished.job.config)) == 0
+    assert "The run is complete: no engine is started" in capfd.readouterr().out
+    assert len(finished.run.events("start")) == 3
 
 
 def test_a_requeued_shard_is_scored_again(finished: Finished, demo_shard: Path) -> None:
@@ -231,34 +257,10 @@ def test_a_requeued_shard_is_scored_again(finished: Finished, demo_shard: Path) 
     assert not (finished.run.path / "requeue.json").exists()
 
 
-def test_a_key_that_may_not_delete_loses_nothing(
-    job: Job, server: Server, demo_shard: Path
-) -> None:
-    """Each commit then copies the ids and fails to delete: the twins that lose rows in Ray."""
-    everything = ["s3:GetObject", "s3:PutObject", "s3:ListBucket"]
-    key = server.make_key(
-        "writer",
-        {
-            f"arn:aws:s3:::{BUCKET}": everything,
-            f"arn:aws:s3:::{BUCKET}/*": everything,
-            f"arn:aws:s3:::{BUCKET}/runs/*/lease/*": ["s3:DeleteObject"],
-            f"arn:aws:s3:::{BUCKET}/runs/*/.writable": ["s3:DeleteObject"],
-        },
-    )
-    bound = Job(job.config, {**job.environment, **server.environment(key)})
-    command = ("evaluate", str(job.config), "--set", "name=bound")
-    with server.strict():
-        refused = bound.ended(*command)
-    [folder] = any_path(f"s3://{BUCKET}/runs").glob("bound-*")
-    run = RunFolder(folder)
-    assert refused.returncode == 1
-    told = refused.stderr.splitlines()[-1]
-    assert told.startswith(f"medsent: cannot write to {folder}: access is denied")
-    assert list(run.checkpoint.glob("*.pending.parquet"))
-    assert committed(run.path)
-    again = job.ended(*command)
-    assert again.returncode == 0, again.stderr
-    assert_whole(run, demo_shard)
+def test_a_right_that_is_missing_is_told(finished: Finished) -> None:
+    told = finished.refused.stderr.splitlines()[-1]
+    assert told.startswith(f"medsent: cannot write to {finished.run.path}: access is denied")
+    assert "what the key may do there, and the same command goes on from there" in told
 
 
 def refusal(
