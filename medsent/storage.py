@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow.parquet as pq
@@ -241,12 +242,10 @@ def _s3() -> fs.S3FileSystem:
 
 @cache
 def _s3_at(endpoint: str | None, region: str | None) -> fs.S3FileSystem:
-    if endpoint is None:
-        return fs.S3FileSystem(region=region, connect_timeout=_CONNECT_S)
-    parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
-    return fs.S3FileSystem(
-        region=region or "us-east-1",  # else it is asked of a network that may not be there
-        scheme=parts.scheme,
-        endpoint_override=parts.netloc,
-        connect_timeout=_CONNECT_S,
-    )
+    # A small object is then one request, where a multipart upload is three.
+    options: dict[str, Any] = {"connect_timeout": _CONNECT_S, "allow_delayed_open": True}
+    if endpoint is not None:
+        parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+        options |= {"scheme": parts.scheme, "endpoint_override": parts.netloc}
+        region = region or "us-east-1"  # else it is asked of a network that may not be there
+    return fs.S3FileSystem(region=region, **options)
