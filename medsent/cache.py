@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -55,16 +54,14 @@ def _digest(listed: list[dict[str, object]]) -> str:
 
 def _fetch(source: ObjectPath, copy: Path, listed: list[dict[str, object]]) -> None:
     """Copy the objects into a folder that gets its name when all are there."""
-    work = Path(tempfile.mkdtemp(prefix=".fetching-", dir=copy.parent))
-    try:
-        with source.told():
-            fs.copy_files(source.key, str(work), source.filesystem, fs.LocalFileSystem())
-        if _listed(source) != listed:
-            told = "was rewritten while it was fetched; try again when nobody writes it"
-            raise OSError(errno.EAGAIN, told, str(source))
-        work.rename(copy)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    partial = copy.with_name(f".{copy.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # what a kill left
+    with source.told():
+        fs.copy_files(source.key, str(partial), source.filesystem, fs.LocalFileSystem())
+    if _listed(source) != listed:
+        told = "was rewritten while it was fetched; try again when nobody writes it"
+        raise OSError(errno.EAGAIN, told, str(source))
+    partial.rename(copy)
 
 
 @contextmanager

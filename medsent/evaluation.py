@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from medsent import accounting
-from medsent.checkpoint import count_done
+from medsent.checkpoint import count_done, reconcile
 from medsent.config import JobConfig
 from medsent.errors import (
     ConfigError,
@@ -28,7 +28,7 @@ from medsent.pipeline import Sitting, score
 from medsent.plan import Plan, make_plan, versions
 from medsent.progress import ScoringProgress
 from medsent.reporting import write_report
-from medsent.requeue import Selection, drop_doubled, reconciled, take_out
+from medsent.requeue import Selection, drop_doubled, take_out
 from medsent.requeue import resume as finish_requeue
 from medsent.run import RunFolder, open_run
 from medsent.shards import BadShard, Shards, find_rewritten, find_unreadable
@@ -131,7 +131,7 @@ class Job:
 
     def _reconciled(self) -> int:
         """Make predictions and checkpoint agree; return how many outcomes there are."""
-        return reconciled(self._run).rows
+        return reconcile(*self._run.blocks).rows
 
     def _sit(self) -> None:
         """Score until all is done, or the job is asked to stop."""

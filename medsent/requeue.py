@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from medsent.checkpoint import Reconciled, read_ids, reconcile
+from medsent.checkpoint import read_ids, reconcile
 from medsent.errors import RunError
 from medsent.ledger import Ledger
 from medsent.run import RunFolder
@@ -81,17 +81,11 @@ def drop_doubled(run: RunFolder) -> int:
     return int(doubled.sum())
 
 
-def reconciled(run: RunFolder) -> Reconciled:
-    """Make a run's predictions and checkpoint agree."""
-    filesystem, predictions = located(run.predictions)
-    return reconcile(filesystem, predictions, located(run.checkpoint)[1])
-
-
 def _carry_out(run: RunFolder, selection: Selection) -> int:
     if selection.shard is not None:
         Ledger.read(run).forget(selection.shard).write(run)
     # A block that a kill cut short may hold a file that cannot be read.
-    reconciled(run)
+    reconcile(*run.blocks)
     with ThreadPoolExecutor(_READERS) as threads:
         taken = sum(threads.map(lambda file: _take_from(file, selection), _files(run)))
     _journal(run).unlink()

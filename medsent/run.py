@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import yaml
+from pyarrow import fs
 
 from medsent.config import JobConfig
 from medsent.errors import ConfigError, RunError, storage_failure
 from medsent.plan import Plan
 from medsent.settings import load_settings
-from medsent.storage import AnyPath, any_path, append_line, read_lines, write_whole
+from medsent.storage import AnyPath, any_path, append_line, located, read_lines, write_whole
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class RunFolder:
     @property
     def checkpoint(self) -> AnyPath:
         return self.path / "checkpoint"
+
+    @property
+    def blocks(self) -> tuple[fs.FileSystem, str, str]:
+        """The file system of predictions and checkpoint, and where they lie in it."""
+        filesystem, predictions = located(self.predictions)
+        return filesystem, predictions, located(self.checkpoint)[1]
 
     @property
     def fingerprint(self) -> str:

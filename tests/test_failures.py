@@ -18,6 +18,7 @@ from medsent.errors import (
 )
 from medsent.failures import failure
 from medsent.run import RunFolder
+from medsent.storage import any_path
 from medsent.tally import Standing
 from tests.conftest import MARKER
 
@@ -80,6 +81,28 @@ def test_a_disk_that_takes_nothing_is_said(number: int, says: str) -> None:
 )
 def test_a_page_that_cannot_be_read_is_a_reading_error(cause: Exception) -> None:
     assert type(failure(caused(cause), Standing(), RUN)) is ReadingError
+
+
+NETWORK = "AWS Error NETWORK_CONNECTION during PutObject operation: curlCode: 7"
+
+
+@pytest.mark.parametrize("asked", ["key 'runs/nightly-0/predictions/a.parquet' in", "existence of"])
+def test_object_storage_that_takes_nothing_is_said(asked: str) -> None:
+    run = RunFolder(any_path("s3://bucket/runs/nightly-0"))
+    made = failure(caused(OSError(f"When {asked} bucket 'bucket': {NETWORK}")), Standing(), run)
+    assert type(made) is StorageError
+    assert str(made).startswith(
+        "cannot write to s3://bucket/runs/nightly-0: the server cannot be reached "
+        "(NETWORK_CONNECTION). Nothing there is damaged; check AWS_ENDPOINT_URL and the network"
+    )
+
+
+@pytest.mark.parametrize("run", [RUN, RunFolder(any_path("s3://bucket/runs/nightly-0"))])
+def test_object_storage_that_gives_nothing_condemns_no_shard(run: RunFolder) -> None:
+    cause = OSError(f"When reading information for key 'in/a.parquet' in bucket 'b': {NETWORK}")
+    made = failure(caused(cause), Standing(), run)
+    assert type(made) is StorageError
+    assert str(made).startswith("cannot read in/a.parquet: the server cannot be reached")
 
 
 @pytest.mark.parametrize("cause", [TimeoutError(MARKER), ConnectionRefusedError(MARKER)])

@@ -17,7 +17,7 @@ from tests.storage.server import Server
 def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Path]]:
     """Return what lists the copies that this machine has."""
     monkeypatch.setenv("MEDSENT_CACHE", str(tmp_path / "cache"))
-    return lambda: [p for p in (tmp_path / "cache" / "fetched").glob("*") if p.is_dir()]
+    return lambda: list((tmp_path / "cache" / "fetched").glob("[!.]*"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
