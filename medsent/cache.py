@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from medsent.storage import ObjectPath, any_path, stored_files
+from medsent.storage import ObjectPath, StoredFile, any_path, stored_files
 
 
 def cache_dir() -> Path:
@@ -40,19 +40,20 @@ def fetched(path: str) -> Path:
     return copy
 
 
-def _listed(source: ObjectPath) -> list[dict[str, object]]:
+def _listed(source: ObjectPath) -> list[StoredFile]:
     with source.told():
         found = stored_files(source.filesystem, source.key)
     if not found:
         raise FileNotFoundError(errno.ENOENT, "there are no objects", str(source))
-    return [asdict(file) for file in sorted(found, key=lambda file: file.path)]
+    return sorted(found, key=lambda file: file.path)
 
 
-def _digest(listed: list[dict[str, object]]) -> str:
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
+def _digest(listed: list[StoredFile]) -> str:
+    told = json.dumps([asdict(file) for file in listed])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def _fetch(source: ObjectPath, copy: Path, listed: list[dict[str, object]]) -> None:
+def _fetch(source: ObjectPath, copy: Path, listed: list[StoredFile]) -> None:
     """Copy the objects into a folder that gets its name when all are there."""
     partial = copy.with_name(f".{copy.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # what a kill left

@@ -177,7 +177,7 @@ def stored_files(
     filesystem: fs.FileSystem, folder: str, wanted: Callable[[fs.FileInfo], bool] = bool
 ) -> list[StoredFile]:
     """Return the files in and below a folder, those that are wanted."""
-    listed = filesystem.get_file_info(fs.FileSelector(folder, True, recursive=True))
+    listed = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=True))
     files = [info for info in listed if info.type == fs.FileType.File and wanted(info)]
     with ThreadPoolExecutor(_READERS) as threads:
         return list(threads.map(partial(stored, filesystem), files))
