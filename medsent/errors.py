@@ -102,9 +102,11 @@ _OBJECTS = {
         "the server cannot be reached",
         "check AWS_ENDPOINT_URL and the network",
     ),
+    "HTTP status 301": (errno.EREMOTE, "the bucket is in another region", "set AWS_REGION to it"),
 }
 """Errors of object storage: the number of the like on a file system, the reason, the remedy."""
-_CODE, _KEY_TOLD = re.compile(r"AWS Error ([A-Z_]+)"), re.compile(r"key '([^']+)'")
+_CODE = re.compile(r"AWS Error (?:UNKNOWN \((.+?)\)|([A-Z_]+))")
+_KEY_TOLD = re.compile(r"key '([^']+)'")
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class ObjectRefusal:
     """What pyarrow tells when object storage refuses or fails."""
 
     code: str
+    """A name of the SDK's, or such as `HTTP status 301` where it has none."""
     key: str | None
     """The object's, without its bucket; None where it was not about one."""
 
@@ -121,7 +124,7 @@ class ObjectRefusal:
         while error is not None:
             if isinstance(error, OSError) and (code := _CODE.search(str(error))):
                 key = _KEY_TOLD.search(str(error))
-                return cls(code[1], key[1] if key else None)
+                return cls(code[1] or code[2], key[1] if key else None)
             error = error.__cause__
         return None
 

@@ -158,7 +158,7 @@ def located(path: str | AnyPath) -> tuple[fs.FileSystem, str]:
     if not there:
         return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
     if scheme == "s3" and "?" not in key and "@" not in key.partition("/")[0]:
-        return _s3(), key.rstrip("/")
+        return _s3(), "/".join(filter(None, key.split("/")))
     filesystem, inner = fs.FileSystem.from_uri(path)
     return filesystem, str(inner)
 

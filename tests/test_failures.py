@@ -15,6 +15,7 @@ from medsent.errors import (
     ReadingError,
     RunError,
     StorageError,
+    reason,
 )
 from medsent.failures import failure
 from medsent.run import RunFolder
@@ -94,6 +95,16 @@ def test_object_storage_that_takes_nothing_is_said(asked: str) -> None:
     assert str(made).startswith(
         "cannot write to s3://bucket/runs/nightly-0: the server cannot be reached "
         "(NETWORK_CONNECTION). Nothing there is damaged; check AWS_ENDPOINT_URL and the network"
+    )
+
+
+def test_a_bucket_of_another_region_is_told() -> None:
+    error = OSError(
+        "When reading key 'a' in bucket 'b': AWS Error UNKNOWN (HTTP status 301) during"
+    )
+    assert reason(error) == (
+        "the bucket is in another region (HTTP status 301)",
+        "set AWS_REGION to it",
     )
 
 

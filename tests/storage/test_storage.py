@@ -37,6 +37,7 @@ def folder(bucket: str) -> ObjectPath:
 def test_a_path_is_taken_apart_and_put_together(folder: ObjectPath, bucket: str) -> None:
     assert str(folder) == f"s3://{bucket}/runs/one"
     assert folder / "a.json" == any_path(f"s3://{bucket}/runs/one/a.json")
+    assert folder == any_path(f"s3://{bucket}//runs/one/")
     assert (folder / "a.json").name == "a.json"
     assert (folder / "a.json").parent == folder == folder.resolve()
     assert any_path("~/x") == Path.home() / "x"
