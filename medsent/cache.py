@@ -57,6 +57,7 @@ def _fetch(source: ObjectPath, copy: Path, listed: list[StoredFile]) -> None:
     """Copy the objects into a folder that gets its name when all are there."""
     partial = copy.with_name(f".{copy.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # what a kill left
+    partial.mkdir()
     with source.told():
         fs.copy_files(source.key, str(partial), source.filesystem, fs.LocalFileSystem())
     if _listed(source) != listed:

@@ -29,8 +29,8 @@ def failure(error: Exception, standing: Standing, run: RunFolder) -> MedsentErro
     ours = next((cause for cause in causes if type(cause).__module__ == errors.__name__), None)
     if isinstance(ours, MedsentError):
         return type(ours)(str(ours))
-    for cause in causes:
-        if isinstance(cause, OSError) and is_refused_write(cause, run.path):
+    for cause in (each for each in causes if isinstance(each, OSError)):
+        if is_refused_write(cause, run.path):
             return storage_failure(cause, run.path)
         if refusal := ObjectRefusal.of(cause):
             return cannot_read(refusal.key or "the input", cause)

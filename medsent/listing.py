@@ -33,6 +33,9 @@ def find_files(path: str) -> tuple[fs.FileSystem, list[StoredFile]]:
         else:
             found = _in_objects(filesystem, inner)
     except OSError as error:
+        refusal = ObjectRefusal.of(error)
+        if refusal and refusal.key and refusal.key not in shown:
+            shown += f" ({refusal.key})"
         raise StorageError(f"input.path: cannot list {shown}: {_told(error)}") from error
     except (RuntimeError, ValueError, pa.ArrowException) as error:
         why = _SECRETS.sub("", str(error))
@@ -70,8 +73,8 @@ def cannot_read(path: str, error: BaseException) -> StorageError:
 def _told(error: BaseException) -> str:
     """Return the reason in words; the path is told beside it."""
     why, remedy = reason(error)
-    if refusal := ObjectRefusal.of(error):
-        return f"{why}{f' for {refusal.key}' if refusal.key else ''}; {remedy}"
+    if ObjectRefusal.of(error):
+        return f"{why}; {remedy}"
     return why if getattr(error, "errno", None) else str(error).rstrip(".") or why
 
 
