@@ -144,7 +144,7 @@ def any_path(path: str | AnyPath) -> AnyPath:
     if scheme not in SCHEMES:
         raise ConfigError(f"{scheme}:// is no storage; give a folder, s3:// or gs://")
     filesystem, key = located(str(path))
-    return ObjectPath(scheme, key.rstrip("/"), filesystem)
+    return ObjectPath(scheme, key.strip("/"), filesystem)
 
 
 def located(path: str | AnyPath) -> tuple[fs.FileSystem, str]:
@@ -174,7 +174,9 @@ def stored(filesystem: fs.FileSystem, info: fs.FileInfo) -> StoredFile:
 
 
 def stored_files(
-    filesystem: fs.FileSystem, folder: str, wanted: Callable[[fs.FileInfo], bool] = bool
+    filesystem: fs.FileSystem,
+    folder: str,
+    wanted: Callable[[fs.FileInfo], bool] = lambda _: True,
 ) -> list[StoredFile]:
     """Return the files in and below a folder, those that are wanted."""
     listed = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=True))
