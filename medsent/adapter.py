@@ -8,7 +8,8 @@ from typing import Any
 
 from safetensors import SafetensorError, deserialize, safe_open
 
-from medsent.errors import AdapterError
+from medsent.cache import fetched
+from medsent.errors import AdapterError, StorageError
 from medsent.model import sha256_file
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -23,12 +24,31 @@ _REFUSED = {
 class Adapter:
     """An adapter that was checked against a model."""
 
+    source: str
+    """A folder, or `s3://` and `gs://` to one."""
     folder: Path
+    """On the machine that checked it: the source itself, or a copy of its objects."""
     rank: int
     sha256: str
     """Of the weights."""
     settings_sha256: str
     """Of `adapter_config.json`: its alpha scales what the weights do."""
+
+    def on_this_node(self) -> Path:
+        """Return its folder on the machine that calls, fetched there if need be.
+
+        Raises `AdapterError` where it is not there any more, or not what was checked.
+        """
+        folder = _folder(self.source, self.source)
+        try:
+            now = sha256_file(folder / _WEIGHTS), sha256_file(folder / _CONFIG)
+        except OSError as error:
+            raise AdapterError(f"{self.source} is not on every node: {error.strerror}") from error
+        if now != (self.sha256, self.settings_sha256):
+            raise AdapterError(
+                f"{self.source} was rewritten since the job began; give the new one another name"
+            )
+        return folder
 
 
 def open_adapter(variant: str, path: str, model_folder: Path) -> Adapter:
@@ -36,8 +56,9 @@ def open_adapter(variant: str, path: str, model_folder: Path) -> Adapter:
 
     Raises `AdapterError` that names the variant and the adapter.
     """
-    folder = Path(path).expanduser().resolve()
-    name = f"variants.{variant}.adapter: {folder}"
+    source = path if "://" in path else str(Path(path).expanduser().resolve())
+    name = f"variants.{variant}.adapter: {source}"
+    folder = _folder(source, name)
     try:
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         rank = int(config["r"])
@@ -53,7 +74,18 @@ def open_adapter(variant: str, path: str, model_folder: Path) -> Adapter:
     except (OSError, SafetensorError) as error:
         raise AdapterError(f"{name} has no whole {_WEIGHTS} ({error})") from error
     _bind(name, tensors, _shapes(model_folder))
-    return Adapter(folder, rank, sha256_file(folder / _WEIGHTS), sha256_file(folder / _CONFIG))
+    return Adapter(
+        source, folder, rank, sha256_file(folder / _WEIGHTS), sha256_file(folder / _CONFIG)
+    )
+
+
+def _folder(source: str, name: str) -> Path:
+    try:
+        return fetched(source)
+    except FileNotFoundError as error:
+        raise AdapterError(f"{name}: {error.strerror}; give the folder of a LoRA") from error
+    except OSError as error:
+        raise StorageError(f"{name} cannot be fetched: {error.strerror}") from error
 
 
 def _pairs(name: str, keys: Iterable[str]) -> dict[str, tuple[str, str]]:

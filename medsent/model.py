@@ -1,25 +1,20 @@
-"""Where a model's files are: a hub id, a folder, or the embedded `builtin:` model."""
+"""Where a model's files are: a hub id, a folder, objects, or the embedded `builtin:` model."""
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from medsent.errors import ModelError
+from medsent.cache import cache_dir, fetched
+from medsent.errors import ModelError, StorageError
 
 BUILTIN = "builtin:gemma-3-270m"
 _MANIFEST = "medsent-model.json"
 
 Say = Callable[[str], None]
-
-
-def cache_dir() -> Path:
-    """The folder for prepared models and data: `MEDSENT_CACHE`, else `~/.cache/medsent`."""
-    return Path(os.environ.get("MEDSENT_CACHE") or Path.home() / ".cache" / "medsent")
 
 
 def sha256_file(path: Path) -> str:
@@ -59,18 +54,33 @@ def resolve_model(source: str, say: Say = print) -> Path:
         return prepare_builtin(say)
     if source.startswith("builtin:"):
         raise ModelError(f"model.source: there is no {source!r}; the embedded model is {BUILTIN!r}")
+    if "://" in source:
+        return _from_objects(source)
     looks_local = source.startswith((".", "/", "~")) or source.count("/") != 1
     folder = Path(source).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"model.source: {folder} has no config.json; is it a model's folder?")
-        return folder.resolve()
+        return _checked(folder.resolve(), folder)
     if looks_local:
         raise ModelError(
             f"model.source: there is no folder {source!r}; give a folder, a hub id "
             f"(owner/name) or {BUILTIN!r}"
         )
     return _from_hub(source)
+
+
+def _checked(folder: Path, source: object) -> Path:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"model.source: {source} has no config.json; is it a model's folder?")
+    return folder
+
+
+def _from_objects(source: str) -> Path:
+    try:
+        return _checked(fetched(source), source)
+    except FileNotFoundError as error:
+        raise ModelError(f"model.source: {error.strerror} at {source}") from error
+    except OSError as error:
+        raise StorageError(f"model.source: cannot fetch {source}: {error.strerror}") from error
 
 
 def _from_hub(source: str) -> Path:

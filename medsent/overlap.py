@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, reduce
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ from medsent.labels import LABELS
 from medsent.records import labelled, opinion_ids
 from medsent.shards import BATCH_ROWS, BROKEN, PAGE_READERS, Shard, Shards, opened
 from medsent.statistics.thresholds import Hashes, TunedOn, hash_opinions
+from medsent.storage import AnyPath
 
 _GOLD = ("labels", *LABELS)
 _NONE: Hashes = np.empty(0, np.uint64)
@@ -43,7 +43,7 @@ def refuse_input(shards: Shards, tuned: Mapping[str, TunedOn]) -> None:
     )
 
 
-def refuse_run(folder: Path, tuned: Mapping[str, TunedOn]) -> None:
+def refuse_run(folder: AnyPath, tuned: Mapping[str, TunedOn]) -> None:
     """Refuse thresholds for predictions with gold of opinions that they were tuned on.
 
     `folder` is a run's `predictions/`. Raises `ConfigError` that names the file.

@@ -1,12 +1,12 @@
 """The readers: who reads an opinion, described in each language."""
 
 from importlib.resources import files
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
 
 from medsent.errors import ConfigError
 from medsent.settings import problem_text, read_yaml
+from medsent.storage import any_path
 
 _FALLBACK_LANGUAGE = "en"
 
@@ -40,7 +40,7 @@ def load_personas(path: str | None) -> dict[str, Persona]:
 
     Raises `ConfigError` naming the file and the entry at fault.
     """
-    source = Path(path) if path else files("medsent").joinpath("personas.yaml")
+    source = any_path(path) if path else files("medsent").joinpath("personas.yaml")
     entries = read_yaml(source, f"the persona file {path}")
     try:
         personas = TypeAdapter(list[Persona]).validate_python(entries)

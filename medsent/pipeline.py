@@ -27,6 +27,7 @@ from medsent.records import RecordReader
 from medsent.run import RunFolder
 from medsent.scorer import Scorer
 from medsent.stopping import Stop
+from medsent.storage import located
 from medsent.tally import Standing, Tally
 
 Watch = Callable[[Standing], None]
@@ -66,7 +67,8 @@ def score(plan: Plan, run: RunFolder, watch: Watch, stop: Stop) -> Sitting:
         tally = _tally(plan)
         with stop.on_sigterm(), _Watching(tally, watch, stop):
             try:
-                _dataset(plan, tally).write_parquet(str(run.predictions))
+                filesystem, folder = located(run.predictions)
+                _dataset(plan, tally).write_parquet(folder, filesystem=filesystem)
             except StoppedError:
                 raise
             except Exception as error:
@@ -160,7 +162,7 @@ def _prepare_context(run: RunFolder) -> None:
     # Ray would start 32 processes to read the footers, however few they are.
     os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", _FOOTER_READERS)
     context = ray.data.DataContext.get_current()
-    context.checkpoint_config = checkpoint_config(str(run.checkpoint))
+    context.checkpoint_config = checkpoint_config(*located(run.checkpoint))
     context.enable_progress_bars = False
     context.max_consecutive_actor_init_deaths = _FAILED_STARTS
     context.execution_options.preserve_order = False

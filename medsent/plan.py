@@ -96,7 +96,7 @@ class Plan:
 
     def engine_plan(self, settings: VllmSettings, model_folder: Path) -> EnginePlan:
         """Return what an actor needs to start vLLM on its node."""
-        adapters = {v.name: str(v.adapter.folder) for v in self.variants if v.adapter}
+        adapters = {v.name: str(v.adapter.on_this_node()) for v in self.variants if v.adapter}
         written = any(v.settings.method != "onepass" for v in self.variants)
         return EnginePlan(str(model_folder), settings, self.config.model, adapters, written)
 

@@ -1,19 +1,24 @@
 """Rows out: the schema of `predictions/*.parquet`, and reading it back for the reducer."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from medsent.errors import RunError
 from medsent.labels import LABELS
+from medsent.storage import AnyPath, ObjectPath, open_parquet
 
 SCORED, QUARANTINED = "scored", "quarantined"
 OK = "ok"
+
+_AHEAD = 8
+"""Objects that are read before they are asked for: each costs several round trips."""
+_BLOCK_ROWS = 4096
 
 GOLD = pa.struct([(label, pa.int8()) for label in LABELS])
 PREDICTION = pa.struct(
@@ -51,37 +56,61 @@ def schema(variants: Sequence[str], kept: Sequence[pa.Field] = ()) -> pa.Schema:
     return pa.schema([*fields, *kept, *(pa.field(name, PREDICTION) for name in variants)])
 
 
-def files(folder: Path) -> list[Path]:
+def files(folder: AnyPath) -> list[AnyPath]:
     """Return the Parquet files of a run's `predictions/`, in the order of their names."""
-    found = sorted(folder.glob("*.parquet"))
+    found: list[AnyPath] = sorted(folder.glob("*.parquet"), key=lambda file: file.name)
     if not found:
         raise RunError(f"{folder} holds no predictions")
     return found
 
 
-def table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def table(folder: AnyPath, columns: Sequence[str] | None = None) -> pa.Table:
     """Read columns of a run's predictions whole, in the order of their file names."""
     return pa.Table.from_batches(list(batches(folder, columns)))
 
 
 def batches(
-    folder: Path, columns: Sequence[str] | None = None, rows: int = 65_536
+    folder: AnyPath, columns: Sequence[str] | None = None, rows: int = 65_536
 ) -> Iterator[pa.RecordBatch]:
     """Yield the predictions of a run, about so many rows at a time, in the files' order.
 
     `columns` may name fields of a struct, as `finetuned.status`.
     """
     waiting: list[pa.RecordBatch] = []
-    # One file at a time: a dataset of them all keeps the footer of each, 200 kB, to its end.
-    for file in files(folder):
-        with pq.ParquetFile(file) as parquet:
-            for batch in parquet.iter_batches(rows, columns=columns):
-                waiting.append(batch)
-                if sum(part.num_rows for part in waiting) >= rows:
-                    yield pa.concat_batches(waiting)
-                    waiting = []
+    for batch in _each(files(folder), columns, rows):
+        waiting.append(batch)
+        if sum(part.num_rows for part in waiting) >= rows:
+            yield pa.concat_batches(waiting)
+            waiting = []
     if waiting:
         yield pa.concat_batches(waiting)
+
+
+def _each(
+    found: list[AnyPath], columns: Sequence[str] | None, rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of one file after the other; of objects, the next ones come meanwhile."""
+    if not isinstance(found[0], ObjectPath):
+        # One file at a time: a dataset of them all keeps the footer of each, 200 kB, to its end.
+        for file in found:
+            with open_parquet(file) as parquet:
+                yield from parquet.iter_batches(rows, columns=columns)
+        return
+    coming: deque[Future[Iterable[pa.RecordBatch]]] = deque()
+    with ThreadPoolExecutor(_AHEAD) as threads:
+        for file in found:
+            coming.append(threads.submit(_of_object, file, columns, rows))
+            if len(coming) > _AHEAD:
+                yield from coming.popleft().result()
+        while coming:
+            yield from coming.popleft().result()
+
+
+def _of_object(file: AnyPath, columns: Sequence[str] | None, rows: int) -> Iterable[pa.RecordBatch]:
+    """Return an object's batches: already read where it is a block, else as they are asked for."""
+    parquet = open_parquet(file)
+    batches = parquet.iter_batches(rows, columns=columns)
+    return list(batches) if parquet.metadata.num_rows <= _BLOCK_ROWS else batches
 
 
 def label_matrix(column: pa.StructArray, field: str) -> npt.NDArray[np.int8]:

@@ -1,7 +1,6 @@
 """From a run's predictions to its report: reduce, then metrics.json, report.md, report.html."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from medsent import predictions
@@ -21,11 +20,12 @@ from medsent.report.model import Metrics, Run, Timing
 from medsent.report.part import Estimate, value_of
 from medsent.run import RunFolder
 from medsent.statistics.thresholds import TunedOn
+from medsent.storage import AnyPath
 
 
 def write_report(
     run: RunFolder, config: JobConfig, manifest: dict[str, Any], say: Say, quoted: int = 0
-) -> Path:
+) -> AnyPath:
     """Reduce the run's predictions and write its three reports; return the HTML's path.
 
     `quoted` opinions of a kind are shown in the two for readers.
@@ -37,7 +37,7 @@ def write_report(
     return write_files(run, metrics, tables)
 
 
-def write_files(run: RunFolder, metrics: Metrics, tables: Sequence[Table] = ()) -> Path:
+def write_files(run: RunFolder, metrics: Metrics, tables: Sequence[Table] = ()) -> AnyPath:
     """Write a report in its three forms; return the HTML's path."""
     document = contents(metrics, tables)
     run.write("metrics.json", metrics.to_json())

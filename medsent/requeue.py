@@ -3,19 +3,18 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from medsent.checkpoint import read_ids, reconcile
 from medsent.errors import RunError
 from medsent.ledger import Ledger
 from medsent.run import RunFolder
+from medsent.storage import AnyPath, located, open_parquet, write_whole
 
 _READERS = 8
 
@@ -86,44 +85,49 @@ def _carry_out(run: RunFolder, selection: Selection) -> int:
     if selection.shard is not None:
         Ledger.read(run).forget(selection.shard).write(run)
     # A block that a kill cut short may hold a file that cannot be read.
-    reconcile(fs.LocalFileSystem(), str(run.predictions), str(run.checkpoint))
+    reconcile(*run.blocks)
     with ThreadPoolExecutor(_READERS) as threads:
         taken = sum(threads.map(lambda file: _take_from(file, selection), _files(run)))
     _journal(run).unlink()
     return taken
 
 
-def _take_from(file: Path, selection: Selection) -> int:
+def _take_from(file: AnyPath, selection: Selection) -> int:
     """Take the rows meant out of a file of predictions; return how many there were."""
     matching = _matching(file, selection)
     if not matching:
         return 0
-    _keep(file, pc.invert(selection.matches(pq.read_table(file))))
+    _keep(file, pc.invert(selection.matches(_rows(file))))
     return matching
 
 
-def _keep(file: Path, wanted: pa.Array) -> None:
+def _keep(file: AnyPath, wanted: pa.Array) -> None:
     """Write a file of predictions anew with the wanted rows alone; without any it goes.
 
     The block's ids are then more than its predictions, which `checkpoint.reconcile` mends.
     """
-    kept = pq.read_table(file).filter(wanted)
+    kept = _rows(file).filter(wanted)
     if not kept.num_rows:
         file.unlink()
         return
-    partial = file.with_name(f".{file.name}.partial")
-    pq.write_table(kept, partial)
-    partial.replace(file)
+    written = pa.BufferOutputStream()
+    pq.write_table(kept, written)
+    write_whole(file, written.getvalue().to_pybytes())
 
 
-def _ids(file: Path) -> npt.NDArray[np.uint64]:
-    ids: npt.NDArray[np.uint64] = read_ids(fs.LocalFileSystem(), str(file)).to_numpy()
+def _rows(file: AnyPath) -> pa.Table:
+    with open_parquet(file) as parquet:
+        return parquet.read()
+
+
+def _ids(file: AnyPath) -> npt.NDArray[np.uint64]:
+    ids: npt.NDArray[np.uint64] = read_ids(*located(file)).to_numpy()
     return ids
 
 
-def _matching(file: Path, selection: Selection) -> int:
+def _matching(file: AnyPath, selection: Selection) -> int:
     """Count the rows meant in one file, reading only the columns that tell."""
-    parquet = pq.ParquetFile(file)
+    parquet = open_parquet(file)
     names = [
         column.path
         for column in map(parquet.schema.column, range(len(parquet.schema)))
@@ -132,9 +136,9 @@ def _matching(file: Path, selection: Selection) -> int:
     return pc.sum(selection.matches(parquet.read(columns=names))).as_py() or 0
 
 
-def _files(run: RunFolder) -> list[Path]:
+def _files(run: RunFolder) -> list[AnyPath]:
     return sorted(run.predictions.glob("*.parquet"))
 
 
-def _journal(run: RunFolder) -> Path:
+def _journal(run: RunFolder) -> AnyPath:
     return run.path / "requeue.json"

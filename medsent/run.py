@@ -1,34 +1,40 @@
 """A run's folder: what is in it, and whether it is complete."""
 
 import json
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import yaml
+from pyarrow import fs
 
 from medsent.config import JobConfig
 from medsent.errors import ConfigError, RunError, storage_failure
 from medsent.plan import Plan
 from medsent.settings import load_settings
+from medsent.storage import AnyPath, any_path, append_line, located, read_lines, write_whole
 
 
 @dataclass(frozen=True)
 class RunFolder:
     """`<output>/<name>-<fingerprint>/`; its manifest is written last and means complete."""
 
-    path: Path
+    path: AnyPath
 
     @property
-    def predictions(self) -> Path:
+    def predictions(self) -> AnyPath:
         return self.path / "predictions"
 
     @property
-    def checkpoint(self) -> Path:
+    def checkpoint(self) -> AnyPath:
         return self.path / "checkpoint"
+
+    @property
+    def blocks(self) -> tuple[fs.FileSystem, str, str]:
+        """The file system of predictions and checkpoint, and where they lie in it."""
+        filesystem, predictions = located(self.predictions)
+        return filesystem, predictions, located(self.checkpoint)[1]
 
     @property
     def fingerprint(self) -> str:
@@ -36,7 +42,7 @@ class RunFolder:
         return self.path.name.rpartition("-")[2]
 
     @property
-    def manifest_file(self) -> Path:
+    def manifest_file(self) -> AnyPath:
         return self.path / "manifest.json"
 
     def manifest(self) -> dict[str, Any] | None:
@@ -59,16 +65,12 @@ class RunFolder:
     def log(self, event: str, **values: Any) -> None:
         """Append one line to `log.jsonl`."""
         line = {"at": datetime.now(UTC).isoformat(), "event": event, **values}
-        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self.path / "log.jsonl", json.dumps(line))
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """Return the log's lines of one kind, oldest first."""
-        file = self.path / "log.jsonl"
-        if not file.is_file():
-            return []
         found = []
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in read_lines(self.path / "log.jsonl"):
             with suppress(ValueError):  # a line that a kill cut short
                 entry = json.loads(line)
                 if entry["event"] == event:
@@ -86,7 +88,7 @@ class RunFolder:
             ) from error
         return kept
 
-    def write(self, name: str, text: str) -> Path:
+    def write(self, name: str, text: str) -> AnyPath:
         """Write a file whole or not at all."""
         return write_whole(self.path / name, text)
 
@@ -103,33 +105,21 @@ class RunFolder:
         return load_settings(JobConfig, file)
 
 
-def write_whole(target: Path, text: str) -> Path:
-    """Write a file whole or not at all; return its path. Raises `OSError`."""
-    partial = target.with_name(f".{target.name}.{time.time_ns()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(target)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    return target
-
-
 def open_run(plan: Plan) -> RunFolder:
     """Make or find the folder of a plan's run.
 
     Raises `ConfigError` where it cannot be a folder, `StorageError` where it cannot be written to.
     """
-    path = (
-        Path(plan.config.output.path).expanduser().resolve()
-        / f"{plan.config.name}-{plan.fingerprint}"
-    )
+    output = any_path(plan.config.output.path).resolve()
+    path = output / f"{plan.config.name}-{plan.fingerprint}"
     run = RunFolder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         run.write(".writable", "").unlink()
     except (FileExistsError, NotADirectoryError) as error:
         raise ConfigError(f"output.path: {error.filename} is no folder") from error
+    except FileNotFoundError as error:
+        raise ConfigError(f"output.path: {error.strerror}: {path}") from error
     except OSError as error:
         raise storage_failure(error, path) from error
     return run

@@ -2,13 +2,13 @@
 
 import difflib
 from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medsent.errors import ConfigError
+from medsent.storage import AnyPath, any_path
 
 
 class Settings(BaseModel):
@@ -20,12 +20,12 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
-def load_settings(kind: type[S], path: str | Path, overrides: list[str] | None = None) -> S:
+def load_settings(kind: type[S], path: str | AnyPath, overrides: list[str] | None = None) -> S:
     """Read `path` as `kind`, with `key.sub=YAML value` overrides applied.
 
     Raises `ConfigError` that names the file, the setting, and what would be right.
     """
-    values = read_yaml(Path(path), f"the configuration {path}")
+    values = read_yaml(any_path(path), f"the configuration {path}")
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must be a mapping of settings, like jobs/demo.yaml")
     for override in overrides or []:
@@ -37,7 +37,7 @@ def load_settings(kind: type[S], path: str | Path, overrides: list[str] | None =
         raise ConfigError(f"{path}: " + "; ".join(lines)) from error
 
 
-def read_yaml(source: Traversable, name: str) -> Any:
+def read_yaml(source: Traversable | AnyPath, name: str) -> Any:
     """Return what a YAML file holds. Raises `ConfigError` of one line that names it `name`."""
     try:
         return yaml.safe_load(source.read_text(encoding="utf-8"))

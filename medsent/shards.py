@@ -15,7 +15,8 @@ from pyarrow import fs
 from medsent.columns import NEEDED, Settled, check_names, settle
 from medsent.config import InputSettings
 from medsent.errors import InputError
-from medsent.listing import StoredFile, cannot_read, find_files, look
+from medsent.listing import cannot_read, find_files, look
+from medsent.storage import StoredFile
 
 Reason = Literal[
     "empty_file", "not_parquet", "other_schema", "corrupt_page", "disappeared", "rewritten"

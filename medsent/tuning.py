@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from medsent import predictions
 from medsent.errors import ConfigError, UsageError, storage_failure
 from medsent.labels import LABELS
 from medsent.model import Say
-from medsent.run import RunFolder, write_whole
+from medsent.run import RunFolder
 from medsent.statistics.thresholds import (
     NEUTRAL,
     WITHHELD,
@@ -29,6 +28,7 @@ from medsent.statistics.thresholds import (
     read_thresholds,
     tune,
 )
+from medsent.storage import AnyPath, any_path, write_whole
 
 _KEYS = ("opinion_id", "record_id", "persona")
 
@@ -50,12 +50,12 @@ class Records:
 
 
 def tune_run(
-    folder: Path,
+    folder: str | AnyPath,
     variant: str | None = None,
     precision_floor: float | None = None,
-    output: Path | None = None,
+    output: str | AnyPath | None = None,
     say: Say = print,
-) -> Path:
+) -> AnyPath:
     """Tune one variant's thresholds on a complete run, print them, and return their file's path.
 
     They are those of the best F1, or with a floor the lowest whose precision is at least that.
@@ -65,7 +65,7 @@ def tune_run(
     """
     if precision_floor is not None and not 0 < precision_floor <= 1:
         raise UsageError(f"--precision-floor: {precision_floor:g} is not above 0 and at most 1")
-    run = RunFolder(folder.resolve())
+    run = RunFolder(any_path(folder).resolve())
     name, manifest = run.config().name, run.complete()
     chosen = _chosen(run, manifest["provenance"]["methods"], variant)
     target = _target(run, chosen, output)
@@ -140,9 +140,9 @@ def _chosen(run: RunFolder, methods: Mapping[str, str], variant: str | None) -> 
     return variant
 
 
-def _target(run: RunFolder, variant: str, output: Path | None) -> Path:
+def _target(run: RunFolder, variant: str, output: str | AnyPath | None) -> AnyPath:
     """Return the file to write; `UsageError` where it cannot be one, or is something else."""
-    target = (output or run.path / f"thresholds-{variant}.json").absolute()
+    target = any_path(output or run.path / f"thresholds-{variant}.json").absolute()
     if target.is_dir():
         raise UsageError(f"--output: {target} is a folder; name a file")
     if not target.parent.is_dir():
@@ -205,7 +205,7 @@ def _thresholds(
     )
 
 
-def _write(target: Path, thresholds: Thresholds) -> None:
+def _write(target: AnyPath, thresholds: Thresholds) -> None:
     try:
         write_whole(target, thresholds.model_dump_json(indent=1) + "\n")
     except OSError as error:

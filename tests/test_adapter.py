@@ -31,6 +31,20 @@ def test_one_that_fits(tmp_path: Path, write_adapter: AdapterWriter, model_folde
     assert adapter.sha256 == sha256_file(folder / "adapter_model.safetensors")
 
 
+def test_one_that_was_rewritten_since(
+    tmp_path: Path, write_adapter: AdapterWriter, model_folder: Path
+) -> None:
+    folder = write_adapter(tmp_path / "a", rank=3)
+    adapter = open_adapter("tuned", str(folder), model_folder)
+    assert adapter.on_this_node() == folder.resolve()
+    write_adapter(folder, rank=2)
+    with pytest.raises(AdapterError, match="was rewritten since the job began"):
+        adapter.on_this_node()
+    (folder / "adapter_config.json").unlink()
+    with pytest.raises(AdapterError, match="is not on every node: No such file"):
+        adapter.on_this_node()
+
+
 @pytest.mark.parametrize(
     "module",
     [

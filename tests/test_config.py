@@ -58,7 +58,9 @@ def test_it_survives_the_run_folder() -> None:
     [
         ({"name": "../up"}, "name"),
         ({"name": ""}, "name"),
-        ({"output": {"path": "s3://bucket/runs"}}, "s3://bucket/runs is no folder"),
+        ({"output": {"path": "ftp://host/runs"}}, "ftp:// is no storage; give a folder, s3://"),
+        ({"input": {"path": "s3://id:secret@bucket/in"}}, "a path must not hold a key; set AWS_"),
+        ({"output": {"path": "s3://id:secret@bucket/runs"}}, "a path must not hold a key"),
         ({"variants": {}}, "variants"),
         ({"variants": {"outcome": {}}}, "'outcome' is a column of the predictions"),
         ({"variants": {"a": {"method": "guess"}}}, "'onepass', 'bits' or 'json'"),

@@ -15,9 +15,11 @@ from medsent.errors import (
     ReadingError,
     RunError,
     StorageError,
+    reason,
 )
 from medsent.failures import failure
 from medsent.run import RunFolder
+from medsent.storage import any_path
 from medsent.tally import Standing
 from tests.conftest import MARKER
 
@@ -80,6 +82,38 @@ def test_a_disk_that_takes_nothing_is_said(number: int, says: str) -> None:
 )
 def test_a_page_that_cannot_be_read_is_a_reading_error(cause: Exception) -> None:
     assert type(failure(caused(cause), Standing(), RUN)) is ReadingError
+
+
+NETWORK = "AWS Error NETWORK_CONNECTION during PutObject operation: curlCode: 7"
+
+
+@pytest.mark.parametrize("asked", ["key 'runs/nightly-0/predictions/a.parquet' in", "existence of"])
+def test_object_storage_that_takes_nothing_is_said(asked: str) -> None:
+    run = RunFolder(any_path("s3://bucket/runs/nightly-0"))
+    made = failure(caused(OSError(f"When {asked} bucket 'bucket': {NETWORK}")), Standing(), run)
+    assert type(made) is StorageError
+    assert str(made).startswith(
+        "cannot write to s3://bucket/runs/nightly-0: the server cannot be reached "
+        "(NETWORK_CONNECTION). Nothing there is damaged; check AWS_ENDPOINT_URL and the network"
+    )
+
+
+def test_a_bucket_of_another_region_is_told() -> None:
+    error = OSError(
+        "When reading key 'a' in bucket 'b': AWS Error UNKNOWN (HTTP status 301) during"
+    )
+    assert reason(error) == (
+        "the bucket is in another region (HTTP status 301)",
+        "set AWS_REGION to it",
+    )
+
+
+@pytest.mark.parametrize("run", [RUN, RunFolder(any_path("s3://bucket/runs/nightly-0"))])
+def test_object_storage_that_gives_nothing_condemns_no_shard(run: RunFolder) -> None:
+    cause = OSError(f"When reading information for key 'in/a.parquet' in bucket 'b': {NETWORK}")
+    made = failure(caused(cause), Standing(), run)
+    assert type(made) is StorageError
+    assert str(made).startswith("cannot read in/a.parquet: the server cannot be reached")
 
 
 @pytest.mark.parametrize("cause", [TimeoutError(MARKER), ConnectionRefusedError(MARKER)])

@@ -9,11 +9,12 @@ from medsent.errors import ConfigError
 from medsent.evaluation import evaluate
 from medsent.model import Say, prepare_builtin
 from medsent.settings import load_settings
+from medsent.storage import AnyPath
 
 DATA = Path("data/demo")
 
 
-def demo(config: Path, overrides: list[str] | None, say: Say) -> Path:
+def demo(config: Path, overrides: list[str] | None, say: Say) -> AnyPath:
     """Run the demo from the project's folder; return the report's path.
 
     Beside the model's macro F1 it tells the best that any model could reach.

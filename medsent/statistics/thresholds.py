@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ from pydantic import (
 from medsent.errors import ConfigError
 from medsent.labels import LABELS
 from medsent.reducer.weights import opinion_keys
+from medsent.storage import AnyPath, any_path
 
 Floats = npt.NDArray[np.floating[Any]]
 Hashes = npt.NDArray[np.uint64]
@@ -113,10 +113,10 @@ class Thresholds(_Strict):
         return len(np.intersect1d(hash_opinions(opinion_ids), self.tuned_on.hashes))
 
 
-def read_thresholds(path: str | Path) -> Thresholds:
+def read_thresholds(path: str | AnyPath) -> Thresholds:
     """Read a thresholds file. Raises `ConfigError` that names the file and what is wrong."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = any_path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"thresholds: cannot read {path} ({error}); name a file that `medsent thresholds` or "
@@ -130,7 +130,7 @@ def read_thresholds(path: str | Path) -> Thresholds:
         raise ConfigError(f"thresholds: {path}, {where}: {first['msg']}") from error
 
 
-def load_thresholds(path: str | Path) -> dict[str, float]:
+def load_thresholds(path: str | AnyPath) -> dict[str, float]:
     """Return label to threshold, all 21. Raises `ConfigError` like `read_thresholds`."""
     return read_thresholds(path).thresholds
 

@@ -1,0 +1,253 @@
+"""Files on a file system or in object storage, asked for by one set of names.
+
+`AnyPath` is a `pathlib.Path`, or an `ObjectPath` with those of its methods that are needed.
+Object storage shows an object whole or not at all and at once, in listings too; it has no
+folders, no renaming and no appending.
+"""
+
+import fnmatch
+import os
+import posixpath
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from medsent.errors import ConfigError, object_storage_error
+
+SCHEMES = ("s3", "gs")
+"""Of the object storage that a run can lie in."""
+
+_CONNECT_S = 5.0
+_READERS = 16
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file as it stands in storage."""
+
+    path: str
+    """Canonical: absolute, links resolved, with no scheme."""
+    size_bytes: int
+    etag: str
+    """What changes when the file is rewritten: on S3 the ETag, else the time in ns."""
+
+
+@dataclass(frozen=True, order=True)
+class ObjectPath:
+    """An object, or what the names of several begin with; its methods are `pathlib.Path`'s.
+
+    What the storage refuses is raised as an `OSError` with the reason in words and the path.
+    """
+
+    scheme: str
+    key: str
+    """Bucket and key, as pyarrow's file systems take them."""
+    filesystem: fs.FileSystem = field(compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.key}"
+
+    def __truediv__(self, name: str) -> "ObjectPath":
+        return ObjectPath(self.scheme, f"{self.key}/{name}", self.filesystem)
+
+    @property
+    def name(self) -> str:
+        return posixpath.basename(self.key)
+
+    @property
+    def parent(self) -> "ObjectPath":
+        return ObjectPath(self.scheme, posixpath.dirname(self.key), self.filesystem)
+
+    def resolve(self) -> "ObjectPath":
+        return self
+
+    def absolute(self) -> "ObjectPath":
+        return self
+
+    def is_file(self) -> bool:
+        return bool(self.info().type == fs.FileType.File)
+
+    def is_dir(self) -> bool:
+        return bool(self.info().type == fs.FileType.Directory)
+
+    def exists(self) -> bool:
+        return bool(self.info().type != fs.FileType.NotFound)
+
+    def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
+        """Do nothing: a folder comes with what is written into it."""
+
+    def glob(self, pattern: str) -> Iterator["ObjectPath"]:
+        """Yield what lies right in this folder under a name of the pattern."""
+        selector = fs.FileSelector(self.key, allow_not_found=True)
+        with self.told():
+            found = self.filesystem.get_file_info(selector)
+        for info in found:
+            if fnmatch.fnmatchcase(info.base_name, pattern):
+                yield self / info.base_name
+
+    def read_bytes(self) -> bytes:
+        with self.told(), self.filesystem.open_input_stream(self.key) as stream:
+            data: bytes = stream.read()
+        return data
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        return self.read_bytes().decode(encoding)
+
+    def write_bytes(self, data: bytes) -> None:
+        with self.told(), self.filesystem.open_output_stream(self.key) as stream:
+            stream.write(data)
+
+    def unlink(self, *, missing_ok: bool = False) -> None:
+        try:
+            with self.told():
+                self.filesystem.delete_file(self.key)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def info(self) -> fs.FileInfo:
+        with self.told():
+            return self.filesystem.get_file_info(self.key)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Raise what the storage refuses within with the reason in words and this path."""
+        try:
+            yield
+        except OSError as error:
+            raise object_storage_error(error, str(self)) from error
+
+
+AnyPath = Path | ObjectPath
+
+
+def any_path(path: str | AnyPath) -> AnyPath:
+    """Return where a path leads: this machine's files, or `s3://` and `gs://` to objects.
+
+    Raises `ConfigError` for another scheme.
+    """
+    if isinstance(path, ObjectPath):
+        return path
+    scheme, there, _ = str(path).partition("://")
+    if not there:
+        return Path(path).expanduser()
+    if scheme not in SCHEMES:
+        raise ConfigError(f"{scheme}:// is no storage; give a folder, s3:// or gs://")
+    filesystem, key = located(str(path))
+    return ObjectPath(scheme, key.strip("/"), filesystem)
+
+
+def located(path: str | AnyPath) -> tuple[fs.FileSystem, str]:
+    """Return a path as pyarrow takes it: its file system, and its name there.
+
+    Raises `OSError`, `ValueError` or `pyarrow.ArrowException` for a path of no known storage.
+    """
+    if isinstance(path, ObjectPath):
+        return path.filesystem, path.key
+    scheme, there, key = str(path).partition("://")
+    if not there:
+        return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+    if scheme == "s3" and "?" not in key and "@" not in key.partition("/")[0]:
+        return _s3(), "/".join(filter(None, key.split("/")))
+    filesystem, inner = fs.FileSystem.from_uri(path)
+    return filesystem, str(inner)
+
+
+def stored(filesystem: fs.FileSystem, info: fs.FileInfo) -> StoredFile:
+    """Return how a file that was listed stands in storage."""
+    etag = None
+    if filesystem.type_name == "s3":
+        with suppress(FileNotFoundError), filesystem.open_input_stream(info.path) as stream:
+            etag = stream.metadata().get("ETag")
+    stamp = "" if info.mtime_ns is None else str(info.mtime_ns)
+    return StoredFile(info.path, info.size, etag.decode() if etag else stamp)
+
+
+def stored_files(
+    filesystem: fs.FileSystem,
+    folder: str,
+    wanted: Callable[[fs.FileInfo], bool] = lambda _: True,
+) -> list[StoredFile]:
+    """Return the files in and below a folder, those that are wanted."""
+    listed = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=True))
+    files = [info for info in listed if info.type == fs.FileType.File and wanted(info)]
+    with ThreadPoolExecutor(_READERS) as threads:
+        return list(threads.map(partial(stored, filesystem), files))
+
+
+def write_whole(target: AnyPath, data: str | bytes) -> AnyPath:
+    """Write a file whole or not at all; return its path. Raises `OSError`."""
+    if isinstance(target, ObjectPath):
+        target.write_bytes(data.encode() if isinstance(data, str) else data)
+        return target
+    partial = target.with_name(f".{target.name}.{time.time_ns()}")
+    try:
+        if isinstance(data, str):
+            partial.write_text(data, encoding="utf-8")
+        else:
+            partial.write_bytes(data)
+        partial.replace(target)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    return target
+
+
+def append_line(target: AnyPath, line: str) -> None:
+    """Add a line to a file; an object of its own, in a folder of that name, where none grows."""
+    if isinstance(target, ObjectPath):
+        (target / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.json").write_bytes(line.encode())
+        return
+    with target.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def read_lines(target: AnyPath) -> list[str]:
+    """Return what `append_line` wrote, oldest first; nothing where it wrote nothing."""
+    if isinstance(target, ObjectPath):
+        lines = sorted(target.glob("*.json"))
+        with ThreadPoolExecutor(_READERS) as threads:
+            return list(threads.map(ObjectPath.read_text, lines))
+    return target.read_text(encoding="utf-8").splitlines() if target.is_file() else []
+
+
+def modified_ns(path: AnyPath) -> int:
+    """Return when a file was written, by the storage's clock; that of objects has whole seconds."""
+    if isinstance(path, ObjectPath):
+        return int(path.info().mtime_ns or 0)
+    return path.stat().st_mtime_ns
+
+
+def open_parquet(path: AnyPath) -> pq.ParquetFile:
+    """Open a Parquet file; the columns that are read of an object come in few requests."""
+    if isinstance(path, ObjectPath):
+        return pq.ParquetFile(path.key, filesystem=path.filesystem, pre_buffer=True)
+    return pq.ParquetFile(path)
+
+
+def _s3() -> fs.S3FileSystem:
+    """Return S3 as the environment names it: endpoint, region and credentials are AWS's own."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return _s3_at(endpoint, region)
+
+
+@cache
+def _s3_at(endpoint: str | None, region: str | None) -> fs.S3FileSystem:
+    # A small object is then one request, where a multipart upload is three.
+    options: dict[str, Any] = {"connect_timeout": _CONNECT_S, "allow_delayed_open": True}
+    if endpoint is not None:
+        parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+        options |= {"scheme": parts.scheme, "endpoint_override": parts.netloc}
+        region = region or "us-east-1"  # else it is asked of a network that may not be there
+    return fs.S3FileSystem(region=region, **options)

@@ -1,0 +1,145 @@
+"""Objects under the names of files: written, read, listed and refused by a real server."""
+
+import errno
+import json
+import pickle
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from medsent.errors import ConfigError, StorageError
+from medsent.listing import find_files
+from medsent.run import RunFolder
+from medsent.storage import (
+    ObjectPath,
+    any_path,
+    located,
+    modified_ns,
+    open_parquet,
+    read_lines,
+    write_whole,
+)
+from tests.storage.server import ANYONE, Server
+
+
+@pytest.fixture
+def folder(bucket: str) -> ObjectPath:
+    made = any_path(f"s3://{bucket}/runs/one/")
+    assert isinstance(made, ObjectPath)
+    return made
+
+
+def test_a_path_is_taken_apart_and_put_together(folder: ObjectPath, bucket: str) -> None:
+    assert str(folder) == f"s3://{bucket}/runs/one"
+    assert folder / "a.json" == any_path(f"s3://{bucket}/runs/one/a.json")
+    assert folder == any_path(f"s3://{bucket}//runs/one/")
+    assert (folder / "a.json").name == "a.json"
+    assert (folder / "a.json").parent == folder == folder.resolve()
+    assert any_path("~/x") == Path.home() / "x"
+    with pytest.raises(ConfigError, match="ftp:// is no storage; give a folder, s3:// or gs://"):
+        any_path("ftp://host/x")
+
+
+def test_what_is_written_is_read_and_listed(folder: ObjectPath) -> None:
+    before = time.time_ns()
+    for name in ("a.json", "b.parquet", "inner/c.parquet"):
+        assert write_whole(folder / name, name) == folder / name
+    assert (folder / "a.json").read_text() == "a.json"
+    assert sorted(path.name for path in folder.glob("*.parquet")) == ["b.parquet"]
+    assert sorted(path.name for path in folder.glob("*")) == ["a.json", "b.parquet", "inner"]
+    assert list((folder / "none").glob("*")) == []
+    assert (folder / "a.json").is_file()
+    assert (folder / "inner").is_dir()
+    assert not (folder / "c").exists()
+    assert modified_ns(folder / "a.json") >= before - 2e9  # objects have whole seconds
+    (folder / "a.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"there is no such object.*runs/one/a\.json"):
+        (folder / "a.json").unlink()
+    (folder / "a.json").unlink(missing_ok=True)
+
+
+def test_a_table_is_read_by_the_columns_asked_for(folder: ObjectPath) -> None:
+    table = pa.table({"a": [1, 2], "b": ["x", "y"]})
+    written = pa.BufferOutputStream()
+    pq.write_table(table, written)
+    write_whole(folder / "t.parquet", written.getvalue().to_pybytes())
+    with open_parquet(folder / "t.parquet") as parquet:
+        assert parquet.read(columns=["b"]) == table.select(["b"])
+
+
+def test_a_runs_log_is_an_object_a_line(folder: ObjectPath, server: Server, bucket: str) -> None:
+    run = RunFolder(folder)
+    assert read_lines(folder / "log.jsonl") == []
+    for done in (0, 5):
+        run.log("start", done=done)
+        run.log("scored", records=done)
+    assert [event["done"] for event in run.events("start")] == [0, 5]
+    lines = server.objects(bucket, "runs/one/log.jsonl/")
+    assert [json.loads(lines[key])["event"] for key in sorted(lines)] == ["start", "scored"] * 2
+
+
+def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
+    path = any_path("s3://no-such-bucket/x")
+    with pytest.raises(FileNotFoundError, match=r"there is no such bucket.*make it") as caught:
+        write_whole(path, "x")
+    assert caught.value.filename == "s3://no-such-bucket/x"
+
+
+@pytest.mark.usefixtures("strict")
+def test_a_key_that_nobody_has_is_told_without_it(folder: ObjectPath, bucket: str) -> None:
+    with pytest.raises(PermissionError, match="check AWS_ACCESS_KEY_ID") as caught:
+        write_whole(folder / "a.json", "x")
+    assert str(folder) in str(caught.value)
+    with pytest.raises(StorageError, match=rf"cannot list s3://{bucket}/in: .*AWS_ACCESS") as told:
+        find_files(f"s3://{bucket}/in")
+    for error in (caught.value, told.value):
+        assert ANYONE.id not in str(error)
+        assert ANYONE.secret not in str(error)
+
+
+def test_a_secret_that_is_not_the_keys(
+    folder: ObjectPath, server: Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = server.make_key("writer", {f"arn:aws:s3:::{bucket}/*": ["s3:*"]})
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key.id)
+    told = "check AWS_ACCESS_KEY_ID and AWS_SECRET"
+    with server.strict(), pytest.raises(PermissionError, match=told):
+        any_path(str(folder / "a.json")).write_bytes(b"x")
+
+
+def test_a_server_that_is_gone_is_told(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    with pytest.raises(OSError, match=r"cannot be reached.*check AWS_ENDPOINT_URL") as caught:
+        any_path(f"s3://{bucket}/x").read_bytes()
+    assert caught.value.errno == errno.EHOSTUNREACH
+
+
+def test_no_credentials_leave_the_process(folder: ObjectPath) -> None:
+    filesystem, key = located(folder)
+    sent = pickle.dumps(filesystem)
+    assert ANYONE.id.encode() not in sent
+    assert ANYONE.secret.encode() not in sent
+    pickle.loads(sent).open_output_stream(f"{key}/x").close()
+    assert (folder / "x").is_file()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_server_that_never_answers_is_given_up(
+    bucket: str, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", silent)
+    with pytest.raises(OSError, match="cannot be reached"):
+        any_path(f"s3://{bucket}/x").read_bytes()
