@@ -4,11 +4,14 @@ A call costs some four microseconds, so counting is done a block at a time.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from ray.util.metrics import Counter, Gauge
+
+from medsent import predictions
 
 COUNTERS = {
     "medsent_records": ("Records with an outcome; a reason is a quarantine's.", "outcome reason"),
@@ -23,7 +26,7 @@ IN_FLIGHT = "medsent_in_flight"
 """The only gauge: requests sent and not answered. Ray adds `ray_` before it."""
 
 _JOB = "job_name"  # `job` is Prometheus' own
-_LATENCIES_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, np.inf)
+_BOUNDS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, np.inf)
 
 
 class Telemetry:
@@ -41,12 +44,11 @@ class Telemetry:
 
     def scored(self, block: pa.Table) -> None:
         """Count a block of finished predictions."""
-        outcomes = block.group_by(["outcome", "reason"]).aggregate([([], "count_all")])
-        for row in outcomes.to_pylist():
-            reason = row["reason"] or "none"
-            self._add("medsent_records", row["count_all"], outcome=row["outcome"], reason=reason)
+        for reason, count in _counts(block["reason"]):
+            outcome = predictions.SCORED if reason is None else predictions.QUARANTINED
+            self._add("medsent_records", count, outcome=outcome, reason=reason or "none")
         for variant in self._variants:
-            self._answered(variant, block[variant].combine_chunks())
+            self._answered(variant, block[variant])
 
     def waiting(self, requests: int) -> None:
         """Set how many requests are in flight."""
@@ -56,29 +58,29 @@ class Telemetry:
         """Count an engine's end."""
         self._add("medsent_engine_deaths", 1, kind=kind)
 
-    def _answered(self, variant: str, answers: pa.StructArray) -> None:
+    def _answered(self, variant: str, answers: pa.ChunkedArray) -> None:
         """Count a variant's answers, null where it was not asked."""
-        statuses = pc.value_counts(pc.struct_field(answers, "status").drop_null())
-        for found in statuses.to_pylist():
-            status = found["values"]
-            self._add("medsent_answers", found["counts"], variant=variant, status=status)
-        cached = _sum(answers, "cached_tokens")
-        tokens = {
-            "computed": _sum(answers, "prompt_tokens") - cached,
-            "cached": cached,
-            "output": _sum(answers, "output_tokens"),
-        }
-        for kind, count in tokens.items():
+        of = dict(zip(predictions.PREDICTION.names, answers.flatten(), strict=True))
+        for status, count in _counts(of["status"].drop_null()):
+            self._add("medsent_answers", count, variant=variant, status=status)
+        cached = _sum(of["cached_tokens"])
+        computed, output = _sum(of["prompt_tokens"]) - cached, _sum(of["output_tokens"])
+        for kind, count in (("computed", computed), ("cached", cached), ("output", output)):
             self._add("medsent_tokens", count, variant=variant, kind=kind)
-        took = np.asarray(pc.struct_field(answers, "latency_s").drop_null())
-        for bound in _LATENCIES_S:
-            within, le = int((took <= bound).sum()), f"{bound:g}".replace("inf", "+Inf")
-            self._add("medsent_latency_seconds_bucket", within, variant=variant, le=le)
+        took = np.sort(of["latency_s"].drop_null())
+        for bound, count in zip(_BOUNDS_S, np.searchsorted(took, _BOUNDS_S, "right"), strict=True):
+            le = f"{bound:g}".replace("inf", "+Inf")
+            self._add("medsent_latency_seconds_bucket", int(count), variant=variant, le=le)
 
     def _add(self, counter: str, value: int, **tags: str) -> None:
         if value:  # Ray refuses to add nothing
             self._counters[counter].inc(value, tags)
 
 
-def _sum(answers: pa.StructArray, field: str) -> int:
-    return pc.sum(pc.struct_field(answers, field)).as_py() or 0
+def _counts(values: pa.ChunkedArray) -> list[tuple[Any, int]]:
+    """Return each distinct value, null included, and how often it occurs."""
+    return [(found["values"], found["counts"]) for found in values.value_counts().to_pylist()]
+
+
+def _sum(values: pa.ChunkedArray) -> int:
+    return pc.sum(values).as_py() or 0

@@ -66,7 +66,7 @@ CRON_POD = ("spec", "jobTemplate", "spec", "template", "spec")
     [
         ("RayCluster", ("spec", "authOptions", "mode")),
         ("RayCluster", ("spec", *POD, "nodeSelector")),
-        ("RayCluster", ("spec", "workerGroupSpecs", 0, "minReplicas")),
+        ("RayCluster", ("spec", "workerGroupSpecs", 0, "replicas")),
         ("RayCluster", ("metadata", "labels")),
         ("RayJob", ("spec", "backoffLimit")),
         ("RayJob", ("spec", "rayClusterSpec", *POD, "containers", 0, "resources", "limits")),
@@ -205,7 +205,9 @@ def test_the_clusters_ray_is_that_of_the_locks() -> None:
 def test_commands_name_files_that_there_are(manifest: Manifest) -> None:
     commands = [shlex.split(job["entrypoint"]) for job in manifest.jobs()]
     for pod in manifest.pods():
-        commands += [container["command"] for container in pod["containers"] if "command" in container]
+        commands += [
+            container["command"] for container in pod["containers"] if "command" in container
+        ]
     for command in commands:
         program, script, config = command
         assert program == "python"
@@ -219,17 +221,21 @@ def test_the_head_finds_the_drivers_it_is_to_stop() -> None:
     [head] = cluster["headGroupSpec"]["template"]["spec"]["containers"]
     *_, hook = head["lifecycle"]["preStop"]["exec"]["command"]
     [pattern] = set(re.findall("-f '([^']+)'", hook))
-    for manifest in ALL:
-        for job in manifest.jobs():
-            assert re.search(pattern, job["entrypoint"])
+    submitted = "python jobs/evaluate.py jobs/evaluate.yaml"
+    for entrypoint in (submitted, *(job["entrypoint"] for m in ALL for job in m.jobs())):
+        assert re.search(pattern, entrypoint)
     assert not re.search(pattern, hook), "it would stop itself"
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_a_dockerfile_copies_what_there_is_and_runs_as_nobody_special(device: str) -> None:
     text = (CLUSTER / f"Dockerfile.{device}").read_text(encoding="utf-8")
-    copied = [source for line in re.findall("(?m)^COPY (.+)$", text) for source in line.split()[:-1]]
-    assert {"medsent", "jobs", f"requirements/{device}.txt", "cluster/start_night.py"} <= set(copied)
+    copied = [
+        source for line in re.findall("(?m)^COPY (.+)$", text) for source in line.split()[:-1]
+    ]
+    assert {"medsent", "jobs", f"requirements/{device}.txt", "cluster/start_night.py"} <= set(
+        copied
+    )
     ignored = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
     for source in copied:
         assert (REPOSITORY / source).exists(), source
