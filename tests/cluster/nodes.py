@@ -1,15 +1,15 @@
 """A Ray head with dashboard and token, and two nodes that score, each a process of this machine."""
 
+import json
 import os
 import secrets
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import psutil
@@ -52,9 +52,11 @@ class Nodes:
         self._metrics: dict[psutil.Popen, str] = {}
         self._head = self._start("head", ["--head", "--include-dashboard=true"], head)
         try:
-            self._wait_for(self._answers, self._head)
-            self.workers = [self._worker(name) for name in ("worker-a", "worker-b")]
-            self._wait_for(lambda: self.alive() == 3, self._head)
+            self._wait_for(1)
+            self.workers = []
+            for name in ("worker-a", "worker-b"):  # at once they might take the same sockets
+                self.workers.append(self._worker(name))
+                self._wait_for(1 + len(self.workers))
         except BaseException:
             self.close()
             raise
@@ -78,24 +80,22 @@ class Nodes:
         )
 
     def alive(self) -> int:
-        """Return how many nodes the head knows to be alive."""
-        code = "import ray; ray.init(); print(sum(node['Alive'] for node in ray.nodes()))"
-        asked = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**self.environment(self.token), "RAY_ADDRESS": self.address},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return int(asked.stdout.split()[-1])
+        """Return how many nodes the dashboard knows to be alive, 0 before it answers."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        asked = Request(f"{self.dashboard}/api/v0/nodes", headers=headers)
+        try:
+            with urlopen(asked, timeout=PATIENCE_S) as answer:
+                nodes = json.load(answer)["data"]["result"]["result"]
+        except OSError:
+            return 0
+        return sum(node["state"] == "ALIVE" for node in nodes)
 
     def metrics(self) -> str:
         """Return what Prometheus would scrape from the nodes that score."""
         texts = []
         for worker in self.workers:
-            if worker.is_running():
-                with urlopen(self._metrics[worker], timeout=PATIENCE_S) as answer:
-                    texts.append(answer.read().decode())
+            with urlopen(self._metrics[worker], timeout=PATIENCE_S) as answer:
+                texts.append(answer.read().decode())
         return "\n".join(texts)
 
     def kill_a_scorer(self) -> None:
@@ -112,7 +112,8 @@ class Nodes:
         """End every process that was started here."""
         for node in (*self._metrics, self._head):
             started = node.children(recursive=True) if node.is_running() else []
-            node.terminate() if node.poll() is None else None
+            if started:
+                node.terminate()
             for process in psutil.wait_procs([node, *started], 20)[1]:
                 process.kill()
             node.wait()
@@ -139,21 +140,16 @@ class Nodes:
             stderr=subprocess.STDOUT,
         )
 
-    def _answers(self) -> bool:
-        """Tell whether the dashboard's job server is up."""
-        headers = {"Authorization": f"Bearer {self.token}"}
-        try:
-            with urlopen(Request(f"{self.dashboard}/api/version", headers=headers), timeout=5):
-                return True
-        except (URLError, OSError):
-            return False
-
-    def _wait_for(self, ready: Callable[[], bool], node: psutil.Popen) -> None:
+    def _wait_for(self, alive: int) -> None:
         deadline = time.monotonic() + PATIENCE_S
-        while not ready():
-            assert node.poll() is None, (self._folder / "head.log").read_text()
-            assert time.monotonic() < deadline, (self._folder / "head.log").read_text()
+        while self.alive() < alive:
+            ended = [node for node in (self._head, *self._metrics) if node.poll() is not None]
+            assert not ended, self._said()
+            assert time.monotonic() < deadline, self._said()
             time.sleep(0.5)
+
+    def _said(self) -> str:
+        return "\n".join(log.read_text() for log in sorted(self._folder.glob("*.log")))
 
 
 def _engines(node: psutil.Process) -> list[psutil.Process]:
