@@ -99,9 +99,9 @@ def run(api: Api, job: dict[str, Any], look_every_s: float = _LOOK_EVERY_S) -> i
 def _status(api: Api, name: str) -> dict[str, Any]:
     try:
         return api.status(name)
-    except HTTPError:
-        raise
     except (URLError, TimeoutError) as error:  # an API server may be away for a moment
+        if isinstance(error, HTTPError) and error.code < 500:
+            raise
         say(f"the API server did not answer: {error}")
         return {}
 
