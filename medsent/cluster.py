@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 from ray._private.state import state as ray_state
+from ray.exceptions import AuthenticationError
 
 from medsent.config import JobConfig, VllmSettings
 from medsent.engine.vllm import has_gpu
@@ -87,7 +88,7 @@ def scorer_resources(config: JobConfig) -> dict[str, Any]:
 def _join() -> None:
     try:
         ray.init(address="auto", **_quiet())
-    except (ConnectionError, RuntimeError) as error:
+    except (ConnectionError, RuntimeError, AuthenticationError) as error:
         raise ConfigError(
             f"RAY_ADDRESS: cannot join the cluster at {os.environ['RAY_ADDRESS']}; "
             "is its head running, and the token right?"

@@ -32,7 +32,8 @@ from medsent.errors import (
 from medsent.model import load_tokenizer, resolve_model
 from medsent.plan import Plan
 from medsent.speaker import Speaker, make_speakers
-from medsent.tally import Note
+from medsent.tally import DEATHS, Note
+from medsent.telemetry import Telemetry
 
 _NOTE_EVERY_S = 0.5
 _LOOK_EVERY_S = 1.0
@@ -48,7 +49,9 @@ class Scorer:
         self._unsaid, self._said_at = 0, 0.0
         self._replica = _replica_name()
         self._limit = plan.config.model.max_model_len
-        self._schema = predictions.schema([v.name for v in plan.variants], plan.shards.kept)
+        variants = [variant.name for variant in plan.variants]
+        self._schema = predictions.schema(variants, plan.shards.kept)
+        self._telemetry, self._in_flight = Telemetry(plan.config.name, variants), 0
         started = time.monotonic()
         try:
             self._refuse_endless_starts()
@@ -116,6 +119,8 @@ class Scorer:
 
     def _tell(self, event: Event) -> None:
         self._tally.note.remote(Note(self._replica, event.kind, event.seconds, event.cause))
+        if event.kind in DEATHS:
+            self._telemetry.died(event.kind)
 
     async def _score(self, records: pa.Table) -> pa.Table:
         await self._ensure_effect()
@@ -128,6 +133,7 @@ class Scorer:
         self._note((len(block) - len(block.order)) * len(self._speakers), flush=True)
         table = block.table(self._schema, self._replica)
         self._tally.done.remote(records["row_hash"][0].as_py(), table.num_rows)
+        self._telemetry.scored(table)
         return table
 
     async def _ensure_effect(self) -> None:
@@ -174,6 +180,7 @@ class Scorer:
 
     async def _ask(self, speaker: Speaker, prompt: list[int]) -> Reply | None:
         """Return the reply to one prompt; None where it kills engines."""
+        self._in_flight += 1
         try:
             completion = await self._engine.complete(speaker.request(prompt))
         except EngineKillerError:
@@ -183,6 +190,8 @@ class Scorer:
         except EngineError:
             self._note(1)
             return Reply(Answer(ENGINE_ERROR), None)
+        finally:
+            self._in_flight -= 1
         self._note(1)
         return Reply(speaker.read(completion), completion)
 
@@ -206,6 +215,7 @@ class Scorer:
         now = time.monotonic()
         if flush or now > self._said_at + _NOTE_EVERY_S:
             self._tally.answered.remote(self._unsaid)
+            self._telemetry.waiting(self._in_flight)
             self._unsaid, self._said_at = 0, now
 
 
