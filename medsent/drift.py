@@ -173,9 +173,9 @@ class _Seen:
 def _label_rates(
     before: _Seen, now: _Seen, variant: str, variants: Sequence[str], settings: DriftSettings
 ) -> Iterator[Drift]:
-    rates = [seen.rate(f"{variant} given", f"{variant} answered") for seen in (before, now)]
+    old, new = (seen.rate(f"{variant} given", f"{variant} answered") for seen in (before, now))
     opinions = min(seen.opinions(f"{variant} answered") for seen in (before, now))
-    value, low, high = _difference(*rates, opinions, len(LABELS) * len(variants))
+    value, low, high = _difference(old, new, opinions, len(LABELS) * len(variants))
     limit = settings.label_rate
     for index, label in enumerate(LABELS):
         if np.isnan(value[index]):
@@ -190,14 +190,14 @@ def _label_rates(
             **_ends(*ends),
             limit=limit,
             alarm=beyond,
-            message=f"{label} given to {_change(rates[0][0][index], rates[1][0][index], *ends)}",
+            message=f"{label} given to {_change(old[0][index], new[0][index], *ends)}",
         )
 
 
 def _quarantined(before: _Seen, now: _Seen, limit: float | None) -> Drift:
-    rates = [seen.rate("quarantined", "rows") for seen in (before, now)]
+    old, new = (seen.rate("quarantined", "rows") for seen in (before, now))
     opinions = min(seen.opinions("rows") for seen in (before, now))
-    value, low, high = _difference(*rates, opinions, number=1)
+    value, low, high = _difference(old, new, opinions, number=1)
     ends = (float(low[0]), float(high[0]))
     return Drift(
         kind="quarantined",
@@ -207,7 +207,7 @@ def _quarantined(before: _Seen, now: _Seen, limit: float | None) -> Drift:
         **_ends(*ends),
         limit=limit,
         alarm=limit is not None and ends[0] > limit,
-        message=f"quarantined {_change(rates[0][0][0], rates[1][0][0], *ends)}",
+        message=f"quarantined {_change(old[0][0], new[0][0], *ends)}",
     )
 
 
@@ -231,13 +231,11 @@ def _population(
     value = stability_index(*counts)
     chance = _chance(len(names), before.opinions("scored"), now.opinions("scored"))
     shares = [each / max(each.sum(), 1.0) for each in counts]
-    moved = int(np.argmax(np.abs(shares[1] - shares[0]))) if names else 0
-    told = (
-        f"; most: {names[moved] if variant else _shown(str(names[moved]))} {percent(shares[0][moved])} → "
-        f"{percent(shares[1][moved])} of records"
-        if value
-        else ""
-    )
+    told = ""
+    if value:
+        moved = int(np.argmax(np.abs(shares[1] - shares[0])))
+        name = str(names[moved]) if kind == "prompt_tokens" else _shown(str(names[moved]))
+        told = f"; most: {name} {percent(shares[0][moved])} → {percent(shares[1][moved])}"
     return Drift(
         kind="population",
         name=kind,
@@ -278,8 +276,8 @@ def _binned(
     """Gather lengths into tenths of the reference's; a bin's name is its range."""
     lengths = sorted(old, key=int)
     reached = np.cumsum([old[length] for length in lengths]) / max(old.total(), 1)
-    tenths = np.searchsorted(reached, np.arange(1, _BINS) / _BINS) if lengths else []
-    edges = sorted({int(lengths[place]) for place in tenths})
+    tenths = np.searchsorted(reached, np.arange(1, _BINS) / _BINS).tolist()
+    edges = sorted({int(lengths[place]) for place in tenths}) if lengths else []
     names = [
         f"{'' if first is None else f'over {first} '}{'' if last is None else f'to {last} '}tokens"
         for first, last in zip([None, *edges], [*edges, None], strict=True)

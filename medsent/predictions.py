@@ -55,7 +55,7 @@ def files(folder: Path) -> list[Path]:
     """Return the Parquet files of a run's `predictions/`, in the order of their names."""
     found = sorted(folder.glob("*.parquet"))
     if not found:
-        raise RunError(f"{folder} holds no predictions")
+        raise RunError(f"{folder} holds no predictions; of old nights they are not kept")
     return found
 
 

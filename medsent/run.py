@@ -1,6 +1,7 @@
 """A run's folder: what is in it, and whether it is complete."""
 
 import json
+import shutil
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -86,9 +87,19 @@ class RunFolder:
             ) from error
         return kept
 
-    def write(self, name: str, text: str) -> Path:
+    def write(self, name: str, data: str | bytes) -> Path:
         """Write a file whole or not at all."""
-        return write_whole(self.path / name, text)
+        return write_whole(self.path / name, data)
+
+    def holds_predictions(self) -> bool:
+        """Tell whether the run has any, or has none yet or none any more."""
+        return any(self.predictions.glob("*.parquet"))
+
+    def drop_predictions(self) -> None:
+        """Remove predictions and checkpoint; the reports and what they say stay."""
+        self.log("predictions_dropped")
+        for folder in (self.checkpoint, self.predictions):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def keep_config(self, config: JobConfig) -> None:
         """Write the configuration into the run, so that it can be read from any folder."""
@@ -103,11 +114,11 @@ class RunFolder:
         return load_settings(JobConfig, file)
 
 
-def write_whole(target: Path, text: str) -> Path:
+def write_whole(target: Path, data: str | bytes) -> Path:
     """Write a file whole or not at all; return its path. Raises `OSError`."""
     partial = target.with_name(f".{target.name}.{time.time_ns()}")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(data.encode() if isinstance(data, str) else data)
         partial.replace(target)
     except OSError:
         partial.unlink(missing_ok=True)

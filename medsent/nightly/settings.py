@@ -74,7 +74,8 @@ class NotifySettings(Settings):
     """A program and its arguments; it gets the JSON on stdin."""
     webhook: str | None = None
     """An address that gets the JSON by POST; `$NAME` in it is taken from the environment."""
-    on: list[Status] = ["closed", "failed"]
+    when: list[Status] = ["closed", "failed"]
+    """The ends that are told; `failed` is a night that ended without a verdict."""
     timeout_s: float = Field(30.0, gt=0)
 
     @field_validator("command")
@@ -100,6 +101,12 @@ class NightlyConfig(JobConfig):
             if name not in self.variants:
                 known = ", ".join(self.variants)
                 raise ValueError(f"gate.variants names {name!r}, which is no variant ({known})")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> "NightlyConfig":
+        if not self.statistics.replicates:
+            raise ValueError("statistics.replicates is 0, and the gate decides by intervals")
         return self
 
     @property

@@ -1,0 +1,247 @@
+"""The plots of many nights: a figure with its interval, and where the gate closes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from matplotlib.axes import Axes
+
+from medsent.labels import LABELS
+from medsent.nightly.gate import ANCHORS, TITLES, RuleName, Ruling
+from medsent.nightly.history import Night
+from medsent.report.canvas import SMALL_PT, TEXT_PT, mark, panels, short, stack, write
+from medsent.report.document import Plot
+from medsent.report.figures import UNDEFINED, percent, points, rate
+from medsent.report.part import Figure
+from medsent.report.svg import CANDIDATE, INK, LINE, MUTED, WORSE, inline
+
+MOST_NIGHTS: Final = 90
+"""So many nights are drawn, the last ones."""
+
+_COLUMNS: Final = 4
+_MOST_TICKS: Final = 8
+_ROOM: Final = 0.12
+"""Of the height, above and below what is drawn."""
+_LIMIT_DASHES: Final = (0, (3.0, 2.0))
+
+Print = Callable[[Figure], str]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One figure of one night."""
+
+    night: date
+    value: float
+    low: Figure = None
+    high: Figure = None
+    limits: tuple[float, ...] = ()
+    closes: bool = False
+    """Whether this figure closed the night."""
+
+
+@dataclass(frozen=True)
+class Trend:
+    """One figure over the nights."""
+
+    title: str
+    detail: str
+    points: Sequence[Point]
+    text: Print
+    """How to print a value."""
+
+
+def overall_trends(nights: Sequence[Night], variants: Sequence[str]) -> list[Trend]:
+    """Return the trends of each variant's overall figures, then those of the input."""
+    trends = [trend for variant in variants for trend in _of_variant(nights, variant)]
+    trends.append(_ruled(nights, "quarantine", None, "share", percent))
+    for name in ("prompt_tokens", "language", "persona"):
+        owners = variants if name == "prompt_tokens" else [None]
+        trends += [_ruled(nights, "input", owner, name, _index) for owner in owners]
+    return [trend for trend in trends if trend.points]
+
+
+def label_trends(nights: Sequence[Night], variant: str, rule: RuleName) -> list[Trend]:
+    """Return the trend of each label under `labels` or `label_rates`, against the reference."""
+    return [_ruled(nights, rule, variant, label, points, title=label) for label in LABELS]
+
+
+def draw_overall(trends: Sequence[Trend], nights: Sequence[Night], name: str) -> Plot:
+    """Draw the trends above each other over the same nights."""
+    figure, axes = stack(len(trends))
+    for panel, trend in zip(axes, trends, strict=True):
+        _panel(panel, trend, nights)
+        left = panel.get_yaxis_transform()
+        for height, text, colour in _words(trend):
+            size = TEXT_PT if colour == INK else SMALL_PT
+            write(panel, -0.02, height, text, colour, align="right", size=size, within=left)
+    for night in _ticks(nights):
+        write(
+            axes[-1], night.toordinal(), -0.22, f"{night:%m-%d}", MUTED, "center", SMALL_PT,
+            within=axes[-1].get_xaxis_transform(),
+        )  # fmt: skip
+    told = "; ".join(
+        f"{trend.title}, {trend.detail}: last {trend.text(trend.points[-1].value)}"
+        for trend in trends
+    )
+    caption = (
+        "Each figure night by night (dot) with its 95% interval (upright line) and where the gate "
+        "closes (dashed). A larger dot in another colour closed its night; a pale band is a night "
+        "that anything closed."
+    )
+    return Plot(inline(figure, name, f"Trends over {len(nights)} nights. {told}."), caption)
+
+
+def draw_labels(trends: Sequence[Trend], nights: Sequence[Night], name: str, about: str) -> Plot:
+    """Draw the trends of the labels, a small panel for each, all on one scale."""
+    figure, axes = panels(len(trends), _COLUMNS)
+    ends = _height([point for trend in trends for point in trend.points])
+    for panel, trend in zip(axes, trends, strict=True):
+        _panel(panel, trend, nights, ends)
+        above = panel.transAxes
+        last = trend.text(trend.points[-1].value) if trend.points else UNDEFINED
+        write(panel, 0, 1.09, trend.title, INK, size=TEXT_PT, within=above)
+        write(panel, 1, 1.09, last, MUTED, align="right", size=SMALL_PT, within=above)
+        write(panel, 0, -0.12, f"{nights[0].night:%m-%d}", MUTED, size=SMALL_PT, within=above)
+        if len(nights) > 1:
+            end = f"{nights[-1].night:%m-%d}"
+            write(panel, 1, -0.12, end, MUTED, align="right", size=SMALL_PT, within=above)
+    closers = [
+        f"{trend.title} on {point.night}"
+        for trend in trends
+        for point in trend.points
+        if point.closes
+    ]
+    told = f"Closed by {', '.join(closers)}" if closers else "None closed a night"
+    caption = (
+        f"{about}, in points, on one scale: dot, interval corrected over the labels, and where "
+        "the gate closes (dashed). The number is the last night's."
+    )
+    return Plot(inline(figure, name, f"{about}, for {len(trends)} labels. {told}."), caption)
+
+
+def _of_variant(nights: Sequence[Night], variant: str) -> Iterator[Trend]:
+    floors = {
+        night.night: ruling.limit
+        for night in nights
+        for ruling in night.rules
+        if (ruling.rule, ruling.variant, ruling.against) == ("macro_f1", variant, None)
+    }
+    found = []
+    for night in nights:
+        figure = night.figure(variant, "macro_f1")
+        if figure is not None:
+            floor = floors.get(night.night)
+            limits = () if floor is None else (floor,)
+            closes = floor is not None and figure.value < floor
+            found.append(Point(night.night, figure.value, figure.low, figure.high, limits, closes))
+    yield Trend("Macro F1", variant, found, percent)
+    for against in ANCHORS:
+        yield _ruled(nights, "macro_f1", variant, None, points, against=against)
+    yield _ruled(nights, "generation_success", variant, None, percent)
+    for whose in (None, "reference"):
+        yield _ruled(nights, "records_per_s", variant, None, rate, against=whose)
+
+
+def _ruled(
+    nights: Sequence[Night],
+    rule: RuleName,
+    variant: str | None,
+    subject: str | None,
+    text: Print,
+    *,
+    against: str | None = "any",
+    title: str | None = None,
+) -> Trend:
+    """Return the trend of one rule's figure; by default against what it was first compared with."""
+    found = []
+    for night in nights:
+        for ruling in night.rules:
+            own = (ruling.rule, ruling.variant, ruling.subject) == (rule, variant, subject)
+            if own and ruling.value is not None and against in ("any", ruling.against):
+                found.append(_point(night, ruling))
+                break
+    name = title or (f"{subject} index" if rule == "input" else TITLES[rule])
+    detail = variant or "input"
+    if against in ANCHORS:
+        detail = f"against {ANCHORS[against].removeprefix('the ')}"
+    return Trend(name.replace("_", " "), detail, found, text)
+
+
+def _point(night: Night, ruling: Ruling) -> Point:
+    assert ruling.value is not None  # as whoever asks has seen
+    limits = [] if ruling.limit is None else [ruling.limit]
+    if ruling.rule == "label_rates":
+        limits += [-limit for limit in limits]
+    closes = ruling.status == "closes"
+    return Point(night.night, ruling.value, ruling.low, ruling.high, tuple(limits), closes)
+
+
+def _panel(
+    axes: Axes, trend: Trend, nights: Sequence[Night], ends: tuple[float, float] | None = None
+) -> None:
+    first, last = nights[0].night.toordinal(), nights[-1].night.toordinal()
+    axes.set_xlim(first - 0.6, last + 0.6)
+    axes.set_ylim(*(ends or _height(trend.points)))
+    axes.axis("off")
+    for night in nights:
+        if night.status == "closed":
+            at = night.night.toordinal()
+            axes.axvspan(at - 0.45, at + 0.45, color=LINE, alpha=0.7, linewidth=0, zorder=0)
+    below, above = axes.get_ylim()
+    axes.plot([first - 0.6, last + 0.6], [below, below], color=LINE, linewidth=0.8, clip_on=False)
+    if below < 0 < above:
+        axes.plot([first - 0.6, last + 0.6], [0, 0], color=MUTED, linewidth=0.4, zorder=0)
+    _limits(axes, trend.points)
+    known = [(point.night.toordinal(), point.value) for point in trend.points]
+    if known:
+        axes.plot(*zip(*known, strict=True), color=CANDIDATE, linewidth=0.8, alpha=0.6, zorder=1)
+    for point in trend.points:
+        at, colour = point.night.toordinal(), WORSE if point.closes else CANDIDATE
+        if point.low is not None and point.high is not None:
+            axes.plot([at, at], [point.low, point.high], color=colour, linewidth=1.1, zorder=1)
+        size = 5.5 if point.closes else 3.2
+        mark(axes, at, point.value, face=colour, edge=colour, size=size, width=0.8)
+
+
+def _limits(axes: Axes, found: Sequence[Point]) -> None:
+    """Draw where the gate closes, as it was on each night."""
+    for index in range(max((len(point.limits) for point in found), default=0)):
+        some = [point for point in found if len(point.limits) > index]
+        days = [point.night.toordinal() for point in some]
+        levels = [point.limits[index] for point in some]
+        axes.plot(
+            [days[0] - 0.6, *days, days[-1] + 0.6], [levels[0], *levels, levels[-1]],
+            color=WORSE, linewidth=0.9, linestyle=_LIMIT_DASHES, zorder=1,
+        )  # fmt: skip
+
+
+def _height(found: Sequence[Point]) -> tuple[float, float]:
+    values = [
+        value
+        for point in found
+        for value in (point.value, point.low, point.high, *point.limits)
+        if value is not None
+    ]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    room = (high - low or abs(high) or 1.0) * _ROOM
+    return low - room, high + room
+
+
+def _words(trend: Trend) -> Iterator[tuple[float, str, str]]:
+    """Yield what stands at the left of a panel: height, text and colour."""
+    last = trend.points[-1]
+    limit = f", limit {trend.text(last.limits[0])}" if last.limits else ""
+    yield 0.78, short(trend.title), INK
+    yield 0.48, short(trend.detail), MUTED
+    yield 0.2, f"{trend.text(last.value)}{limit}", MUTED
+
+
+def _ticks(nights: Sequence[Night]) -> list[date]:
+    step = -(-len(nights) // _MOST_TICKS)
+    return [night.night for night in nights[:: max(step, 1)]]
+
+
+def _index(value: Figure) -> str:
+    return UNDEFINED if value is None else f"{value:.2f}"
