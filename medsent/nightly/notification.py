@@ -6,7 +6,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -51,15 +51,14 @@ def _post(address: str, body: bytes, timeout_s: float) -> str | None:
     if urlsplit(address).scheme not in ("http", "https"):
         return "it is no http:// or https:// address; is a variable that it names not set?"
     host = urlsplit(address).hostname
-    request = urllib.request.Request(
-        address, body, {"Content-Type": "application/json", "User-Agent": "medsent"}
-    )
+    headers = {"Content-Type": "application/json", "User-Agent": "medsent"}
     try:
+        request = urllib.request.Request(address, body, headers)
         with urllib.request.urlopen(request, timeout=timeout_s):
             return None
     except urllib.error.HTTPError as error:
         return f"{host} answered {error.code}"
+    except (ValueError, InvalidURL):
+        return "it is no usable address"
     except (OSError, HTTPException) as error:
-        return f"{host} cannot be reached ({getattr(error, 'reason', None) or place_of(error)})"
-    except ValueError as error:
-        return f"{host} has no usable address ({place_of(error)})"
+        return f"{host} cannot be reached ({place_of(error)})"

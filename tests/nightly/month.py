@@ -116,7 +116,10 @@ class Month:
         lost = self._rng.random(len(usual)) < _LOST
         self._write(
             "quarantine",
-            [{**row, "text": "" if gone else row["text"]} for row, gone in zip(usual, lost)],
+            [
+                {**row, "text": "" if gone else row["text"]}
+                for row, gone in zip(usual, lost, strict=True)
+            ],
         )
         self._thresholds({})
         reference = self._evaluate("usual")
@@ -139,8 +142,7 @@ class Month:
     def command(self, night: date, kind: Kind, *options: str) -> Ended:
         """Give a night's command once more, as it is."""
         started = time.monotonic()
-        arguments = ["nightly", str(self.config), "--date", str(night), *options]
-        code, said, complained = _call(arguments)
+        code, said, complained = self.call(night, *options)
         [run] = [
             path.parent
             for path in self.output.glob(f"nightly-{night}-*/gate.json")
@@ -149,6 +151,10 @@ class Month:
         gate = read_gate(run / "gate.json")
         lines = (text.splitlines() for text in (said, complained))
         return Ended(night, kind, code, *lines, gate, time.monotonic() - started)
+
+    def call(self, night: date, *options: str) -> tuple[int, str, str]:
+        """Give a night's command; return exit code, stdout and stderr."""
+        return _call(["nightly", str(self.config), "--date", str(night), *options])
 
     def _evaluate(self, source: str) -> Path:
         """Evaluate a test set outside of any night; return the run's folder."""
@@ -217,7 +223,8 @@ def _rows(opinions: int, kind: str) -> list[dict[str, Any]]:
         {
             "record_id": f"{kind}-{number}-{persona}",
             "opinion_id": f"{kind}-{number}",
-            "text": f"opinion {number} of a patient" + " who went on" * (12 if other else number % 5),
+            "text": f"opinion {number} of a patient"
+            + " who went on" * (12 if other else number % 5),
             "language": "en" if other or number % 3 == 0 else "pl",
             "persona": persona,
         }
