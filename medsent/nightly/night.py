@@ -30,10 +30,10 @@ def nightly(
     Returns the path of its page. Raises `GateClosedError` where a rule closes the gate, once
     everything is written and told; any other `MedsentError` is a night without a verdict.
     """
-    tracker = None if mlflow is None else Tracker(mlflow)
     told = {"name": config.name, "night": str(night)}
     say(f"Night {night}; on another day --date {night} goes on with it")
     try:
+        tracker = None if mlflow is None else Tracker(mlflow)
         reference = open_reference(config)
         run = RunFolder(evaluate(config.of(night), say).parent)
         gate, page = _conclude(config, night, run, reference, say)

@@ -1,6 +1,7 @@
 """The page of a night, and the index of all nights."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from medsent.nightly import trends
@@ -35,6 +36,9 @@ from medsent.report.svg import own_settings
 
 PAGE: Final = "night.html"
 INDEX: Final = "index.html"
+
+_AT_ONCE: Final = 14
+"""So many nights stand in the index' first table."""
 
 _STATUS: Final = {"holds": "holds", "closes": "closes", "not_judged": "not judged"}
 _TONES: Final[dict[str, Tone]] = {"holds": "quiet", "closes": "worse", "not_judged": "quiet"}
@@ -98,7 +102,7 @@ def index_page(name: str, note: str | None, nights: Sequence[Night]) -> Document
         sections=[
             section
             for section in (
-                Section("nights", "Nights", [_nights(nights)]),
+                Section("nights", "Nights", list(_nights(nights))),
                 Section("trends", "Trends", list(_overall(drawn))),
                 Section("labels", "Labels", list(_labels(drawn))),
             )
@@ -114,8 +118,8 @@ def index_page(name: str, note: str | None, nights: Sequence[Night]) -> Document
 def _headline(status: str, closing: Sequence[Ruling]) -> str:
     if status == "open":
         return "The gate is open."
-    rules = dict.fromkeys(TITLES[ruling.rule] for ruling in closing)
-    return f"The gate is closed, by {_lower(' and by '.join(rules))}."
+    rules = dict.fromkeys(_lower(TITLES[ruling.rule]) for ruling in closing)
+    return f"The gate is closed, by {' and by '.join(rules)}."
 
 
 def _basis(gate: Gate) -> Iterator[str]:
@@ -131,7 +135,7 @@ def _basis(gate: Gate) -> Iterator[str]:
             names = dict.fromkeys(ruling.subject for ruling in rulings)
             message = f"too little to tell of {', '.join(name for name in names if name)}"
         rules = dict.fromkeys(ruling.rule for ruling in rulings)
-        yield f"Not judged by {', '.join(TITLES[rule].lower() for rule in rules)}: {message}."
+        yield f"Not judged by {', '.join(_lower(TITLES[rule]) for rule in rules)}: {message}."
 
 
 def _key_figures(gate: Gate, metrics: Metrics) -> Iterator[KeyFigure]:
@@ -260,14 +264,21 @@ def _past(nights: Sequence[Night]) -> Iterator[str]:
     first, last = nights[0].night, nights[-1].night
     yield f"{counted(len(nights), 'night')} from {first} to {last}."
     for night in reversed(_of(nights, "closed")[-5:]):
-        rules = dict.fromkeys(TITLES[ruling.rule].lower() for ruling in _closing(night))
+        rules = dict.fromkeys(_lower(TITLES[ruling.rule]) for ruling in _closing(night))
         yield f"Closed on {night.night} by {' and by '.join(rules)}."
 
 
-def _nights(nights: Sequence[Night]) -> Table:
+def _nights(nights: Sequence[Night]) -> Iterator[Table]:
+    """Yield the last nights, and those before them folded."""
+    yield _table(f"The last {counted(len(nights[-_AT_ONCE:]), 'night')}", nights[-_AT_ONCE:])
+    if earlier := nights[:-_AT_ONCE]:
+        yield replace(_table(f"{counted(len(earlier), 'earlier night')}", earlier), folded=True)
+
+
+def _table(caption: str, nights: Sequence[Night]) -> Table:
     variants = _variants(nights)
     return Table(
-        "All nights, the last first",
+        caption,
         [
             Column("Night", "text"),
             Column("Gate", "text"),
@@ -281,16 +292,16 @@ def _nights(nights: Sequence[Night]) -> Table:
 
 
 def _night_row(night: Night, variants: Sequence[str]) -> list[Cell]:
-    closing = dict.fromkeys(
-        f"{TITLES[ruling.rule]}{f': {ruling.subject}' if ruling.subject else ''}"
-        for ruling in _closing(night)
-    )
+    closing: dict[str, dict[str, None]] = {}
+    for ruling in _closing(night):
+        closing.setdefault(TITLES[ruling.rule], {})[ruling.subject or ""] = None
+    told = "; ".join(f"{title} {', '.join(names)}".strip() for title, names in closing.items())
     share = over(night.quarantined, night.records) or 0.0
     closed = night.status == "closed"
     return [
         Cell(str(night.night), str(night.night), href=f"../{night.run}/{PAGE}"),
         Cell(night.status, night.status, tone="worse" if closed else "quiet"),
-        Cell("; ".join(closing), "; ".join(closing)),
+        Cell(told, told),
         *(_macro(night, name) for name in variants),
         Cell(percent(share), share),
     ]
@@ -350,7 +361,7 @@ def _terms(rulings: Sequence[Ruling]) -> list[Term]:
 
 
 def _anchor(against: str | None) -> str:
-    return next((text for name, text in ANCHORS.items() if name == against), "itself")
+    return next((text for name, text in ANCHORS.items() if name == against), "its limit")
 
 
 def _lower(text: str) -> str:

@@ -179,7 +179,8 @@ def _compared(
     allowed: float,
 ) -> Ruling:
     """Close where the whole interval of a difference lies below what is allowed."""
-    what = f"{subject or rule}: {percent(change.baseline)} → {percent(change.candidate)}"
+    whose = f"{subject}, {variant}" if subject else variant
+    what = f"{whose}: {percent(change.baseline)} → {percent(change.candidate)}"
     value, low, high = _parts(difference)
     if low is None or high is None:
         alike = difference is not None and difference.no_interval == "too_few_disagreements"

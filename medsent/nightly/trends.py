@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from math import nan
 from typing import Final
 
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from medsent.labels import LABELS
 from medsent.nightly.gate import ANCHORS, TITLES, RuleName, Ruling
 from medsent.nightly.history import Night
-from medsent.report.canvas import SMALL_PT, TEXT_PT, mark, panels, short, stack, write
+from medsent.report.canvas import SMALL_PT, TEXT_PT, panels, short, stack, write
 from medsent.report.document import Plot
 from medsent.report.figures import UNDEFINED, percent, points, rate
 from medsent.report.part import Figure
@@ -20,6 +21,10 @@ MOST_NIGHTS: Final = 90
 """So many nights are drawn, the last ones."""
 
 _COLUMNS: Final = 4
+_PANEL: Final = 0.5
+"""Height of a label's panel, by its width."""
+_ABOVE: Final = 1.12
+_BELOW: Final = -0.2
 _MOST_TICKS: Final = 8
 _ROOM: Final = 0.12
 """Of the height, above and below what is drawn."""
@@ -72,10 +77,11 @@ def draw_overall(trends: Sequence[Trend], nights: Sequence[Night], name: str) ->
     figure, axes = stack(len(trends))
     for panel, trend in zip(axes, trends, strict=True):
         _panel(panel, trend, nights)
-        left = panel.get_yaxis_transform()
         for height, text, colour in _words(trend):
             size = TEXT_PT if colour == INK else SMALL_PT
-            write(panel, -0.02, height, text, colour, align="right", size=size, within=left)
+            write(
+                panel, -0.02, height, text, colour, align="right", size=size, within=panel.transAxes
+            )
     for night in _ticks(nights):
         write(
             axes[-1], night.toordinal(), -0.22, f"{night:%m-%d}", MUTED, "center", SMALL_PT,
@@ -95,18 +101,18 @@ def draw_overall(trends: Sequence[Trend], nights: Sequence[Night], name: str) ->
 
 def draw_labels(trends: Sequence[Trend], nights: Sequence[Night], name: str, about: str) -> Plot:
     """Draw the trends of the labels, a small panel for each, all on one scale."""
-    figure, axes = panels(len(trends), _COLUMNS)
+    figure, axes = panels(len(trends), _COLUMNS, _PANEL)
     ends = _height([point for trend in trends for point in trend.points])
     for panel, trend in zip(axes, trends, strict=True):
         _panel(panel, trend, nights, ends)
         above = panel.transAxes
         last = trend.text(trend.points[-1].value) if trend.points else UNDEFINED
-        write(panel, 0, 1.09, trend.title, INK, size=TEXT_PT, within=above)
-        write(panel, 1, 1.09, last, MUTED, align="right", size=SMALL_PT, within=above)
-        write(panel, 0, -0.12, f"{nights[0].night:%m-%d}", MUTED, size=SMALL_PT, within=above)
+        write(panel, 0, _ABOVE, trend.title, INK, size=TEXT_PT, within=above)
+        write(panel, 1, _ABOVE, last, MUTED, align="right", size=SMALL_PT, within=above)
+        write(panel, 0, _BELOW, f"{nights[0].night:%m-%d}", MUTED, size=SMALL_PT, within=above)
         if len(nights) > 1:
             end = f"{nights[-1].night:%m-%d}"
-            write(panel, 1, -0.12, end, MUTED, align="right", size=SMALL_PT, within=above)
+            write(panel, 1, _BELOW, end, MUTED, align="right", size=SMALL_PT, within=above)
     closers = [
         f"{trend.title} on {point.night}"
         for trend in trends
@@ -162,8 +168,9 @@ def _ruled(
             if own and ruling.value is not None and against in ("any", ruling.against):
                 found.append(_point(night, ruling))
                 break
-    name = title or (f"{subject} index" if rule == "input" else TITLES[rule])
-    detail = variant or "input"
+    name, detail = title or TITLES[rule], variant or "of the input"
+    if rule == "input":
+        name, detail = f"Input: {subject}", "stability index"
     if against in ANCHORS:
         detail = f"against {ANCHORS[against].removeprefix('the ')}"
     return Trend(name.replace("_", " "), detail, found, text)
@@ -194,15 +201,27 @@ def _panel(
     if below < 0 < above:
         axes.plot([first - 0.6, last + 0.6], [0, 0], color=MUTED, linewidth=0.4, zorder=0)
     _limits(axes, trend.points)
-    known = [(point.night.toordinal(), point.value) for point in trend.points]
-    if known:
-        axes.plot(*zip(*known, strict=True), color=CANDIDATE, linewidth=0.8, alpha=0.6, zorder=1)
-    for point in trend.points:
-        at, colour = point.night.toordinal(), WORSE if point.closes else CANDIDATE
+    days = [point.night.toordinal() for point in trend.points]
+    values = [point.value for point in trend.points]
+    axes.plot(days, values, color=CANDIDATE, linewidth=0.8, alpha=0.6, zorder=1)
+    _marks(axes, [point for point in trend.points if not point.closes], CANDIDATE, 3.2)
+    _marks(axes, [point for point in trend.points if point.closes], WORSE, 5.5)
+
+
+def _marks(axes: Axes, found: Sequence[Point], colour: str, size: float) -> None:
+    """Draw dots, and their intervals as one path with gaps."""
+    days, ends = [], []
+    for point in found:
         if point.low is not None and point.high is not None:
-            axes.plot([at, at], [point.low, point.high], color=colour, linewidth=1.1, zorder=1)
-        size = 5.5 if point.closes else 3.2
-        mark(axes, at, point.value, face=colour, edge=colour, size=size, width=0.8)
+            days += [point.night.toordinal()] * 2 + [nan]
+            ends += [point.low, point.high, nan]
+    axes.plot(days, ends, color=colour, linewidth=1.1, zorder=1)
+    days = [point.night.toordinal() for point in found]
+    values = [point.value for point in found]
+    axes.plot(
+        days, values, "o", markerfacecolor=colour, markeredgewidth=0, markersize=size, zorder=2,
+        clip_on=False,
+    )  # fmt: skip
 
 
 def _limits(axes: Axes, found: Sequence[Point]) -> None:

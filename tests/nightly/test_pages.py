@@ -14,7 +14,7 @@ from medsent.nightly.gate import Gate
 from medsent.nightly.history import Night
 from medsent.nightly.pages import index_page, night_page
 from medsent.nightly.rules import Evidence, judge
-from medsent.nightly.settings import FigureSettings, GateSettings
+from medsent.nightly.settings import FigureSettings, GateSettings, QuarantineSettings
 from medsent.report.html import render_html
 from tests.nightly.evidence import NIGHT, VARIANT, change, comparison, evidence, without_anchors
 from tests.report.browser import CHROMIUM, Page, new_page
@@ -25,7 +25,9 @@ FIRST = date(2026, 11, 1)
 NIGHTS = 30
 REGRESSION, SHIFT = 9, 16
 HOSTILE = NIGHT.model_copy(update={"run": NIGHT.run.model_copy(update={"note": ATTACK})})
-SETTINGS = GateSettings(macro_f1=FigureSettings(drop=0.01, floor=0.2))
+SETTINGS = GateSettings(
+    macro_f1=FigureSettings(drop=0.01, floor=0.2), quarantine=QuarantineSettings(share=0.1)
+)
 
 
 def drifts(day: int) -> list[Drift]:
@@ -103,7 +105,7 @@ def visible(file: Path) -> str:
 def test_a_closed_night_says_which_rule_and_by_which_numbers(pages: dict[str, Path]) -> None:
     text = visible(pages["closed"])
     assert "The gate is closed, by F1 of each label and by macro F1" in text
-    assert "fear: 80.0% → 40.0% (−40.0 points, corrected interval −50.0 to −30.0" in text
+    assert "fear, finetuned: 80.0% → 40.0% (−40.0 points, corrected interval −50.0 to −30.0" in text
     assert "(and anger)" in text
     assert 'class="verdict worse"' in pages["closed"].read_text()
     assert "The gate is open." in visible(pages["open"])
@@ -111,7 +113,7 @@ def test_a_closed_night_says_which_rule_and_by_which_numbers(pages: dict[str, Pa
 
 def test_the_first_night_says_what_was_not_judged(pages: dict[str, Path]) -> None:
     text = visible(pages["first"])
-    assert "Not judged by f1 of each label" in text
+    assert "Not judged by F1 of each label" in text
     assert "no reference is pinned" in text
 
 
