@@ -57,9 +57,7 @@ def gather(
         absent["last_good"] = "no night before it was open"
     elif not found.holds_predictions():
         absent["last_good"] = f"the predictions of the last good night, {found.path.name}, are gone"
-    elif reference is not None and found.path == reference.path:
-        absent["last_good"] = "the last good night is the reference"
-    else:
+    elif reference is None or found.path != reference.path:
         try:
             anchors["last_good"] = _anchor(config, run, found, "last_good", say)
         except RunError as error:

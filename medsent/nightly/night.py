@@ -12,8 +12,9 @@ from medsent.model import Say
 from medsent.nightly.evidence import gather, open_reference
 from medsent.nightly.gate import Gate
 from medsent.nightly.history import History, Night, last_good
+from medsent.nightly.index import INDEX, index_page
 from medsent.nightly.notification import notify
-from medsent.nightly.pages import INDEX, PAGE, index_page, night_page
+from medsent.nightly.page import PAGE, night_page
 from medsent.nightly.retention import retain
 from medsent.nightly.rules import judge
 from medsent.nightly.settings import NightlyConfig

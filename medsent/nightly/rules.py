@@ -40,7 +40,7 @@ class Evidence:
     """Those that are judged."""
     anchors: Mapping[Against, Anchor]
     absent: Mapping[Against, str]
-    """Why there is no such run to compare with."""
+    """Why there is no such run to compare with; nothing where it is another anchor's."""
     drifts: Sequence[Drift]
     drifts_from: Against | None
     """The anchor that drift is measured from."""
@@ -58,7 +58,7 @@ def _labels(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
         for against in ANCHORS:
             anchor = evidence.anchors.get(against)
             if anchor is None:
-                yield _absent(evidence, "labels", variant, against)
+                yield from _absent(evidence, "labels", variant, against)
                 continue
             for label, change in anchor.comparisons[variant].labels.items():
                 yield _compared(
@@ -91,7 +91,7 @@ def _figure(
         for against in ANCHORS:
             anchor = evidence.anchors.get(against)
             if anchor is None:
-                yield _absent(evidence, rule, variant, against)
+                yield from _absent(evidence, rule, variant, against)
                 continue
             change = anchor.comparisons[variant].overall[compared]
             yield _compared(rule, variant, None, against, change, change.difference, settings.drop)
@@ -109,7 +109,7 @@ def _records_per_s(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
             continue
         anchor = evidence.anchors.get("reference")
         if anchor is None:
-            yield _absent(evidence, "records_per_s", variant, "reference")
+            yield from _absent(evidence, "records_per_s", variant, "reference")
             continue
         before = _speed(anchor.metrics, variant)
         yield _slow(variant, value, before and before * settings.of_reference, before)
@@ -137,8 +137,9 @@ def _drift(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
     if gate.drift is None:
         return
     if evidence.drifts_from is None:
-        for rule in ("label_rates", "input"):
-            yield _absent(evidence, rule, None, "reference")
+        rules: tuple[RuleName, ...] = ("label_rates", "input")
+        for rule in rules:
+            yield from _absent(evidence, rule, None, "reference")
     for drift in evidence.drifts:
         if drift.limit is None:
             continue
@@ -253,14 +254,18 @@ def _slow(variant: str, value: Figure, limit: Figure, before: Figure) -> Ruling:
     )
 
 
-def _absent(evidence: Evidence, rule: RuleName, variant: str | None, against: Against) -> Ruling:
-    return Ruling(
-        rule=rule,
-        status="not_judged",
-        variant=variant,
-        against=against,
-        message=evidence.absent[against],
-    )
+def _absent(
+    evidence: Evidence, rule: RuleName, variant: str | None, against: Against
+) -> Iterator[Ruling]:
+    """Say why a rule had nothing to compare with, unless that is compared with already."""
+    if against in evidence.absent:
+        yield Ruling(
+            rule=rule,
+            status="not_judged",
+            variant=variant,
+            against=against,
+            message=evidence.absent[against],
+        )
 
 
 def _parts(figure: Estimated) -> tuple[Figure, Figure, Figure]:

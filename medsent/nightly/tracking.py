@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from medsent.errors import ConfigError, place_of
 from medsent.model import Say
 from medsent.nightly.gate import Gate
-from medsent.nightly.pages import PAGE
+from medsent.nightly.page import PAGE
 from medsent.nightly.settings import NightlyConfig
 from medsent.report.model import Metrics, read_metrics
 from medsent.report.part import Estimate

@@ -50,7 +50,7 @@ def test_the_last_line_says_why_and_where_to_read_on(told: Told) -> None:
     clean, regression, drift, burst, _ = told.nights
     page = Path(clean.said[-1])
     assert page.name == "night.html"
-    assert "The gate is open." in page.read_text()
+    assert "The gate is open" in page.read_text()
     assert clean.complained == []
     [line] = regression.complained
     assert line.startswith(f"medsent: nightly, {regression.night}: the gate is closed. labels: ")

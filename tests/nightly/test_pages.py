@@ -12,7 +12,8 @@ from medsent.drift import Drift
 from medsent.labels import LABELS
 from medsent.nightly.gate import Gate
 from medsent.nightly.history import Night
-from medsent.nightly.pages import index_page, night_page
+from medsent.nightly.index import index_page
+from medsent.nightly.page import night_page
 from medsent.nightly.rules import Evidence, judge
 from medsent.nightly.settings import FigureSettings, GateSettings, QuarantineSettings
 from medsent.report.html import render_html
@@ -113,6 +114,7 @@ def test_a_closed_night_says_which_rule_and_by_which_numbers(pages: dict[str, Pa
 
 def test_the_first_night_says_what_was_not_judged(pages: dict[str, Path]) -> None:
     text = visible(pages["first"])
+    assert "The gate is open, as far as the rules could judge." in text
     assert "Not judged by F1 of each label" in text
     assert "no reference is pinned" in text
 

@@ -1,14 +1,11 @@
-"""The page of a night, and the index of all nights."""
+"""The page of a night: which rule closed it, by which numbers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from medsent.nightly import trends
 from medsent.nightly.gate import ANCHORS, TITLES, Gate, RuleName, Ruling
-from medsent.nightly.history import NIGHTS, Night
 from medsent.report.document import (
-    Block,
     Cell,
     Column,
     Document,
@@ -16,9 +13,7 @@ from medsent.report.document import (
     Section,
     Table,
     Term,
-    Text,
     Tone,
-    undefined,
 )
 from medsent.report.figures import (
     UNDEFINED,
@@ -32,13 +27,8 @@ from medsent.report.figures import (
 )
 from medsent.report.model import Metrics
 from medsent.report.part import Estimate, Figure, over, value_of
-from medsent.report.svg import own_settings
 
 PAGE: Final = "night.html"
-INDEX: Final = "index.html"
-
-_AT_ONCE: Final = 14
-"""So many nights stand in the index' first table."""
 
 _STATUS: Final = {"holds": "holds", "closes": "closes", "not_judged": "not judged"}
 _TONES: Final[dict[str, Tone]] = {"holds": "quiet", "closes": "worse", "not_judged": "quiet"}
@@ -70,56 +60,28 @@ def night_page(gate: Gate, metrics: Metrics, index: str) -> Document:
         title=f"{gate.name}, {gate.night}",
         run=gate.run,
         note=metrics.run.note,
-        verdict=[_headline(gate.status, gate.closing), *gate.reasons(), *_basis(gate)],
+        verdict=[headline(gate.status, gate.rules), *gate.reasons(), *_basis(gate)],
         key_figures=list(_key_figures(gate, metrics)),
         sections=[
-            Section("rules", "Rules", [_by_rule(gate)]),
-            Section("rulings", "All rulings", list(_rulings(gate))),
+            *([Section("closing", "What closed it", [_closing(gate)])] if gate.closing else []),
+            Section("rules", "Rules", [_by_rule(gate), *_others(gate)]),
             Section("more", "More", [_files(index)]),
         ],
-        definitions=_terms(gate.rules),
+        definitions=terms(gate.rules),
         kind="night",
         numbers="gate.json",
         tone="worse" if gate.status == "closed" else None,
     )
 
 
-@own_settings()
-def index_page(name: str, note: str | None, nights: Sequence[Night]) -> Document:
-    """Return the index of all nights, of at least one; the oldest stands first in `nights`."""
-    drawn = nights[-trends.MOST_NIGHTS :]
-    last = nights[-1]
-    return Document(
-        title=f"{name}: {counted(len(nights), 'night')}",
-        run=last.run,
-        note=note,
-        verdict=[f"{last.night}: {_lower(_headline(last.status, _closing(last)))}", *_past(nights)],
-        key_figures=[
-            KeyFigure("Open", count(len(_of(nights, "open"))), "nights"),
-            KeyFigure("Closed", count(len(_of(nights, "closed"))), "nights"),
-            KeyFigure("Last good night", *_last_good(nights)),
-        ],
-        sections=[
-            section
-            for section in (
-                Section("nights", "Nights", list(_nights(nights))),
-                Section("trends", "Trends", list(_overall(drawn))),
-                Section("labels", "Labels", list(_labels(drawn))),
-            )
-            if section.blocks
-        ],
-        definitions=_terms([ruling for night in drawn for ruling in night.rules]),
-        kind="nights",
-        numbers=NIGHTS,
-        tone="worse" if last.status == "closed" else None,
-    )
-
-
-def _headline(status: str, closing: Sequence[Ruling]) -> str:
-    if status == "open":
-        return "The gate is open."
-    rules = dict.fromkeys(_lower(TITLES[ruling.rule]) for ruling in closing)
-    return f"The gate is closed, by {' and by '.join(rules)}."
+def headline(status: str, rulings: Sequence[Ruling]) -> str:
+    """Return a verdict in a sentence; whole rules that could not be judged are not passed over."""
+    if status == "closed":
+        closing = [lowered(TITLES[each.rule]) for each in rulings if each.status == "closes"]
+        return f"The gate is closed, by {' and by '.join(dict.fromkeys(closing))}."
+    if any(each.status == "not_judged" and each.subject is None for each in rulings):
+        return "The gate is open, as far as the rules could judge."
+    return "The gate is open."
 
 
 def _basis(gate: Gate) -> Iterator[str]:
@@ -135,7 +97,7 @@ def _basis(gate: Gate) -> Iterator[str]:
             names = dict.fromkeys(ruling.subject for ruling in rulings)
             message = f"too little to tell of {', '.join(name for name in names if name)}"
         rules = dict.fromkeys(ruling.rule for ruling in rulings)
-        yield f"Not judged by {', '.join(_lower(TITLES[rule]) for rule in rules)}: {message}."
+        yield f"Not judged by {', '.join(lowered(TITLES[rule]) for rule in rules)}: {message}."
 
 
 def _key_figures(gate: Gate, metrics: Metrics) -> Iterator[KeyFigure]:
@@ -190,27 +152,26 @@ def _rule_row(
     ]
 
 
-def _rulings(gate: Gate) -> Iterator[Block]:
-    for status, caption in (
-        ("closes", "What closes the gate"),
-        ("not_judged", "What could not be judged"),
-        ("holds", "What holds"),
-    ):
-        found = [ruling for ruling in gate.rules if ruling.status == status]
+def _closing(gate: Gate) -> Table:
+    return _rulings("Each figure beyond its limit", gate.closing)
+
+
+def _others(gate: Gate) -> Iterator[Table]:
+    holding = [ruling for ruling in gate.rules if ruling.status == "holds"]
+    for caption, found in (("What could not be judged", gate.not_judged), ("What holds", holding)):
         if found:
-            yield Table(
-                f"{caption}: {count(len(found))}",
-                [
-                    Column("Rule", "text"),
-                    Column("Of", "text"),
-                    Column("Value"),
-                    Column("Limit"),
-                    Column("In words", "sentence"),
-                ],
-                [_ruling_row(ruling) for ruling in found],
-                folded=status != "closes",
-                sortable=True,
-            )
+            yield replace(_rulings(f"{caption}: {count(len(found))}", found), folded=True)
+
+
+def _rulings(caption: str, found: Sequence[Ruling]) -> Table:
+    columns = [
+        Column("Rule", "text"),
+        Column("Of", "text"),
+        Column("Value"),
+        Column("Limit"),
+        Column("In words", "sentence"),
+    ]
+    return Table(caption, columns, [_ruling_row(ruling) for ruling in found], sortable=True)
 
 
 def _ruling_row(ruling: Ruling) -> list[Cell]:
@@ -260,102 +221,8 @@ def _files(index: str) -> Table:
     )
 
 
-def _past(nights: Sequence[Night]) -> Iterator[str]:
-    first, last = nights[0].night, nights[-1].night
-    yield f"{counted(len(nights), 'night')} from {first} to {last}."
-    for night in reversed(_of(nights, "closed")[-5:]):
-        rules = dict.fromkeys(_lower(TITLES[ruling.rule]) for ruling in _closing(night))
-        yield f"Closed on {night.night} by {' and by '.join(rules)}."
-
-
-def _nights(nights: Sequence[Night]) -> Iterator[Table]:
-    """Yield the last nights, and those before them folded."""
-    yield _table(f"The last {counted(len(nights[-_AT_ONCE:]), 'night')}", nights[-_AT_ONCE:])
-    if earlier := nights[:-_AT_ONCE]:
-        yield replace(_table(f"{counted(len(earlier), 'earlier night')}", earlier), folded=True)
-
-
-def _table(caption: str, nights: Sequence[Night]) -> Table:
-    variants = _variants(nights)
-    return Table(
-        caption,
-        [
-            Column("Night", "text"),
-            Column("Gate", "text"),
-            Column("Closed by", "sentence"),
-            *(Column(f"Macro F1, {name}") for name in variants),
-            Column("Quarantined"),
-        ],
-        [_night_row(night, variants) for night in reversed(nights)],
-        sortable=True,
-    )
-
-
-def _night_row(night: Night, variants: Sequence[str]) -> list[Cell]:
-    closing: dict[str, dict[str, None]] = {}
-    for ruling in _closing(night):
-        closing.setdefault(TITLES[ruling.rule], {})[ruling.subject or ""] = None
-    told = "; ".join(f"{title} {', '.join(names)}".strip() for title, names in closing.items())
-    share = over(night.quarantined, night.records) or 0.0
-    closed = night.status == "closed"
-    return [
-        Cell(str(night.night), str(night.night), href=f"../{night.run}/{PAGE}"),
-        Cell(night.status, night.status, tone="worse" if closed else "quiet"),
-        Cell(told, told),
-        *(_macro(night, name) for name in variants),
-        Cell(percent(share), share),
-    ]
-
-
-def _macro(night: Night, variant: str) -> Cell:
-    figure = night.figure(variant, "macro_f1")
-    if figure is None:
-        return undefined("no label has gold and a usable answer")
-    estimate = Estimate(value=figure.value, low=figure.low, high=figure.high)
-    return Cell(percent(figure.value), figure.value, interval=share_interval(estimate))
-
-
-def _overall(nights: Sequence[Night]) -> Iterator[Block]:
-    found = trends.overall_trends(nights, _variants(nights))
-    if found:
-        yield trends.draw_overall(found, nights, "trends-0")
-    if len(nights) == trends.MOST_NIGHTS:
-        yield Text(f"The last {trends.MOST_NIGHTS} nights are drawn; the table has all.")
-
-
-def _labels(nights: Sequence[Night]) -> Iterator[Block]:
-    rules: tuple[tuple[RuleName, str], ...] = (
-        ("labels", "F1 of each label, less the reference's"),
-        ("label_rates", "Share of records given each label, less the reference's"),
-    )
-    for variant in _variants(nights):
-        for rule, about in rules:
-            found = trends.label_trends(nights, variant, rule)
-            if any(trend.points for trend in found):
-                name = f"labels-{rule}-{variant}"
-                yield trends.draw_labels(found, nights, name, f"{about}, {variant}")
-
-
-def _variants(nights: Sequence[Night]) -> list[str]:
-    """The variants that were judged."""
-    judged = (ruling.variant for night in nights for ruling in night.rules)
-    return list(dict.fromkeys(name for name in judged if name))
-
-
-def _closing(night: Night) -> list[Ruling]:
-    return [ruling for ruling in night.rules if ruling.status == "closes"]
-
-
-def _of(nights: Sequence[Night], status: str) -> list[Night]:
-    return [night for night in nights if night.status == status]
-
-
-def _last_good(nights: Sequence[Night]) -> tuple[str, str]:
-    good = _of(nights, "open")
-    return (str(good[-1].night), good[-1].run) if good else (UNDEFINED, "none yet")
-
-
-def _terms(rulings: Sequence[Ruling]) -> list[Term]:
+def terms(rulings: Sequence[Ruling]) -> list[Term]:
+    """Return how the rules decide that these are of."""
     asked = {ruling.rule for ruling in rulings}
     return [Term(rule, TITLES[rule], text) for rule, text in _TERMS.items() if rule in asked]
 
@@ -364,5 +231,6 @@ def _anchor(against: str | None) -> str:
     return next((text for name, text in ANCHORS.items() if name == against), "its limit")
 
 
-def _lower(text: str) -> str:
+def lowered(text: str) -> str:
+    """Return a title as it stands within a sentence."""
     return text if text[:2].isupper() or text.startswith("F1") else text[:1].lower() + text[1:]
