@@ -5,7 +5,7 @@ from pathlib import Path
 
 from medsent.comparison import Side, compare_sides
 from medsent.drift import measure_drift
-from medsent.errors import RunError
+from medsent.errors import ConfigError, RunError
 from medsent.model import Say
 from medsent.nightly.gate import ANCHORS, Against
 from medsent.nightly.history import History, Night
@@ -18,8 +18,10 @@ from medsent.run import RunFolder
 def open_reference(config: NightlyConfig) -> RunFolder | None:
     """Return the pinned reference, seen to be complete and to have the judged variants.
 
-    Raises `ConfigError` or `RunError`, before anything is scored.
+    Raises `ConfigError` or `RunError` where a night could not be judged, before it is scored.
     """
+    if not config.statistics.replicates:
+        raise ConfigError("statistics.replicates is 0, and the gate decides by intervals")
     if config.reference is None:
         return None
     folder = Path(config.reference).expanduser()

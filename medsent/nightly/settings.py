@@ -103,12 +103,6 @@ class NightlyConfig(JobConfig):
                 raise ValueError(f"gate.variants names {name!r}, which is no variant ({known})")
         return self
 
-    @model_validator(mode="after")
-    def _can_be_judged(self) -> "NightlyConfig":
-        if not self.statistics.replicates:
-            raise ValueError("statistics.replicates is 0, and the gate decides by intervals")
-        return self
-
     @property
     def judged(self) -> list[str]:
         """The variants that the gate judges."""

@@ -9,6 +9,7 @@ import yaml
 
 from medsent.config import JobConfig
 from medsent.errors import ConfigError
+from medsent.nightly.evidence import open_reference
 from medsent.nightly.settings import NightlyConfig
 from medsent.settings import load_settings
 from tests.conftest import job_values, merged
@@ -47,7 +48,6 @@ def test_the_candidates_are_judged(tmp_path: Path) -> None:
     [
         ({"gate": {"lables": {}}}, r"unknown setting gate\.lables; did you mean labels\?"),
         ({"gate": {"variants": ["other"]}}, "gate.variants names 'other'"),
-        ({"statistics": {"replicates": 0}}, "the gate decides by intervals"),
         ({"retention": {"nights": 1}}, "retention.nights"),
         ({"notify": {"when": ["never"]}}, "notify.when"),
         ({"notify": {"command": []}}, "notify.command: name a program"),
@@ -56,6 +56,13 @@ def test_the_candidates_are_judged(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused(tmp_path: Path, groups: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config(tmp_path, **groups)
+
+
+def test_a_gate_without_intervals_is_refused(tmp_path: Path) -> None:
+    without = config(tmp_path, statistics={"replicates": 0})
+    with pytest.raises(ConfigError, match="the gate decides by intervals"):
+        open_reference(without)
+    assert open_reference(config(tmp_path)) is None
 
 
 def test_the_example_is_a_nightly_job() -> None:
