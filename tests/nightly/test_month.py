@@ -58,7 +58,8 @@ def test_the_last_line_says_why_and_where_to_read_on(told: Told) -> None:
     assert "corrected interval" in line
     assert line.endswith("night.html")
     assert Path(line.rpartition(" ")[2]).is_file()
-    assert "language: stability index" in drift.complained[-1]
+    assert "input: prompt_tokens: stability index" in drift.complained[-1]
+    assert "against the reference (and language)" in drift.complained[-1]
     assert "most as empty_text" in burst.complained[-1]
 
 
