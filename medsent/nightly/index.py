@@ -25,6 +25,7 @@ from medsent.report.svg import own_settings
 
 INDEX: Final = "index.html"
 
+_LESS: Final = "less the reference's (or, where none is pinned, the last good night's)"
 _AT_ONCE: Final = 14
 """So many nights stand in the index' first table."""
 
@@ -92,10 +93,7 @@ def _table(caption: str, nights: Sequence[Night]) -> Table:
 
 
 def _night_row(night: Night, variants: Sequence[str]) -> list[Cell]:
-    closing: dict[str, dict[str, None]] = {}
-    for ruling in _closing(night):
-        closing.setdefault(TITLES[ruling.rule], {})[ruling.subject or ""] = None
-    told = "; ".join(f"{title} {', '.join(names)}".strip() for title, names in closing.items())
+    told = "; ".join(_named(_closing(night)))
     share = over(night.quarantined, night.records) or 0.0
     closed = night.status == "closed"
     return [
@@ -105,6 +103,14 @@ def _night_row(night: Night, variants: Sequence[str]) -> list[Cell]:
         *(_macro(night, name) for name in variants),
         Cell(percent(share), share),
     ]
+
+
+def _named(closing: Sequence[Ruling]) -> Iterator[str]:
+    """Yield each rule that closed a night, with what it closed it for."""
+    for rule in dict.fromkeys(ruling.rule for ruling in closing):
+        subjects = dict.fromkeys(each.subject for each in closing if each.rule == rule)
+        names = ", ".join(subject.replace("_", " ") for subject in subjects if subject)
+        yield f"{TITLES[rule]}: {names}" if names else TITLES[rule]
 
 
 def _macro(night: Night, variant: str) -> Cell:
@@ -125,8 +131,8 @@ def _overall(nights: Sequence[Night]) -> Iterator[Block]:
 
 def _labels(nights: Sequence[Night]) -> Iterator[Block]:
     rules: tuple[tuple[RuleName, str], ...] = (
-        ("labels", "F1 of each label, less the reference's"),
-        ("label_rates", "Share of records given each label, less the reference's"),
+        ("labels", f"F1 of each label, {_LESS}"),
+        ("label_rates", f"Share of records given each label, {_LESS}"),
     )
     for variant in _variants(nights):
         for rule, about in rules:

@@ -148,7 +148,7 @@ def _drift(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
             rule=_DRIFTS[drift.kind],
             status="closes" if drift.alarm else "not_judged" if untold else "holds",
             variant=drift.variant,
-            subject=drift.name,
+            subject="rise" if drift.kind == "quarantined" else drift.name,
             against=evidence.drifts_from,
             value=drift.value,
             low=drift.low,
@@ -184,13 +184,10 @@ def _compared(
     what = f"{whose}: {percent(change.baseline)} → {percent(change.candidate)}"
     value, low, high = _parts(difference)
     if low is None or high is None:
-        alike = difference is not None and difference.no_interval == "too_few_disagreements"
-        why = "undefined for one of them"
-        if difference is not None and difference.no_interval is not None:
-            why = NO_INTERVAL[difference.no_interval]
-        if alike:
-            why = f"the two differ on fewer than {FEW_DISAGREEING} opinions"
-        status, told = "holds" if alike else "not_judged", why
+        none = difference and difference.no_interval or "undefined"
+        status, told = "not_judged", NO_INTERVAL[none]
+        if none == "too_few_disagreements":
+            status, told = "holds", f"the two differ on fewer than {FEW_DISAGREEING} opinions"
     else:
         status = "closes" if high < -allowed else "holds"
         told = (

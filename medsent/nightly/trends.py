@@ -68,7 +68,7 @@ def overall_trends(nights: Sequence[Night], variants: Sequence[str]) -> list[Tre
 
 
 def label_trends(nights: Sequence[Night], variant: str, rule: RuleName) -> list[Trend]:
-    """Return the trend of each label under `labels` or `label_rates`, against the reference."""
+    """Return the trend of each label under `labels` or `label_rates`."""
     return [_ruled(nights, rule, variant, label, points, title=label) for label in LABELS]
 
 
@@ -128,26 +128,33 @@ def draw_labels(trends: Sequence[Trend], nights: Sequence[Night], name: str, abo
 
 
 def _of_variant(nights: Sequence[Night], variant: str) -> Iterator[Trend]:
-    floors = {
-        night.night: ruling.limit
-        for night in nights
-        for ruling in night.rules
-        if (ruling.rule, ruling.variant, ruling.against) == ("macro_f1", variant, None)
-    }
-    found = []
-    for night in nights:
-        figure = night.figure(variant, "macro_f1")
-        if figure is not None:
-            floor = floors.get(night.night)
-            limits = () if floor is None else (floor,)
-            closes = floor is not None and figure.value < floor
-            found.append(Point(night.night, figure.value, figure.low, figure.high, limits, closes))
-    yield Trend("Macro F1", variant, found, percent)
-    for against in ANCHORS:
-        yield _ruled(nights, "macro_f1", variant, None, points, against=against)
-    yield _ruled(nights, "generation_success", variant, None, percent)
+    figures: tuple[tuple[RuleName, str], ...] = (
+        ("macro_f1", "macro_f1"),
+        ("generation_success", "generation_success_rate"),
+    )
+    for rule, name in figures:
+        yield _alone(nights, rule, variant, name)
+        for against in ANCHORS:
+            yield _ruled(nights, rule, variant, None, points, against=against)
     for whose in (None, "reference"):
         yield _ruled(nights, "records_per_s", variant, None, rate, against=whose)
+
+
+def _alone(nights: Sequence[Night], rule: RuleName, variant: str, name: str) -> Trend:
+    """Return the trend of a figure itself, with its floor where it has one."""
+    found = []
+    for night in nights:
+        floors = [
+            ruling
+            for ruling in night.rules
+            if (ruling.rule, ruling.variant, ruling.against) == (rule, variant, None)
+        ]
+        limits = tuple(floor.limit for floor in floors if floor.limit is not None)
+        closes = any(floor.status == "closes" for floor in floors)
+        figure = night.figure(variant, name)
+        if figure is not None:
+            found.append(Point(night.night, figure.value, figure.low, figure.high, limits, closes))
+    return Trend(TITLES[rule], variant, found, percent)
 
 
 def _ruled(
