@@ -184,7 +184,7 @@ def _compared(
     what = f"{whose}: {percent(change.baseline)} → {percent(change.candidate)}"
     value, low, high = _parts(difference)
     if low is None or high is None:
-        none = difference and difference.no_interval or "undefined"
+        none = (difference and difference.no_interval) or "undefined"
         status, told = "not_judged", NO_INTERVAL[none]
         if none == "too_few_disagreements":
             status, told = "holds", f"the two differ on fewer than {FEW_DISAGREEING} opinions"
