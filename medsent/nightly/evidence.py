@@ -53,7 +53,10 @@ def gather(
     elif reference.path == run.path:
         absent["reference"] = "this night is the reference"
     else:
-        anchors["reference"] = _anchor(config, run, reference, "reference", say)
+        try:
+            anchors["reference"] = _anchor(config, run, reference, "reference", say)
+        except RunError as error:
+            raise RunError(f"reference: {error}, or pin another run") from error
     found = None if good is None else history.run(good)
     if found is None:
         absent["last_good"] = "no night before it was open"
@@ -62,7 +65,7 @@ def gather(
     elif reference is None or found.path != reference.path:
         try:
             anchors["last_good"] = _anchor(config, run, found, "last_good", say)
-        except RunError as error:
+        except (ConfigError, RunError) as error:
             absent["last_good"] = str(error)
     basis = next(iter(anchors), None)
     settings = config.gate.drift
