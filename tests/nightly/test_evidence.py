@@ -113,7 +113,7 @@ def test_a_good_night_that_cannot_be_compared_with_is_gone_without(folder: Path)
 
 
 def test_a_reference_that_cannot_be_compared_with_ends_the_night(folder: Path) -> None:
-    with pytest.raises(RunError, match="reference: the gold of 120 records differs.*pin another"):
+    with pytest.raises(RunError, match=r"reference: the gold of 120 records differs.*pin another"):
         gathered(folder, "gold-0", None)
 
 
