@@ -251,6 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("runs/month"))
     parser.add_argument("--nights", type=int, default=30)
     options = parser.parse_args(arguments)
+    if options.folder.exists():
+        parser.error(f"{options.folder} is there already; remove it, or name another by --folder")
     quieten()
     month = Month(options.folder.absolute())
     month.begin()
