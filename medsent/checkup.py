@@ -36,7 +36,7 @@ def check(config: JobConfig, say: Say = print) -> Plan:
     plan = make_plan(config, say)
     for heading, text in _lines(plan):
         say(f"{heading:<15} {text}")
-    say(f"Ready: `medsent evaluate` with the same file starts it ({_estimate(plan)}).")
+    say(f"Ready: its command with the same file starts it ({_estimate(plan)}).")
     return plan
 
 

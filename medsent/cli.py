@@ -1,6 +1,7 @@
 """The commands. Each is a few lines over a function of the package."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,44 @@ def evaluate(config: Config, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def nightly(
+    config: Config,
+    overrides: Overrides = None,
+    night: Annotated[
+        datetime | None,
+        typer.Option(
+            "--date",
+            formats=["%Y-%m-%d"],
+            help="The night's date; today's (UTC) where not given. To go on after midnight with "
+            "a night that began before, name its date.",
+        ),
+    ] = None,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="Log metrics, parameters and reports to this MLflow tracking server as well. "
+            "Needs the extra `mlflow`.",
+        ),
+    ] = None,
+) -> None:
+    """Evaluate under a night's date, compare, and close the gate where a rule says so.
+
+    Compares by paired tests with the pinned `reference` and with the last good night. The same
+    command resumes; a complete night is only judged again. The last line printed is the path
+    of the night's page; where the gate is closed (exit code 3) it says why, on stderr. The
+    run's folder holds the verdict as gate.json, and `<name>-history/` beside it all nights.
+    """
+    from medsent.nightly.night import nightly as run
+    from medsent.nightly.settings import NightlyConfig
+    from medsent.settings import load_settings
+
+    settings = load_settings(NightlyConfig, config, overrides)
+    date = night or settings.night or datetime.now(UTC)
+    say(str(run(settings, date.date() if isinstance(date, datetime) else date, say, mlflow)))
+
+
+@app.command()
 def check(config: Config, overrides: Overrides = None) -> None:
     """Check configuration, data, model and adapters without starting an engine.
 
@@ -52,10 +91,11 @@ def check(config: Config, overrides: Overrides = None) -> None:
     many records and tokens there are and, from the last run of this name, how long it takes.
     """
     from medsent.checkup import check as run
-    from medsent.config import JobConfig
+    from medsent.nightly.settings import NightlyConfig
     from medsent.settings import load_settings
 
-    run(load_settings(JobConfig, config, overrides), say)
+    # Every job's file is a nightly one's without a gate.
+    run(load_settings(NightlyConfig, config, overrides), say)
 
 
 @app.command()

@@ -95,14 +95,18 @@ def compare_runs(
         raise ConfigError(
             f"--output: {folder} is a run, and its report would be lost; name another"
         )
-    metrics = _compared(sides, say)
+    metrics = compare_sides(sides, say)
     folder.mkdir(parents=True, exist_ok=True)
     for line in summary(metrics):
         say(line)
     return write_files(RunFolder(folder), metrics)
 
 
-def _compared(sides: tuple[Side, Side], say: Say) -> Metrics:
+def compare_sides(sides: tuple[Side, Side], say: Say) -> Metrics:
+    """Return the numbers of baseline and candidate, whose names differ, and their comparison.
+
+    Raises `RunError` where the runs share no records, or where the gold of these differs.
+    """
     base, candidate = sides
     slices = _common_slices(sides)
     kept = [name for name in slices if name not in dict(KEY_FIELDS)]

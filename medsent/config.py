@@ -1,5 +1,6 @@
 """The settings of a scoring job, as read from its YAML file."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -190,6 +191,8 @@ class JobConfig(Settings):
     """One scoring job."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    night: date | None = None
+    """The date of a nightly evaluation, which is a run of its own; `medsent nightly` sets it."""
     note: str | None = None
     """Shown at the top of the report, for instance that the data are synthetic."""
     input: InputSettings

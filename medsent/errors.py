@@ -73,6 +73,12 @@ class LeaseError(MedsentError):
     """Another job holds the run folder."""
 
 
+class GateClosedError(MedsentError):
+    """A nightly evaluation went through, and its gate's rules closed it."""
+
+    exit_code = 3
+
+
 class StoppedError(MedsentError):
     """The job was told to stop; what is scored is written."""
 

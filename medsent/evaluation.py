@@ -179,6 +179,7 @@ class Job:
         account = accounting.count(run, [variant.name for variant in plan.variants])
         manifest = {
             "fingerprint": run.fingerprint,
+            "night": plan.config.night and str(plan.config.night),
             "input": plan.shards.listing(),
             "records": accounting.settle(account, self._ledger, run),
             "shards_quarantined": self._ledger.quarantined(),

@@ -54,8 +54,9 @@ class Plan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Twelve hex digits over all that changes a prediction, and the input's listing."""
-        return _digest([self.recipe, self._input()])[:12]
+        """Twelve hex digits over all that changes a prediction, the input's listing, the night."""
+        night = self.config.night
+        return _digest([self.recipe, self._input(), *([str(night)] if night else [])])[:12]
 
     @cached_property
     def recipe(self) -> str:

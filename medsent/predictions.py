@@ -60,7 +60,7 @@ def files(folder: AnyPath) -> list[AnyPath]:
     """Return the Parquet files of a run's `predictions/`, in the order of their names."""
     found: list[AnyPath] = sorted(folder.glob("*.parquet"), key=lambda file: file.name)
     if not found:
-        raise RunError(f"{folder} holds no predictions")
+        raise RunError(f"{folder} holds no predictions; of old nights they are not kept")
     return found
 
 

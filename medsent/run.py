@@ -13,7 +13,15 @@ from medsent.config import JobConfig
 from medsent.errors import ConfigError, RunError, storage_failure
 from medsent.plan import Plan
 from medsent.settings import load_settings
-from medsent.storage import AnyPath, any_path, append_line, located, read_lines, write_whole
+from medsent.storage import (
+    AnyPath,
+    any_path,
+    append_line,
+    located,
+    read_lines,
+    remove_folder,
+    write_whole,
+)
 
 
 @dataclass(frozen=True)
@@ -88,9 +96,19 @@ class RunFolder:
             ) from error
         return kept
 
-    def write(self, name: str, text: str) -> AnyPath:
+    def write(self, name: str, data: str | bytes) -> AnyPath:
         """Write a file whole or not at all."""
-        return write_whole(self.path / name, text)
+        return write_whole(self.path / name, data)
+
+    def holds_predictions(self) -> bool:
+        """Tell whether the run has any, or has none yet or none any more."""
+        return any(self.predictions.glob("*.parquet"))
+
+    def drop_predictions(self) -> None:
+        """Remove predictions and checkpoint; the reports and what they say stay."""
+        self.log("predictions_dropped")
+        for folder in (self.checkpoint, self.predictions):
+            remove_folder(folder)
 
     def keep_config(self, config: JobConfig) -> None:
         """Write the configuration into the run, so that it can be read from any folder."""

@@ -221,6 +221,13 @@ def read_lines(target: AnyPath) -> list[str]:
     return target.read_text(encoding="utf-8").splitlines() if target.is_file() else []
 
 
+def remove_folder(folder: AnyPath) -> None:
+    """Remove a folder and all that is in it; nothing where it is not there."""
+    filesystem, path = located(folder)
+    with suppress(FileNotFoundError):
+        filesystem.delete_dir(path)
+
+
 def modified_ns(path: AnyPath) -> int:
     """Return when a file was written, by the storage's clock; that of objects has whole seconds."""
     if isinstance(path, ObjectPath):

@@ -217,7 +217,7 @@ class Reduction:
         answers: Mapping[str, Answers],
     ) -> None:
         """Count what intervals and comparisons need, opinion by opinion."""
-        keys, opinions = _opinions(rows["opinion_id"])
+        keys, opinions = place_opinions(rows["opinion_id"])
         weights = poisson_weights(keys, self.scope.seed, self.scope.replicates)
         seen = {
             name: observe(gold, each.labels, each.answered)
@@ -291,7 +291,7 @@ def _relabel(
     return np.where(unknown, -1, given).astype(np.int8)
 
 
-def _opinions(ids: pa.Array) -> tuple[Keys, Ints]:
+def place_opinions(ids: pa.Array) -> tuple[Keys, Ints]:
     """Return the opinions' keys in ascending order, and of which opinion each row is."""
     encoded = pc.dictionary_encode(pc.fill_null(ids, ""))
     hashed = opinion_keys(encoded.dictionary.to_pylist())

@@ -274,6 +274,7 @@ def _change(
         kind=figures.kind,
         p=change.p,
         p_corrected=change.p_corrected,
+        simultaneous=change.simultaneous and _estimate(figures.difference, change.simultaneous),
         detectable=change.detectable,
         mcnemar_p=mcnemar_p,
         opinions=opinions,

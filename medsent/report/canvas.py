@@ -52,19 +52,23 @@ def frame(
     return figure, figure.add_axes(box)
 
 
-def panels(number: int, columns: int) -> tuple[Figure, list[Axes]]:
-    """Return square axes in rows, with room for a name above each and for ticks around it."""
+def panels(number: int, columns: int, height: float = 1.0) -> tuple[Figure, list[Axes]]:
+    """Return axes in rows, with room for a name above each and for ticks around it.
+
+    `height` is each one's, by its width.
+    """
     left_in, right_in, gap_in, above_in, below_in = 0.2, 0.1, 0.3, 0.28, 0.22
     rows = -(-number // columns)
     side_in = (_WIDTH_IN - left_in - right_in - gap_in * (columns - 1)) / columns
-    row_in = above_in + side_in + below_in
+    high_in = side_in * height
+    row_in = above_in + high_in + below_in
     figure = Figure(figsize=(_WIDTH_IN, rows * row_in))
     boxes = [
         (
             (left_in + column * (side_in + gap_in)) / _WIDTH_IN,
             1 - ((row + 1) * row_in - below_in) / (rows * row_in),
             side_in / _WIDTH_IN,
-            side_in / (rows * row_in),
+            high_in / (rows * row_in),
         )
         for row, column in (divmod(index, columns) for index in range(number))
     ]

@@ -31,6 +31,8 @@ class Cell:
     """A mark after the text, such as `few positives`."""
     define: str | None = None
     """The definition that the text leads to."""
+    href: str | None = None
+    """The file beside this page that the text leads to."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,12 @@ class Document:
     key_figures: Sequence[KeyFigure]
     sections: Sequence[Section]
     definitions: Sequence[Term]
+    kind: str = "report"
+    """What it is: a report, or another page."""
+    numbers: str = "metrics.json"
+    """The file beside it that has the exact numbers."""
+    tone: Tone | None = None
+    """Emphasis of the verdict."""
 
 
 def undefined(reason: str) -> Cell:

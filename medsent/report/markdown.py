@@ -34,7 +34,7 @@ def _parts(document: Document) -> Iterator[str]:
     yield "## Definitions"
     for term in document.definitions:
         yield f"**{escape(term.name)}.** {escape(term.text)}"
-    yield f"Run {escape(document.run)}. The exact numbers are in metrics.json."
+    yield f"Run {escape(document.run)}. The exact numbers are in {document.numbers}."
 
 
 def _key_figure(figure: KeyFigure) -> str:

@@ -189,6 +189,9 @@ class Change(Part):
     """Of a two-sided test of no difference, by opinions; it agrees with the interval."""
     p_corrected: Figure = None
     """The same by Holm's correction over the labels, or over a column's slices."""
+    simultaneous: Estimated = None
+    """The difference with the interval that holds for all labels, or a column's slices, at once
+    (Bonferroni); None where the figure stands alone."""
     detectable: Figure = None
     """The smallest true difference that data like these show in 4 of 5 runs."""
     mcnemar_p: Figure = None

@@ -19,7 +19,14 @@ from medsent.statistics.estimates import (
     opinions_with,
     supported,
 )
-from medsent.statistics.intervals import difference, holm, mcnemar, spread
+from medsent.statistics.intervals import (
+    Spread,
+    difference,
+    holm,
+    mcnemar,
+    simultaneous,
+    spread,
+)
 from medsent.statistics.metrics import RATES, overall_figures
 from medsent.statistics.replicates import (
     SUCCESS,
@@ -57,6 +64,10 @@ class Change:
     """Holm's, over the figures that stand beside it."""
     detectable: float | None = None
     """The smallest true difference that data like these show with 80% power."""
+    simultaneous: Bounds | None = None
+    """Of candidate - baseline, for all the figures that stand beside it at once."""
+    drawn: Spread | None = None
+    """What the replicates say of the difference; None where there is no interval."""
 
 
 def label_changes(pair: Pair) -> list[Change]:
@@ -138,12 +149,24 @@ def supported_change(pair: Pair) -> Change:
 
 
 def corrected(changes: list[Change]) -> list[Change]:
-    """Return the changes with their p-values corrected for how many they are."""
+    """Return the changes with p-values and intervals corrected for how many have one."""
     p_values = holm([np.nan if change.p is None else change.p for change in changes])
+    number = int((~np.isnan(p_values)).sum())
     return [
-        replace(change, p_corrected=None if change.p is None else float(p))
+        replace(
+            change,
+            p_corrected=None if change.p is None else float(p),
+            simultaneous=_simultaneous(change, number),
+        )
         for change, p in zip(changes, p_values, strict=True)
     ]
+
+
+def _simultaneous(change: Change, number: int) -> Bounds:
+    if change.drawn is None:
+        return change.difference
+    low, high = simultaneous(change.candidate - change.baseline, change.drawn, number)
+    return Bounds(float(low), float(high), change.difference.rough)
 
 
 def mcnemar_p(pair: Pair) -> list[float] | None:
@@ -209,6 +232,7 @@ def _change(
         _relative(values, drawn, df, rough),
         p=float(tested.p),
         detectable=float(tested.detectable),
+        drawn=found,
     )
 
 

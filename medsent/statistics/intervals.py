@@ -164,6 +164,17 @@ def difference(value: npt.ArrayLike, found: Spread) -> Tested:
     )
 
 
+def simultaneous(value: npt.ArrayLike, found: Spread, number: int) -> tuple[Floats, Floats]:
+    """Return the interval of a difference that holds for `number` of them at once (Bonferroni).
+
+    Of one it is that of `difference`; its bias is corrected in the same way.
+    """
+    middle = 2 * np.asarray(value, dtype=np.float64) - found.mean
+    df = np.where(found.df > 0, found.df, np.nan)
+    width = stats.t.ppf(1 - ALPHA / 2 / number, df) * found.se
+    return np.asarray(middle - width), np.asarray(middle + width)
+
+
 def holm(p_values: npt.ArrayLike) -> Floats:
     """Return p-values corrected for their number (Holm 1979); NaNs stay and do not count."""
     p = np.asarray(p_values, dtype=np.float64)

@@ -1,0 +1,1 @@
+"""A nightly evaluation: against a reference and the last good night, through a gate."""

@@ -1,0 +1,286 @@
+"""The gate's rules: each looks at one kind of figure, and closes, holds or says why it cannot."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from medsent.drift import Drift
+from medsent.nightly.gate import ANCHORS, Against, RuleName, Ruling
+from medsent.nightly.settings import FigureSettings, GateSettings
+from medsent.report.cells import NO_INTERVAL
+from medsent.report.figures import percent, points, rate
+from medsent.report.model import Change, Comparison, Metrics
+from medsent.report.part import Estimated, Figure, over
+from medsent.run import RunFolder
+from medsent.statistics.changes import FEW_DISAGREEING
+
+_DRIFTS: Final[dict[str, RuleName]] = {
+    "label_rate": "label_rates",
+    "population": "input",
+    "quarantined": "quarantine",
+}
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A run that a night is compared with."""
+
+    run: RunFolder
+    metrics: Metrics
+    comparisons: Mapping[str, Comparison]
+    """Variant to its comparison with itself, on the records that both runs hold."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the rules are asked about."""
+
+    metrics: Metrics
+    variants: Sequence[str]
+    """Those that are judged."""
+    anchors: Mapping[Against, Anchor]
+    absent: Mapping[Against, str]
+    """Why there is no such run to compare with; nothing where it is another anchor's."""
+    drifts: Sequence[Drift]
+    drifts_from: Against | None
+    """The anchor that drift is measured from."""
+
+
+def judge(evidence: Evidence, settings: GateSettings) -> list[Ruling]:
+    """Return every ruling, in the rules' order."""
+    return [ruling for rule in _RULES for ruling in rule(evidence, settings)]
+
+
+def _labels(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
+    if gate.labels is None:
+        return
+    for variant in evidence.variants:
+        for against in ANCHORS:
+            anchor = evidence.anchors.get(against)
+            if anchor is None:
+                yield from _absent(evidence, "labels", variant, against)
+                continue
+            for label, change in anchor.comparisons[variant].labels.items():
+                yield _compared(
+                    "labels", variant, label, against, change, change.simultaneous,
+                    gate.labels.worse_by,
+                )  # fmt: skip
+
+
+def _macro_f1(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
+    if gate.macro_f1 is not None:
+        yield from _figure(evidence, "macro_f1", "macro_f1_supported", "macro_f1", gate.macro_f1)
+
+
+def _generation_success(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
+    if gate.generation_success is not None:
+        name = "generation_success_rate"
+        yield from _figure(evidence, "generation_success", name, name, gate.generation_success)
+
+
+def _figure(
+    evidence: Evidence, rule: RuleName, compared: str, alone: str, settings: FigureSettings
+) -> Iterator[Ruling]:
+    """Ask about an overall figure: `compared` of its drop, `alone` of its floor."""
+    for variant in evidence.variants:
+        if settings.floor is not None:
+            overall = evidence.metrics.variants[variant].overall
+            yield _floor(rule, variant, getattr(overall, alone), settings.floor)
+        if settings.drop is None:
+            continue
+        for against in ANCHORS:
+            anchor = evidence.anchors.get(against)
+            if anchor is None:
+                yield from _absent(evidence, rule, variant, against)
+                continue
+            change = anchor.comparisons[variant].overall[compared]
+            yield _compared(rule, variant, None, against, change, change.difference, settings.drop)
+
+
+def _records_per_s(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
+    settings = gate.records_per_s
+    if settings is None:
+        return
+    for variant in evidence.variants:
+        value = _speed(evidence.metrics, variant)
+        if settings.floor is not None:
+            yield _slow(variant, value, settings.floor, None)
+        if settings.of_reference is None:
+            continue
+        anchor = evidence.anchors.get("reference")
+        if anchor is None:
+            yield from _absent(evidence, "records_per_s", variant, "reference")
+            continue
+        before = _speed(anchor.metrics, variant)
+        yield _slow(variant, value, before and before * settings.of_reference, before)
+
+
+def _quarantine(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
+    if gate.quarantine is None:
+        return
+    records, limit = evidence.metrics.records, gate.quarantine.share
+    share = over(records.quarantined, records.input) or 0.0
+    most = next(iter(records.by_reason.items()), None)
+    told = f", most as {most[0]} ({most[1]:,})" if most else ""
+    yield Ruling(
+        rule="quarantine",
+        status="closes" if share > limit else "holds",
+        subject="share",
+        value=share,
+        limit=limit,
+        message=f"{percent(share)} of {records.input:,} records are quarantined{told}; "
+        f"the limit is {percent(limit)}",
+    )
+
+
+def _drift(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
+    if gate.drift is None:
+        return
+    if evidence.drifts_from is None:
+        rules: tuple[RuleName, ...] = ("label_rates", "input")
+        for rule in rules:
+            yield from _absent(evidence, rule, None, "reference")
+    for drift in evidence.drifts:
+        if drift.limit is None:
+            continue
+        untold = drift.low is None and drift.chance is None
+        yield Ruling(
+            rule=_DRIFTS[drift.kind],
+            status="closes" if drift.alarm else "not_judged" if untold else "holds",
+            variant=drift.variant,
+            subject="rise" if drift.kind == "quarantined" else drift.name,
+            against=evidence.drifts_from,
+            value=drift.value,
+            low=drift.low,
+            high=drift.high,
+            limit=drift.limit,
+            message=_against(
+                f"{drift.message}; the limit is {_limit(drift)}", evidence.drifts_from
+            ),
+        )
+
+
+_RULES: Final[Sequence[Callable[[Evidence, GateSettings], Iterator[Ruling]]]] = (
+    _labels,
+    _macro_f1,
+    _generation_success,
+    _records_per_s,
+    _quarantine,
+    _drift,
+)
+
+
+def _compared(
+    rule: RuleName,
+    variant: str,
+    subject: str | None,
+    against: Against,
+    change: Change,
+    difference: Estimated,
+    allowed: float,
+) -> Ruling:
+    """Close where the whole interval of a difference lies below what is allowed."""
+    whose = f"{subject}, {variant}" if subject else variant
+    what = f"{whose}: {percent(change.baseline)} → {percent(change.candidate)}"
+    value, low, high = _parts(difference)
+    if low is None or high is None:
+        none = (difference and difference.no_interval) or "undefined"
+        status, told = "not_judged", NO_INTERVAL[none]
+        if none == "too_few_disagreements":
+            status, told = "holds", f"the two differ on fewer than {FEW_DISAGREEING} opinions"
+    else:
+        status = "closes" if high < -allowed else "holds"
+        told = (
+            f"{points(value)} points, {'corrected ' if subject else ''}interval {points(low)} to "
+            f"{points(high)}; the limit is {points(-allowed)}"
+        )
+    return Ruling.model_validate(
+        {
+            "rule": rule,
+            "status": status,
+            "variant": variant,
+            "subject": subject,
+            "against": against,
+            "value": value,
+            "low": low,
+            "high": high,
+            "limit": -allowed,
+            "message": _against(f"{what} ({told})", against),
+        }
+    )
+
+
+def _floor(rule: RuleName, variant: str, figure: Estimated, floor: float) -> Ruling:
+    value, low, high = _parts(figure)
+    status, told = "holds", f"{percent(value)}; the floor is {percent(floor)}"
+    if value is None:
+        status, told = "not_judged", "undefined on these records"
+    elif value < floor:
+        status = "closes"
+    return Ruling.model_validate(
+        {
+            "rule": rule,
+            "status": status,
+            "variant": variant,
+            "value": value,
+            "low": low,
+            "high": high,
+            "limit": floor,
+            "message": f"{variant}: {told}",
+        }
+    )
+
+
+def _slow(variant: str, value: Figure, limit: Figure, before: Figure) -> Ruling:
+    if value is None or limit is None:
+        return Ruling(
+            rule="records_per_s",
+            status="not_judged",
+            variant=variant,
+            message=f"{variant}: no answer was timed, in this run or in the reference",
+        )
+    told = f"the limit is {rate(limit)}" + (f", the reference had {rate(before)}" if before else "")
+    return Ruling(
+        rule="records_per_s",
+        status="closes" if value < limit else "holds",
+        variant=variant,
+        against="reference" if before else None,
+        value=value,
+        limit=limit,
+        message=f"{variant}: {rate(value)} records/s; {told}",
+    )
+
+
+def _absent(
+    evidence: Evidence, rule: RuleName, variant: str | None, against: Against
+) -> Iterator[Ruling]:
+    """Say why a rule had nothing to compare with, unless that is compared with already."""
+    if against in evidence.absent:
+        yield Ruling(
+            rule=rule,
+            status="not_judged",
+            variant=variant,
+            against=against,
+            message=evidence.absent[against],
+        )
+
+
+def _parts(figure: Estimated) -> tuple[Figure, Figure, Figure]:
+    return (None, None, None) if figure is None else (figure.value, figure.low, figure.high)
+
+
+def _speed(metrics: Metrics, variant: str) -> Figure:
+    speed = metrics.variants[variant].throughput
+    return None if speed is None else speed.records_per_s
+
+
+def _limit(drift: Drift) -> str:
+    assert drift.limit is not None  # or nothing would be judged
+    if drift.kind == "population":
+        chance = "unknown" if drift.chance is None else f"{drift.chance:.2f}"
+        return f"{drift.limit:.2f}, and chance alone reaches {chance}"
+    return f"{points(drift.limit)}{' either way' if drift.kind == 'label_rate' else ''}"
+
+
+def _against(told: str, against: Against | None) -> str:
+    return f"{told}, against {ANCHORS[against]}" if against else told

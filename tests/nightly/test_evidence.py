@@ -1,0 +1,135 @@
+"""What a night is compared with, and what it goes without."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medsent.errors import ConfigError, RunError
+from medsent.evaluation import rewrite_report
+from medsent.nightly.evidence import gather, open_reference
+from medsent.nightly.history import History, Night
+from medsent.nightly.rules import Evidence
+from medsent.nightly.settings import NightlyConfig
+from medsent.run import RunFolder
+from tests.conftest import job_values
+from tests.nightly.test_history import row
+from tests.test_comparison import BETTER, GOLD, WORSE, write_run
+
+SETTINGS: dict[str, Any] = {"statistics": {"replicates": 200, "slices": []}}
+
+
+def config(folder: Path, **groups: Any) -> NightlyConfig:
+    values = job_values(folder / "unread", folder, folder / "unread")
+    values |= {"variants": {"v": {"method": "json"}}, **SETTINGS, **groups}
+    return NightlyConfig.model_validate(values)
+
+
+def reported(folder: Path, name: str, *written: Any, **settings: Any) -> RunFolder:
+    """Write a run with its report, as `medsent evaluate` would have left it."""
+    run = RunFolder(write_run(folder / name, *written, **SETTINGS, **settings))
+    records = {"input": len(GOLD), "duplicate_record_ids": 0, "by_reason": {}}
+    run.write("manifest.json", _manifest(records))
+    rewrite_report(run.path, lambda _: None)
+    return run
+
+
+def _manifest(records: dict[str, Any]) -> str:
+    return json.dumps(
+        {
+            "fingerprint": "0",
+            "input": [],
+            "records": records,
+            "shards_quarantined": [],
+            "timing": {"total_s": 2.0, "start_up_s": 1.0},
+            "provenance": {},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("evidence")
+    reported(found, "better-0", {"v": BETTER})
+    reported(found, "worse-0", {"v": WORSE})
+    reported(found, "other-0", {"w": BETTER})
+    reported(found, "gold-0", {"v": BETTER}, gold=1 - GOLD)
+    return found
+
+
+def gathered(folder: Path, reference: str | None, good: str | None) -> Evidence:
+    """Gather for the run `worse-0`."""
+    pinned = None if reference is None else RunFolder(folder / reference)
+    night: Night | None = None if good is None else row(0, run=good)
+    run, said = RunFolder(folder / "worse-0"), list[str]()
+    return gather(config(folder), run, pinned, History(folder, "nightly"), night, said.append)
+
+
+def test_the_same_comparison_whoever_it_is_with(folder: Path) -> None:
+    found = gathered(folder, "better-0", None)
+    assert list(found.anchors) == ["reference"]
+    assert found.drifts_from == "reference"
+    reference = found.anchors["reference"].comparisons["v"]
+    assert (reference.baseline, reference.candidate) == (
+        "v@better-0 (the reference)",
+        "v@worse-0",
+    )
+    macro = reference.overall["macro_f1_supported"].difference
+    assert macro is not None
+    assert macro.high is not None
+    assert macro.high < 0
+    later = gathered(folder, None, "better-0")
+    assert later.drifts_from == "last_good"
+    assert later.anchors["last_good"].comparisons["v"].labels == reference.labels
+    assert later.absent == {"reference": "no reference is pinned"}
+
+
+def test_a_corrected_interval_is_wider_around_the_same_middle(folder: Path) -> None:
+    compared = gathered(folder, "better-0", None).anchors["reference"].comparisons["v"]
+    for change in compared.labels.values():
+        alone, together = change.difference, change.simultaneous
+        assert alone is not None
+        assert together is not None
+        if alone.low is None or alone.high is None:
+            assert together.no_interval == alone.no_interval
+            continue
+        assert together.low is not None
+        assert together.high is not None
+        assert together.low < alone.low < alone.high < together.high
+        assert together.low + together.high == pytest.approx(alone.low + alone.high)
+
+
+def test_a_good_night_that_is_the_reference_is_asked_once(folder: Path) -> None:
+    found = gathered(folder, "better-0", "better-0")
+    assert list(found.anchors) == ["reference"]
+    assert found.absent == {}
+
+
+def test_a_good_night_that_cannot_be_compared_with_is_gone_without(folder: Path) -> None:
+    assert "has no variant 'v'" in gathered(folder, None, "other-0").absent["last_good"]
+    assert "the gold of 120 records differs" in gathered(folder, None, "gold-0").absent["last_good"]
+    assert "are gone" in gathered(folder, None, "never-0").absent["last_good"]
+
+
+def test_a_reference_that_cannot_be_compared_with_ends_the_night(folder: Path) -> None:
+    with pytest.raises(RunError, match=r"reference: the gold of 120 records differs.*pin another"):
+        gathered(folder, "gold-0", None)
+
+
+def test_the_night_that_is_the_reference_has_nothing_to_lose(folder: Path) -> None:
+    found = gathered(folder, "worse-0", None)
+    assert found.anchors == {}
+    assert found.drifts == []
+    assert found.absent["reference"] == "this night is the reference"
+
+
+def test_a_reference_is_looked_at_before_anything_is_scored(folder: Path, tmp_path: Path) -> None:
+    pinned = open_reference(config(folder, reference=str(folder / "better-0")))
+    assert pinned == RunFolder((folder / "better-0").resolve())
+    with pytest.raises(ConfigError, match="reference: other-0 has no variant 'v'"):
+        open_reference(config(folder, reference=str(folder / "other-0")))
+    old = RunFolder(write_run(tmp_path / "old-0", {"v": BETTER}))
+    old.drop_predictions()
+    with pytest.raises(RunError, match="holds no predictions any more; pin another run"):
+        open_reference(config(folder, reference=str(old.path)))

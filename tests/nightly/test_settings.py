@@ -1,0 +1,74 @@
+"""A nightly job's settings: what is refused before anything is scored."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from medsent.config import JobConfig
+from medsent.errors import ConfigError
+from medsent.nightly.evidence import open_reference
+from medsent.nightly.settings import NightlyConfig
+from medsent.settings import load_settings
+from tests.conftest import job_values, merged
+
+NIGHT = date(2026, 11, 1)
+PAIR = {
+    "variants": {"plain": {"method": "onepass"}, "tuned": {"method": "onepass"}},
+    "compare": [{"baseline": "plain", "candidate": "tuned"}],
+}
+
+
+def config(tmp_path: Path, **groups: Any) -> NightlyConfig:
+    file = tmp_path / "nightly.yaml"
+    values = job_values(tmp_path / "in", tmp_path / "runs", tmp_path / "model")
+    file.write_text(yaml.safe_dump(merged(values, groups)))
+    return load_settings(NightlyConfig, file)
+
+
+def test_a_night_is_a_job_of_its_own(tmp_path: Path) -> None:
+    job = config(tmp_path, retention={"nights": 3}).of(NIGHT)
+    assert type(job) is JobConfig
+    assert (job.name, job.night) == ("scripted-2026-11-01", NIGHT)
+    # What a run keeps of its configuration is a job again.
+    kept = JobConfig.model_validate(job.anchored().model_dump(mode="json"))
+    assert kept == job.anchored()
+
+
+def test_the_candidates_are_judged(tmp_path: Path) -> None:
+    assert config(tmp_path).judged == ["plain"]
+    assert config(tmp_path, **PAIR).judged == ["tuned"]
+    assert config(tmp_path, **PAIR, gate={"variants": ["plain"]}).judged == ["plain"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"gate": {"lables": {}}}, r"unknown setting gate\.lables; did you mean labels\?"),
+        ({"gate": {"variants": ["other"]}}, "gate.variants names 'other'"),
+        ({"retention": {"nights": 1}}, "retention.nights"),
+        ({"notify": {"when": ["never"]}}, "notify.when"),
+        ({"notify": {"command": []}}, "notify.command: name a program"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path: Path, groups: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(tmp_path, **groups)
+
+
+def test_a_gate_without_intervals_is_refused(tmp_path: Path) -> None:
+    without = config(tmp_path, statistics={"replicates": 0})
+    with pytest.raises(ConfigError, match="the gate decides by intervals"):
+        open_reference(without)
+    assert open_reference(config(tmp_path)) is None
+
+
+def test_the_example_is_a_nightly_job() -> None:
+    example = load_settings(NightlyConfig, Path("jobs/nightly.yaml"))
+    assert example.judged == ["finetuned"]
+    assert example.notify.when == ["closed", "failed"]
+    # What the comments call defaults are those.
+    defaults = NightlyConfig.model_fields["gate"].default
+    assert example.gate.model_copy(update={"macro_f1": defaults.macro_f1}) == defaults
