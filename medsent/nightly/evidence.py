@@ -1,7 +1,6 @@
 """What a night is judged by: its figures, and what came of comparing it with other runs."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from medsent.comparison import Side, compare_sides
 from medsent.drift import measure_drift
@@ -24,8 +23,7 @@ def open_reference(config: NightlyConfig) -> RunFolder | None:
         raise ConfigError("statistics.replicates is 0, and the gate decides by intervals")
     if config.reference is None:
         return None
-    folder = Path(config.reference).expanduser()
-    sides = [Side.open(folder, name, "reference") for name in config.judged]
+    sides = [Side.open(config.reference, name, "reference") for name in config.judged]
     run = sides[0].run
     if not run.holds_predictions():
         raise RunError(f"reference: {run.path} holds no predictions any more; pin another run")

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from pydantic import ValidationError
 
 from medsent.errors import RunError
 from medsent.report.part import Figure, Part
+from medsent.storage import AnyPath
 
 Against: TypeAlias = Literal["reference", "last_good"]
 RuleName: TypeAlias = Literal[
@@ -106,7 +106,7 @@ class Gate(Part):
         return self.model_dump_json(indent=1) + "\n"
 
 
-def read_gate(path: Path) -> Gate:
+def read_gate(path: AnyPath) -> Gate:
     """Read a `gate.json`. Raises `RunError` where it is absent or not of this model."""
     try:
         return Gate.model_validate_json(path.read_bytes())

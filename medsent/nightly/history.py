@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator, Sequence
 from datetime import date
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ from medsent.nightly.gate import Gate, Ruling
 from medsent.report.model import Metrics
 from medsent.report.part import Estimate, Figure, Part
 from medsent.run import RunFolder
+from medsent.storage import AnyPath
 
 NIGHTS: Final = "nights.parquet"
 
@@ -96,7 +96,7 @@ SCHEMA: Final = pa.schema(
 class History:
     """The nights of one job, in `<output>/<name>-history/`."""
 
-    def __init__(self, output: Path, name: str) -> None:
+    def __init__(self, output: AnyPath, name: str) -> None:
         self.output = output
         self.folder = RunFolder(output / f"{name}-history")
 

@@ -1,9 +1,6 @@
 """One night: score, judge, write it down, tell."""
 
 from datetime import date
-from pathlib import Path
-
-from pyarrow import fs
 
 from medsent.errors import GateClosedError, MedsentError
 from medsent.evaluation import evaluate
@@ -21,11 +18,12 @@ from medsent.nightly.settings import NightlyConfig
 from medsent.nightly.tracking import Tracker
 from medsent.report.html import render_html
 from medsent.run import RunFolder
+from medsent.storage import AnyPath, located
 
 
 def nightly(
     config: NightlyConfig, night: date, say: Say = print, mlflow: str | None = None
-) -> Path:
+) -> AnyPath:
     """Run a night, or go on with it; a complete one is only judged and reported again.
 
     Returns the path of its page. Raises `GateClosedError` where a rule closes the gate, once
@@ -54,10 +52,10 @@ def nightly(
 
 def _conclude(
     config: NightlyConfig, night: date, run: RunFolder, reference: RunFolder | None, say: Say
-) -> tuple[Gate, Path]:
+) -> tuple[Gate, AnyPath]:
     """Judge a night and write it down, alone; return its gate and its page's path."""
     history = History(run.path.parent, config.name)
-    with Lease(fs.LocalFileSystem(), str(history.folder.path / "lease"), say=say):
+    with Lease(*located(history.folder.path / "lease"), say=say):
         good = last_good(history.read(), night)
         evidence = gather(config, run, reference, history, good, say)
         rules = judge(evidence, config.gate)
@@ -85,7 +83,7 @@ def _conclude(
     return gate, page
 
 
-def _sentence(gate: Gate, page: Path) -> str:
+def _sentence(gate: Gate, page: AnyPath) -> str:
     """Say in a line how a night ended, by which numbers, and where to read on."""
     why = f" {'; '.join(gate.reasons())}." if gate.closing else ""
     return f"{gate.name}, {gate.night}: the gate is {gate.status}.{why} Its page: {page}"

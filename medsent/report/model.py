@@ -4,7 +4,6 @@ An undefined figure is None (null in JSON), never zero. Rates, averages and rela
 improvements are fractions, not percent. Rows are records: one opinion read by one persona.
 """
 
-from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from pydantic import JsonValue, ValidationError
@@ -14,6 +13,7 @@ from medsent.report.calibration import Calibration
 from medsent.report.part import Estimated, Figure, Part
 from medsent.report.speed import VariantThroughput
 from medsent.statistics.comparisons import ChangeKind
+from medsent.storage import AnyPath
 
 SCHEMA_VERSION: Final = 2
 
@@ -310,7 +310,7 @@ class Metrics(Part):
         return self.model_dump_json(indent=2) + "\n"
 
 
-def read_metrics(path: Path) -> Metrics:
+def read_metrics(path: AnyPath) -> Metrics:
     """Read a `metrics.json`; `RunError` where it is absent or not of this model."""
     try:
         return Metrics.model_validate_json(path.read_bytes())
