@@ -4,13 +4,25 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from medsent.answers.onepass import OnePass
 from medsent.demo.data import write_split
+from medsent.labels import LABELS
+from medsent.personas import load_personas
+from medsent.predictions import label_matrix
+from medsent.prompts import Prompter
+from medsent.statistics.thresholds import load_thresholds
+from tests.conftest import predictions_of
+from tests.plain import load_plain, plain_logits
 
 RECORDS = 40
+ADAPTER = Path("medsent/demo/adapter")
+COMPARED = 12
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +63,38 @@ def test_the_demo_scores_reports_and_then_finds_itself_complete(overrides: list[
     assert "no engine is started" in second.stdout
     assert second.stdout.splitlines()[-1] == str(report)
     assert json.loads((report.parent / "metrics.json").read_text(encoding="utf-8")) == metrics
+
+
+@pytest.mark.parametrize(
+    ("variant", "adapter", "cuts"),
+    [
+        ("baseline", None, "thresholds-baseline.json"),
+        ("finetuned", ADAPTER, "thresholds.json"),
+    ],
+)
+def test_what_makes_it_fast_changes_no_label(
+    overrides: list[str],
+    model_folder: Path,
+    tokenizer: Any,
+    variant: str,
+    adapter: Path | None,
+    cuts: str,
+) -> None:
+    # The other side has no shared prefixes, no batches, no 16 bits, no operations of ours.
+    [folder] = Path(overrides[1].partition("output.path=")[2]).iterdir()
+    rows = pq.read_table(overrides[0].partition("input.path=")[2]).slice(0, COMPARED).to_pylist()
+    prompter = Prompter(tokenizer, OnePass.prompt, load_personas(None))
+    prompts = [prompter.prompt(row["text"], row["language"], row["persona"]) for row in rows]
+    plain = plain_logits(
+        load_plain(model_folder, adapter), prompts, OnePass(tokenizer).ask.token_ids
+    )
+    told = predictions_of(folder)
+    places = [told["record_id"].to_pylist().index(row["record_id"]) for row in rows]
+    labels = label_matrix(told[variant].combine_chunks(), "labels")[places]
+    thresholds = load_thresholds(ADAPTER / cuts)
+    at = np.array([thresholds[label] for label in LABELS])
+    at = np.log(at / (1 - at))
+    differ = (labels == 1) != (plain >= at)
+    # Sums of 16 bits are a little off: only a label right at its threshold may be another.
+    assert differ.mean() <= 0.02
+    assert np.abs(plain - at)[differ].max(initial=0.0) < 0.5

@@ -30,6 +30,7 @@ from medsent.labels import LABELS
 from medsent.personas import load_personas
 from medsent.prompts import Prompter
 from medsent.statistics.thresholds import load_thresholds
+from tests.plain import load_plain, plain_logits
 
 ADAPTER = Path("medsent/demo/adapter")
 RECORDS = 32
@@ -127,20 +128,9 @@ def test_an_adapter_without_effect_is_found(bench: Bench) -> None:
 def test_logits_agree_with_transformers_and_peft(
     bench: Bench, prompts: list[list[int]], model_folder: Path
 ) -> None:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
     ask = OnePass(bench.tokenizer).ask
     ours = logits(bench.answers([Request(p, ask, "finetuned") for p in prompts]), bench.tokenizer)
-    base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
-    model = PeftModel.from_pretrained(base, str(ADAPTER)).eval()
-    theirs = []
-    with torch.inference_mode():
-        for prompt in prompts:
-            last = model(input_ids=torch.tensor([prompt]), logits_to_keep=1).logits[0, -1]
-            *labels, none = ask.token_ids
-            theirs.append((last[labels] - last[none]).numpy())
-    reference = np.stack(theirs)
+    reference = plain_logits(load_plain(model_folder, ADAPTER), prompts, ask.token_ids)
     thresholds = load_thresholds(ADAPTER / "thresholds.json")
     cuts = np.array([thresholds[label] for label in LABELS])
     cuts = np.log(cuts / (1 - cuts))
