@@ -1,6 +1,7 @@
 """Rows out: the schema of `predictions/*.parquet`, and reading it back for the reducer."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +72,16 @@ def batches(
 
     `columns` may name fields of a struct, as `finetuned.status`.
     """
+    yield from read(files(folder), columns, rows)
+
+
+def read(
+    some: Iterable[Path], columns: Sequence[str] | None = None, rows: int = 65_536
+) -> Iterator[pa.RecordBatch]:
+    """Yield what some files of predictions hold, in the same way."""
     waiting: list[pa.RecordBatch] = []
     # One file at a time: a dataset of them all keeps the footer of each, 200 kB, to its end.
-    for file in files(folder):
+    for file in some:
         with pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(rows, columns=columns):
                 waiting.append(batch)
@@ -82,6 +90,28 @@ def batches(
                     waiting = []
     if waiting:
         yield pa.concat_batches(waiting)
+
+
+def record_keys(rows: pa.Table | pa.RecordBatch) -> npt.NDArray[np.uint64]:
+    """Return (N,) a key of each record: its row's hash, changed by its persona.
+
+    A row that all personas read has a record for each of them.
+    """
+    encoded = pc.dictionary_encode(pc.fill_null(rows["persona"], ""))
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    changes = np.array([_persona_key(name) for name in encoded.dictionary.to_pylist()], np.uint64)
+    return np.asarray(rows["row_hash"], np.uint64) ^ changes[np.asarray(encoded.indices)]
+
+
+def rewrite(file: Path, rows: pa.Table) -> None:
+    """Write a file of rows anew, whole or not at all; without any row it goes."""
+    if not rows.num_rows:
+        file.unlink()
+        return
+    partial = file.with_name(f".{file.name}.partial")
+    pq.write_table(rows, partial)
+    partial.replace(file)
 
 
 def label_matrix(column: pa.StructArray, field: str) -> npt.NDArray[np.int8]:
@@ -101,6 +131,13 @@ def probability_matrix(column: pa.StructArray) -> npt.NDArray[np.float32]:
         [np.asarray(pc.fill_null(values, float("nan")), dtype=np.float32) for values in columns],
         axis=1,
     )
+
+
+def _persona_key(persona: str) -> int:
+    if not persona:
+        return 0
+    digest = hashlib.blake2b(persona.encode(), digest_size=8, person=b"medsent persona").digest()
+    return int.from_bytes(digest, "little")
 
 
 def _nullable(values: pa.Array) -> npt.NDArray[np.int8]:

@@ -31,6 +31,11 @@ class RunFolder:
         return self.path / "checkpoint"
 
     @property
+    def labelled(self) -> Path:
+        """What a backfill hands on; in other runs there is none."""
+        return self.path / "labelled"
+
+    @property
     def fingerprint(self) -> str:
         """That of the plan the run was opened for."""
         return self.path.name.rpartition("-")[2]
@@ -115,16 +120,19 @@ def write_whole(target: Path, text: str) -> Path:
     return target
 
 
+def run_of(plan: Plan) -> RunFolder:
+    """Return the folder of a plan's run, whether it is there or not."""
+    output = Path(plan.config.output.path).expanduser().resolve()
+    return RunFolder(output / f"{plan.config.name}-{plan.fingerprint}")
+
+
 def open_run(plan: Plan) -> RunFolder:
     """Make or find the folder of a plan's run.
 
     Raises `ConfigError` where it cannot be a folder, `StorageError` where it cannot be written to.
     """
-    path = (
-        Path(plan.config.output.path).expanduser().resolve()
-        / f"{plan.config.name}-{plan.fingerprint}"
-    )
-    run = RunFolder(path)
+    run = run_of(plan)
+    path = run.path
     try:
         path.mkdir(parents=True, exist_ok=True)
         run.write(".writable", "").unlink()
