@@ -55,9 +55,8 @@ def estimate(config: BackfillConfig, say: Say = print) -> str:
     pace = _latest_pace(plan)
     for heading, text in _lines(config, run, done, left, pace):
         say(f"{heading:<15} {text}")
-    return (
-        f"Ready: `medsent backfill` with the same file scores {left:,} records{_time(left, pace)}"
-    )
+    time = "" if pace is None else f" in about {pace.hours(left):,.2f} hours"
+    return f"Ready: `medsent backfill` with the same file scores {left:,} records{time}"
 
 
 def _lines(
