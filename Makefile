@@ -20,7 +20,7 @@ PACKAGE := .venv/.package-$(call key,$(LOCK) pyproject.toml)
 UNFINISHED := .venv-unfinished
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check train chaos scale validate-statistics bench bench-gpu bench-reduce setup clean distclean
+.PHONY: help demo test check train chaos scale backfill-scale validate-statistics bench bench-gpu bench-reduce setup clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ chaos: $(PACKAGE) ## Kill the job 100 times in nine ways and check every row (ab
 
 scale: $(PACKAGE) ## Memory at 100,000 and at 1,000,000 records, the engine scripted (ten minutes)
 	@$(BIN)/python -m tests.chaos.scale $(ARGS)
+
+backfill-scale: $(PACKAGE) ## A backfill of 1,000,000 records, stopped twice, its input growing (seven minutes)
+	@$(BIN)/python -m tests.backfill.scale $(ARGS)
 
 validate-statistics: $(PACKAGE) ## Do intervals and tests hold what they say? Simulations (a quarter of an hour)
 	@$(BIN)/python -m tests.validation $(ARGS)
