@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from medsent.backfill.budget import Meter, Spent
-from medsent.backfill.labelled import hand_on
+from medsent.backfill.handing import hand_on
 from medsent.backfill.settings import BackfillConfig
 from medsent.errors import StoppedError
 from medsent.evaluation import Job, finish_what_was_cut_short, held, summary

@@ -1,6 +1,7 @@
 """A backlog labelled: one outcome a record, however often it is stopped and whatever comes."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from medsent import evaluation
+from medsent.backfill import budget
 from medsent.backfill.budget import Spent
 from medsent.backfill.job import backfill
 from medsent.backfill.settings import BackfillConfig
@@ -23,6 +25,7 @@ from medsent.requeue import Selection, drop_doubled
 from medsent.run import RunFolder
 from tests.backfill.conftest import Complete, Config
 from tests.backfill.opinions import PERSONAS, expected, outcomes, write_opinions
+from tests.chaos.job import REPOSITORY
 
 pytestmark = pytest.mark.ray
 
@@ -61,7 +64,6 @@ def test_the_records_of_a_row_are_in_one_file(complete: Complete) -> None:
 
 def test_new_shards_are_scored_alone(complete: Complete) -> None:
     before = complete.said.index("-- a shard came --")
-    assert any("20 of 25" not in line for line in complete.said[:before])
     assert any(line.startswith("Resuming: 320 of 400 records") for line in complete.said[before:])
     starts = RunFolder(complete.run).events("scored")
     assert [event["records"] for event in starts] == [320, 80]
@@ -88,25 +90,41 @@ def test_rows_may_name_their_persona(config: Config, source: Path, cluster: None
     assert set(outcomes(run)) == {(f"r{number}", "surgeon") for number in range(20)}
 
 
-def test_a_budget_stops_a_run_and_another_ends_it(config: Config, source: Path) -> None:
-    """Run as a process: one of its own time, and of its own Ray."""
-    slow = {"kind": "scripted", "rows_per_block": 64, "latency_s": 0.25, "max_num_seqs": 8}
+class Clock:
+    """A clock of which each committed block takes ten seconds."""
+
+    def __init__(self, runs: Path) -> None:
+        self._runs = runs
+
+    def monotonic(self) -> float:
+        return 10.0 * len(committed(self._runs))
+
+
+def committed(runs: Path) -> list[Path]:
+    return [f for f in runs.glob("*/checkpoint/*.parquet") if ".pending" not in f.name]
+
+
+def test_a_budget_stops_a_run_and_another_ends_it(
+    config: Config, source: Path, tmp_path: Path, cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "time", Clock(tmp_path / "runs"))
+    slow = {"kind": "scripted", "rows_per_block": 32, "latency_s": 0.3, "max_num_seqs": 16}
     price = {"per_replica_hour": 3600.0}  # a second costs 1
-    stopped = config(engine=slow, budget={"money": 3.0}, price=price)
+    stopped = config(engine=slow, budget={"money": 20.0}, price=price)
     with pytest.raises(StoppedError) as caught:
         backfill(stopped, silent)
     told = str(caught.value)
-    [run] = (Path(stopped.output.path)).iterdir()
+    [run] = (tmp_path / "runs").iterdir()
     done = outcomes(run)
     assert 0 < len(done) < 320
-    assert f"stopped (the budget of 3 USD is used up): {len(done)} of 320 records" in told
+    assert f"stopped (the budget of 20 USD is used up): {len(done)} of 320 records" in told
     assert set(whole_rows(run).values()) == {len(PERSONAS)}
     spent = Spent.read(RunFolder(run))
-    assert spent.replica_s >= 3.0
+    assert spent.replica_s >= 20
     assert f"The run has cost {spent.told(stopped.price)} so far" in told
     # What is done is handed on, and the same command again starts nothing.
     assert sum(pq.read_metadata(f).num_rows for f in (run / "labelled").rglob("*.parquet"))
-    with pytest.raises(StoppedError, match="the budget of 3 USD is used up"):
+    with pytest.raises(StoppedError, match="the budget of 20 USD is used up"):
         backfill(stopped, silent)
     assert len(RunFolder(run).events("start")) == 1
     backfill(config(engine=slow, budget={"hours": 1.0}, price=price), silent)
@@ -114,11 +132,11 @@ def test_a_budget_stops_a_run_and_another_ends_it(config: Config, source: Path) 
 
 
 def test_it_survives_kill_9_and_goes_on(config: Config, tmp_path: Path, source: Path) -> None:
-    slow = {"kind": "scripted", "rows_per_block": 64, "latency_s": 0.2, "max_num_seqs": 8}
+    slow = {"kind": "scripted", "rows_per_block": 64, "latency_s": 0.2, "max_num_seqs": 16}
     settings = config(engine=slow)
     file = tmp_path / "job.yaml"
     file.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
-    command = [sys.executable, "jobs/backfill.py", str(file)]
+    command = [sys.executable, str(REPOSITORY / "jobs" / "backfill.py"), str(file)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as job:
         run = _once_blocks_are_done(tmp_path / "runs", 2)
         job.send_signal(signal.SIGKILL)
@@ -132,8 +150,7 @@ def test_it_survives_kill_9_and_goes_on(config: Config, tmp_path: Path, source: 
 
 def _once_blocks_are_done(runs: Path, blocks: int) -> Path:
     for _ in range(PATIENCE_S * 10):
-        ids = [f for f in runs.glob("*/checkpoint/*.parquet") if ".pending" not in f.name]
-        if len(ids) >= blocks:
+        if len(ids := committed(runs)) >= blocks:
             return ids[0].parents[1]
         time.sleep(0.1)
     pytest.fail("the job committed nothing")
@@ -151,11 +168,9 @@ def test_second_outcomes_of_a_persona_are_dropped(complete: Complete, tmp_path: 
     assert sum(outcomes(tmp_path).values()) == rows.num_rows
 
 
-def test_a_requeue_scores_every_record_of_a_row(
-    config: Config, source: Path, cluster: None
-) -> None:
+def test_a_requeue_scores_every_record_of_a_row(complete: Complete, tmp_path: Path) -> None:
     """The checkpoint knows rows: of one it cannot score a part again."""
-    run = backfill(config(), silent).parent
+    run = Path(shutil.copytree(complete.run, tmp_path / complete.run.name))
     file = min((run / "predictions").glob("*.parquet"))
     rows = pq.ParquetFile(file).read()
     row = rows["row_hash"][0].as_py()
@@ -165,7 +180,7 @@ def test_a_requeue_scores_every_record_of_a_row(
     said: list[str] = []
     requeue(run, Selection(status="engine_killer"), said.append)
     assert f"Requeued 16 records of {run}" in said
-    assert outcomes(run) == expected(source)
+    assert outcomes(run) == expected(complete.source)
     again = [pq.ParquetFile(f).read() for f in (run / "predictions").glob("*.parquet")]
     assert any(row in table["row_hash"].to_pylist() for table in again)
     assert "engine_killer" not in manifest(run)["records"]["by_reason"]

@@ -11,8 +11,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from medsent.backfill import labelled
-from medsent.backfill.labelled import hand_on, schema
+from medsent.backfill import handing
+from medsent.backfill.handing import hand_on
+from medsent.backfill.labelled import schema
 from medsent.backfill.settings import BackfillConfig, LabelledSettings
 from medsent.errors import ConfigError
 from medsent.labels import LABELS
@@ -148,12 +149,12 @@ def test_a_kill_leaves_nothing_by_halves(
 
 def _die(patch: pytest.MonkeyPatch, at: str) -> None:
     """Die before the commit is written, right after it, or once it is carried out in part."""
-    finish, replace, moved = labelled._Folder.finish, Path.replace, []
+    finish, replace, moved = handing._Folder.finish, Path.replace, []
 
     def killed(*_: object) -> None:
         raise KilledError
 
-    def finish_without_commit(folder: labelled._Folder) -> None:
+    def finish_without_commit(folder: handing._Folder) -> None:
         killed() if (folder.path / "_commit.json").exists() else finish(folder)
 
     def replace_once(file: Path, target: Path) -> Path:
@@ -162,9 +163,9 @@ def _die(patch: pytest.MonkeyPatch, at: str) -> None:
         return replace(file, target)
 
     if at == "staged":
-        patch.setattr(labelled._Folder, "commit", killed)
+        patch.setattr(handing._Folder, "commit", killed)
     elif at == "committed":
-        patch.setattr(labelled._Folder, "finish", finish_without_commit)
+        patch.setattr(handing._Folder, "finish", finish_without_commit)
     else:
         patch.setattr(Path, "replace", replace_once)
 
@@ -192,7 +193,7 @@ def test_new_thresholds_make_other_labels(run: RunFolder, plan: Plan) -> None:
 def test_too_many_partitions_are_refused(
     run: RunFolder, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labelled, "_MOST_PARTITIONS", 3)
+    monkeypatch.setattr(handing, "_MOST_PARTITIONS", 3)
     with pytest.raises(ConfigError, match="over 3 folders; partition by less"):
         hand_on(plan, run, LabelledSettings(partition_by=["persona"]))
     assert not list(run.labelled.glob("persona=*"))
