@@ -39,6 +39,10 @@ class Spent:
     def replica_h(self) -> float:
         return self.replica_s / 3600
 
+    def times(self, factor: float) -> "Spent":
+        """Return it so many times over."""
+        return Spent(self.wall_s * factor, self.replica_s * factor)
+
     def money(self, price: PriceSettings) -> float:
         """Return it in the price's currency."""
         return self.replica_h * price.per_replica_hour

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from pyarrow import fs
+
 from medsent.backfill.budget import Meter, Spent
 from medsent.backfill.handing import hand_on
 from medsent.backfill.settings import BackfillConfig
+from medsent.checkpoint import count_done
 from medsent.errors import StoppedError
 from medsent.evaluation import Job, finish_what_was_cut_short, held, summary
 from medsent.ledger import Ledger
@@ -33,7 +36,8 @@ def backfill(config: BackfillConfig, say: Say = print) -> Path:
             meter.settle()
             if meter.used_up:
                 _hand_on(plan, run, config, say)
-            raise StoppedError(f"{error}. {_cost(config, meter.spent)}") from error
+            left = _left(plan, run, meter.spent, config)
+            raise StoppedError(f"{error}. {_cost(config, meter.spent)}{left}") from error
         meter.settle()
         _hand_on(plan, run, config, say)
         say(_cost(config, meter.spent))
@@ -51,3 +55,13 @@ def _hand_on(plan: Plan, run: RunFolder, config: BackfillConfig, say: Say) -> No
 
 def _cost(config: BackfillConfig, spent: Spent) -> str:
     return f"The run has cost {spent.told(config.price)} so far"
+
+
+def _left(plan: Plan, run: RunFolder, spent: Spent, config: BackfillConfig) -> str:
+    """Say what the rest takes at the pace so far; nothing where there is none."""
+    done = count_done(fs.LocalFileSystem(), str(run.checkpoint))
+    left = plan.records - done
+    if not done or left <= 0:
+        return ""
+    rest = spent.times(left / done)
+    return f"; the other {left:,} records take about {rest.told(config.price)} more"

@@ -121,7 +121,11 @@ def test_a_budget_stops_a_run_and_another_ends_it(
     assert set(whole_rows(run).values()) == {len(PERSONAS)}
     spent = Spent.read(RunFolder(run))
     assert spent.replica_s >= 20
-    assert f"The run has cost {spent.told(stopped.price)} so far" in told
+    rest = spent.times((320 - len(done)) / len(done)).told(stopped.price)
+    assert told.endswith(
+        f"The run has cost {spent.told(stopped.price)} so far; the other {320 - len(done)} records "
+        f"take about {rest} more"
+    )
     # What is done is handed on, and the same command again starts nothing.
     assert sum(pq.read_metadata(f).num_rows for f in (run / "labelled").rglob("*.parquet"))
     with pytest.raises(StoppedError, match="the budget of 20 USD is used up"):
