@@ -101,8 +101,8 @@ def record_keys(rows: pa.Table | pa.RecordBatch) -> npt.NDArray[np.uint64]:
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
     changes = np.array([_persona_key(name) for name in encoded.dictionary.to_pylist()], np.uint64)
-    keys: npt.NDArray[np.uint64] = np.asarray(rows["row_hash"], np.uint64)
-    return keys ^ changes[np.asarray(encoded.indices)]
+    keys: npt.NDArray[np.uint64] = changes[np.asarray(encoded.indices)]
+    return keys ^ np.asarray(rows["row_hash"], np.uint64)
 
 
 def rewrite(file: Path, rows: pa.Table) -> None:

@@ -94,7 +94,8 @@ def _hashes(opinion_ids: pa.Array | pa.ChunkedArray) -> Hashes:
     encoded = pa.chunked_array([opinion_ids] if isinstance(opinion_ids, pa.Array) else opinion_ids)
     encoded = pc.dictionary_encode(encoded).combine_chunks()
     hashes = np.array([_hash(name) for name in encoded.dictionary.to_pylist()], np.uint64)
-    return hashes[encoded.indices.to_numpy()]
+    found: Hashes = hashes[encoded.indices.to_numpy()]
+    return found
 
 
 def _hash(opinion_id: str) -> int:
