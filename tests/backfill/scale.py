@@ -105,7 +105,7 @@ def _end(job: Job, part: int, records: int) -> str:
     code = job.wait(float("inf"))
     if (code == 0) != (part == len(_STOPPED_AT)):
         raise SystemExit(f"command {part + 1} ended with {code}: {job.last_words()}")
-    return f"ended with {code} at {_done(job):,} records"
+    return f"ended with {code} at {min(records, _done(job)):,} records"
 
 
 def _done(job: Job) -> int:
