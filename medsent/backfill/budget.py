@@ -5,6 +5,7 @@ import time
 from dataclasses import asdict, dataclass
 
 from medsent.backfill.settings import BackfillConfig, PriceSettings
+from medsent.errors import RunError
 from medsent.run import RunFolder
 from medsent.stopping import Stop
 from medsent.tally import Standing
@@ -25,11 +26,14 @@ class Spent:
 
     @classmethod
     def read(cls, run: RunFolder) -> "Spent":
-        """Read what a run has cost; nothing where that is not known."""
+        """Read what a run has cost. `RunError` where that is damaged: a budget rests on it."""
+        file = run.path / _FILE
         try:
-            return cls(**json.loads((run.path / _FILE).read_text(encoding="utf-8")))
-        except (FileNotFoundError, TypeError, ValueError):
+            return cls(**json.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
             return cls()
+        except (TypeError, ValueError) as error:
+            raise RunError(f"{file} is damaged; delete it to count from nothing") from error
 
     def write(self, run: RunFolder) -> None:
         """Write it into the run, whole or not at all."""
