@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,8 +110,8 @@ def resume(run: RunFolder) -> Rewritten:
     erased = Erased.read(run)
     if not erased.pending:
         return Rewritten()
-    for name in _REPORTS:
-        (run.path / name).unlink(missing_ok=True)
+    for file in _quoting(run):
+        file.unlink(missing_ok=True)
     # A block that a kill cut short may hold a file that cannot be read.
     reconcile(fs.LocalFileSystem(), str(run.predictions), str(run.checkpoint))
     blanked = _each(sorted(run.predictions.glob("*.parquet")), erased, erased.blank)
@@ -123,6 +123,15 @@ def resume(run: RunFolder) -> Rewritten:
         run.write(run.manifest_file.name, json.dumps(manifest, indent=1))
     replace(erased, pending=False).write(run)
     return Rewritten(*blanked, *removed, complete=manifest is not None)
+
+
+def _quoting(run: RunFolder) -> Iterator[Path]:
+    """Yield the reports, and what a kill left behind of writing files whole."""
+    for name in _REPORTS:
+        yield run.path / name
+        yield from run.path.glob(f".{name}.*")
+    for folder in (run.predictions, run.labelled):
+        yield from folder.rglob(".*.partial")
 
 
 def _each(

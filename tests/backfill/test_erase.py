@@ -95,6 +95,16 @@ def test_nothing_of_them_is_left(run: Path) -> None:
         assert told == {"row_hash", "path", "persona", "outcome", "reason"}
 
 
+def test_what_a_kill_left_behind_goes_too(run: Path) -> None:
+    file = min((run / "predictions").glob("*.parquet"))
+    left = [
+        shutil.copy(file, file.with_name(f".{file.name}.partial")),
+        shutil.copy(run / "report.html", run / ".report.html.17"),
+    ]
+    erase([run], GONE, silent)
+    assert not [path for path in left if Path(path).exists()]
+
+
 def test_all_else_stays(run: Path, complete: Complete) -> None:
     before, labelled = outcomes(run), _labelled(run)
     erase([run], GONE, silent)
