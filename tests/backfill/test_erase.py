@@ -16,8 +16,8 @@ from medsent.backfill.settings import BackfillConfig
 from medsent.errors import RunError, UsageError
 from medsent.evaluation import requeue
 from medsent.requeue import Selection
-from tests.backfill.conftest import Complete, Config
-from tests.backfill.opinions import outcomes, write_opinions
+from tests.backfill.conftest import Complete
+from tests.backfill.opinions import outcomes
 
 pytestmark = pytest.mark.ray
 
@@ -63,6 +63,12 @@ def held_ids(run: Path) -> set[str]:
     }
 
 
+def holding(run: Path) -> list[Path]:
+    """Return the files that hold the opinions."""
+    found = ((f, pq.ParquetFile(f).read()["opinion_id"].to_pylist()) for f in parquet_files(run))
+    return [file for file, names in found if set(names) & set(GONE)]
+
+
 def assert_gone(run: Path) -> None:
     assert not held_ids(run) & set(GONE)
     for file in [*parquet_files(run), *run.glob("*.json"), *run.glob("*.jsonl")]:
@@ -78,10 +84,15 @@ def assert_gone(run: Path) -> None:
 
 
 def test_nothing_of_them_is_left(run: Path) -> None:
+    files = holding(run)
+    predicted = sum(file.parent.name == "predictions" for file in files)
     said: list[str] = []
     last = erase([run], GONE, said.append)
     assert last == "Erased 48 records of 3 opinions in 1 runs"
-    assert said[0].startswith(f"{run}: 48 records erased, 3 files of predictions rewritten; 48 ")
+    assert said[0] == (
+        f"{run}: 48 records erased, {predicted} files of predictions rewritten; 48 labelled rows "
+        f"removed, {len(files) - predicted} files rewritten; manifest and report made again"
+    )
     assert_gone(run)
     blanked = [
         row
@@ -123,34 +134,35 @@ def _labelled(run: Path) -> set[tuple[str, str]]:
     }
 
 
-@pytest.mark.parametrize("rewritten", [0, 1, 4])
-def test_a_kill_midway_loses_nothing_and_the_same_command_ends_it(
-    run: Path, rewritten: int
-) -> None:
-    arguments = ["erase", str(run), *(f"--opinion-id={name}" for name in GONE)]
-    command = [sys.executable, "-c", KILLED, str(rewritten), *arguments]
-    assert subprocess.run(command, capture_output=True, check=False).returncode == -9
+@pytest.mark.parametrize("at", [0, 1, -1], ids=["first", "second", "last"])
+def test_a_kill_midway_loses_nothing_and_the_same_command_ends_it(run: Path, at: int) -> None:
+    """Kill -9 before the first file is rewritten, the second, the last."""
+    killed = kill_erasing(run, range(len(holding(run)))[at])
+    assert killed.returncode == -9
     assert held_ids(run) & set(GONE)
     assert not (run / "report.html").exists()
-    again = [sys.executable, "-m", "medsent", *arguments]
+    again = [sys.executable, "-m", "medsent", *arguments(run)]
     done = subprocess.run(again, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert_gone(run)
 
 
-def test_a_resumed_backfill_ends_it_too_and_scores_them_never_again(
-    config: Config, source: Path, tmp_path: Path, cluster: None
+def arguments(run: Path) -> list[str]:
+    return ["erase", str(run), *(f"--opinion-id={name}" for name in GONE)]
+
+
+def kill_erasing(run: Path, rewritten: int) -> "subprocess.CompletedProcess[bytes]":
+    """Run the command until it has rewritten so many files."""
+    command = [sys.executable, "-c", KILLED, str(rewritten), *arguments(run)]
+    return subprocess.run(command, capture_output=True, check=False)
+
+
+def test_another_command_ends_it_too_and_none_scores_them_again(
+    run: Path, complete: Complete
 ) -> None:
-    """Nor where they come in a new shard, or in a shard that is scored again."""
-    report = backfill(config(), silent)
-    run = report.parent
-    arguments = ["erase", str(run), *(f"--opinion-id={name}" for name in GONE)]
-    command = [sys.executable, "-c", KILLED, "1", *arguments]
-    assert subprocess.run(command, capture_output=True, check=False).returncode == -9
-    write_opinions(source / "c.parquet", 20, 5)
-    backfill(config(), silent)
-    assert_gone(run)
-    requeue(run, Selection(shard=str(source / "a.parquet")), silent)
+    """Though all rows of their shard are read again."""
+    assert kill_erasing(run, 1).returncode == -9
+    requeue(run, Selection(shard=str(complete.source / "a.parquet")), silent)
     assert_gone(run)
 
 
