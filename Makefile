@@ -20,7 +20,7 @@ PACKAGE := .venv/.package-$(call key,$(LOCK) pyproject.toml)
 UNFINISHED := .venv-unfinished
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check train chaos scale month validate-statistics bench bench-gpu bench-reduce setup clean distclean
+.PHONY: help demo test check train chaos scale month backfill-scale validate-statistics bench bench-gpu bench-reduce setup clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,9 @@ scale: $(PACKAGE) ## Memory at 100,000 and at 1,000,000 records, the engine scri
 month: $(PACKAGE) ## 30 nights, three of them planted: does the gate close on just those? (six minutes)
 	@rm -rf runs/month
 	@$(BIN)/python -m tests.nightly.month $(ARGS)
+
+backfill-scale: $(PACKAGE) ## A backfill of 1,000,000 records, stopped twice, its input growing (seven minutes)
+	@$(BIN)/python -m tests.backfill.scale $(ARGS)
 
 validate-statistics: $(PACKAGE) ## Do intervals and tests hold what they say? Simulations (a quarter of an hour)
 	@$(BIN)/python -m tests.validation $(ARGS)

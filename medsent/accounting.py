@@ -1,7 +1,7 @@
-"""Does every row of the input have exactly one outcome? Counted before the manifest is written."""
+"""Has each record of the input exactly one outcome? Counted before the manifest is written."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,31 +13,36 @@ import pyarrow.compute as pc
 from medsent import predictions
 from medsent.errors import RunError
 from medsent.ledger import Ledger
-from medsent.records import BAD_SHARD
+from medsent.records import BAD_SHARD, ERASED
 from medsent.run import RunFolder
+from medsent.shards import BadShard, Shard
+
+Due = Callable[[Shard | BadShard], int | None]
+"""How many records a shard comes to; None where no one can tell."""
 
 _MOST_NAMED = 5
-_COLUMNS = ("row_hash", "path", "outcome", "reason", "record_id")
+_COLUMNS = ("row_hash", "path", "persona", "outcome", "reason", "record_id")
 
 
 @dataclass
 class Account:
-    """What stands in a run's predictions; 16 bytes of memory a row."""
+    """What stands in a run's predictions; 24 bytes of memory a record."""
 
     rows: int = 0
     distinct: int = 0
     by_path: Counter[str] = field(default_factory=Counter)
     by_reason: Counter[str] = field(default_factory=Counter)
     duplicate_record_ids: int = 0
-    """Rows whose record_id an earlier row has."""
+    """Rows of the input whose record_id an earlier row has."""
     retries: int = 0
     """Requests that were sent again, since their engine died."""
 
 
 def count(run: RunFolder, variants: Iterable[str]) -> Account:
-    """Count the rows of a run's predictions in one pass."""
+    """Count the records of a run's predictions in one pass."""
     account = Account()
     keys: list[npt.NDArray[np.uint64]] = []
+    rows: list[npt.NDArray[np.uint64]] = []
     names: list[npt.NDArray[np.uint64]] = []
     asked = list(variants)
     columns = [*_COLUMNS, *(f"{name}.attempt" for name in asked)]
@@ -48,23 +53,25 @@ def count(run: RunFolder, variants: Iterable[str]) -> Account:
         account.by_reason.update(_tally(quarantined["reason"]))
         attempts = (pc.struct_field(batch[name], "attempt") for name in asked)
         account.retries += sum(pc.sum(pc.subtract(each, 1)).as_py() or 0 for each in attempts)
-        keys.append(batch["row_hash"].to_numpy())
-        names.append(_hashes(batch["record_id"]))
+        keys.append(predictions.record_keys(batch))
+        known = batch.filter(pc.fill_null(pc.not_equal(batch["reason"], ERASED), True))
+        rows.append(known["row_hash"].to_numpy())
+        names.append(_hashes(known["record_id"]))
     account.distinct = _distinct(keys)
-    account.duplicate_record_ids = account.rows - _distinct(names)
+    account.duplicate_record_ids = _distinct(rows) - _distinct(names)
     return account
 
 
-def settle(account: Account, ledger: Ledger, run: RunFolder) -> dict[str, Any]:
-    """Return the manifest's account of the rows.
+def settle(account: Account, ledger: Ledger, run: RunFolder, due: Due) -> dict[str, Any]:
+    """Return the manifest's account of the records.
 
-    Raises `RunError` that says where the outcomes differ from the input's rows.
+    Raises `RunError` that says where the outcomes differ from what the input comes to.
     """
-    _refuse_differences(account, ledger, run)
+    _refuse_differences(account, ledger, run, due)
     unread = {
-        path: bad.rows - account.by_path[path]
+        path: records - account.by_path[path]
         for path, bad in ledger.bad.items()
-        if bad.rows is not None
+        if (records := due(bad)) is not None
     }
     by_reason = account.by_reason.copy()
     if sum(unread.values()):
@@ -80,10 +87,24 @@ def settle(account: Account, ledger: Ledger, run: RunFolder) -> dict[str, Any]:
     }
 
 
-def _refuse_differences(account: Account, ledger: Ledger, run: RunFolder) -> None:
-    differences = list(_differences(account, ledger))
+def recounted(records: dict[str, Any], account: Account) -> dict[str, Any]:
+    """Return a manifest's account after some of its records were erased."""
+    by_reason = account.by_reason.copy()
+    if BAD_SHARD in records["by_reason"]:
+        by_reason[BAD_SHARD] = records["by_reason"][BAD_SHARD]
+    return {
+        **records,
+        "scored": records["input"] - by_reason.total(),
+        "quarantined": by_reason.total(),
+        "by_reason": dict(by_reason.most_common()),
+        "duplicate_record_ids": account.duplicate_record_ids,
+    }
+
+
+def _refuse_differences(account: Account, ledger: Ledger, run: RunFolder, due: Due) -> None:
+    differences = list(_differences(account, ledger, due))
     if account.distinct != account.rows:
-        differences.insert(0, f"{account.rows - account.distinct} rows have two outcomes")
+        differences.insert(0, f"{account.rows - account.distinct} records have two outcomes")
     if not differences:
         return
     more = len(differences) - _MOST_NAMED
@@ -94,11 +115,11 @@ def _refuse_differences(account: Account, ledger: Ledger, run: RunFolder) -> Non
     )
 
 
-def _differences(account: Account, ledger: Ledger) -> Iterator[str]:
-    """Yield each shard whose rows and outcomes are not as many."""
+def _differences(account: Account, ledger: Ledger, due: Due) -> Iterator[str]:
+    """Yield each shard whose records and outcomes are not as many."""
     for path, shard in ledger.good.items():
-        if account.by_path[path] != shard.rows:
-            yield f"{path} has {shard.rows} rows and {account.by_path[path]} outcomes"
+        if account.by_path[path] != (records := due(shard)):
+            yield f"{path} has {records} records and {account.by_path[path]} outcomes"
     for path in account.by_path.keys() - ledger.shards.keys():
         yield f"{path} is not in the input and has {account.by_path[path]} outcomes"
 

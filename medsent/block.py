@@ -33,6 +33,7 @@ class Block:
         self._speakers = speakers
         rows = records.select(["text", "language", "persona", "reason"]).to_pylist()
         self._reasons: list[str | None] = [row["reason"] for row in rows]
+        self._rows: list[int] = records["row_hash"].to_pylist()
         self._left_out: set[int] = set()
         self._replies: dict[str, list[Reply | None]] = {
             speaker.name: [None] * len(rows) for speaker in speakers
@@ -62,14 +63,17 @@ class Block:
         self._reasons[index] = ENGINE_KILLER
 
     def leave(self, index: int) -> None:
-        """Leave a record out of the table, since it was not answered: a later run scores it."""
-        self._left_out.add(index)
+        """Leave out a record that was not answered, and all others of its row.
+
+        The checkpoint knows rows alone: a later run scores all records of this one.
+        """
+        self._left_out.add(self._rows[index])
 
     @property
     def asked(self) -> list[int]:
         """The records still to be asked for by the next variant."""
-        left = self._left_out
-        return [i for i in self.order if i not in left and self._reasons[i] is None]
+        left, rows = self._left_out, self._rows
+        return [i for i in self.order if rows[i] not in left and self._reasons[i] is None]
 
     def table(self, schema: pa.Schema, replica: str) -> pa.Table:
         """Return the outcomes as `predictions.schema` has them, in the records' order."""
@@ -81,7 +85,7 @@ class Block:
         table = pa.table(columns, schema=schema)
         if not self._left_out:
             return table
-        return table.filter(pa.array([i not in self._left_out for i in range(len(self))]))
+        return table.filter(pa.array([row not in self._left_out for row in self._rows]))
 
     def _quarantine_long(self, limit: int) -> None:
         for speaker in self._speakers:

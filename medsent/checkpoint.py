@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import ray.data
 from pyarrow import fs
 from ray.data.checkpoint import CheckpointConfig, IdColumnCheckpointManager
 
@@ -57,6 +58,10 @@ class CheckpointManager(IdColumnCheckpointManager):
         if data_file_dir:
             filesystem = data_file_filesystem or self.filesystem
             reconcile(filesystem, data_file_dir, self.checkpoint_path_unwrapped)
+
+    def _preprocess_data_pipeline(self, checkpoint_ds: ray.data.Dataset) -> ray.data.Dataset:
+        """Take each id once: a row that many personas read has as many records in a block."""
+        return checkpoint_ds.map_batches(_distinct, batch_format="pyarrow", batch_size=None)
 
 
 def checkpoint_config(filesystem: fs.FileSystem, path: str) -> CheckpointConfig:
@@ -107,6 +112,10 @@ def read_ids(filesystem: fs.FileSystem, path: str) -> pa.ChunkedArray:
 def write_ids(filesystem: fs.FileSystem, path: str, ids: Any) -> None:
     """Write a block's ids as Ray's checkpoint reads them."""
     pq.write_table(pa.table({ID: ids}), path, filesystem=filesystem)
+
+
+def _distinct(ids: pa.Table) -> pa.Table:
+    return pa.table({ID: ids[ID].unique()})
 
 
 def _blocks(filesystem: fs.FileSystem, predictions: str, checkpoint: str) -> dict[str, _Block]:

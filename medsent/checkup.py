@@ -15,7 +15,7 @@ from medsent.config import JobConfig
 from medsent.model import Say, load_tokenizer, resolve_model
 from medsent.plan import Plan, Variant, make_plan
 from medsent.prompts import Prompter
-from medsent.records import RecordReader
+from medsent.records import RecordReader, fan_out
 from medsent.storage import any_path, modified_ns
 
 _SAMPLE = 500
@@ -34,10 +34,15 @@ class Sampled:
 def check(config: JobConfig, say: Say = print) -> Plan:
     """Print what a job comes to, without an engine. Raises `MedsentError` where it cannot run."""
     plan = make_plan(config, say)
-    for heading, text in _lines(plan):
-        say(f"{heading:<15} {text}")
+    tell(plan, say)
     say(f"Ready: its command with the same file starts it ({_estimate(plan)}).")
     return plan
+
+
+def tell(plan: Plan, say: Say) -> None:
+    """Print what a job comes to, but for the time it takes."""
+    for heading, text in _lines(plan):
+        say(f"{heading:<15} {text}")
 
 
 def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -45,20 +50,27 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     shards, model = plan.shards, plan.config.model
     columns = ", ".join(f"{ours}={theirs}" for ours, theirs in shards.columns.items())
     yield "Configuration", f"{plan.config.name}, fingerprint {plan.fingerprint}"
-    yield "Input", f"{shards.rows:,} records in {len(shards.files)} shards"
+    yield "Input", f"{plan.records:,} records in {len(shards.files)} shards{_read_by(plan)}"
     yield "Columns", columns
     yield "Model", f"{model.source}, sha256 {plan.model_sha256[:16]}"
     for variant in plan.variants:
         yield "Variant", _variant_line(variant)
     sampled = _sample(plan)
     for name, tokens in sampled.tokens.items():
-        total = tokens * shards.rows
+        total = tokens * plan.records
         yield "Prompt tokens", f"{name}: {tokens:.0f} a record, about {total:,.0f} in all"
     found = ", ".join(f"{count} {reason}" for reason, count in sampled.quarantined.items())
     yield "Quarantine", f"of the first {sampled.records} records: {found or 'none'}"
     for bad in shards.bad:
         yield "Bad shard", bad.message
     yield "Cluster", f"{check_cluster(plan.config)}: enough"
+
+
+def _read_by(plan: Plan) -> str:
+    told = [f", each row read by {len(plan.readers)} personas"] if plan.readers else []
+    if plan.sample is not None:
+        told.append(f", a part of {plan.shards.rows:,} rows")
+    return "".join(told)
 
 
 def _variant_line(variant: Variant) -> str:
@@ -91,15 +103,17 @@ def _first_rows(plan: Plan) -> Sequence[dict[str, Any]]:
     """Read the first records as the job itself would."""
     shards = plan.shards
     first = shards.files[0]
+    most = _SAMPLE // max(1, len(plan.readers))
     with shards.filesystem.open_input_file(first.path) as file:
         parquet = pq.ParquetFile(file)
-        batch = next(islice(parquet.iter_batches(_SAMPLE, columns=shards.read_columns()), 1), None)
+        batch = next(islice(parquet.iter_batches(most, columns=shards.read_columns()), 1), None)
     if batch is None:
         return []
     table = pa.Table.from_batches([batch])
     table = table.append_column("row_hash", pa.array(range(table.num_rows), pa.uint64()))
     table = table.append_column("path", pa.array([first.path] * table.num_rows))
-    rows: list[dict[str, Any]] = RecordReader(shards, plan.personas)(table).to_pylist()
+    records = fan_out(RecordReader(shards, plan.personas)(table), plan.readers)
+    rows: list[dict[str, Any]] = records.to_pylist()
     return rows
 
 
@@ -117,5 +131,5 @@ def _estimate(plan: Plan) -> str:
     except (ValueError, KeyError):
         return f"time unknown: {earlier[-1]} is damaged"
     scoring = timing["total_s"] - timing["start_up_s"]
-    seconds = timing["start_up_s"] + scoring * plan.shards.rows / max(1, records)
+    seconds = timing["start_up_s"] + scoring * plan.records / max(1, records)
     return f"about {seconds / 60:.0f} min on what the last run had ({earlier[-1].parent.name})"

@@ -84,6 +84,77 @@ def nightly(
 
 
 @app.command()
+def backfill(
+    config: Config,
+    overrides: Overrides = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Take so many opinions at most, in a run of their own: to try."),
+    ] = None,
+    sample: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Take this share of the opinions, always the same ones, in a run of their own.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say how many records and tokens there are and, from an earlier run of this "
+            "name, what time and money is left to spend. Starts no engine and writes nothing.",
+        ),
+    ] = False,
+) -> None:
+    """Label a backlog of opinions, and hand the labels on as partitioned Parquet.
+
+    The same command again goes on where an interrupted or stopped run ended, and takes in
+    the shards that have come since. With input.fan_out: personas every opinion is read by
+    every persona. A budget in hours or money stops the job cleanly, with exit code 1.
+    The last line printed is the report's path; the labels are in `labelled/` beside it.
+    """
+    from medsent.backfill.settings import BackfillConfig
+    from medsent.settings import load_settings
+
+    given = {"input.limit": limit, "input.sample": sample}
+    named = [f"{name}={value}" for name, value in given.items() if value is not None]
+    settings = load_settings(BackfillConfig, config, [*(overrides or []), *named])
+    if dry_run:
+        from medsent.backfill.estimate import estimate
+
+        say(estimate(settings, say))
+    else:
+        from medsent.backfill.job import backfill as run
+
+        say(str(run(settings, say)))
+
+
+@app.command()
+def erase(
+    runs: Annotated[list[str], typer.Argument(help="The folders of runs.")],
+    opinion_id: Annotated[
+        list[str],
+        typer.Option(
+            metavar="ID",
+            help="An opinion_id as it stands in the predictions. May be given several times.",
+        ),
+    ],
+) -> None:
+    """Take the records of opinions out of runs, so that nothing of them is left there.
+
+    Predictions and labelled rows are rewritten, and the report is made again, without the
+    opinions it may quote. The records count as quarantined for `erased`, and no later
+    command scores them again, whatever shard they come in. An erasure that is cut short is
+    finished by the same command, or by the next one on the run. Shards are not touched.
+    """
+    from medsent.backfill.erase import erase as run
+
+    say(run(runs, opinion_id, say))
+
+
+@app.command()
 def check(config: Config, overrides: Overrides = None) -> None:
     """Check configuration, data, model and adapters without starting an engine.
 

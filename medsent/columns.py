@@ -134,7 +134,7 @@ def _columns(settings: InputSettings, path: str, schema: pa.Schema) -> dict[str,
     columns = {}
     for ours in (*_CANONICAL, *LABELS):
         theirs = settings.columns.get(ours, ours)
-        if theirs is None:
+        if theirs is None or ours in settings.unread:
             continue
         if theirs in schema.names:
             columns[ours] = theirs

@@ -14,6 +14,7 @@ from medsent.config import JobConfig
 from medsent.errors import ConfigError, RunError
 from medsent.model import Say
 from medsent.predictions import KEY_FIELDS, PREDICTION, QUARANTINED, SCORED, label_matrix
+from medsent.records import ERASED
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.build import build_metrics
 from medsent.report.model import Metrics, Run
@@ -64,9 +65,10 @@ class Side:
         return values
 
     def table(self, columns: list[str]) -> pa.Table:
-        """Read the run's records with these columns and the variant's answers."""
+        """Read the run's records, but for erased ones, with these columns and the answers."""
         names = [*(name for name, _ in KEY_FIELDS), *columns, self.variant]
-        return predictions.table(self.run.predictions, names)
+        table = predictions.table(self.run.predictions, names)
+        return table.filter(pc.fill_null(pc.not_equal(table["reason"], ERASED), True))
 
 
 def compare_runs(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from medsent import predictions
+from medsent.labels import LABELS
 from medsent.settings import Settings
 from medsent.storage import SCHEMES
 
@@ -43,6 +44,32 @@ class InputSettings(Settings):
     """What a shard that cannot be read does to the job: end it, or be left out and counted."""
     grows: bool = False
     """New shards join the same run; else another listing is another run."""
+    fan_out: Literal["rows", "personas"] = "rows"
+    """Each row is read by the persona it names, or by every persona of the persona file."""
+    sample: float | None = Field(None, gt=0, le=1)
+    """This share of the opinions alone: always the same ones, and of a larger share a part."""
+    limit: int | None = Field(None, ge=1)
+    """So many opinions at most. A run with a limit does not grow."""
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Our columns that are not read though they be there: a row's own reader, and its gold."""
+        return frozenset(("persona", "labels", *LABELS) if self.fan_out == "personas" else ())
+
+    @property
+    def joins(self) -> bool:
+        """Whether new shards join the same run."""
+        return self.grows and self.limit is None
+
+    @model_validator(mode="after")
+    def _no_unread_columns(self) -> "InputSettings":
+        for name in sorted(self.unread):
+            if self.columns.get(name):
+                raise ValueError(
+                    f"columns.{name} is not read with fan_out: personas, where each opinion is "
+                    "read by all personas; take it out"
+                )
+        return self
 
 
 class OutputSettings(Settings):

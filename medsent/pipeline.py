@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from medsent.checkpoint import checkpoint_config
 from medsent.cluster import connect, scorer_resources
 from medsent.config import ScriptedSettings, VllmSettings
+from medsent.erasure import Erased
 from medsent.errors import ReadingError, StoppedError, place_of
 from medsent.failures import failure
 from medsent.order import ordered
@@ -68,7 +69,7 @@ def score(plan: Plan, run: RunFolder, watch: Watch, stop: Stop) -> Sitting:
         with stop.on_sigterm(), _Watching(tally, watch, stop):
             try:
                 filesystem, folder = located(run.predictions)
-                _dataset(plan, tally).write_parquet(folder, filesystem=filesystem)
+                _dataset(plan, run, tally).write_parquet(folder, filesystem=filesystem)
             except StoppedError:
                 raise
             except Exception as error:
@@ -79,7 +80,7 @@ def score(plan: Plan, run: RunFolder, watch: Watch, stop: Stop) -> Sitting:
     )
 
 
-def _dataset(plan: Plan, tally: Any) -> ray.data.Dataset:
+def _dataset(plan: Plan, run: RunFolder, tally: Any) -> ray.data.Dataset:
     """shards -> records -> blocks -> predictions; the scorer holds prompts and engine."""
     shards, engine = plan.shards, plan.config.engine
     resources = scorer_resources(plan.config)
@@ -92,15 +93,17 @@ def _dataset(plan: Plan, tally: Any) -> ray.data.Dataset:
         include_row_hash=True,
         partitioning=None,
     )
-    reader = _Reading(RecordReader(shards, plan.personas), tally, engine.rows_per_block)
+    # Of rows that every persona reads, the scorer makes the records: here they are still few.
+    rows_per_block = plan.rows_per_block
+    reader = _Reading(plan, Erased.read(run), tally)
     # Whole blocks as they were read, some 128 MiB: the more rows, the better their order.
     records = rows.map_batches(reader, batch_format="pyarrow", batch_size=None)
     # Without blocks of a known size the whole input is one, and nothing is saved before its end.
-    blocks = records.repartition(target_num_rows_per_block=engine.rows_per_block)
+    blocks = records.repartition(target_num_rows_per_block=rows_per_block)
     return blocks.map_batches(
         Scorer,
         fn_constructor_args=(plan, tally),
-        batch_size=engine.rows_per_block,
+        batch_size=rows_per_block,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
             min_size=engine.replicas.min,
@@ -125,21 +128,26 @@ def blocks_in_flight(engine: VllmSettings | ScriptedSettings, on_gpu: bool) -> i
 class _Reading:
     """Rows into records in a new order, none any more once the job is to end."""
 
-    def __init__(self, reader: RecordReader, tally: Any, rows_per_block: int) -> None:
-        self._reader, self._tally = reader, tally
-        self._rows_per_block = rows_per_block
+    def __init__(self, plan: Plan, erased: Erased, tally: Any) -> None:
+        self._reader = RecordReader(plan.shards, plan.personas)
+        self._sample, self._erased = plan.sample, erased
+        self._tally, self._rows_per_block = tally, plan.rows_per_block
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         if ray.get(self._tally.draining.remote()):
             return self._reader(rows.slice(0, 0))
         try:
-            return ordered(self._reader(rows), self._rows_per_block)
+            return ordered(self._records(rows), self._rows_per_block)
         except Exception as error:  # noqa: BLE001
             # Its message may quote an opinion, and Ray would log it.
             paths = ", ".join(rows["path"].slice(0, 1).to_pylist()) or "a shard"
             told = f"{paths}: a row could not be read as a record ({place_of(error)})"
             ray.get(self._tally.fail.remote(ReadingError.__name__, told))
             raise ReadingError(told) from None
+
+    def _records(self, rows: pa.Table) -> pa.Table:
+        records = self._reader(rows)
+        return self._erased.blank(self._sample.of(records) if self._sample else records)
 
 
 def _tally(plan: Plan) -> Any:

@@ -19,7 +19,8 @@ from medsent.model import Say, content_sha256, resolve_model
 from medsent.overlap import refuse_input
 from medsent.personas import Persona, load_personas
 from medsent.prompts import PromptText
-from medsent.shards import Shards, open_shards
+from medsent.sampling import Sample, make_sample
+from medsent.shards import BadShard, Shard, Shards, open_shards
 from medsent.statistics.thresholds import NEUTRAL, Thresholds, TunedOn, read_thresholds
 
 PROMPTS: dict[str, PromptText] = {
@@ -51,12 +52,37 @@ class Plan:
     shards: Shards
     variants: tuple[Variant, ...]
     model_sha256: str
+    sample: Sample | None = None
+    """The opinions that are taken; None for all."""
 
     @cached_property
     def fingerprint(self) -> str:
         """Twelve hex digits over all that changes a prediction, the input's listing, the night."""
-        night = self.config.night
-        return _digest([self.recipe, self._input(), *([str(night)] if night else [])])[:12]
+        part: list[Any] = [self.sample.bound] if self.sample else []
+        night = [str(self.config.night)] if self.config.night else []
+        return _digest([self.recipe, self._input(), *part, *night])[:12]
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """The personas that each row is read by; none where a row names its own."""
+        return tuple(sorted(self.personas)) if self.config.input.fan_out == "personas" else ()
+
+    @property
+    def rows_per_block(self) -> int:
+        """Input rows in one unit of work."""
+        return max(1, self.config.engine.rows_per_block // max(1, len(self.readers)))
+
+    @property
+    def records(self) -> int:
+        """How many records the readable shards come to."""
+        return sum(self.due(file) or 0 for file in self.shards.files)
+
+    def due(self, shard: Shard | BadShard) -> int | None:
+        """Return how many records a shard comes to; None where its rows are not known."""
+        if shard.rows is None:
+            return None
+        rows = self.sample.taken.get(shard.path, shard.rows) if self.sample else shard.rows
+        return rows * max(1, len(self.readers))
 
     @cached_property
     def recipe(self) -> str:
@@ -82,6 +108,8 @@ class Plan:
             "columns": self.shards.columns,
             "keep": [field.name for field in self.shards.kept],
         }
+        if self.readers:
+            parts["fan_out"] = self.readers
         return _digest(parts)
 
     def over(self, shards: Shards) -> "Plan":
@@ -90,7 +118,7 @@ class Plan:
 
     def _input(self) -> list[tuple[str, int, str]] | None:
         """Return what identifies the input; nothing where it may grow within one run."""
-        if self.config.input.grows:
+        if self.config.input.joins:
             return None
         every = [*self.shards.files, *self.shards.bad]
         return sorted((shard.path, shard.size_bytes, shard.etag) for shard in every)
@@ -128,7 +156,8 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     )
     _check_ranks(config, variants)
     refuse_input(shards, _tuned_on(variants))
-    return Plan(config, personas, shards, variants, content_sha256(folder))
+    sample = make_sample(config.input, shards)
+    return Plan(config, personas, shards, variants, content_sha256(folder), sample)
 
 
 def versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Rows out: the schema of `predictions/*.parquet`, and reading it back for the reducer."""
 
+import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from medsent.errors import RunError
 from medsent.labels import LABELS
-from medsent.storage import AnyPath, ObjectPath, open_parquet
+from medsent.storage import AnyPath, ObjectPath, open_parquet, write_whole
 
 SCORED, QUARANTINED = "scored", "quarantined"
 OK = "ok"
@@ -76,8 +78,15 @@ def batches(
 
     `columns` may name fields of a struct, as `finetuned.status`.
     """
+    yield from read(files(folder), columns, rows)
+
+
+def read(
+    some: Sequence[AnyPath], columns: Sequence[str] | None = None, rows: int = 65_536
+) -> Iterator[pa.RecordBatch]:
+    """Yield what some files of predictions hold, in the same way."""
     waiting: list[pa.RecordBatch] = []
-    for batch in _each(files(folder), columns, rows):
+    for batch in _each(some, columns, rows):
         waiting.append(batch)
         if sum(part.num_rows for part in waiting) >= rows:
             yield pa.concat_batches(waiting)
@@ -87,7 +96,7 @@ def batches(
 
 
 def _each(
-    found: list[AnyPath], columns: Sequence[str] | None, rows: int
+    found: Sequence[AnyPath], columns: Sequence[str] | None, rows: int
 ) -> Iterator[pa.RecordBatch]:
     """Yield the batches of one file after the other; of objects, the next ones come meanwhile."""
     if not isinstance(found[0], ObjectPath):
@@ -113,6 +122,29 @@ def _of_object(file: AnyPath, columns: Sequence[str] | None, rows: int) -> Itera
     return list(batches) if parquet.metadata.num_rows <= _BLOCK_ROWS else batches
 
 
+def record_keys(rows: pa.Table | pa.RecordBatch) -> npt.NDArray[np.uint64]:
+    """Return (N,) a key of each record: its row's hash, changed by its persona.
+
+    A row that all personas read has a record for each of them.
+    """
+    encoded = pc.dictionary_encode(pc.fill_null(rows["persona"], ""))
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    changes = np.array([_persona_key(name) for name in encoded.dictionary.to_pylist()], np.uint64)
+    keys: npt.NDArray[np.uint64] = changes[np.asarray(encoded.indices)]
+    return keys ^ np.asarray(rows["row_hash"], np.uint64)
+
+
+def rewrite(file: AnyPath, rows: pa.Table) -> None:
+    """Write a file of rows anew, whole or not at all; without any row it goes."""
+    if not rows.num_rows:
+        file.unlink()
+        return
+    written = pa.BufferOutputStream()
+    pq.write_table(rows, written)
+    write_whole(file, written.getvalue().to_pybytes())
+
+
 def label_matrix(column: pa.StructArray, field: str) -> npt.NDArray[np.int8]:
     """Return a prediction column's `labels` (or a gold struct) as (N, 21): 1, 0 or -1 for null.
 
@@ -130,6 +162,13 @@ def probability_matrix(column: pa.StructArray) -> npt.NDArray[np.float32]:
         [np.asarray(pc.fill_null(values, float("nan")), dtype=np.float32) for values in columns],
         axis=1,
     )
+
+
+def _persona_key(persona: str) -> int:
+    if not persona:
+        return 0
+    digest = hashlib.blake2b(persona.encode(), digest_size=8, person=b"medsent persona").digest()
+    return int.from_bytes(digest, "little")
 
 
 def _nullable(values: pa.Array) -> npt.NDArray[np.int8]:

@@ -1,8 +1,9 @@
 """Rows into records: canonical columns, and a reason for each row that cannot be scored."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,6 +18,8 @@ UNKNOWN_PERSONA = "unknown_persona"
 BAD_LABELS = "bad_labels"
 TOO_LONG = "too_long"
 ENGINE_KILLER = "engine_killer"
+ERASED = "erased"
+"""Rows of an opinion that `medsent erase` took out of the run; nothing else of them is kept."""
 BAD_SHARD = "bad_shard"
 """Rows that no one can read, since their shard is quarantined: no prediction holds them."""
 
@@ -78,6 +81,31 @@ class RecordReader:
             pa.scalar(UNKNOWN_PERSONA),
             pa.scalar(BAD_LABELS),
         )
+
+
+def fan_out(records: pa.Table, readers: Sequence[str]) -> pa.Table:
+    """Return N records once for each of R readers, (N x R): a row's follow each other.
+
+    A row that cannot be scored is as many quarantined records. Without readers each record
+    keeps its own.
+    """
+    if not readers:
+        return records
+    places = pa.array(np.repeat(np.arange(records.num_rows), len(readers)))
+    personas = pa.array([*readers] * records.num_rows, pa.string())
+    columns = [
+        personas if name == "persona" else _picked(records[name], places)
+        for name in records.column_names
+    ]
+    return pa.table(columns, schema=records.schema)
+
+
+def _picked(column: pa.ChunkedArray, places: pa.Array) -> pa.Array | pa.ChunkedArray:
+    try:
+        return column.take(places)
+    except pa.ArrowNotImplementedError:  # a kept column of a type such as string_view
+        values = column.to_pylist()
+        return pa.array([values[place] for place in places.to_pylist()], column.type)
 
 
 def opinion_ids(rows: pa.Table, columns: Mapping[str, str]) -> pa.Array:

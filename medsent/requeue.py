@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from medsent.checkpoint import read_ids, reconcile
+from medsent.checkpoint import reconcile
 from medsent.errors import RunError
 from medsent.ledger import Ledger
+from medsent.predictions import record_keys, rewrite
 from medsent.run import RunFolder
-from medsent.storage import AnyPath, located, open_parquet, write_whole
+from medsent.storage import AnyPath, open_parquet
 
 _READERS = 8
 
@@ -64,13 +64,13 @@ def resume(run: RunFolder) -> int:
 
 
 def drop_doubled(run: RunFolder) -> int:
-    """Keep one outcome of each row; return how many others were taken out.
+    """Keep one outcome of each record; return how many others were taken out.
 
-    A second one comes of scorers that outlived their driver. Needs 16 bytes of memory a row.
+    A second one comes of scorers that outlived their driver. Needs 16 bytes of memory a record.
     """
     files = _files(run)
     with ThreadPoolExecutor(_READERS) as threads:
-        ids = list(threads.map(_ids, files))
+        ids = list(threads.map(_keys, files))
     doubled = np.ones(sum(map(len, ids)), dtype=bool)
     doubled[np.unique(np.concatenate(ids), return_index=True)[1] if ids else []] = False
     ends = np.cumsum([len(part) for part in ids])
@@ -97,32 +97,31 @@ def _take_from(file: AnyPath, selection: Selection) -> int:
     matching = _matching(file, selection)
     if not matching:
         return 0
-    _keep(file, pc.invert(selection.matches(_rows(file))))
+    _keep(file, pc.invert(_meant(_rows(file), selection)))
     return matching
 
 
+def _meant(rows: pa.Table, selection: Selection) -> pa.Array:
+    """Return which of N rows go: the checkpoint knows rows alone, so all records of a row."""
+    found = rows["row_hash"].filter(selection.matches(rows))
+    return pc.is_in(rows["row_hash"], value_set=found.combine_chunks())
+
+
 def _keep(file: AnyPath, wanted: pa.Array) -> None:
-    """Write a file of predictions anew with the wanted rows alone; without any it goes.
+    """Keep the wanted rows of a file of predictions alone.
 
     The block's ids are then more than its predictions, which `checkpoint.reconcile` mends.
     """
-    kept = _rows(file).filter(wanted)
-    if not kept.num_rows:
-        file.unlink()
-        return
-    written = pa.BufferOutputStream()
-    pq.write_table(kept, written)
-    write_whole(file, written.getvalue().to_pybytes())
+    rewrite(file, _rows(file).filter(wanted))
 
 
-def _rows(file: AnyPath) -> pa.Table:
+def _rows(file: AnyPath, columns: list[str] | None = None) -> pa.Table:
     with open_parquet(file) as parquet:
-        return parquet.read()
+        return parquet.read(columns)
 
 
-def _ids(file: AnyPath) -> npt.NDArray[np.uint64]:
-    ids: npt.NDArray[np.uint64] = read_ids(*located(file)).to_numpy()
-    return ids
+def _keys(file: AnyPath) -> npt.NDArray[np.uint64]:
+    return record_keys(_rows(file, ["row_hash", "persona"]))
 
 
 def _matching(file: AnyPath, selection: Selection) -> int:
@@ -131,9 +130,9 @@ def _matching(file: AnyPath, selection: Selection) -> int:
     names = [
         column.path
         for column in map(parquet.schema.column, range(len(parquet.schema)))
-        if column.path in ("path", "reason") or column.path.endswith(".status")
+        if column.path in ("row_hash", "path", "reason") or column.path.endswith(".status")
     ]
-    return pc.sum(selection.matches(parquet.read(columns=names))).as_py() or 0
+    return pc.sum(_meant(parquet.read(columns=names), selection)).as_py() or 0
 
 
 def _files(run: RunFolder) -> list[AnyPath]:

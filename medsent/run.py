@@ -44,6 +44,10 @@ class RunFolder:
         filesystem, predictions = located(self.predictions)
         return filesystem, predictions, located(self.checkpoint)[1]
 
+    def labelled(self) -> AnyPath:
+        """What a backfill hands on; in other runs there is none."""
+        return self.path / "labelled"
+
     @property
     def fingerprint(self) -> str:
         """That of the plan the run was opened for."""
@@ -123,14 +127,19 @@ class RunFolder:
         return load_settings(JobConfig, file)
 
 
+def run_of(plan: Plan) -> RunFolder:
+    """Return the folder of a plan's run, whether it is there or not."""
+    output = any_path(plan.config.output.path).resolve()
+    return RunFolder(output / f"{plan.config.name}-{plan.fingerprint}")
+
+
 def open_run(plan: Plan) -> RunFolder:
     """Make or find the folder of a plan's run.
 
     Raises `ConfigError` where it cannot be a folder, `StorageError` where it cannot be written to.
     """
-    output = any_path(plan.config.output.path).resolve()
-    path = output / f"{plan.config.name}-{plan.fingerprint}"
-    run = RunFolder(path)
+    run = run_of(plan)
+    path = run.path
     try:
         path.mkdir(parents=True, exist_ok=True)
         run.write(".writable", "").unlink()

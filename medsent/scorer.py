@@ -31,6 +31,7 @@ from medsent.errors import (
 )
 from medsent.model import load_tokenizer, resolve_model
 from medsent.plan import Plan
+from medsent.records import fan_out
 from medsent.speaker import Speaker, make_speakers
 from medsent.tally import DEATHS, Note
 from medsent.telemetry import Telemetry
@@ -49,6 +50,7 @@ class Scorer:
         self._unsaid, self._said_at = 0, 0.0
         self._replica = _replica_name()
         self._limit = plan.config.model.max_model_len
+        self._readers = plan.readers
         variants = [variant.name for variant in plan.variants]
         self._schema = predictions.schema(variants, plan.shards.kept)
         self._telemetry, self._in_flight = Telemetry(plan.config.name, variants), 0
@@ -127,7 +129,7 @@ class Scorer:
         self._looking = self._looking or asyncio.create_task(self._look_for_the_end())
         if self._draining.is_set() or not records.num_rows:
             return self._schema.empty_table()
-        block = await asyncio.to_thread(Block, records, self._speakers, self._limit)
+        block = await asyncio.to_thread(self._block, records)
         for speaker in self._speakers:
             await self._ask_all(speaker, block)
         self._note((len(block) - len(block.order)) * len(self._speakers), flush=True)
@@ -135,6 +137,9 @@ class Scorer:
         self._tally.done.remote(records["row_hash"][0].as_py(), table.num_rows)
         self._telemetry.scored(table)
         return table
+
+    def _block(self, records: pa.Table) -> Block:
+        return Block(fan_out(records, self._readers), self._speakers, self._limit)
 
     async def _ensure_effect(self) -> None:
         async with self._checked:

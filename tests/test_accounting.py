@@ -21,6 +21,7 @@ def row(key: int, **changed: Any) -> dict[str, Any]:
     return {
         "row_hash": key,
         "record_id": f"r{key}",
+        "persona": None,
         "path": (A if key < 3 else B).path,
         "outcome": "scored",
         "reason": None,
@@ -42,7 +43,7 @@ def run(tmp_path: Path) -> RunFolder:
 def settled(run: RunFolder, rows: list[dict[str, Any]], ledger: Ledger) -> dict[str, Any]:
     """Write rows as two files of predictions, and settle them against a ledger."""
     answer = pa.struct([pa.field("attempt", pa.int32())])
-    names = ("record_id", "path", "outcome", "reason")
+    names = ("record_id", "path", "persona", "outcome", "reason")
     schema = pa.schema(
         [
             ("row_hash", pa.uint64()),
@@ -54,7 +55,7 @@ def settled(run: RunFolder, rows: list[dict[str, Any]], ledger: Ledger) -> dict[
     for name, part in (("x_000000-0", rows[:4]), ("x_000001-0", rows[4:])):
         file = run.predictions / f"{name}.parquet"
         pq.write_table(pa.Table.from_pylist(part, schema=schema), file)
-    return settle(count(run, ["one", "two"]), ledger, run)
+    return settle(count(run, ["one", "two"]), ledger, run, lambda shard: shard.rows)
 
 
 def ledger(*bad: BadShard) -> Ledger:
@@ -102,10 +103,10 @@ def test_a_bad_shard_of_unknown_rows_counts_none(run: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("keys", "differs"),
     [
-        ((0, 1, 2, 3, 4), r"/b\.parquet has 3 rows and 2 outcomes"),
-        ((0, 1, 2), r"/b\.parquet has 3 rows and 0 outcomes"),
-        ((0, 1, 2, 2, 3, 4, 5), r"1 rows have two outcomes; /a\.parquet has 3 rows and 4"),
-        ((0, 1, 1, 3, 4, 5), r"1 rows have two outcomes"),
+        ((0, 1, 2, 3, 4), r"/b\.parquet has 3 records and 2 outcomes"),
+        ((0, 1, 2), r"/b\.parquet has 3 records and 0 outcomes"),
+        ((0, 1, 2, 2, 3, 4, 5), r"1 records have two outcomes; /a\.parquet has 3 records and 4"),
+        ((0, 1, 1, 3, 4, 5), r"1 records have two outcomes"),
     ],
     ids=["lost", "a shard lost", "doubled", "lost and doubled"],
 )

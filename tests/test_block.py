@@ -12,7 +12,7 @@ from medsent.block import Block, Reply
 from medsent.engine.protocol import Completion
 from medsent.labels import LABELS
 from medsent.plan import make_plan
-from medsent.records import schema
+from medsent.records import fan_out, schema
 from medsent.speaker import Speaker, make_speakers
 from tests.conftest import JobBuilder
 
@@ -131,6 +131,18 @@ def test_a_block_of_which_nothing_was_answered_is_empty(speakers: tuple[Speaker,
         block.leave(index)
     made = block.table(SCHEMA, "r")
     assert (made.num_rows, made.schema) == (0, SCHEMA)
+
+
+def test_a_row_of_which_one_record_was_not_answered_is_left_out_whole(
+    speakers: tuple[Speaker, ...],
+) -> None:
+    """The checkpoint knows rows: a later run scores all records of one, or none."""
+    table = fan_out(records({"text": "a"}, {"text": "b"}), ("chaplain", "surgeon"))
+    block = filled(table, speakers)
+    block.leave(1)
+    assert [block.order.index(i) for i in block.asked] == [2, 3]
+    rows = block.table(SCHEMA, "r").to_pylist()
+    assert [(row["row_hash"], row["persona"]) for row in rows] == [(1, "chaplain"), (1, "surgeon")]
 
 
 def test_a_text_is_tokenised_once_for_all_its_readers(

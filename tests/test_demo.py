@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from medsent.answers.onepass import OnePass
+from medsent.answers.method import OnePass
 from medsent.demo.data import write_split
 from medsent.labels import LABELS
 from medsent.personas import load_personas

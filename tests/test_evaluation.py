@@ -258,13 +258,13 @@ def test_a_row_too_few_or_too_many_is_not_complete(
     shutil.copy(first, run.predictions / "twice-0.parquet")
     with pytest.raises(RunError) as caught:
         job._close()
-    assert f"{more} rows have two outcomes" in str(caught.value)
-    assert f"{demo_shard} has 24 rows and {24 + more} outcomes" in str(caught.value)
+    assert f"{more} records have two outcomes" in str(caught.value)
+    assert f"{demo_shard} has 24 records and {24 + more} outcomes" in str(caught.value)
     (run.predictions / "twice-0.parquet").unlink()
     first.unlink()
     with pytest.raises(RunError) as caught:
         job._close()
-    assert f"{demo_shard} has 24 rows and {24 - more} outcomes" in str(caught.value)
+    assert f"{demo_shard} has 24 records and {24 - more} outcomes" in str(caught.value)
     assert run.manifest() is None
 
 

@@ -10,7 +10,7 @@ from pyarrow import fs
 
 from medsent import predictions
 from medsent.labels import LABELS
-from medsent.records import RecordReader
+from medsent.records import RecordReader, fan_out
 from medsent.shards import Shards
 
 PERSONAS = ("nurse", "surgeon")
@@ -152,3 +152,19 @@ def test_no_rows() -> None:
     )
     shards = Shards((), fs.LocalFileSystem(), {name: name for name in empty}, ())
     assert RecordReader(shards, PERSONAS)(rows).num_rows == 0
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.string_view()], ids=str)
+def test_all_personas_read_a_row_one_after_the_other(kind: pa.DataType) -> None:
+    kept = pa.field("clinic", kind)
+    rows = records((kept,), text=["one", ""], clinic=pa.array(["a", "b"], kind))
+    made = fan_out(rows, ("nurse", "surgeon"))
+    assert made.schema == rows.schema
+    assert made["persona"].to_pylist() == ["nurse", "surgeon"] * 2
+    assert made["clinic"].to_pylist() == ["a", "a", "b", "b"]
+    assert made["reason"].to_pylist() == [None, None, "empty_text", "empty_text"]
+    for name in ("row_hash", "text", "opinion_id"):
+        once = rows[name].to_pylist()
+        assert made[name].to_pylist() == [once[0], once[0], once[1], once[1]]
+    assert len(set(predictions.record_keys(made).tolist())) == 4
+    assert fan_out(rows, ()) is rows

@@ -29,6 +29,7 @@ def run(tmp_path: Path) -> RunFolder:
         rows = {
             "row_hash": pa.array(ids, pa.uint64()),
             "path": ["/a" if i % 2 == 0 else "/b" for i in ids],
+            "persona": pa.nulls(len(ids), pa.string()),
             "reason": ["engine_killer" if i == 6 else None for i in ids],
             "one": [None if i == 6 else {"status": "ok", "answer": "x"} for i in ids],
             "two": [

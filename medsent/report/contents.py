@@ -108,6 +108,9 @@ def _drawn(*plots: Plot | None) -> Iterator[Plot]:
 
 def _slices(metrics: Metrics) -> Iterator[Block]:
     if not is_evaluated(metrics):
+        for column in slices.columns_of(metrics):
+            for name, variant in metrics.variants.items():
+                yield slices.given_by_value(name, variant, column)
         return
     for column in slices.columns_of(metrics):
         yield slices.by_value(metrics, column)

@@ -127,6 +127,33 @@ def persona_labels(name: str, variant: VariantMetrics) -> Table:
     return Table(caption, columns, rows, [note], folded=True, sortable=True)
 
 
+def given_by_value(name: str, variant: VariantMetrics, column: str) -> Table:
+    """Return how often a variant gave each label, by value of a column, in percent."""
+    rows = [
+        [
+            Cell(value, value),
+            Cell(count(part.overall.answered_rows), part.overall.answered_rows),
+            *(_given(part.labels[label]) for label in LABELS),
+        ]
+        for value, part in values_of(variant, column).items()
+    ]
+    columns = [
+        Column(column.capitalize(), "text"),
+        Column("Answers"),
+        *(Column(label) for label in LABELS),
+    ]
+    caption = f"Share of answers of {name} with each label by {column}, in percent"
+    note = "Their intervals, where they have any, are in metrics.json."
+    return Table(caption, columns, rows, [note], folded=len(rows) > _MANY, sortable=True)
+
+
+def _given(label: LabelMetrics) -> Cell:
+    rate = label.predicted_rate
+    if rate is None:
+        return undefined("no usable answer")
+    return Cell(f"{100 * rate.value:.1f}", rate.value)
+
+
 def _whole(label: LabelMetrics) -> Cell:
     if label.f1 is None:
         return f1_cell(label)

@@ -25,6 +25,8 @@ from medsent.report.model import (
 from medsent.report.part import Estimated, value_of
 from medsent.report.rules import direction, untested
 
+_MOST_GIVEN = 3
+
 
 def verdict(metrics: Metrics) -> list[str]:
     """Return sentences: the verdict first, then what it rests on and what it leaves open.
@@ -34,7 +36,7 @@ def verdict(metrics: Metrics) -> list[str]:
     if not metrics.records.scored:
         return ["No record was scored, so there is nothing to report.", _coverage(metrics)]
     if not is_evaluated(metrics):
-        return [_unevaluated(metrics), _coverage(metrics)]
+        return [_unevaluated(metrics), *_given(metrics), _coverage(metrics)]
     if not metrics.comparisons:
         return [*_alone(metrics), _coverage(metrics)]
     sentences = [_compared(pair) for pair in metrics.comparisons]
@@ -57,6 +59,21 @@ def _unevaluated(metrics: Metrics) -> str:
         f"{scored} scored. No usable answer has gold to compare it with, so this report has no "
         "figures of quality."
     )
+
+
+def _given(metrics: Metrics) -> Iterator[str]:
+    """Say how many labels each variant gives, and which most often."""
+    for name, variant in metrics.variants.items():
+        rates = _rates(variant)
+        if rates:
+            most = sorted(rates, key=lambda label: -rates[label])[:_MOST_GIVEN]
+            named = ", ".join(f"{label} {percent(rates[label])}" for label in most)
+            yield f"{name} gives {sum(rates.values()):.1f} labels a record, most often {named}."
+
+
+def _rates(variant: VariantMetrics) -> dict[str, float]:
+    rates = {label: value_of(each.predicted_rate) for label, each in variant.labels.items()}
+    return {label: rate for label, rate in rates.items() if rate is not None}
 
 
 def _alone(metrics: Metrics) -> Iterator[str]:
@@ -214,6 +231,8 @@ def key_figures(metrics: Metrics) -> list[KeyFigure]:
         ]
     elif is_evaluated(metrics):
         figures = [*map(_macro_alone, metrics.variants.items()), *figures]
+    else:
+        figures = [*map(_usable, metrics.variants.items()), *figures]
     return [*figures, *_speed(metrics)]
 
 
@@ -238,6 +257,13 @@ def _macro_alone(named: tuple[str, VariantMetrics]) -> KeyFigure:
     interval = None if figure is None else share_interval(figure)
     detail = name if interval is None else f"{name}; 95% interval {interval}"
     return KeyFigure("Macro F1", percent(value_of(figure)), detail)
+
+
+def _usable(named: tuple[str, VariantMetrics]) -> KeyFigure:
+    name, variant = named
+    rate = value_of(variant.overall.generation_success_rate)
+    labels = sum(_rates(variant).values())
+    return KeyFigure("Usable answers", percent(rate), f"{name}; {labels:.1f} labels a record")
 
 
 def _labels(pair: Comparison) -> KeyFigure:

@@ -45,6 +45,7 @@ class Job:
 
     config: Path
     environment: Mapping[str, str]
+    script: str = "jobs/evaluate.py"
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
     _blocks_before: int = field(default=0, repr=False)
@@ -74,7 +75,7 @@ class Job:
         self._blocks_before = self._blocks()
         self.note(f"start {self.starts}")
         self.process = subprocess.Popen(
-            [sys.executable, "jobs/evaluate.py", str(self.config)],
+            [sys.executable, self.script, str(self.config)],
             cwd=REPOSITORY,
             env=dict(self.environment),
             stdout=self._log,

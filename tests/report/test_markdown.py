@@ -263,6 +263,19 @@ def test_a_run_without_gold_says_so_and_shows_what_was_given() -> None:
     assert rate_given is not None
     assert given[1 + LABELS.index("calm")][2].startswith(percent(rate_given.value))
     assert "No answer was timed" in text
+    sums = {
+        name: sum(
+            label.predicted_rate.value for label in each.labels.values() if label.predicted_rate
+        )
+        for name, each in run.variants.items()
+    }
+    assert f"finetuned gives {sums['finetuned']:.1f} labels a record, most often " in text
+    by_reader = table(text, "Share of answers of finetuned with each label by persona, in percent")
+    readers = run.variants["finetuned"].slices
+    assert len(by_reader) == 1 + sum(key.startswith("persona=") for key in readers)
+    rate_of_one = readers[f"persona={by_reader[1][0]}"].labels["calm"].predicted_rate
+    assert rate_of_one is not None
+    assert by_reader[1][2 + LABELS.index("calm")] == f"{100 * rate_of_one.value:.1f}"
 
 
 def test_findings_duplicates_and_mixed_rates_are_told(run: Metrics) -> None:

@@ -1,0 +1,1 @@
+"""A large backlog labelled: all readers of an opinion at once, within a budget, for others."""

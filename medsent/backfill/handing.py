@@ -1,0 +1,222 @@
+"""Labelled rows handed on: partitioned, in files of a good size, each row once.
+
+A call adds what is new in the predictions since the last one. It first writes the new files
+aside, then what is to be done with them (`_commit.json`): a kill before that leaves all as it
+was, and one after it is made good by the next call. Readers pass over names that begin with
+`_`. Where rows that were handed on have changed since, all is made anew.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from medsent.backfill.labelled import labelled_rows, schema
+from medsent.backfill.settings import LabelledSettings
+from medsent.errors import ConfigError
+from medsent.plan import Plan
+from medsent.run import RunFolder, write_whole
+
+SCHEMA_VERSION: Final = 1
+_MOST_PARTITIONS: Final = 10_000
+_ROWS_IN_GROUP: Final = 131_072
+_READERS: Final = 16
+_STATE, _COMMIT, _STAGED = "_state.json", "_commit.json", "_staged"
+
+
+@dataclass(frozen=True)
+class HandedOn:
+    """What is in `labelled/` now, and what the call wrote."""
+
+    rows: int
+    files: int
+    added: int
+    """Rows that the call added."""
+    rewritten: int
+    """Partitions that it wrote files of."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What `labelled/` was made of."""
+
+    made_by: dict[str, Any] = field(default_factory=dict)
+    """All but the predictions that the rows depend on."""
+    sources: dict[str, int] = field(default_factory=dict)
+    """File of predictions to its rows. Files never grow; one that has lost rows is another."""
+    calls: int = 0
+    """Calls that wrote something: each names its files by its number."""
+
+
+def hand_on(plan: Plan, run: RunFolder, settings: LabelledSettings) -> HandedOn:
+    """Bring `labelled/` of a run up to its predictions; return what is there then."""
+    folder = _Folder(run.labelled)
+    folder.finish()
+    before, now = folder.state(), _sources(run)
+    made_by = _made_by(plan, settings)
+    changed = any(now.get(name) != rows for name, rows in before.sources.items())
+    anew = changed or before.made_by != made_by
+    new = sorted(now.keys() if anew else now.keys() - before.sources.keys())
+    added = written = 0
+    if new or changed:
+        stage = _Stage(folder, settings, before.calls + 1, anew)
+        rows = schema(settings.partition_by, plan.shards.kept)
+        stage.write(labelled_rows(plan, run, [run.predictions / name for name in new], rows), rows)
+        added, written, replaced = stage.compact()
+        folder.commit(replaced, State(made_by, now, before.calls + 1))
+    files = folder.files()
+    return HandedOn(sum(_counts(files)), len(files), added, written)
+
+
+class _Folder:
+    """`labelled/`, and the two steps in which it changes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def files(self) -> list[Path]:
+        """Return the files that readers see."""
+        found = self.path.rglob("*.parquet")
+        return sorted(f for f in found if _STAGED not in f.relative_to(self.path).parts)
+
+    def state(self) -> State:
+        """Return what the folder was made of; nothing where that is not known."""
+        try:
+            return State(**json.loads((self.path / _STATE).read_text(encoding="utf-8")))
+        except (FileNotFoundError, TypeError, ValueError):
+            return State()
+
+    def commit(self, replaced: list[Path], state: State) -> None:
+        """Put what is staged in the place of the files it replaces."""
+        names = [str(file.relative_to(self.path)) for file in replaced]
+        commit = {"replaced": names, "state": asdict(state)}
+        write_whole(self.path / _COMMIT, json.dumps(commit, indent=1))
+        self.finish()
+
+    def finish(self) -> None:
+        """Carry out a commit that was written; forget what was staged without one."""
+        file = self.path / _COMMIT
+        if file.is_file():
+            commit = json.loads(file.read_text(encoding="utf-8"))
+            for name in commit["replaced"]:
+                (self.path / name).unlink(missing_ok=True)
+            staged = self.path / _STAGED
+            for part in staged.rglob("*.parquet"):
+                target = self.path / part.relative_to(staged)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                part.replace(target)
+            write_whole(self.path / _STATE, json.dumps(commit["state"], indent=1))
+            file.unlink()
+        shutil.rmtree(self.path / _STAGED, ignore_errors=True)
+
+
+class _Stage:
+    """New files, made beside the ones that readers see."""
+
+    def __init__(
+        self, folder: _Folder, settings: LabelledSettings, number: int, anew: bool
+    ) -> None:
+        self._folder, self._settings, self._number = folder, settings, number
+        self._standing = folder.files()
+        self._anew = anew
+        self._raw = folder.path / _STAGED / "_raw"
+        self._raw.mkdir(parents=True)
+
+    def write(self, batches: Iterable[pa.RecordBatch], rows: pa.Schema) -> None:
+        """Write rows into a folder for each partition, in pieces as they come."""
+        by = [rows.field(name) for name in self._settings.partition_by]
+        try:
+            ds.write_dataset(
+                batches,
+                self._raw,
+                schema=rows,
+                format="parquet",
+                partitioning=ds.partitioning(pa.schema(by), flavor="hive"),
+                max_partitions=_MOST_PARTITIONS,
+            )
+        except pa.ArrowInvalid as error:
+            if "partitions" not in str(error):
+                raise
+            raise ConfigError(
+                f"labelled.partition_by gives over {_MOST_PARTITIONS:,} folders; partition by "
+                "less, such as by month in place of date"
+            ) from None
+
+    def compact(self) -> tuple[int, int, list[Path]]:
+        """Make files of a good size of the pieces and of the small files beside them.
+
+        Returns the new rows, the partitions written, and the standing files that are replaced.
+        """
+        added, replaced = 0, self._standing if self._anew else []
+        partitions = sorted({piece.parent for piece in self._raw.rglob("*.parquet")})
+        for raw in partitions:
+            place = raw.relative_to(self._raw)
+            pieces = sorted(raw.glob("*.parquet"))
+            small = [] if self._anew else self._small(self._folder.path / place)
+            added += sum(_counts(pieces))
+            self._join([*small, *pieces], self._folder.path / _STAGED / place)
+            replaced = [*replaced, *small]
+        shutil.rmtree(self._raw)
+        return added, len(partitions), replaced
+
+    def _small(self, folder: Path) -> list[Path]:
+        files = [file for file in self._standing if file.parent == folder]
+        rows = zip(files, _counts(files), strict=True)
+        return [file for file, count in rows if count < self._settings.rows_per_file / 2]
+
+    def _join(self, files: list[Path], folder: Path) -> None:
+        """Write the rows of some files as files of the most rows allowed."""
+        folder.mkdir(parents=True, exist_ok=True)
+        most, writer, room, part = self._settings.rows_per_file, None, 0, 0
+        for batch in _regrouped(files, min(most, _ROWS_IN_GROUP)):
+            while batch.num_rows:
+                if writer is None:
+                    name = f"part-{self._number:05d}-{part:05d}.parquet"
+                    writer = pq.ParquetWriter(folder / name, batch.schema, compression="zstd")
+                    room, part = most, part + 1
+                writer.write_table(batch.slice(0, room))
+                batch, room = batch.slice(room), room - min(room, batch.num_rows)
+                if not room:
+                    writer.close()
+                    writer = None
+        if writer is not None:
+            writer.close()
+
+
+def _regrouped(files: Iterable[Path], rows: int) -> Iterator[pa.Table]:
+    """Yield the rows of some files, so many at a time."""
+    waiting: list[pa.RecordBatch] = []
+    for file in files:
+        with pq.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(rows):
+                waiting.append(batch)
+                if sum(map(len, waiting)) >= rows:
+                    yield pa.Table.from_batches(waiting)
+                    waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def _sources(run: RunFolder) -> dict[str, int]:
+    files = sorted(run.predictions.glob("*.parquet"))
+    return {file.name: rows for file, rows in zip(files, _counts(files), strict=True)}
+
+
+def _counts(files: list[Path]) -> list[int]:
+    with ThreadPoolExecutor(_READERS) as threads:
+        return list(threads.map(lambda file: int(pq.read_metadata(file).num_rows), files))
+
+
+def _made_by(plan: Plan, settings: LabelledSettings) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "partition_by": list(settings.partition_by),
+        "thresholds": {v.name: v.thresholds for v in plan.variants},
+    }

@@ -1,0 +1,67 @@
+"""A backfill from its configuration to its labelled rows: scored, accounted for, handed on."""
+
+from pathlib import Path
+
+from pyarrow import fs
+
+from medsent.backfill.budget import Meter, Spent
+from medsent.backfill.handing import hand_on
+from medsent.backfill.settings import BackfillConfig
+from medsent.checkpoint import count_done
+from medsent.errors import StoppedError
+from medsent.evaluation import Job, finish_what_was_cut_short, held, summary
+from medsent.ledger import Ledger
+from medsent.model import Say
+from medsent.plan import Plan, make_plan
+from medsent.run import RunFolder, open_run
+
+
+def backfill(config: BackfillConfig, say: Say = print) -> Path:
+    """Score what is not scored yet, new shards included, and hand it on as labelled rows.
+
+    Returns the path of the HTML report. Raises `MedsentError`; `StoppedError` where the budget
+    is used up before the records are: what is done by then is handed on.
+    """
+    plan = make_plan(config.job(), say)
+    run = open_run(plan)
+    say(summary(plan, run))
+    with held(run, say) as stop:
+        run.keep_config(plan.config)
+        finish_what_was_cut_short(run)
+        meter = Meter(config, run, stop)
+        job = Job(plan, run, Ledger.read(run), stop, say, meter.look)
+        try:
+            report = job.finish()
+        except StoppedError as error:
+            meter.settle()
+            if meter.used_up:
+                _hand_on(plan, run, config, say)
+            left = _left(plan, run, meter.spent, config)
+            raise StoppedError(f"{error}. {_cost(config, meter.spent)}{left}") from error
+        meter.settle()
+        _hand_on(plan, run, config, say)
+        say(_cost(config, meter.spent))
+        # Drift of label rates and input against a reference run is to be looked at here.
+        return report
+
+
+def _hand_on(plan: Plan, run: RunFolder, config: BackfillConfig, say: Say) -> None:
+    done = hand_on(plan, run, config.labelled)
+    say(
+        f"Labelled: {done.rows:,} rows in {done.files:,} files, {run.labelled} "
+        f"({done.added:,} new; {done.rewritten:,} partitions written)"
+    )
+
+
+def _cost(config: BackfillConfig, spent: Spent) -> str:
+    return f"The run has cost {spent.told(config.price)} so far"
+
+
+def _left(plan: Plan, run: RunFolder, spent: Spent, config: BackfillConfig) -> str:
+    """Say what the rest takes at the pace so far; nothing where there is none."""
+    done = count_done(fs.LocalFileSystem(), str(run.checkpoint))
+    left = plan.records - done
+    if not done or left <= 0:
+        return ""
+    rest = spent.times(left / done)
+    return f"; the other {left:,} records take about {rest.told(config.price)} more"

@@ -1,0 +1,103 @@
+"""Rows for others to read: the usable answers of the predictions, with what gave them."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from medsent import predictions
+from medsent.backfill.settings import LABELLED
+from medsent.labels import LABELS
+from medsent.plan import Plan, Variant
+from medsent.reducer.state import Answers, Scope
+from medsent.run import RunFolder
+
+
+def schema(partition_by: Iterable[str], kept: Iterable[pa.Field] = ()) -> pa.Schema:
+    """Return the schema of the labelled rows, of which files lack what their folders tell.
+
+    (row_hash, persona, variant) is a row's key. `labels` and `probabilities` are structs of
+    the 21 labels; a method that gives no probabilities leaves those null.
+    """
+    types = dict(predictions.KEY_FIELDS) | {
+        "labels": predictions.PREDICTION.field("labels").type,
+        "probabilities": predictions.PREDICTION.field("probabilities").type,
+        "labelled_at": predictions.PREDICTION.field("finished_at").type,
+    }
+    names = [name for name in LABELLED if name != "month" or name in partition_by]
+    fields = [pa.field(name, types.get(name, pa.string())) for name in names]
+    return pa.schema([*fields, *kept])
+
+
+def labelled_rows(
+    plan: Plan, run: RunFolder, files: list[Path], rows: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """Yield the labelled rows of some files of predictions, a variant after the other.
+
+    Labels are made of the stored probabilities by the plan's thresholds, as in a report.
+    """
+    scope = Scope.of(
+        [v.name for v in plan.variants],
+        thresholds={v.name: v.thresholds for v in plan.variants if v.settings.method != "json"},
+    )
+    read = [name for name in rows.names if name in dict(predictions.KEY_FIELDS)]
+    columns = [*read, "outcome", *(field.name for field in plan.shards.kept)]
+    for variant in plan.variants:
+        told = ("status", "labels", "probabilities", "finished_at")
+        own = [f"{variant.name}.{name}" for name in told]
+        constant = _constant(plan, run, variant)
+        for batch in predictions.read(files, [*columns, *own]):
+            scored = batch.filter(pc.equal(batch["outcome"], predictions.SCORED))
+            answers = scope.answers(variant.name, scored[variant.name])
+            yield from _rows(scored, variant.name, answers, constant, rows)
+
+
+def _constant(plan: Plan, run: RunFolder, variant: Variant) -> dict[str, str | None]:
+    adapter = variant.adapter
+    return {
+        "variant": variant.name,
+        "model": f"{plan.config.model.source}@{plan.model_sha256[:12]}",
+        "adapter": f"{adapter.folder.name}@{adapter.sha256[:12]}" if adapter else None,
+        "run": run.path.name,
+    }
+
+
+def _rows(
+    scored: pa.RecordBatch,
+    variant: str,
+    answers: Answers,
+    constant: dict[str, str | None],
+    rows: pa.Schema,
+) -> Iterator[pa.RecordBatch]:
+    """Yield a variant's usable answers of a batch."""
+    made = {
+        "labels": _struct(answers.labels, rows.field("labels").type, answers.labels < 0),
+        "probabilities": _struct(
+            answers.probabilities,
+            rows.field("probabilities").type,
+            np.isnan(answers.probabilities),
+        ),
+        "labelled_at": pc.struct_field(scored[variant], "finished_at"),
+        "month": pc.strftime(scored["date"], "%Y-%m"),
+        **{
+            name: pa.repeat(pa.scalar(value, pa.string()), len(scored))
+            for name, value in constant.items()
+        },
+    }
+    columns = [made[f.name] if f.name in made else scored[f.name] for f in rows]
+    usable = pa.array(answers.answered)
+    yield pa.RecordBatch.from_arrays(columns, schema=rows).filter(usable)
+
+
+def _struct(values: Any, kind: pa.StructType, missing: Any) -> pa.StructArray:
+    """Return (N, 21) values as a struct of labels; a row without any is null."""
+    given = values.astype(kind.field(0).type.to_pandas_dtype())
+    columns = [
+        pa.array(np.ascontiguousarray(given[:, i]), mask=np.ascontiguousarray(missing[:, i]))
+        for i in range(len(LABELS))
+    ]
+    none = pa.array(missing.all(axis=1))
+    return pa.StructArray.from_arrays(columns, fields=list(kind), mask=none)

@@ -1,0 +1,191 @@
+"""A backlog labelled: one outcome a record, however often it is stopped and whatever comes."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from medsent import evaluation
+from medsent.backfill import budget
+from medsent.backfill.budget import Spent
+from medsent.backfill.job import backfill
+from medsent.backfill.settings import BackfillConfig
+from medsent.errors import StoppedError
+from medsent.evaluation import requeue
+from medsent.requeue import Selection, drop_doubled
+from medsent.run import RunFolder
+from tests.backfill.conftest import Complete, Config
+from tests.backfill.opinions import PERSONAS, expected, outcomes, write_opinions
+from tests.chaos.job import REPOSITORY
+
+pytestmark = pytest.mark.ray
+
+PATIENCE_S = 120
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+def manifest(run: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((run / "manifest.json").read_text())
+    return values
+
+
+def whole_rows(run: Path) -> Counter[str]:
+    """Return how many records each input row has."""
+    return Counter(record for record, _ in outcomes(run))
+
+
+def test_every_opinion_is_read_by_every_persona_once(complete: Complete) -> None:
+    assert outcomes(complete.run) == expected(complete.source)
+    records = manifest(complete.run)["records"]
+    assert records["input"] == 25 * len(PERSONAS)
+    # A row that cannot be scored is a quarantined record of each persona.
+    assert records["by_reason"] == {"empty_text": 2 * len(PERSONAS)}
+    assert records["duplicate_record_ids"] == 0
+
+
+def test_the_records_of_a_row_are_in_one_file(complete: Complete) -> None:
+    for file in (complete.run / "predictions").glob("*.parquet"):
+        rows = Counter(pq.ParquetFile(file).read()["row_hash"].to_pylist())
+        assert set(rows.values()) == {len(PERSONAS)}
+        assert sum(rows.values()) <= 64
+
+
+def test_new_shards_are_scored_alone(complete: Complete) -> None:
+    before = complete.said.index("-- a shard came --")
+    assert any(line.startswith("Resuming: 320 of 400 records") for line in complete.said[before:])
+    starts = RunFolder(complete.run).events("scored")
+    assert [event["records"] for event in starts] == [320, 80]
+    assert complete.said[-1] == str(complete.run / "report.html")
+
+
+def test_a_complete_backfill_starts_nothing(
+    complete: Complete, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "score", lambda *_: pytest.fail("something was started"))
+    files = {f: f.stat().st_mtime_ns for f in (complete.run / "labelled").rglob("*.parquet")}
+    backfill(BackfillConfig.model_validate(complete.values), silent)
+    again = {f: f.stat().st_mtime_ns for f in (complete.run / "labelled").rglob("*.parquet")}
+    assert again == files
+
+
+def test_rows_may_name_their_persona(config: Config, source: Path, cluster: None) -> None:
+    file = source / "a.parquet"
+    table = pq.read_table(file)
+    for shard in (file, source / "b.parquet"):
+        table = pq.read_table(shard)
+        pq.write_table(table.append_column("persona", [["surgeon"] * table.num_rows]), shard)
+    run = backfill(config(input={"path": str(source)}), silent).parent
+    assert set(outcomes(run)) == {(f"r{number}", "surgeon") for number in range(20)}
+
+
+class Clock:
+    """A clock of which each committed block takes ten seconds."""
+
+    def __init__(self, runs: Path) -> None:
+        self._runs = runs
+
+    def monotonic(self) -> float:
+        return 10.0 * len(committed(self._runs))
+
+
+def committed(runs: Path) -> list[Path]:
+    return [f for f in runs.glob("*/checkpoint/*.parquet") if ".pending" not in f.name]
+
+
+def test_a_budget_stops_a_run_and_another_ends_it(
+    config: Config, source: Path, tmp_path: Path, cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "time", Clock(tmp_path / "runs"))
+    slow = {"kind": "scripted", "rows_per_block": 32, "latency_s": 0.3, "max_num_seqs": 16}
+    price = {"per_replica_hour": 3600.0}  # a second costs 1
+    stopped = config(engine=slow, budget={"money": 20.0}, price=price)
+    with pytest.raises(StoppedError) as caught:
+        backfill(stopped, silent)
+    told = str(caught.value)
+    [run] = (tmp_path / "runs").iterdir()
+    done = outcomes(run)
+    assert 0 < len(done) < 320
+    assert f"stopped (the budget of 20 USD is used up): {len(done)} of 320 records" in told
+    assert set(whole_rows(run).values()) == {len(PERSONAS)}
+    spent = Spent.read(RunFolder(run))
+    assert spent.replica_s >= 20
+    rest = spent.times((320 - len(done)) / len(done)).told(stopped.price)
+    assert told.endswith(
+        f"The run has cost {spent.told(stopped.price)} so far; the other {320 - len(done)} records "
+        f"take about {rest} more"
+    )
+    # What is done is handed on, and the same command again starts nothing.
+    assert sum(pq.read_metadata(f).num_rows for f in (run / "labelled").rglob("*.parquet"))
+    with pytest.raises(StoppedError, match="the budget of 20 USD is used up"):
+        backfill(stopped, silent)
+    assert len(RunFolder(run).events("start")) == 1
+    backfill(config(engine=slow, budget={"hours": 1.0}, price=price), silent)
+    assert outcomes(run) == expected(source)
+
+
+def test_it_survives_kill_9_and_goes_on(
+    config: Config, tmp_path: Path, source: Path, cluster: None
+) -> None:
+    slow = {"kind": "scripted", "rows_per_block": 64, "latency_s": 0.2, "max_num_seqs": 16}
+    settings = config(engine=slow)
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    command = [sys.executable, str(REPOSITORY / "jobs" / "backfill.py"), str(file)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as job:
+        run = _once_blocks_are_done(tmp_path / "runs", 2)
+        job.send_signal(signal.SIGKILL)
+    write_opinions(source / "c.parquet", 20, 5)
+    said: list[str] = []
+    assert backfill(settings, said.append) == run / "report.html"
+    assert any(line.startswith("Resuming:") for line in said)
+    assert outcomes(run) == expected(source)
+
+
+def _once_blocks_are_done(runs: Path, blocks: int) -> Path:
+    for _ in range(PATIENCE_S * 10):
+        if len(ids := committed(runs)) >= blocks:
+            return ids[0].parents[1]
+        time.sleep(0.1)
+    pytest.fail("the job committed nothing")
+
+
+def test_second_outcomes_of_a_persona_are_dropped(complete: Complete, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.predictions.mkdir()
+    file = min((complete.run / "predictions").glob("*.parquet"))
+    rows = pq.ParquetFile(file).read()
+    pq.write_table(rows, run.predictions / "x_000000-0.parquet")
+    assert drop_doubled(run) == 0
+    pq.write_table(rows.slice(0, 20), run.predictions / "y_000000-0.parquet")
+    assert drop_doubled(run) == 20
+    assert sum(outcomes(tmp_path).values()) == rows.num_rows
+
+
+def test_a_requeue_scores_every_record_of_a_row(complete: Complete, tmp_path: Path) -> None:
+    """The checkpoint knows rows: of one it cannot score a part again."""
+    run = Path(shutil.copytree(complete.run, tmp_path / complete.run.name))
+    file = min((run / "predictions").glob("*.parquet"))
+    rows = pq.ParquetFile(file).read()
+    row = rows["row_hash"][0].as_py()
+    reasons = ["engine_killer", *rows["reason"].to_pylist()[1:]]
+    place = rows.column_names.index("reason")
+    pq.write_table(rows.set_column(place, rows.schema.field(place), [reasons]), file)
+    said: list[str] = []
+    requeue(run, Selection(status="engine_killer"), said.append)
+    assert f"Requeued 16 records of {run}" in said
+    assert outcomes(run) == expected(complete.source)
+    again = [pq.ParquetFile(f).read() for f in (run / "predictions").glob("*.parquet")]
+    assert any(row in table["row_hash"].to_pylist() for table in again)
+    assert "engine_killer" not in manifest(run)["records"]["by_reason"]
