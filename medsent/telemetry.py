@@ -83,4 +83,5 @@ def _counts(values: pa.ChunkedArray) -> list[tuple[Any, int]]:
 
 
 def _sum(values: pa.ChunkedArray) -> int:
-    return pc.sum(values).as_py() or 0
+    total: int | None = pc.sum(values).as_py()
+    return total or 0

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 from urllib.request import Request, urlopen
@@ -110,13 +111,12 @@ class Nodes:
 
     def close(self) -> None:
         """End every process that was started here."""
-        for node in (*self._metrics, self._head):
-            started = node.children(recursive=True) if node.is_running() else []
-            if started:
-                node.terminate()
-            for process in psutil.wait_procs([node, *started], 20)[1]:
+        nodes = [node for node in (*self._metrics, self._head) if node.is_running()]
+        processes = [inner for node in nodes for inner in (node, *node.children(recursive=True))]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
-            node.wait()
+        psutil.wait_procs(processes, PATIENCE_S)
         for log in self._logs:
             log.close()
 
