@@ -148,7 +148,7 @@ class _Seen:
             values[f"{name} answered"] = usable[:, None]
             values[f"{name} given"] = (answers.labels == 1) & usable[:, None]
             tokens = pc.struct_field(batch[name], "prompt_tokens")
-            self._count(("prompt_tokens", name), tokens.filter(pa.array(usable)))
+            self._count(("prompt_tokens", name), tokens.filter(pa.array(usable)).drop_null())
         for column in ("language", "persona"):
             self._count((column, None), batch[column].filter(pa.array(scored)))
         self._sum(batch["opinion_id"], values)
@@ -229,7 +229,9 @@ def _population(
     names = sorted(old.keys() | new.keys(), key=str)
     counts = [np.array([each[name] for name in names], dtype=np.float64) for each in (old, new)]
     value = stability_index(*counts)
-    chance = _chance(len(names), before.opinions("scored"), now.opinions("scored"))
+    known = min(old.total(), new.total())
+    opinions = (seen.opinions("scored") if known else 0.0 for seen in (before, now))
+    chance = _chance(len(names), *opinions)
     shares = [each / max(each.sum(), 1.0) for each in counts]
     told = ""
     if value:

@@ -29,7 +29,7 @@ def write_run(
     *,
     rates: npt.NDArray[np.float64] | None = None,
     first: int = 0,
-    tokens: int = 100,
+    tokens: int | None = 100,
     english: float = 0.3,
     quarantined: float = 0.0,
     language: str = "en",
@@ -52,8 +52,9 @@ def write_run(
         "outcome": np.where(lost, "quarantined", "scored").tolist(),
         "reason": ["empty_text" if gone else None for gone in lost],
     }
-    lengths = tokens + rng.integers(0, 50, OPINIONS)[opinion]
-    answers = Answers(labels, prompt_tokens=lengths.tolist())
+    lengths = rng.integers(0, 50, OPINIONS)[opinion]
+    known = None if tokens is None else (tokens + lengths).tolist()
+    answers = Answers(labels, prompt_tokens=known)
     (folder / "predictions").mkdir(parents=True)
     gold = np.full_like(labels, -1)  # a backfill has none
     table = pa.Table.from_batches([batch(gold, {"v": answers}, columns)])
@@ -187,6 +188,13 @@ def test_too_few_opinions_raise_no_alarm(reference: RunFolder, tmp_path: Path) -
     assert "too few opinions to tell" in found["anger"].message
     assert found["language"].chance is None
     assert found["language"].value > 0.2
+
+
+def test_prompts_of_unknown_length_are_not_judged(reference: RunFolder, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "bare-0", seed=2, first=10_000, tokens=None)
+    for pair in ((reference, run), (run, reference), (run, run)):
+        found = named(measure_drift(*pair, ["v"], SETTINGS))["prompt_tokens"]
+        assert (found.alarm, found.chance) == (False, None)
 
 
 def test_the_index_is_the_symmetric_divergence() -> None:
