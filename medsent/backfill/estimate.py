@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pyarrow import fs
-
 from medsent.backfill.budget import Spent
 from medsent.backfill.settings import BackfillConfig
 from medsent.checkpoint import count_done
@@ -12,6 +10,7 @@ from medsent.checkup import tell
 from medsent.model import Say
 from medsent.plan import Plan, make_plan
 from medsent.run import RunFolder, run_of
+from medsent.storage import located
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def estimate(config: BackfillConfig, say: Say = print) -> str:
     plan = make_plan(config.job(), say)
     tell(plan, say)
     run = run_of(plan)
-    done = count_done(fs.LocalFileSystem(), str(run.checkpoint))
+    done = count_done(*located(run.checkpoint))
     left = max(0, plan.records - done)
     pace = _latest_pace(plan)
     for heading, text in _lines(config, run, done, left, pace):

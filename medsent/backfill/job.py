@@ -1,9 +1,5 @@
 """A backfill from its configuration to its labelled rows: scored, accounted for, handed on."""
 
-from pathlib import Path
-
-from pyarrow import fs
-
 from medsent.backfill.budget import Meter, Spent
 from medsent.backfill.handing import hand_on
 from medsent.backfill.settings import BackfillConfig
@@ -14,9 +10,10 @@ from medsent.ledger import Ledger
 from medsent.model import Say
 from medsent.plan import Plan, make_plan
 from medsent.run import RunFolder, open_run
+from medsent.storage import AnyPath, located
 
 
-def backfill(config: BackfillConfig, say: Say = print) -> Path:
+def backfill(config: BackfillConfig, say: Say = print) -> AnyPath:
     """Score what is not scored yet, new shards included, and hand it on as labelled rows.
 
     Returns the path of the HTML report. Raises `MedsentError`; `StoppedError` where the budget
@@ -59,7 +56,7 @@ def _cost(config: BackfillConfig, spent: Spent) -> str:
 
 def _left(plan: Plan, run: RunFolder, spent: Spent, config: BackfillConfig) -> str:
     """Say what the rest takes at the pace so far; nothing where there is none."""
-    done = count_done(fs.LocalFileSystem(), str(run.checkpoint))
+    done = count_done(*located(run.checkpoint))
     left = plan.records - done
     if not done or left <= 0:
         return ""
