@@ -18,7 +18,7 @@ from medsent.run import RunFolder
 from medsent.storage import AnyPath, names_below, open_parquet
 
 _FILE = "erased.json"
-_REPORTS = ("report.html", "report.md", "metrics.json")
+_REPORTS = ("report.html", "report.md", "metrics.json", "drift.json")
 """May quote opinions, or count few enough records to tell of one."""
 _STAYS = ("row_hash", "path", "persona")
 _WORKERS = 8

@@ -7,6 +7,7 @@ from medsent.backfill.budget import Spent
 from medsent.backfill.settings import BackfillConfig
 from medsent.checkpoint import count_done
 from medsent.checkup import tell
+from medsent.comparison import open_reference
 from medsent.model import Say
 from medsent.plan import Plan, make_plan
 from medsent.run import RunFolder, run_of
@@ -46,6 +47,7 @@ class Pace:
 
 def estimate(config: BackfillConfig, say: Say = print) -> str:
     """Print what a backfill comes to; return the last line. Raises `MedsentError`."""
+    open_reference(config.reference, list(config.variants))
     plan = make_plan(config.job(), say)
     tell(plan, say)
     run = run_of(plan)
