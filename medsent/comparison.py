@@ -1,6 +1,7 @@
 """Two runs over the same records, set against each other as two variants of one."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -69,6 +70,20 @@ class Side:
         names = [*(name for name, _ in KEY_FIELDS), *columns, self.variant]
         table = predictions.table(self.run.predictions, names)
         return table.filter(pc.fill_null(pc.not_equal(table["reason"], ERASED), True))
+
+
+def open_reference(folder: str | None, variants: Sequence[str]) -> RunFolder | None:
+    """Return the run that `reference` names, seen to be complete and to have all the variants.
+
+    Raises `ConfigError` or `RunError` where there is no comparing with it.
+    """
+    if folder is None:
+        return None
+    sides = [Side.open(folder, name, "reference") for name in variants]
+    run = sides[0].run
+    if not run.holds_predictions():
+        raise RunError(f"reference: {run.path} holds no predictions any more; pin another run")
+    return run
 
 
 def compare_runs(

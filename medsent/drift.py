@@ -22,6 +22,7 @@ from scipy import stats
 from medsent import predictions
 from medsent.labels import LABELS
 from medsent.predictions import QUARANTINED, SCORED
+from medsent.records import ERASED
 from medsent.reducer.resamples import Clusters
 from medsent.reducer.state import Scope, place_opinions
 from medsent.reducer.weights import poisson_weights
@@ -78,6 +79,17 @@ class Drift(Part):
     message: str
     """The same in a sentence."""
 
+    @property
+    def limit_message(self) -> str:
+        """What is allowed, in a sentence."""
+        if self.limit is None:
+            return "there is no limit"
+        if self.kind == "population":
+            chance = "unknown" if self.chance is None else f"{self.chance:.2f}"
+            return f"the limit is {self.limit:.2f}, and chance alone reaches {chance}"
+        either = " either way" if self.kind == "label_rate" else ""
+        return f"the limit is {points(self.limit)}{either}"
+
 
 def measure_drift(
     reference: RunFolder, run: RunFolder, variants: Sequence[str], settings: DriftSettings
@@ -119,10 +131,11 @@ class _Seen:
         cuts = {name: kept[name]["values"] for name in variants if methods[name].method != "json"}
         scope, seen = Scope.of(variants, thresholds=cuts), cls()
         parts = ("status", "labels", "probabilities", "prompt_tokens")
-        columns = ["opinion_id", "language", "persona", "outcome"]
+        columns = ["opinion_id", "language", "persona", "outcome", "reason"]
         columns += [f"{name}.{part}" for name in variants for part in parts]
         for batch in predictions.batches(run.predictions, columns):
-            seen._add(batch, scope)
+            erased = pc.fill_null(pc.equal(batch["reason"], ERASED), False)
+            seen._add(batch.filter(pc.invert(erased)), scope)
         return seen
 
     def rate(self, part: str, whole: str) -> tuple[Floats, Floats]:

@@ -5,12 +5,9 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from pyarrow import fs
 
 from medsent import accounting
 from medsent.checkpoint import reconcile
@@ -18,9 +15,10 @@ from medsent.errors import RunError
 from medsent.predictions import QUARANTINED, rewrite
 from medsent.records import ERASED
 from medsent.run import RunFolder
+from medsent.storage import AnyPath, names_below, open_parquet
 
 _FILE = "erased.json"
-_REPORTS = ("report.html", "report.md", "metrics.json")
+_REPORTS = ("report.html", "report.md", "metrics.json", "drift.json")
 """May quote opinions, or count few enough records to tell of one."""
 _STAYS = ("row_hash", "path", "persona")
 _WORKERS = 8
@@ -113,9 +111,9 @@ def resume(run: RunFolder) -> Rewritten:
     for file in _quoting(run):
         file.unlink(missing_ok=True)
     # A block that a kill cut short may hold a file that cannot be read.
-    reconcile(fs.LocalFileSystem(), str(run.predictions), str(run.checkpoint))
-    blanked = _each(sorted(run.predictions.glob("*.parquet")), erased, erased.blank)
-    removed = _each(sorted(run.labelled.rglob("*.parquet")), erased, erased.drop)
+    reconcile(*run.blocks)
+    blanked = _each(_below(run.predictions, "*.parquet"), erased, erased.blank)
+    removed = _each(_below(run.labelled, "*.parquet"), erased, erased.drop)
     manifest = run.manifest()
     if manifest is not None:
         account = accounting.count(run, [])
@@ -125,22 +123,26 @@ def resume(run: RunFolder) -> Rewritten:
     return Rewritten(*blanked, *removed, complete=manifest is not None)
 
 
-def _quoting(run: RunFolder) -> Iterator[Path]:
+def _quoting(run: RunFolder) -> Iterator[AnyPath]:
     """Yield the reports, and what a kill left behind of writing files whole."""
     for name in _REPORTS:
         yield run.path / name
         yield from run.path.glob(f".{name}.*")
     for folder in (run.predictions, run.labelled):
-        yield from folder.rglob(".*.partial")
+        yield from _below(folder, ".*.parquet.*")
+
+
+def _below(folder: AnyPath, pattern: str) -> list[AnyPath]:
+    return [folder / name for name in names_below(folder, pattern)]
 
 
 def _each(
-    files: list[Path], erased: Erased, changed: Callable[[pa.Table], pa.Table]
+    files: list[AnyPath], erased: Erased, changed: Callable[[pa.Table], pa.Table]
 ) -> tuple[int, int]:
     """Write the files anew that hold listed opinions; return their rows, and how many files."""
 
-    def write(file: Path) -> int:
-        with pq.ParquetFile(file) as parquet:
+    def write(file: AnyPath) -> int:
+        with open_parquet(file) as parquet:
             ids = parquet.read(columns=["opinion_id"])["opinion_id"]
             found = pc.sum(erased.matches(ids)).as_py() or 0
             if found:

@@ -99,7 +99,7 @@ def _each(
     found: Sequence[AnyPath], columns: Sequence[str] | None, rows: int
 ) -> Iterator[pa.RecordBatch]:
     """Yield the batches of one file after the other; of objects, the next ones come meanwhile."""
-    if not isinstance(found[0], ObjectPath):
+    if not found or not isinstance(found[0], ObjectPath):
         # One file at a time: a dataset of them all keeps the footer of each, 200 kB, to its end.
         for file in found:
             with open_parquet(file) as parquet:

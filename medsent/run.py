@@ -44,6 +44,7 @@ class RunFolder:
         filesystem, predictions = located(self.predictions)
         return filesystem, predictions, located(self.checkpoint)[1]
 
+    @property
     def labelled(self) -> AnyPath:
         """What a backfill hands on; in other runs there is none."""
         return self.path / "labelled"

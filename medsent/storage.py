@@ -88,12 +88,11 @@ class ObjectPath:
 
     def glob(self, pattern: str) -> Iterator["ObjectPath"]:
         """Yield what lies right in this folder under a name of the pattern."""
-        selector = fs.FileSelector(self.key, allow_not_found=True)
-        with self.told():
-            found = self.filesystem.get_file_info(selector)
-        for info in found:
-            if fnmatch.fnmatchcase(info.base_name, pattern):
-                yield self / info.base_name
+        return self._found(pattern, recursive=False)
+
+    def rglob(self, pattern: str) -> Iterator["ObjectPath"]:
+        """Yield what lies in this folder or below it under a name of the pattern."""
+        return self._found(pattern, recursive=True)
 
     def read_bytes(self) -> bytes:
         with self.told(), self.filesystem.open_input_stream(self.key) as stream:
@@ -118,6 +117,14 @@ class ObjectPath:
     def info(self) -> fs.FileInfo:
         with self.told():
             return self.filesystem.get_file_info(self.key)
+
+    def _found(self, pattern: str, *, recursive: bool) -> Iterator["ObjectPath"]:
+        selector = fs.FileSelector(self.key, allow_not_found=True, recursive=recursive)
+        with self.told():
+            found = self.filesystem.get_file_info(selector)
+        for info in found:
+            if fnmatch.fnmatchcase(info.base_name, pattern):
+                yield ObjectPath(self.scheme, info.path, self.filesystem)
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -219,6 +226,28 @@ def read_lines(target: AnyPath) -> list[str]:
         with ThreadPoolExecutor(_READERS) as threads:
             return list(threads.map(ObjectPath.read_text, lines))
     return target.read_text(encoding="utf-8").splitlines() if target.is_file() else []
+
+
+def names_below(folder: AnyPath, pattern: str) -> list[str]:
+    """Return the files in and below a folder whose own name is of the pattern.
+
+    By their names relative to it, with `/`, in their order.
+    """
+    if isinstance(folder, ObjectPath):
+        found = (each.key.removeprefix(f"{folder.key}/") for each in folder.rglob(pattern))
+    else:
+        found = (file.relative_to(folder).as_posix() for file in folder.rglob(pattern))
+    return sorted(found)
+
+
+def move(source: AnyPath, target: AnyPath) -> None:
+    """Put a file in another's place, if there is one.
+
+    An object is copied and then deleted: after a kill between these both stand.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    filesystem, here = located(source)
+    filesystem.move(here, located(target)[1])
 
 
 def remove_folder(folder: AnyPath) -> None:

@@ -32,6 +32,7 @@ def write_run(
     tokens: int | None = 100,
     english: float = 0.3,
     quarantined: float = 0.0,
+    reason: str = "empty_text",
     language: str = "en",
 ) -> RunFolder:
     """Write a run whose records of an opinion tend to get the same labels."""
@@ -50,7 +51,7 @@ def write_run(
         "persona": ["nurse" if i % 2 else "surgeon" for i in range(ROWS)],
         "language": np.where((rng.random(OPINIONS) < english)[opinion], language, "pl").tolist(),
         "outcome": np.where(lost, "quarantined", "scored").tolist(),
-        "reason": ["empty_text" if gone else None for gone in lost],
+        "reason": [reason if gone else None for gone in lost],
     }
     lengths = rng.integers(0, 50, OPINIONS)[opinion]
     known = None if tokens is None else (tokens + lengths).tolist()
@@ -175,6 +176,13 @@ def test_a_rise_of_what_is_quarantined_is_found(reference: RunFolder, tmp_path: 
     assert alarms(found) == {"quarantined"}
     # Fewer than before is no alarm.
     assert not alarms(measure_drift(other, reference, ["v"], SETTINGS))
+
+
+def test_what_was_erased_is_no_drift(reference: RunFolder, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other-0", seed=1, quarantined=0.15, reason="erased")
+    found = measure_drift(reference, other, ["v"], SETTINGS)
+    assert not alarms(found)
+    assert named(found)["quarantined"].value == 0
 
 
 def test_too_few_opinions_raise_no_alarm(reference: RunFolder, tmp_path: Path) -> None:

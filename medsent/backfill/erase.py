@@ -1,7 +1,6 @@
 """`medsent erase`: opinions out of runs, and every file that told of them made anew."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from medsent import erasure
 from medsent.errors import UsageError
@@ -9,9 +8,10 @@ from medsent.evaluation import held
 from medsent.model import Say
 from medsent.reporting import write_report
 from medsent.run import RunFolder
+from medsent.storage import AnyPath, any_path
 
 
-def erase(folders: Sequence[Path], opinion_ids: Sequence[str], say: Say = print) -> str:
+def erase(folders: Sequence[str | AnyPath], opinion_ids: Sequence[str], say: Say = print) -> str:
     """Take opinions out of some runs, one run after the other; return what to say last.
 
     Raises `UsageError` where an id is empty, and `MedsentError` where a folder is no run or is
@@ -19,7 +19,7 @@ def erase(folders: Sequence[Path], opinion_ids: Sequence[str], say: Say = print)
     """
     if not all(opinion_ids):
         raise UsageError("--opinion-id: an id is empty, and every record without one would go")
-    runs = [RunFolder(folder.resolve()) for folder in folders]
+    runs = [RunFolder(any_path(folder).resolve()) for folder in folders]
     for run in runs:
         run.config()  # refuses what is no run before anything is touched
     records = sum(_erase(run, opinion_ids, say) for run in runs)

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pyarrow import fs
-
 from medsent.backfill.budget import Spent
 from medsent.backfill.settings import BackfillConfig
 from medsent.checkpoint import count_done
 from medsent.checkup import tell
+from medsent.comparison import open_reference
 from medsent.model import Say
 from medsent.plan import Plan, make_plan
 from medsent.run import RunFolder, run_of
+from medsent.storage import located
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,11 @@ class Pace:
 
 def estimate(config: BackfillConfig, say: Say = print) -> str:
     """Print what a backfill comes to; return the last line. Raises `MedsentError`."""
+    open_reference(config.reference, list(config.variants))
     plan = make_plan(config.job(), say)
     tell(plan, say)
     run = run_of(plan)
-    done = count_done(fs.LocalFileSystem(), str(run.checkpoint))
+    done = count_done(*located(run.checkpoint))
     left = max(0, plan.records - done)
     pace = _latest_pace(plan)
     for heading, text in _lines(config, run, done, left, pace):

@@ -7,11 +7,10 @@ was, and one after it is made good by the next call. Readers pass over names tha
 """
 
 import json
-import shutil
+import posixpath
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -22,7 +21,17 @@ from medsent.backfill.labelled import labelled_rows, schema
 from medsent.backfill.settings import LabelledSettings
 from medsent.errors import ConfigError
 from medsent.plan import Plan
-from medsent.run import RunFolder, write_whole
+from medsent.run import RunFolder
+from medsent.storage import (
+    AnyPath,
+    ObjectPath,
+    located,
+    move,
+    names_below,
+    open_parquet,
+    remove_folder,
+    write_whole,
+)
 
 SCHEMA_VERSION: Final = 1
 _MOST_PARTITIONS: Final = 10_000
@@ -72,19 +81,24 @@ def hand_on(plan: Plan, run: RunFolder, settings: LabelledSettings) -> HandedOn:
         added, written, replaced = stage.compact()
         folder.commit(replaced, State(made_by, now, before.calls + 1))
     files = folder.files()
-    return HandedOn(sum(_counts(files)), len(files), added, written)
+    return HandedOn(sum(_counts(folder.path, files)), len(files), added, written)
 
 
 class _Folder:
     """`labelled/`, and the two steps in which it changes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self.path = path
 
-    def files(self) -> list[Path]:
-        """Return the files that readers see."""
-        found = self.path.rglob("*.parquet")
-        return sorted(f for f in found if _STAGED not in f.relative_to(self.path).parts)
+    @property
+    def staged(self) -> AnyPath:
+        """Where the new files wait, under the names that they will have."""
+        return self.path / _STAGED
+
+    def files(self) -> list[str]:
+        """Return the names of the files that readers see."""
+        found = names_below(self.path, "*.parquet")
+        return [name for name in found if not name.startswith(f"{_STAGED}/")]
 
     def state(self) -> State:
         """Return what the folder was made of; nothing where that is not known."""
@@ -93,9 +107,10 @@ class _Folder:
         except (FileNotFoundError, TypeError, ValueError):
             return State()
 
-    def commit(self, replaced: list[Path], state: State) -> None:
+    def commit(self, replaced: list[str], state: State) -> None:
         """Put what is staged in the place of the files it replaces."""
-        names = [str(file.relative_to(self.path)) for file in replaced]
+        # A name is used again where the former state was lost.
+        names = sorted(set(replaced) - set(names_below(self.staged, "*.parquet")))
         commit = {"replaced": names, "state": asdict(state)}
         write_whole(self.path / _COMMIT, json.dumps(commit, indent=1))
         self.finish()
@@ -107,14 +122,11 @@ class _Folder:
             commit = json.loads(file.read_text(encoding="utf-8"))
             for name in commit["replaced"]:
                 (self.path / name).unlink(missing_ok=True)
-            staged = self.path / _STAGED
-            for part in staged.rglob("*.parquet"):
-                target = self.path / part.relative_to(staged)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                part.replace(target)
+            for name in names_below(self.staged, "*.parquet"):
+                move(self.staged / name, self.path / name)
             write_whole(self.path / _STATE, json.dumps(commit["state"], indent=1))
             file.unlink()
-        shutil.rmtree(self.path / _STAGED, ignore_errors=True)
+        remove_folder(self.staged)
 
 
 class _Stage:
@@ -126,16 +138,19 @@ class _Stage:
         self._folder, self._settings, self._number = folder, settings, number
         self._standing = folder.files()
         self._anew = anew
-        self._raw = folder.path / _STAGED / "_raw"
+        self._raw = folder.staged / "_raw"
         self._raw.mkdir(parents=True)
 
     def write(self, batches: Iterable[pa.RecordBatch], rows: pa.Schema) -> None:
         """Write rows into a folder for each partition, in pieces as they come."""
         by = [rows.field(name) for name in self._settings.partition_by]
+        filesystem, folder = located(self._raw)
         try:
             ds.write_dataset(
                 batches,
-                self._raw,
+                folder,
+                filesystem=filesystem,
+                create_dir=not isinstance(self._raw, ObjectPath),
                 schema=rows,
                 format="parquet",
                 partitioning=ds.partitioning(pa.schema(by), flavor="hive"),
@@ -149,37 +164,42 @@ class _Stage:
                 "less, such as by month in place of date"
             ) from None
 
-    def compact(self) -> tuple[int, int, list[Path]]:
+    def compact(self) -> tuple[int, int, list[str]]:
         """Make files of a good size of the pieces and of the small files beside them.
 
         Returns the new rows, the partitions written, and the standing files that are replaced.
         """
         added, replaced = 0, self._standing if self._anew else []
-        partitions = sorted({piece.parent for piece in self._raw.rglob("*.parquet")})
-        for raw in partitions:
-            place = raw.relative_to(self._raw)
-            pieces = sorted(raw.glob("*.parquet"))
-            small = [] if self._anew else self._small(self._folder.path / place)
-            added += sum(_counts(pieces))
-            self._join([*small, *pieces], self._folder.path / _STAGED / place)
+        partitions = _by_folder(names_below(self._raw, "*.parquet"))
+        standing = {} if self._anew else _by_folder(self._standing)
+        for place, pieces in partitions.items():
+            small = self._small(standing.get(place, []))
+            added += sum(_counts(self._raw, pieces))
+            files = [self._folder.path / name for name in small]
+            self._join([*files, *(self._raw / name for name in pieces)], place)
             replaced = [*replaced, *small]
-        shutil.rmtree(self._raw)
+        remove_folder(self._raw)
         return added, len(partitions), replaced
 
-    def _small(self, folder: Path) -> list[Path]:
-        files = [file for file in self._standing if file.parent == folder]
-        rows = zip(files, _counts(files), strict=True)
-        return [file for file, count in rows if count < self._settings.rows_per_file / 2]
+    def _small(self, names: list[str]) -> list[str]:
+        rows = zip(names, _counts(self._folder.path, names), strict=True)
+        return [name for name, count in rows if count < self._settings.rows_per_file / 2]
 
-    def _join(self, files: list[Path], folder: Path) -> None:
-        """Write the rows of some files as files of the most rows allowed."""
-        folder.mkdir(parents=True, exist_ok=True)
+    def _join(self, files: list[AnyPath], place: str) -> None:
+        """Write the rows of some files as staged files of the most rows allowed."""
+        (self._folder.staged / place).mkdir(parents=True, exist_ok=True)
+        filesystem, folder = located(self._folder.staged)
         most, writer, room, part = self._settings.rows_per_file, None, 0, 0
         for batch in _regrouped(files, min(most, _ROWS_IN_GROUP)):
             while batch.num_rows:
                 if writer is None:
                     name = f"part-{self._number:05d}-{part:05d}.parquet"
-                    writer = pq.ParquetWriter(folder / name, batch.schema, compression="zstd")
+                    writer = pq.ParquetWriter(
+                        posixpath.join(folder, place, name),
+                        batch.schema,
+                        compression="zstd",
+                        filesystem=filesystem,
+                    )
                     room, part = most, part + 1
                 writer.write_table(batch.slice(0, room))
                 batch, room = batch.slice(room), room - min(room, batch.num_rows)
@@ -190,11 +210,11 @@ class _Stage:
             writer.close()
 
 
-def _regrouped(files: Iterable[Path], rows: int) -> Iterator[pa.Table]:
+def _regrouped(files: Iterable[AnyPath], rows: int) -> Iterator[pa.Table]:
     """Yield the rows of some files, so many at a time."""
     waiting: list[pa.RecordBatch] = []
     for file in files:
-        with pq.ParquetFile(file) as parquet:
+        with open_parquet(file) as parquet:
             for batch in parquet.iter_batches(rows):
                 waiting.append(batch)
                 if sum(map(len, waiting)) >= rows:
@@ -205,13 +225,26 @@ def _regrouped(files: Iterable[Path], rows: int) -> Iterator[pa.Table]:
 
 
 def _sources(run: RunFolder) -> dict[str, int]:
-    files = sorted(run.predictions.glob("*.parquet"))
-    return {file.name: rows for file, rows in zip(files, _counts(files), strict=True)}
+    names = names_below(run.predictions, "*.parquet")
+    return dict(zip(names, _counts(run.predictions, names), strict=True))
 
 
-def _counts(files: list[Path]) -> list[int]:
+def _by_folder(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(posixpath.dirname(name), []).append(name)
+    return found
+
+
+def _counts(folder: AnyPath, names: Iterable[str]) -> list[int]:
+    """Return the rows of files in a folder."""
+
+    def count(name: str) -> int:
+        with open_parquet(folder / name) as parquet:
+            return int(parquet.metadata.num_rows)
+
     with ThreadPoolExecutor(_READERS) as threads:
-        return list(threads.map(lambda file: int(pq.read_metadata(file).num_rows), files))
+        return list(threads.map(count, names))
 
 
 def _made_by(plan: Plan, settings: LabelledSettings) -> dict[str, Any]:

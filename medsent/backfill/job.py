@@ -1,27 +1,29 @@
 """A backfill from its configuration to its labelled rows: scored, accounted for, handed on."""
 
-from pathlib import Path
-
-from pyarrow import fs
+import json
 
 from medsent.backfill.budget import Meter, Spent
 from medsent.backfill.handing import hand_on
 from medsent.backfill.settings import BackfillConfig
 from medsent.checkpoint import count_done
+from medsent.comparison import open_reference
+from medsent.drift import DriftSettings, measure_drift
 from medsent.errors import StoppedError
 from medsent.evaluation import Job, finish_what_was_cut_short, held, summary
 from medsent.ledger import Ledger
 from medsent.model import Say
 from medsent.plan import Plan, make_plan
 from medsent.run import RunFolder, open_run
+from medsent.storage import AnyPath, located
 
 
-def backfill(config: BackfillConfig, say: Say = print) -> Path:
+def backfill(config: BackfillConfig, say: Say = print) -> AnyPath:
     """Score what is not scored yet, new shards included, and hand it on as labelled rows.
 
     Returns the path of the HTML report. Raises `MedsentError`; `StoppedError` where the budget
     is used up before the records are: what is done by then is handed on.
     """
+    reference = open_reference(config.reference, list(config.variants))
     plan = make_plan(config.job(), say)
     run = open_run(plan)
     say(summary(plan, run))
@@ -41,7 +43,8 @@ def backfill(config: BackfillConfig, say: Say = print) -> Path:
         meter.settle()
         _hand_on(plan, run, config, say)
         say(_cost(config, meter.spent))
-        # Drift of label rates and input against a reference run is to be looked at here.
+        if reference and config.drift:
+            _watch_drift(reference, run, config.drift, list(config.variants), say)
         return report
 
 
@@ -53,13 +56,30 @@ def _hand_on(plan: Plan, run: RunFolder, config: BackfillConfig, say: Say) -> No
     )
 
 
+def _watch_drift(
+    reference: RunFolder, run: RunFolder, settings: DriftSettings, variants: list[str], say: Say
+) -> None:
+    """Say what has drifted beyond its limit from the reference; write down all there is."""
+    drifts = measure_drift(reference, run, variants, settings)
+    found = {
+        "reference": str(reference.path),
+        "drifts": [drift.model_dump(mode="json") for drift in drifts],
+    }
+    run.write("drift.json", json.dumps(found, indent=1))
+    for drift in drifts:
+        if drift.alarm:
+            whose = f"{drift.variant}: " if drift.variant else ""
+            told = f"{whose}{drift.message}; {drift.limit_message}"
+            say(f"ALARM, drift: {told}, against {reference.path}")
+
+
 def _cost(config: BackfillConfig, spent: Spent) -> str:
     return f"The run has cost {spent.told(config.price)} so far"
 
 
 def _left(plan: Plan, run: RunFolder, spent: Spent, config: BackfillConfig) -> str:
     """Say what the rest takes at the pace so far; nothing where there is none."""
-    done = count_done(fs.LocalFileSystem(), str(run.checkpoint))
+    done = count_done(*located(run.checkpoint))
     left = plan.records - done
     if not done or left <= 0:
         return ""

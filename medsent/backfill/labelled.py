@@ -1,7 +1,6 @@
 """Rows for others to read: the usable answers of the predictions, with what gave them."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from medsent.labels import LABELS
 from medsent.plan import Plan, Variant
 from medsent.reducer.state import Answers, Scope
 from medsent.run import RunFolder
+from medsent.storage import AnyPath
 
 
 def schema(partition_by: Iterable[str], kept: Iterable[pa.Field] = ()) -> pa.Schema:
@@ -33,7 +33,7 @@ def schema(partition_by: Iterable[str], kept: Iterable[pa.Field] = ()) -> pa.Sch
 
 
 def labelled_rows(
-    plan: Plan, run: RunFolder, files: list[Path], rows: pa.Schema
+    plan: Plan, run: RunFolder, files: list[AnyPath], rows: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     """Yield the labelled rows of some files of predictions, a variant after the other.
 

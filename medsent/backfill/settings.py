@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from medsent.config import InputSettings, JobConfig
+from medsent.config import InputSettings, JobConfig, StoragePath
+from medsent.drift import DriftSettings
 from medsent.settings import Settings
 
 Partition = Literal["date", "month", "language", "persona", "variant"]
@@ -75,6 +76,11 @@ class BackfillConfig(JobConfig):
     labelled: LabelledSettings = LabelledSettings()
     budget: BudgetSettings = BudgetSettings()
     price: PriceSettings | None = None
+    reference: StoragePath | None = None
+    """A run folder whose label rates and input those of this run are compared with; null: none."""
+    drift: DriftSettings | None = DriftSettings()
+    """From where on a drift from the reference is an alarm: it is said, and all is written to
+    `drift.json` in the run. The labels are handed on all the same, and the exit code stays 0."""
 
     def job(self) -> JobConfig:
         """Return the settings of the scoring alone, which are what the run keeps."""

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from medsent.comparison import Side, compare_sides
+from medsent.comparison import Side, compare_sides, open_reference
 from medsent.drift import measure_drift
 from medsent.errors import ConfigError, RunError
 from medsent.model import Say
@@ -14,20 +14,14 @@ from medsent.report.model import read_metrics
 from medsent.run import RunFolder
 
 
-def open_reference(config: NightlyConfig) -> RunFolder | None:
+def pinned_reference(config: NightlyConfig) -> RunFolder | None:
     """Return the pinned reference, seen to be complete and to have the judged variants.
 
     Raises `ConfigError` or `RunError` where a night could not be judged, before it is scored.
     """
     if not config.statistics.replicates:
         raise ConfigError("statistics.replicates is 0, and the gate decides by intervals")
-    if config.reference is None:
-        return None
-    sides = [Side.open(config.reference, name, "reference") for name in config.judged]
-    run = sides[0].run
-    if not run.holds_predictions():
-        raise RunError(f"reference: {run.path} holds no predictions any more; pin another run")
-    return run
+    return open_reference(config.reference, config.judged)
 
 
 def gather(

@@ -6,7 +6,7 @@ from medsent.errors import GateClosedError, MedsentError
 from medsent.evaluation import evaluate
 from medsent.lease import Lease
 from medsent.model import Say
-from medsent.nightly.evidence import gather, open_reference
+from medsent.nightly.evidence import gather, pinned_reference
 from medsent.nightly.gate import Gate
 from medsent.nightly.history import History, Night, last_good
 from medsent.nightly.index import INDEX, index_page
@@ -33,7 +33,7 @@ def nightly(
     say(f"Night {night}; on another day --date {night} goes on with it")
     try:
         tracker = None if mlflow is None else Tracker(mlflow)
-        reference = open_reference(config)
+        reference = pinned_reference(config)
         run = RunFolder(evaluate(config.of(night), say).parent)
         gate, page = _conclude(config, night, run, reference, say)
     except (MedsentError, OSError) as error:

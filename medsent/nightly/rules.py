@@ -154,9 +154,7 @@ def _drift(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
             low=drift.low,
             high=drift.high,
             limit=drift.limit,
-            message=_against(
-                f"{drift.message}; the limit is {_limit(drift)}", evidence.drifts_from
-            ),
+            message=_against(f"{drift.message}; {drift.limit_message}", evidence.drifts_from),
         )
 
 
@@ -272,14 +270,6 @@ def _parts(figure: Estimated) -> tuple[Figure, Figure, Figure]:
 def _speed(metrics: Metrics, variant: str) -> Figure:
     speed = metrics.variants[variant].throughput
     return None if speed is None else speed.records_per_s
-
-
-def _limit(drift: Drift) -> str:
-    assert drift.limit is not None  # or nothing would be judged
-    if drift.kind == "population":
-        chance = "unknown" if drift.chance is None else f"{drift.chance:.2f}"
-        return f"{drift.limit:.2f}, and chance alone reaches {chance}"
-    return f"{points(drift.limit)}{' either way' if drift.kind == 'label_rate' else ''}"
 
 
 def _against(told: str, against: Against | None) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from medsent.config import JobConfig
+from medsent.config import JobConfig, StoragePath
 from medsent.drift import DriftSettings
 from medsent.settings import Settings
 
@@ -89,7 +89,7 @@ class NotifySettings(Settings):
 class NightlyConfig(JobConfig):
     """A scoring job that is run every night over the same records."""
 
-    reference: str | None = None
+    reference: StoragePath | None = None
     """The run folder to compare with every night; null until one is pinned."""
     gate: GateSettings = GateSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -41,7 +41,9 @@ def write_opinions(file: Path, first: int, count: int, empty: int | None = None)
     pq.write_table(table, file)
 
 
-def backfill_values(source: Path, output: Path, model: Path, **groups: Any) -> dict[str, Any]:
+def backfill_values(
+    source: Path | str, output: Path | str, model: Path, **groups: Any
+) -> dict[str, Any]:
     """Return the settings of a backfill with the scripted engine; groups are replaced whole."""
     return {
         "name": "chaos",

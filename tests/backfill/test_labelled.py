@@ -19,6 +19,7 @@ from medsent.errors import ConfigError
 from medsent.labels import LABELS
 from medsent.plan import Plan, make_plan
 from medsent.run import RunFolder
+from medsent.storage import AnyPath
 from tests.backfill.conftest import Complete
 from tests.backfill.opinions import PERSONAS
 
@@ -149,7 +150,7 @@ def test_a_kill_leaves_nothing_by_halves(
 
 def _die(patch: pytest.MonkeyPatch, at: str) -> None:
     """Die before the commit is written, right after it, or once it is carried out in part."""
-    finish, replace, moved = handing._Folder.finish, Path.replace, []
+    finish, move, moved = handing._Folder.finish, handing.move, []
 
     def killed(*_: object) -> None:
         raise KilledError
@@ -157,17 +158,16 @@ def _die(patch: pytest.MonkeyPatch, at: str) -> None:
     def finish_without_commit(folder: handing._Folder) -> None:
         killed() if (folder.path / "_commit.json").exists() else finish(folder)
 
-    def replace_once(file: Path, target: Path) -> Path:
-        if "_staged" in file.parts:
-            killed() if moved else moved.append(target)
-        return replace(file, target)
+    def move_once(source: AnyPath, target: AnyPath) -> None:
+        killed() if moved else moved.append(target)
+        move(source, target)
 
     if at == "staged":
         patch.setattr(handing._Folder, "commit", killed)
     elif at == "committed":
         patch.setattr(handing._Folder, "finish", finish_without_commit)
     else:
-        patch.setattr(Path, "replace", replace_once)
+        patch.setattr(handing, "move", move_once)
 
 
 def test_rows_that_were_scored_again_are_made_anew(run: RunFolder, plan: Plan) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from medsent.errors import ConfigError, RunError
 from medsent.evaluation import rewrite_report
-from medsent.nightly.evidence import gather, open_reference
+from medsent.nightly.evidence import gather, pinned_reference
 from medsent.nightly.history import History, Night
 from medsent.nightly.rules import Evidence
 from medsent.nightly.settings import NightlyConfig
@@ -125,11 +125,11 @@ def test_the_night_that_is_the_reference_has_nothing_to_lose(folder: Path) -> No
 
 
 def test_a_reference_is_looked_at_before_anything_is_scored(folder: Path, tmp_path: Path) -> None:
-    pinned = open_reference(config(folder, reference=str(folder / "better-0")))
+    pinned = pinned_reference(config(folder, reference=str(folder / "better-0")))
     assert pinned == RunFolder((folder / "better-0").resolve())
     with pytest.raises(ConfigError, match="reference: other-0 has no variant 'v'"):
-        open_reference(config(folder, reference=str(folder / "other-0")))
+        pinned_reference(config(folder, reference=str(folder / "other-0")))
     old = RunFolder(write_run(tmp_path / "old-0", {"v": BETTER}))
     old.drop_predictions()
     with pytest.raises(RunError, match="holds no predictions any more; pin another run"):
-        open_reference(config(folder, reference=str(old.path)))
+        pinned_reference(config(folder, reference=str(old.path)))

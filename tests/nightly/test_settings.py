@@ -9,7 +9,7 @@ import yaml
 
 from medsent.config import JobConfig
 from medsent.errors import ConfigError
-from medsent.nightly.evidence import open_reference
+from medsent.nightly.evidence import pinned_reference
 from medsent.nightly.settings import NightlyConfig
 from medsent.settings import load_settings
 from tests.conftest import job_values, merged
@@ -61,8 +61,8 @@ def test_what_cannot_be_is_refused(tmp_path: Path, groups: dict[str, Any], messa
 def test_a_gate_without_intervals_is_refused(tmp_path: Path) -> None:
     without = config(tmp_path, statistics={"replicates": 0})
     with pytest.raises(ConfigError, match="the gate decides by intervals"):
-        open_reference(without)
-    assert open_reference(config(tmp_path)) is None
+        pinned_reference(without)
+    assert pinned_reference(config(tmp_path)) is None
 
 
 def test_the_example_is_a_nightly_job() -> None:

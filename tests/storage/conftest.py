@@ -17,6 +17,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started.stop()
 
 
+@pytest.fixture(scope="module")
+def reached(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """This process can reach the server too."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment().items():
+            patch.setenv(name, value)
+        patch.setenv("MEDSENT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def bucket(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of an empty bucket that this process can reach."""

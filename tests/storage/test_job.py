@@ -1,64 +1,28 @@
 """The whole job with nothing on a file system: shards, model, adapter and run on a real server."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from medsent.cli import main
 from medsent.run import RunFolder
 from medsent.storage import AnyPath, any_path, located
 from tests.chaos.tokenizer import write_tokenizer
 from tests.conftest import AdapterWriter
+from tests.storage.job import PATIENCE_S, Job
 from tests.storage.server import ANYONE, Key, Server
 
 pytestmark = pytest.mark.ray
 
-PATIENCE_S = 180
 ROWS = 24
 BUCKET = "opinions"
-
-
-@dataclass(frozen=True)
-class Job:
-    """The settings of a job, and what its commands need to reach the server."""
-
-    config: Path
-    environment: dict[str, str]
-
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "medsent", *command],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def ended(self, *command: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*command)
-        said, complained = process.communicate(timeout=PATIENCE_S)
-        return subprocess.CompletedProcess(command, process.returncode, said, complained)
-
-
-@pytest.fixture(scope="module")
-def reached(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """This process can reach the server too."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment().items():
-            patch.setenv(name, value)
-        patch.setenv("MEDSENT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +55,7 @@ def job(
         # One answer at a time, so that blocks are under way when the driver is killed.
         "engine": {"kind": "scripted", "rows_per_block": 4, "latency_s": 0.1, "max_num_seqs": 1},
     }
-    config = folder / "job.yaml"
-    config.write_text(yaml.safe_dump(values))
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
-        **server.environment(),
-        "RAY_TMPDIR": str(folder / "ray"),
-    }
-    return Job(config, environment)
+    return Job.of(values, folder, server)
 
 
 @dataclass(frozen=True)

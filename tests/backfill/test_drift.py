@@ -1,0 +1,78 @@
+"""Drift from a reference run: an alarm where it is planted, none where it is not."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medsent.backfill.job import backfill
+from medsent.backfill.settings import BackfillConfig
+from medsent.drift import Drift
+from medsent.errors import RunError
+from medsent.labels import LABELS
+from tests.backfill.conftest import Complete
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def reference(complete: Complete, tmp_path: Path) -> Path:
+    """The complete run once more, elsewhere."""
+    return shutil.copytree(complete.run, tmp_path / "reference-0")
+
+
+def watched(complete: Complete, reference: Path, **groups: Any) -> tuple[list[str], list[Drift]]:
+    """Run a complete backfill against a reference; return its alarms, and all that it wrote."""
+    run = shutil.copytree(complete.run, reference.parent / "runs" / complete.run.name)
+    groups |= {"output": {"path": str(run.parent)}, "reference": str(reference)}
+    said: list[str] = []
+    report = backfill(BackfillConfig.model_validate({**complete.values, **groups}), said.append)
+    assert report == run / "report.html"
+    alarms = [line for line in said if line.startswith("ALARM")]
+    written = run / "drift.json"
+    if not written.exists():
+        return alarms, []
+    found = json.loads(written.read_text())
+    assert found["reference"] == str(reference)
+    return alarms, [Drift.model_validate(each) for each in found["drifts"]]
+
+
+def never(reference: Path, label: str) -> None:
+    """Let the reference give a label to no record."""
+    file = reference / "thresholds.json"
+    kept = json.loads(file.read_text())
+    kept["plain"]["values"][label] = 1.1
+    file.write_text(json.dumps(kept))
+
+
+def test_a_planted_drift_is_told(complete: Complete, reference: Path) -> None:
+    never(reference, "anger")
+    [alarm], drifts = watched(complete, reference)
+    assert alarm.startswith("ALARM, drift: plain: anger given to 0.0% → ")
+    assert alarm.endswith(f"; the limit is +5.0 points either way, against {reference}")
+    assert [drift.name for drift in drifts if drift.alarm] == ["anger"]
+    assert {drift.name for drift in drifts} > {*LABELS, "language", "quarantined"}
+
+
+def test_without_one_there_is_no_alarm(complete: Complete, reference: Path) -> None:
+    alarms, drifts = watched(complete, reference)
+    assert alarms == []
+    assert {drift.value for drift in drifts} == {0.0}
+
+
+def test_null_looks_for_none(complete: Complete, reference: Path) -> None:
+    never(reference, "anger")
+    assert watched(complete, reference, drift=None) == ([], [])
+
+
+def test_the_reference_is_looked_at_before_anything_is_scored(
+    complete: Complete, reference: Path, tmp_path: Path
+) -> None:
+    (reference / "manifest.json").unlink()
+    values = {**complete.values, "output": {"path": str(tmp_path / "runs")}}
+    config = BackfillConfig.model_validate({**values, "reference": str(reference)})
+    with pytest.raises(RunError, match="reference-0 is not complete"):
+        backfill(config, lambda _: None)
+    assert not (tmp_path / "runs").exists()
