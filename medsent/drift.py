@@ -88,7 +88,7 @@ class Drift(Part):
             chance = "unknown" if self.chance is None else f"{self.chance:.2f}"
             return f"the limit is {self.limit:.2f}, and chance alone reaches {chance}"
         either = " either way" if self.kind == "label_rate" else ""
-        return f"the limit is {points(self.limit)}{either}"
+        return f"the limit is {points(self.limit)} points{either}"
 
 
 def measure_drift(

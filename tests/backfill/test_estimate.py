@@ -10,6 +10,7 @@ from medsent.backfill.estimate import estimate
 from medsent.backfill.job import backfill
 from medsent.backfill.settings import BackfillConfig
 from medsent.cli import main
+from medsent.drift import DriftSettings
 from medsent.errors import ConfigError
 from medsent.plan import make_plan
 from medsent.run import RunFolder
@@ -148,6 +149,7 @@ def test_the_command_takes_them_as_options(
         ("input.keep=[labels]", "'labels' is a column of the labelled rows already"),
         ("input.columns={persona: reader}", r"columns\.persona is not read with fan_out"),
         ("input.sample=0", "greater than 0"),
+        ("reference=s3://id:secret@bucket/run", "reference: a path must not hold a key"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(
@@ -163,3 +165,4 @@ def test_the_job_that_ships_is_one(tmp_path: Path) -> None:
     config = load_settings(BackfillConfig, "jobs/backfill.yaml")
     assert config.input.joins
     assert config.budget.money
+    assert config.drift == DriftSettings()  # as its comments say

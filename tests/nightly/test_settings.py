@@ -48,6 +48,7 @@ def test_the_candidates_are_judged(tmp_path: Path) -> None:
     [
         ({"gate": {"lables": {}}}, r"unknown setting gate\.lables; did you mean labels\?"),
         ({"gate": {"variants": ["other"]}}, "gate.variants names 'other'"),
+        ({"reference": "s3://id:secret@bucket/run"}, "reference: a path must not hold a key"),
         ({"retention": {"nights": 1}}, "retention.nights"),
         ({"notify": {"when": ["never"]}}, "notify.when"),
         ({"notify": {"command": []}}, "notify.command: name a program"),

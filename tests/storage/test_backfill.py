@@ -32,7 +32,7 @@ Keys = Counter[tuple[str, str]]
 @pytest.fixture(scope="module")
 def job(server: Server, reached: None, tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A backfill of two shards of ten opinions, two of them empty."""
-    folder = tmp_path_factory.mktemp("backfill")
+    folder = tmp_path_factory.mktemp("job")  # a longer name would be too long for Ray's sockets
     server.make_bucket(BUCKET)
     write_opinions(folder / "in" / "a.parquet", 0, 10, empty=6)
     write_opinions(folder / "in" / "b.parquet", 10, 10)

@@ -20,6 +20,8 @@ from medsent.storage import (
     any_path,
     located,
     modified_ns,
+    move,
+    names_below,
     open_parquet,
     read_lines,
     write_whole,
@@ -61,6 +63,23 @@ def test_what_is_written_is_read_and_listed(folder: ObjectPath) -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no such object.*runs/one/a\.json"):
         (folder / "a.json").unlink()
     (folder / "a.json").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("on", ["objects", "files"])
+def test_what_lies_below_a_folder_is_named_and_moved(
+    folder: ObjectPath, tmp_path: Path, on: str
+) -> None:
+    root = folder if on == "objects" else tmp_path
+    for name in ("b.parquet", "a/language=pl/c.parquet", "a/d.json"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(root / name, name)
+    assert names_below(root, "*.parquet") == ["a/language=pl/c.parquet", "b.parquet"]
+    assert names_below(root / "a", "*.parquet") == ["language=pl/c.parquet"]
+    assert names_below(root / "none", "*") == []
+    move(root / "a/language=pl/c.parquet", root / "b.parquet")
+    move(root / "b.parquet", root / "new" / "e.parquet")
+    assert names_below(root, "*.parquet") == ["new/e.parquet"]
+    assert (root / "new/e.parquet").read_text() == "a/language=pl/c.parquet"
 
 
 def test_a_table_is_read_by_the_columns_asked_for(folder: ObjectPath) -> None:
