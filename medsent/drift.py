@@ -161,7 +161,7 @@ class _Seen:
             values[f"{name} answered"] = usable[:, None]
             values[f"{name} given"] = (answers.labels == 1) & usable[:, None]
             tokens = pc.struct_field(batch[name], "prompt_tokens")
-            self._count(("prompt_tokens", name), tokens.filter(pa.array(usable)))
+            self._count(("prompt_tokens", name), tokens.filter(pa.array(usable)).drop_null())
         for column in ("language", "persona"):
             self._count((column, None), batch[column].filter(pa.array(scored)))
         self._sum(batch["opinion_id"], values)
