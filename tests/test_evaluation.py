@@ -311,7 +311,7 @@ def test_other_versions_are_refused_unless_told(copy: tuple[JobConfig, RunFolder
 
 def test_a_run_that_another_job_holds_is_refused(copy: tuple[JobConfig, RunFolder]) -> None:
     config, run = copy
-    with evaluation._held(run, silent), pytest.raises(LeaseError, match="is held by another job"):
+    with evaluation.held(run, silent), pytest.raises(LeaseError, match="is held by another job"):
         evaluate(config, silent)
 
 
