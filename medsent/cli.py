@@ -161,12 +161,14 @@ def check(config: Config, overrides: Overrides = None) -> None:
     Reads every shard's footer, matches every adapter tensor to the model, and tells how
     many records and tokens there are and, from the last run of this name, how long it takes.
     """
+    from medsent.backfill.settings import BackfillConfig
     from medsent.checkup import check as run
+    from medsent.config import JobConfig
     from medsent.nightly.settings import NightlyConfig
-    from medsent.settings import load_settings
+    from medsent.settings import fitting, load_settings
 
-    # Every job's file is a nightly one's without a gate.
-    run(load_settings(NightlyConfig, config, overrides), say)
+    kind = fitting([JobConfig, NightlyConfig, BackfillConfig], config)
+    run(load_settings(kind, config, overrides), say)
 
 
 @app.command()

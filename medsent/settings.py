@@ -1,6 +1,7 @@
 """Reading a YAML file of settings: unknown keys are errors that name the nearest known one."""
 
 import difflib
+from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 from typing import Any, TypeVar, get_args
 
@@ -35,6 +36,13 @@ def load_settings(kind: type[S], path: str | AnyPath, overrides: list[str] | Non
     except ValidationError as error:
         lines = [_explain(kind, dict(problem)) for problem in error.errors()]
         raise ConfigError(f"{path}: " + "; ".join(lines)) from error
+
+
+def fitting(kinds: Sequence[type[S]], path: str | AnyPath) -> type[S]:
+    """Return the kind that knows most of a file's top-level keys, the first of equals."""
+    values = read_yaml(any_path(path), f"the configuration {path}")
+    keys = set(values) if isinstance(values, dict) else set()
+    return max(kinds, key=lambda kind: len(keys & kind.model_fields.keys()))
 
 
 def read_yaml(source: Traversable | AnyPath, name: str) -> Any:

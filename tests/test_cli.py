@@ -16,7 +16,10 @@ from medsent import checkup, evaluation
 from medsent.cli import main
 from tests.conftest import Finished, job_values
 
-COMMANDS = ["evaluate", "check", "report", "compare", "thresholds", "train", "demo"]
+COMMANDS = [
+    *("evaluate", "nightly", "backfill", "erase", "requeue"),
+    *("check", "report", "compare", "thresholds", "train", "demo"),
+]
 
 
 def run(*arguments: str) -> int:

@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
+from medsent.backfill.settings import BackfillConfig
+from medsent.config import JobConfig
 from medsent.errors import ConfigError
-from medsent.settings import Settings, load_settings
+from medsent.nightly.settings import NightlyConfig
+from medsent.settings import Settings, fitting, load_settings
 
 
 class Cat(Settings):
@@ -133,3 +136,18 @@ def test_a_wrong_override_is_named(file: Path, override: str, told: str) -> None
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Home(name="a").name = "b"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("job", "kind"),
+    [
+        ("demo.yaml", JobConfig),
+        ("evaluate.yaml", JobConfig),
+        ("nightly.yaml", NightlyConfig),
+        ("backfill.yaml", BackfillConfig),
+    ],
+)
+def test_a_shipped_job_is_read_as_what_it_is(job: str, kind: type[JobConfig]) -> None:
+    file = Path("jobs") / job
+    assert fitting([JobConfig, NightlyConfig, BackfillConfig], file) is kind
+    assert load_settings(kind, file).name == file.stem.replace("evaluate", "evaluation")

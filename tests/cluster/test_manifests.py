@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from cluster.spread import job_files, with_cluster
+from medsent.backfill.settings import BackfillConfig
 from medsent.cluster import Capacity, shortfalls
 from medsent.config import JobConfig
+from medsent.nightly.settings import NightlyConfig
 from medsent.pipeline import _GRACE_S
 from medsent.settings import load_settings
 from medsent.telemetry import COUNTERS, IN_FLIGHT
@@ -123,9 +125,16 @@ def test_a_job_may_take_its_time_to_end() -> None:
     assert _GRACE_S < wait < pod["terminationGracePeriodSeconds"]
 
 
-@pytest.mark.parametrize("config", ["evaluate.yaml"])
-def test_the_cluster_holds_the_jobs_that_are_shipped(config: str) -> None:
-    plan = load_settings(JobConfig, REPOSITORY / "jobs" / config)
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        ("evaluate.yaml", JobConfig),
+        ("backfill.yaml", BackfillConfig),
+        ("nightly.yaml", NightlyConfig),
+    ],
+)
+def test_the_cluster_holds_the_jobs_that_are_shipped(config: str, kind: type[JobConfig]) -> None:
+    plan = load_settings(kind, REPOSITORY / "jobs" / config)
     [cluster] = next(m for m in ALL if m.kind == "RayCluster").clusters()
     [workers] = cluster["workerGroupSpecs"]
     limits = workers["template"]["spec"]["containers"][0]["resources"]["limits"]
