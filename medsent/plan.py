@@ -60,7 +60,10 @@ class Plan:
         """Twelve hex digits over all that changes a prediction, the input's listing, the night."""
         part: list[Any] = [self.sample.bound] if self.sample else []
         night = [str(self.config.night)] if self.config.night else []
-        return _digest([self.recipe, self._input(), *part, *night])[:12]
+        route = self.config.route
+        # Where the input may grow within one run, so may the share: see `recipe`.
+        share = [f"share {route.share}"] if route and not self.config.input.joins else []
+        return _digest([self.recipe, self._input(), *part, *night, *share])[:12]
 
     @property
     def readers(self) -> tuple[str, ...]:
@@ -71,6 +74,11 @@ class Plan:
     def rows_per_block(self) -> int:
         """Input rows in one unit of work."""
         return max(1, self.config.engine.rows_per_block // max(1, len(self.readers)))
+
+    @property
+    def answers_per_record(self) -> int:
+        """How many answers a record takes, but for those that a fallback gives."""
+        return 1 if self.config.route else len(self.variants)
 
     @property
     def records(self) -> int:
@@ -88,7 +96,8 @@ class Plan:
     def recipe(self) -> str:
         """A digest of all that changes a prediction, whatever the input.
 
-        Thresholds are left out: probabilities are stored, so new ones relabel them.
+        Thresholds are left out: probabilities are stored, so new ones relabel them. So is the
+        share of a route: the predictions tell which variant each record asked.
         """
         model = self.config.model
         parts = {
@@ -110,6 +119,8 @@ class Plan:
         }
         if self.readers:
             parts["fan_out"] = self.readers
+        if self.config.route:
+            parts["route"] = [self.config.route.candidate, self.config.route.fallback]
         return _digest(parts)
 
     def over(self, shards: Shards) -> "Plan":
