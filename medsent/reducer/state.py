@@ -190,9 +190,10 @@ class Reduction:
         for variant, answer in answers.items():
             for group in groups:
                 self._count(group, variant, gold, answer)
-            scored = count_scores(gold, answer.probabilities)
-            self.scores[variant] = scored.merge(self.scores.get(variant, Scores()))
+        # Of a route's answers together neither is said: they are of two models.
         for variant in self.scope.variants:
+            scored = count_scores(gold, answers[variant].probabilities)
+            self.scores[variant] = scored.merge(self.scores.get(variant, Scores()))
             self.throughput.add(variant, rows[variant])
         self._resample(rows, groups, gold, answers)
         self._settle()
