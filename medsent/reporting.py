@@ -68,7 +68,7 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> M
         },
         input_records=records["input"],
         duplicate_record_ids=records["duplicate_record_ids"],
-        share=config.route and config.route.share,
+        share=config.route.share if config.route else None,
         unread={BAD_SHARD: records["by_reason"].get(BAD_SHARD, 0)},
     )
 
@@ -86,7 +86,7 @@ def _scope(config: JobConfig, kept: dict[str, dict[str, Any]]) -> Scope:
         pairs=[(pair.baseline, pair.candidate) for pair in config.compare],
         replicates=config.statistics.replicates,
         seed=config.statistics.seed,
-        route=config.route and (config.route.candidate, config.route.fallback),
+        route=(config.route.candidate, config.route.fallback) if config.route else None,
     )
 
 
