@@ -89,6 +89,8 @@ def _variant_line(variant: Variant) -> str:
     weights = "base model"
     if adapter:
         weights = f"adapter of rank {adapter.rank} fits, sha256 {adapter.sha256[:16]}"
+    elif variant.adapter_sha256:
+        weights = f"adapter in the model, sha256 {variant.adapter_sha256[:16]}"
     thresholds = variant.settings.thresholds or "0.5 for every label"
     return f"{variant.name}: {variant.settings.method}, {weights}; thresholds {thresholds}"
 

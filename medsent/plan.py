@@ -15,6 +15,7 @@ from medsent.config import JobConfig, VariantSettings, VllmSettings
 from medsent.engine.vllm import EnginePlan
 from medsent.errors import AdapterError, ConfigError
 from medsent.labels import LABELS
+from medsent.merged import read_merged
 from medsent.model import Say, content_sha256, resolve_model
 from medsent.overlap import refuse_input
 from medsent.personas import Persona, load_personas
@@ -41,6 +42,8 @@ class Variant:
     """Label to the probability from which it is predicted."""
     tuned_on: TunedOn | None = None
     """What the thresholds were tuned on; None for 0.5."""
+    adapter_sha256: str | None = None
+    """Of the adapter's weights, be it beside the model or merged into it."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ class Plan:
         """Return what a report says of where its numbers come from."""
         return {
             "model": {"source": self.config.model.source, "sha256": self.model_sha256},
-            "adapters": {v.name: v.adapter.sha256 for v in self.variants if v.adapter},
+            "adapters": {v.name: v.adapter_sha256 for v in self.variants if v.adapter_sha256},
             "methods": {v.name: v.settings.method for v in self.variants},
             "prompts": {v.name: _digest(asdict(PROMPTS[v.settings.method])) for v in self.variants},
             "personas": _digest({k: p.model_dump() for k, p in self.personas.items()}),
@@ -198,16 +201,25 @@ def _tuned(settings: VariantSettings) -> Thresholds | None:
 def _variant(
     name: str, settings: VariantSettings, tuned: Thresholds | None, model_folder: Path
 ) -> Variant:
+    merged = read_merged(model_folder)
+    if merged and settings.adapter:
+        raise AdapterError(
+            f"variants.{name}.adapter: the model has {merged.adapter.source} in it already; take "
+            "the setting out, or name the base model"
+        )
     adapter = open_adapter(name, settings.adapter, model_folder) if settings.adapter else None
+    applied = adapter or (merged and merged.adapter)
+    sha256 = applied.sha256 if applied else None
     if tuned is None:
-        return Variant(name, settings, adapter, dict.fromkeys(LABELS, NEUTRAL))
-    if tuned.adapter_sha256 != (adapter.sha256 if adapter else None):
+        neutral = dict.fromkeys(LABELS, NEUTRAL)
+        return Variant(name, settings, adapter, neutral, adapter_sha256=sha256)
+    if tuned.adapter_sha256 != sha256:
         raise ConfigError(
             f"variants.{name}.thresholds: {settings.thresholds} was tuned for "
             f"{'another adapter' if tuned.adapter_sha256 else 'the base model'}; "
             "name the file that belongs to this variant, or take the setting out for 0.5"
         )
-    return Variant(name, settings, adapter, tuned.thresholds, tuned.tuned_on)
+    return Variant(name, settings, adapter, tuned.thresholds, tuned.tuned_on, sha256)
 
 
 def _tuned_on(variants: tuple[Variant, ...]) -> dict[str, TunedOn]:
