@@ -136,7 +136,7 @@ def _refuse_partly_loaded(tuned: Any, adapter: Adapter) -> None:
     from peft import get_peft_model_state_dict
     from safetensors.torch import load_file
 
-    held = get_peft_model_state_dict(tuned)
+    held = get_peft_model_state_dict(tuned, save_embedding_layers=False)  # else the hub is asked
     for name, tensor in load_file(adapter.folder / WEIGHTS).items():
         if name not in held or not held[name].equal(tensor.to(held[name].dtype)):
             raise AdapterError(
