@@ -12,6 +12,8 @@ from pydantic import ValidationError
 
 from medsent import pipeline, predictions
 from medsent.answers.method import Answer
+from medsent.backfill.labelled import labelled_rows
+from medsent.backfill.labelled import schema as labelled_schema
 from medsent.block import Block, Reply
 from medsent.comparison import compare_runs
 from medsent.config import JobConfig, RouteSettings
@@ -26,6 +28,7 @@ from medsent.records import schema
 from medsent.report.model import Metrics, read_metrics
 from medsent.requeue import Selection
 from medsent.route import for_candidate
+from medsent.run import RunFolder
 from medsent.scorer import Scorer
 from medsent.speaker import make_speakers
 from tests.conftest import JobBuilder, job_values, merged, predictions_of
@@ -343,3 +346,22 @@ def test_a_run_that_grows_takes_the_wider_share_for_what_is_new(
     assert (found.route.share, found.route.asked, found.route.fell_back) == (1.0, 40, 0)
     log = [json.loads(line) for line in (folders[0] / "log.jsonl").read_text().splitlines()]
     assert [line["share"] for line in log if line["event"] == "start"] == [0.0, 1.0]
+
+
+@pytest.mark.ray
+def test_a_backfill_hands_on_the_answers_that_count(
+    values: dict[str, Any], run: Path, rows: list[dict[str, Any]]
+) -> None:
+    plan, folder = make_plan(JobConfig.model_validate(values), silent), RunFolder(run)
+    files = predictions.files(folder.predictions)
+    handed = [
+        row
+        for batch in labelled_rows(plan, folder, files, labelled_schema([]))
+        for row in batch.to_pylist()
+    ]
+    assert {row["row_hash"]: row["variant"] for row in handed} == {
+        row["row_hash"]: row[ROUTED] for row in rows
+    }
+    assert len(handed) == len(rows)
+    counting = {row["row_hash"]: row[row[ROUTED]]["labels"] for row in rows}
+    assert {row["row_hash"]: row["labels"] for row in handed} == counting
