@@ -12,7 +12,7 @@ from medsent.cache import fetched
 from medsent.errors import AdapterError, StorageError
 from medsent.model import sha256_file
 
-_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _REFUSED = {
     "use_dora": "DoRA",
     "modules_to_save": "modules_to_save",
@@ -41,7 +41,7 @@ class Adapter:
         """
         folder = _folder(self.source, self.source)
         try:
-            now = sha256_file(folder / _WEIGHTS), sha256_file(folder / _CONFIG)
+            now = sha256_file(folder / WEIGHTS), sha256_file(folder / _CONFIG)
         except OSError as error:
             raise AdapterError(f"{self.source} is not on every node: {error.strerror}") from error
         if now != (self.sha256, self.settings_sha256):
@@ -52,12 +52,17 @@ class Adapter:
 
 
 def open_adapter(variant: str, path: str, model_folder: Path) -> Adapter:
+    """Check a variant's adapter as `fit_adapter` does; errors name the variant."""
+    return fit_adapter(f"variants.{variant}.adapter", path, model_folder)
+
+
+def fit_adapter(setting: str, path: str, model_folder: Path) -> Adapter:
     """Check an adapter without an engine: its files, and that every tensor binds to a module.
 
-    Raises `AdapterError` that names the variant and the adapter.
+    Raises `AdapterError` that names the setting it comes from and the adapter.
     """
     source = path if "://" in path else str(Path(path).expanduser().resolve())
-    name = f"variants.{variant}.adapter: {source}"
+    name = f"{setting}: {source}"
     folder = _folder(source, name)
     try:
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
@@ -70,12 +75,12 @@ def open_adapter(variant: str, path: str, model_folder: Path) -> Adapter:
         if config.get(key):
             raise AdapterError(f"{name} uses {what}, which vLLM cannot serve; train a plain LoRA")
     try:
-        tensors = dict(deserialize((folder / _WEIGHTS).read_bytes()))
+        tensors = dict(deserialize((folder / WEIGHTS).read_bytes()))
     except (OSError, SafetensorError) as error:
-        raise AdapterError(f"{name} has no whole {_WEIGHTS} ({error})") from error
+        raise AdapterError(f"{name} has no whole {WEIGHTS} ({error})") from error
     _bind(name, tensors, _shapes(model_folder))
     return Adapter(
-        source, folder, rank, sha256_file(folder / _WEIGHTS), sha256_file(folder / _CONFIG)
+        source, folder, rank, sha256_file(folder / WEIGHTS), sha256_file(folder / _CONFIG)
     )
 
 

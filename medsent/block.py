@@ -10,9 +10,11 @@ import pyarrow as pa
 
 from medsent import predictions
 from medsent.answers.method import Answer
+from medsent.config import RouteSettings
 from medsent.engine.protocol import Completion
 from medsent.labels import LABELS
 from medsent.records import ENGINE_KILLER, TOO_LONG
+from medsent.route import for_candidate
 from medsent.speaker import Speaker
 
 
@@ -27,9 +29,20 @@ class Reply:
 class Block:
     """N records; indices are their places in the table."""
 
-    def __init__(self, records: pa.Table, speakers: Sequence[Speaker], limit: int) -> None:
-        """Make the prompts; `limit` is the longest prompt and answer together, in tokens."""
+    def __init__(
+        self,
+        records: pa.Table,
+        speakers: Sequence[Speaker],
+        limit: int,
+        route: RouteSettings | None = None,
+    ) -> None:
+        """Make the prompts; `limit` is the longest prompt and answer together, in tokens.
+
+        A record is too long where it is for any of the variants, whatever its route.
+        """
         self._records = records
+        self._route = route
+        self._tried = for_candidate(route, records["opinion_id"]).tolist() if route else []
         self._speakers = speakers
         rows = records.select(["text", "language", "persona", "reason"]).to_pylist()
         self._reasons: list[str | None] = [row["reason"] for row in rows]
@@ -69,11 +82,26 @@ class Block:
         """
         self._left_out.add(self._rows[index])
 
-    @property
-    def asked(self) -> list[int]:
-        """The records still to be asked for by the next variant."""
+    def asked(self, speaker: Speaker) -> list[int]:
+        """Return the records that the next variant is still to be asked about."""
         left, rows = self._left_out, self._rows
-        return [i for i in self.order if rows[i] not in left and self._reasons[i] is None]
+        return [
+            i
+            for i in self.order
+            if rows[i] not in left and self._reasons[i] is None and self._is_for(speaker.name, i)
+        ]
+
+    def _is_for(self, variant: str, index: int) -> bool:
+        """Tell whether a record's route leads to a variant, the fallback being the last one."""
+        if self._route is None:
+            return True
+        if variant == self._route.candidate:
+            return bool(self._tried[index])
+        return not self._is_usable(self._route.candidate, index)
+
+    def _is_usable(self, variant: str, index: int) -> bool:
+        reply = self._replies[variant][index]
+        return reply is not None and reply.answer.status == predictions.OK
 
     def table(self, schema: pa.Schema, replica: str) -> pa.Table:
         """Return the outcomes as `predictions.schema` has them, in the records' order."""
@@ -103,10 +131,21 @@ class Block:
                 [predictions.SCORED if good else predictions.QUARANTINED for good in kept]
             ),
         }
+        if self._route is not None:
+            made[predictions.ROUTED] = pa.array(self._counted(self._route, kept), pa.string())
         for name, replies in self._replies.items():
             column = [r if good else None for r, good in zip(replies, kept, strict=True)]
             made[name] = _column(column, replica)
         return made
+
+    def _counted(self, route: RouteSettings, kept: Sequence[bool]) -> list[str | None]:
+        """Return the variant whose answer counts for each record; None for a quarantined one."""
+        return [
+            (route.candidate if self._is_usable(route.candidate, i) else route.fallback)
+            if good
+            else None
+            for i, good in enumerate(kept)
+        ]
 
 
 def _prompts(rows: Sequence[dict[str, Any]], speaker: Speaker) -> list[list[int] | None]:

@@ -55,9 +55,12 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "Model", f"{model.source}, sha256 {plan.model_sha256[:16]}"
     for variant in plan.variants:
         yield "Variant", _variant_line(variant)
+    if route := plan.config.route:
+        told = f"{100 * route.share:g}% of the opinions to {route.candidate}"
+        yield "Route", f"{told}, the others to {route.fallback}"
     sampled = _sample(plan)
     for name, tokens in sampled.tokens.items():
-        total = tokens * plan.records
+        total = tokens * plan.records * _part(plan, name)
         yield "Prompt tokens", f"{name}: {tokens:.0f} a record, about {total:,.0f} in all"
     found = ", ".join(f"{count} {reason}" for reason, count in sampled.quarantined.items())
     yield "Quarantine", f"of the first {sampled.records} records: {found or 'none'}"
@@ -73,11 +76,21 @@ def _read_by(plan: Plan) -> str:
     return "".join(told)
 
 
+def _part(plan: Plan, variant: str) -> float:
+    """Return the part of the records that a variant is asked about, as far as is known before."""
+    route = plan.config.route
+    if route is None:
+        return 1.0
+    return route.share if variant == route.candidate else 1.0 - route.share
+
+
 def _variant_line(variant: Variant) -> str:
     adapter = variant.adapter
     weights = "base model"
     if adapter:
         weights = f"adapter of rank {adapter.rank} fits, sha256 {adapter.sha256[:16]}"
+    elif variant.adapter_sha256:
+        weights = f"adapter in the model, sha256 {variant.adapter_sha256[:16]}"
     thresholds = variant.settings.thresholds or "0.5 for every label"
     return f"{variant.name}: {variant.settings.method}, {weights}; thresholds {thresholds}"
 

@@ -66,10 +66,17 @@ class Side:
         return values
 
     def table(self, columns: list[str]) -> pa.Table:
-        """Read the run's records, but for erased ones, with these columns and the answers."""
+        """Read the run's records with these columns and the variant's answers.
+
+        Erased ones are left out, and those that a route took past the variant.
+        """
         names = [*(name for name, _ in KEY_FIELDS), *columns, self.variant]
         table = predictions.table(self.run.predictions, names)
-        return table.filter(pc.fill_null(pc.not_equal(table["reason"], ERASED), True))
+        meant = pc.fill_null(pc.not_equal(table["reason"], ERASED), True)
+        if self.config.route is not None:
+            asked = pc.or_(table[self.variant].is_valid(), pc.not_equal(table["outcome"], SCORED))
+            meant = pc.and_(meant, asked)
+        return table.filter(meant)
 
 
 def open_reference(folder: str | None, variants: Sequence[str]) -> RunFolder | None:

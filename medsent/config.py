@@ -186,6 +186,18 @@ class ScriptedSettings(_EngineBounds):
         return self.max_num_seqs
 
 
+class RouteSettings(Settings):
+    """A staged roll-out: a share of the opinions goes to a candidate, the others to a fallback."""
+
+    candidate: str
+    """The variant that is rolled out."""
+    fallback: str
+    """The variant of the other opinions, and of a record whose answer by the candidate cannot
+    be used."""
+    share: float = Field(ge=0, le=1)
+    """Of the opinions; always the same ones, and of a larger share a part."""
+
+
 class ComparisonSettings(Settings):
     """Two variants set against each other in the report."""
 
@@ -230,6 +242,8 @@ class JobConfig(Settings):
     variants: dict[VariantName, VariantSettings] = Field(min_length=1)
     engine: Annotated[VllmSettings | ScriptedSettings, Field(discriminator="kind")] = VllmSettings()
     compare: list[ComparisonSettings] = Field(default_factory=list)
+    route: RouteSettings | None = None
+    """Each record asks one of two variants; every one asks all where null."""
     statistics: StatisticsSettings = StatisticsSettings()
 
     def anchored(self) -> "JobConfig":
@@ -306,4 +320,30 @@ class JobConfig(Settings):
                 if name not in self.variants:
                     known = ", ".join(self.variants)
                     raise ValueError(f"compare names {name!r}, which is no variant ({known})")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_route(self) -> "JobConfig":
+        if self.route is None:
+            return self
+        pair = (self.route.candidate, self.route.fallback)
+        for name in pair:
+            if name not in self.variants:
+                known = ", ".join(self.variants)
+                raise ValueError(f"route names {name!r}, which is no variant ({known})")
+        if pair[0] == pair[1]:
+            raise ValueError(f"route: candidate and fallback are both {pair[0]!r}; name two")
+        for name in self.variants:
+            if name not in pair:
+                raise ValueError(
+                    f"variants.{name} would never be asked: it is neither candidate nor fallback "
+                    "of the route; take one of them out"
+                )
+        if self.compare:
+            raise ValueError(
+                "compare is on records with usable answers of both variants, and with a route "
+                "none has two; take one of them out"
+            )
+        if predictions.ROUTED in {*self.variants, *self.input.keep}:
+            raise ValueError(f"{predictions.ROUTED!r} is a column of the predictions with a route")
         return self

@@ -150,9 +150,11 @@ class Job:
         """Score until all is done, or the job is asked to stop."""
         run, records = self._run, self._plan.records
         _refuse_other_versions(self._plan, run)
-        run.log("start", done=self._done, versions=versions(), recipe=self._plan.recipe)
+        route, answers = self._plan.config.route, self._plan.answers_per_record
+        share = {"share": route.share} if route else {}
+        run.log("start", done=self._done, versions=versions(), recipe=self._plan.recipe, **share)
         started = time.monotonic()
-        with ScoringProgress(records, len(self._plan.variants), self._done, run.log) as progress:
+        with ScoringProgress(records, answers, self._done, run.log) as progress:
 
             def watch(standing: Standing) -> None:
                 progress.update(standing)
@@ -311,8 +313,15 @@ def summary(plan: Plan, run: RunFolder) -> str:
     )
     return (
         f"{plan.config.name}: {plan.records:,} records in {len(plan.shards.files)} shards, "
-        f"variants {variants}\nRun folder {run.path}"
+        f"variants {variants}{_route(plan)}\nRun folder {run.path}"
     )
+
+
+def _route(plan: Plan) -> str:
+    route = plan.config.route
+    if route is None:
+        return ""
+    return f"; {100 * route.share:g}% of the opinions to {route.candidate}"
 
 
 def _sitting_line(sitting: Sitting, total_s: float) -> str:

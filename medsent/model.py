@@ -12,7 +12,10 @@ from medsent.cache import cache_dir, fetched
 from medsent.errors import ModelError, StorageError
 
 BUILTIN = "builtin:gemma-3-270m"
-_MANIFEST = "medsent-model.json"
+CONTENT = frozenset({".json", ".jinja", ".model", ".safetensors", ".txt"})
+"""The suffixes of what a model's folder is hashed by: all that decides a prediction."""
+PREPARED = "medsent-model.json"
+"""Hashes of the embedded model's files, in its own folder alone."""
 
 Say = Callable[[str], None]
 
@@ -25,12 +28,12 @@ def sha256_file(path: Path) -> str:
 
 def content_sha256(folder: Path) -> str:
     """Return one sha256 over a model folder: weights, configuration, tokenizer, chat template."""
-    known = folder / _MANIFEST  # hashed when it was prepared and verified since
+    known = folder / PREPARED  # hashed when it was prepared and verified since
     if known.is_file():
         return sha256_file(known)
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix in {".json", ".jinja", ".model", ".safetensors", ".txt"}:
+        if path.suffix in CONTENT:
             digest.update(f"{path.name} {sha256_file(path)}\n".encode())
     return digest.hexdigest()
 
@@ -145,9 +148,9 @@ def _convert(folder: Path) -> None:
 
 def _publish(work: Path, target: Path) -> None:
     hashes = {
-        path.name: sha256_file(path) for path in sorted(work.iterdir()) if path.name != _MANIFEST
+        path.name: sha256_file(path) for path in sorted(work.iterdir()) if path.name != PREPARED
     }
-    (work / _MANIFEST).write_text(json.dumps(hashes, indent=1))
+    (work / PREPARED).write_text(json.dumps(hashes, indent=1))
     try:
         work.rename(target)
     except OSError:  # another process was first: its folder is as good
@@ -157,7 +160,7 @@ def _publish(work: Path, target: Path) -> None:
 
 def _verify(folder: Path) -> None:
     try:
-        hashes: dict[str, str] = json.loads((folder / _MANIFEST).read_text())
+        hashes: dict[str, str] = json.loads((folder / PREPARED).read_text())
         wrong = [name for name, digest in hashes.items() if sha256_file(folder / name) != digest]
     except (OSError, ValueError) as error:
         raise ModelError(

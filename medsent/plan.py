@@ -15,6 +15,7 @@ from medsent.config import JobConfig, VariantSettings, VllmSettings
 from medsent.engine.vllm import EnginePlan
 from medsent.errors import AdapterError, ConfigError
 from medsent.labels import LABELS
+from medsent.merged import read_merged
 from medsent.model import Say, content_sha256, resolve_model
 from medsent.overlap import refuse_input
 from medsent.personas import Persona, load_personas
@@ -41,6 +42,8 @@ class Variant:
     """Label to the probability from which it is predicted."""
     tuned_on: TunedOn | None = None
     """What the thresholds were tuned on; None for 0.5."""
+    adapter_sha256: str | None = None
+    """Of the adapter's weights, be it beside the model or merged into it."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,10 @@ class Plan:
         """Twelve hex digits over all that changes a prediction, the input's listing, the night."""
         part: list[Any] = [self.sample.bound] if self.sample else []
         night = [str(self.config.night)] if self.config.night else []
-        return _digest([self.recipe, self._input(), *part, *night])[:12]
+        route = self.config.route
+        # Where the input may grow within one run, so may the share: see `recipe`.
+        share = [f"share {route.share}"] if route and not self.config.input.joins else []
+        return _digest([self.recipe, self._input(), *part, *night, *share])[:12]
 
     @property
     def readers(self) -> tuple[str, ...]:
@@ -71,6 +77,11 @@ class Plan:
     def rows_per_block(self) -> int:
         """Input rows in one unit of work."""
         return max(1, self.config.engine.rows_per_block // max(1, len(self.readers)))
+
+    @property
+    def answers_per_record(self) -> int:
+        """How many answers a record takes, but for those that a fallback gives."""
+        return 1 if self.config.route else len(self.variants)
 
     @property
     def records(self) -> int:
@@ -88,7 +99,8 @@ class Plan:
     def recipe(self) -> str:
         """A digest of all that changes a prediction, whatever the input.
 
-        Thresholds are left out: probabilities are stored, so new ones relabel them.
+        Thresholds are left out: probabilities are stored, so new ones relabel them. So is the
+        share of a route: the predictions tell which variant each record asked.
         """
         model = self.config.model
         parts = {
@@ -110,6 +122,8 @@ class Plan:
         }
         if self.readers:
             parts["fan_out"] = self.readers
+        if self.config.route:
+            parts["route"] = [self.config.route.candidate, self.config.route.fallback]
         return _digest(parts)
 
     def over(self, shards: Shards) -> "Plan":
@@ -133,7 +147,7 @@ class Plan:
         """Return what a report says of where its numbers come from."""
         return {
             "model": {"source": self.config.model.source, "sha256": self.model_sha256},
-            "adapters": {v.name: v.adapter.sha256 for v in self.variants if v.adapter},
+            "adapters": {v.name: v.adapter_sha256 for v in self.variants if v.adapter_sha256},
             "methods": {v.name: v.settings.method for v in self.variants},
             "prompts": {v.name: _digest(asdict(PROMPTS[v.settings.method])) for v in self.variants},
             "personas": _digest({k: p.model_dump() for k, p in self.personas.items()}),
@@ -187,16 +201,25 @@ def _tuned(settings: VariantSettings) -> Thresholds | None:
 def _variant(
     name: str, settings: VariantSettings, tuned: Thresholds | None, model_folder: Path
 ) -> Variant:
+    merged = read_merged(model_folder)
+    if merged and settings.adapter:
+        raise AdapterError(
+            f"variants.{name}.adapter: the model has {merged.adapter.source} in it already; take "
+            "the setting out, or name the base model"
+        )
     adapter = open_adapter(name, settings.adapter, model_folder) if settings.adapter else None
+    applied = adapter or (merged and merged.adapter)
+    sha256 = applied.sha256 if applied else None
     if tuned is None:
-        return Variant(name, settings, adapter, dict.fromkeys(LABELS, NEUTRAL))
-    if tuned.adapter_sha256 != (adapter.sha256 if adapter else None):
+        neutral = dict.fromkeys(LABELS, NEUTRAL)
+        return Variant(name, settings, adapter, neutral, adapter_sha256=sha256)
+    if tuned.adapter_sha256 != sha256:
         raise ConfigError(
             f"variants.{name}.thresholds: {settings.thresholds} was tuned for "
             f"{'another adapter' if tuned.adapter_sha256 else 'the base model'}; "
             "name the file that belongs to this variant, or take the setting out for 0.5"
         )
-    return Variant(name, settings, adapter, tuned.thresholds, tuned.tuned_on)
+    return Variant(name, settings, adapter, tuned.thresholds, tuned.tuned_on, sha256)
 
 
 def _tuned_on(variants: tuple[Variant, ...]) -> dict[str, TunedOn]:

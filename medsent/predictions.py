@@ -16,6 +16,8 @@ from medsent.labels import LABELS
 from medsent.storage import AnyPath, ObjectPath, open_parquet, write_whole
 
 SCORED, QUARANTINED = "scored", "quarantined"
+ROUTED = "routed"
+"""The column that names the variant whose answer counts, in a job with a route."""
 OK = "ok"
 
 _AHEAD = 8
@@ -52,9 +54,16 @@ KEY_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
 )
 
 
-def schema(variants: Sequence[str], kept: Sequence[pa.Field] = ()) -> pa.Schema:
-    """Return the schema of a run's predictions: keys, kept input columns, a struct a variant."""
+def schema(
+    variants: Sequence[str], kept: Sequence[pa.Field] = (), routed: bool = False
+) -> pa.Schema:
+    """Return the schema of a run's predictions: keys, kept input columns, a struct a variant.
+
+    With a route a variant is null where it was not asked, and `routed` stands after the keys.
+    """
     fields = [pa.field(name, kind) for name, kind in KEY_FIELDS]
+    if routed:
+        fields.append(pa.field(ROUTED, pa.string()))
     return pa.schema([*fields, *kept, *(pa.field(name, PREDICTION) for name in variants)])
 
 

@@ -18,6 +18,7 @@ from medsent.report.html import render_html
 from medsent.report.markdown import render_markdown
 from medsent.report.model import Metrics, Run, Timing
 from medsent.report.part import Estimate, value_of
+from medsent.report.route import route_taken
 from medsent.run import RunFolder
 from medsent.statistics.thresholds import TunedOn
 from medsent.storage import AnyPath
@@ -67,6 +68,7 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> M
         },
         input_records=records["input"],
         duplicate_record_ids=records["duplicate_record_ids"],
+        share=config.route.share if config.route else None,
         unread={BAD_SHARD: records["by_reason"].get(BAD_SHARD, 0)},
     )
 
@@ -84,6 +86,7 @@ def _scope(config: JobConfig, kept: dict[str, dict[str, Any]]) -> Scope:
         pairs=[(pair.baseline, pair.candidate) for pair in config.compare],
         replicates=config.statistics.replicates,
         seed=config.statistics.seed,
+        route=(config.route.candidate, config.route.fallback) if config.route else None,
     )
 
 
@@ -102,6 +105,8 @@ def summary(metrics: Metrics) -> list[str]:
         if speed is not None and speed.records_per_s is not None:
             parts.append(f"{speed.records_per_s:.1f} records/s")
         lines.append(f"  {name}: {', '.join(parts)}")
+    if metrics.route is not None:
+        lines.append(f"  {route_taken(metrics, metrics.route)}")
     return lines
 
 

@@ -50,9 +50,12 @@ class Scorer:
         self._unsaid, self._said_at = 0, 0.0
         self._replica = _replica_name()
         self._limit = plan.config.model.max_model_len
-        self._readers = plan.readers
+        self._answers = plan.answers_per_record
+        self._readers, self._route = plan.readers, plan.config.route
         variants = [variant.name for variant in plan.variants]
-        self._schema = predictions.schema(variants, plan.shards.kept)
+        self._schema = predictions.schema(
+            variants, plan.shards.kept, routed=self._route is not None
+        )
         self._telemetry, self._in_flight = Telemetry(plan.config.name, variants), 0
         started = time.monotonic()
         try:
@@ -132,14 +135,14 @@ class Scorer:
         block = await asyncio.to_thread(self._block, records)
         for speaker in self._speakers:
             await self._ask_all(speaker, block)
-        self._note((len(block) - len(block.order)) * len(self._speakers), flush=True)
+        self._note((len(block) - len(block.order)) * self._answers, flush=True)
         table = block.table(self._schema, self._replica)
         self._tally.done.remote(records["row_hash"][0].as_py(), table.num_rows)
         self._telemetry.scored(table)
         return table
 
     def _block(self, records: pa.Table) -> Block:
-        return Block(fan_out(records, self._readers), self._speakers, self._limit)
+        return Block(fan_out(records, self._readers), self._speakers, self._limit, self._route)
 
     async def _ensure_effect(self) -> None:
         async with self._checked:
@@ -157,7 +160,7 @@ class Scorer:
 
     async def _ask_all(self, speaker: Speaker, block: Block) -> None:
         """Ask a variant about a block; records that were not answered leave the block."""
-        asked = block.asked
+        asked = block.asked(speaker)
         tasks = [asyncio.create_task(self._ask(speaker, block.prompt(i, speaker))) for i in asked]
         await self._answered(tasks)
         for index, task in zip(asked, tasks, strict=True):

@@ -44,9 +44,13 @@ class Speaker:
 
 
 def make_speakers(plan: Plan, tokenizer: Any) -> tuple[Speaker, ...]:
-    """Return the plan's variants, bound to a tokenizer."""
+    """Return the plan's variants, bound to a tokenizer, in the order to ask them."""
+    route = plan.config.route
     speakers = []
-    for variant in plan.variants:
+    # Only after a route's candidate is it known what is left for the fallback.
+    for variant in sorted(
+        plan.variants, key=lambda v: route is not None and v.name == route.fallback
+    ):
         method = method_for(variant.settings.method, tokenizer)
         prompter = Prompter(tokenizer, method.prompt, plan.personas)
         speakers.append(Speaker(variant, method, prompter))

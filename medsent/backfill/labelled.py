@@ -37,20 +37,27 @@ def labelled_rows(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the labelled rows of some files of predictions, a variant after the other.
 
-    Labels are made of the stored probabilities by the plan's thresholds, as in a report.
+    Labels are made of the stored probabilities by the plan's thresholds, as in a report. With
+    a route a record has one row, of the answer that counts.
     """
+    route = plan.config.route
     scope = Scope.of(
         [v.name for v in plan.variants],
         thresholds={v.name: v.thresholds for v in plan.variants if v.settings.method != "json"},
     )
     read = [name for name in rows.names if name in dict(predictions.KEY_FIELDS)]
     columns = [*read, "outcome", *(field.name for field in plan.shards.kept)]
+    if route is not None:
+        columns.append(predictions.ROUTED)
     for variant in plan.variants:
         told = ("status", "labels", "probabilities", "finished_at")
         own = [f"{variant.name}.{name}" for name in told]
         constant = _constant(plan, run, variant)
         for batch in predictions.read(files, [*columns, *own]):
-            scored = batch.filter(pc.equal(batch["outcome"], predictions.SCORED))
+            meant = pc.equal(batch["outcome"], predictions.SCORED)
+            if route is not None:
+                meant = pc.and_(meant, pc.equal(batch[predictions.ROUTED], variant.name))
+            scored = batch.filter(meant)
             answers = scope.answers(variant.name, scored[variant.name])
             yield from _rows(scored, variant.name, answers, constant, rows)
 

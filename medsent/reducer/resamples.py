@@ -31,15 +31,23 @@ class Observed:
     means: Ints
 
 
-def observe(gold: Matrix, predicted: Matrix, answered: npt.NDArray[np.bool_]) -> Observed:
-    """Return what each row adds. Both matrices are (N, 21) of 1, 0 or -1 for missing."""
+def observe(
+    gold: Matrix,
+    predicted: Matrix,
+    answered: npt.NDArray[np.bool_],
+    asked: npt.NDArray[np.bool_] | None = None,
+) -> Observed:
+    """Return what each row adds. Both matrices are (N, 21) of 1, 0 or -1 for missing.
+
+    A row that was not asked, (N,), adds nothing; all were where that is None.
+    """
     known = (gold >= 0) & (predicted >= 0)
     has, says = known & (gold == 1), known & (predicted == 1)
     cells = (has & says, says & ~has, has & ~says, known & ~has & ~says)
     tp, fp, fn = (cell.sum(axis=1) for cell in cells[:3])
     wholes = (2 * tp + fp + fn, tp + fp, tp + fn)
     rows = (
-        np.ones(len(gold), dtype=bool),
+        np.ones(len(gold), dtype=bool) if asked is None else asked,
         answered,
         known.any(axis=1),
         known.any(axis=1) & (fp + fn == 0),

@@ -16,7 +16,14 @@ import pyarrow.compute as pc
 
 from medsent.errors import ConfigError, RunError
 from medsent.labels import LABELS
-from medsent.predictions import OK, QUARANTINED, SCORED, label_matrix, probability_matrix
+from medsent.predictions import (
+    OK,
+    QUARANTINED,
+    ROUTED,
+    SCORED,
+    label_matrix,
+    probability_matrix,
+)
 from medsent.reducer.counts import Counts, Ints, Matrix, count_groups
 from medsent.reducer.pairs import Pair, Sides
 from medsent.reducer.resamples import Clusters, Resamples, observe, resample
@@ -44,6 +51,13 @@ class Scope:
     """Of the bootstrap; 0: no intervals."""
     seed: int = 0
     """Of the bootstrap's weights."""
+    route: tuple[str, str] | None = None
+    """Candidate and fallback, where a record asks one of them."""
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """Whose answers are counted: each variant's, and with a route those that count."""
+        return (*self.variants, ROUTED) if self.route else self.variants
 
     @classmethod
     def of(
@@ -54,6 +68,7 @@ class Scope:
         pairs: Sequence[tuple[str, str]] = (),
         replicates: int = 0,
         seed: int = 0,
+        route: tuple[str, str] | None = None,
     ) -> "Scope":
         """Check and order the settings; `ConfigError` for a wrong variant or label."""
         for name in (name for pair in pairs for name in pair):
@@ -72,6 +87,7 @@ class Scope:
             tuple(dict.fromkeys(pairs)),
             replicates,
             seed,
+            route,
         )
 
     def answers(self, variant: str, column: pa.StructArray) -> "Answers":
@@ -84,7 +100,8 @@ class Scope:
         answered = np.asarray(pc.fill_null(pc.equal(status, OK), False))
         labels[~answered] = -1
         probabilities[~answered] = np.nan
-        return Answers(labels, probabilities, answered, *_encode(status))
+        asked = np.asarray(column.is_valid()) if self.route else np.ones(len(column), dtype=bool)
+        return Answers(labels, probabilities, answered, *_encode(status), asked)
 
 
 class _Mergeable(Protocol):
@@ -108,6 +125,24 @@ class Answers:
     statuses: list[str]
     status: Ints
     """(N,) index of each row's status."""
+    asked: npt.NDArray[np.bool_]
+    """(N,) which rows the variant was asked about: not all, where there is a route."""
+
+    def where(self, mine: npt.NDArray[np.bool_], other: "Answers") -> "Answers":
+        """Return these answers on the rows that are `mine`, (N,), and the other's elsewhere."""
+        statuses = list(dict.fromkeys([*self.statuses, *other.statuses]))
+        own, others = (
+            np.array([statuses.index(status) for status in each.statuses])[each.status]
+            for each in (self, other)
+        )
+        return Answers(
+            np.where(mine[:, None], self.labels, other.labels),
+            np.where(mine[:, None], self.probabilities, other.probabilities),
+            np.where(mine, self.answered, other.answered),
+            statuses,
+            np.where(mine, own, others),
+            np.where(mine, self.asked, other.asked),
+        )
 
     @property
     def both(self) -> tuple[Matrix, npt.NDArray[np.bool_]]:
@@ -142,7 +177,8 @@ class Reduction:
         """Count a batch of rows of `medsent.predictions.schema`.
 
         A row whose status is not `ok` is counted in its status and, per label, as
-        unanswered: never as zeros. Raises `RunError` for rows that are not predictions of
+        unanswered: never as zeros. One that a route took past a variant is not counted for
+        it. Raises `RunError` for rows that are not predictions of
         the scope's variants, `ConfigError` for slices or thresholds that do not fit them.
         """
         rows = self._scored(batch)
@@ -150,11 +186,13 @@ class Reduction:
             return
         gold = label_matrix(rows["gold"], "")
         groups = list(groupings(rows, self.scope.slices))
-        answers = {name: self.scope.answers(name, rows[name]) for name in self.scope.variants}
+        answers = self._answers(rows)
         for variant, answer in answers.items():
             for group in groups:
                 self._count(group, variant, gold, answer)
-            scored = count_scores(gold, answer.probabilities)
+        # Of a route's answers together neither is said: they are of two models.
+        for variant in self.scope.variants:
+            scored = count_scores(gold, answers[variant].probabilities)
             self.scores[variant] = scored.merge(self.scores.get(variant, Scores()))
             self.throughput.add(variant, rows[variant])
         self._resample(rows, groups, gold, answers)
@@ -184,7 +222,7 @@ class Reduction:
 
     def _scored(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Count outcomes; return the scored rows with the columns that are counted."""
-        absent = [v for v in self.scope.variants if v not in batch.schema.names]
+        absent = [v for v in self.scope.judged if v not in batch.schema.names]
         if absent:
             raise RunError(
                 f"the predictions hold no variant {absent[0]!r}; was the run made with another "
@@ -196,15 +234,31 @@ class Reduction:
             raise RunError("the predictions hold a row that is neither scored nor quarantined")
         self.quarantined.update(_tally(pc.fill_null(rest["reason"], "unknown")))
         kept = [name for name in self.scope.slices if name in batch.schema.names]
-        names = list(dict.fromkeys(["gold", "opinion_id", *kept, *self.scope.variants]))
+        names = list(dict.fromkeys(["gold", "opinion_id", *kept, *self.scope.judged]))
         rows = batch.select(names)
         rows = rows.filter(scored) if rest.num_rows else rows
         self.scored += rows.num_rows
         return rows
 
+    def _answers(self, rows: pa.RecordBatch) -> dict[str, Answers]:
+        """Return the answers of each variant, and with a route those that count."""
+        scope = self.scope
+        answers = {name: scope.answers(name, rows[name]) for name in scope.variants}
+        if scope.route:
+            candidate, fallback = (answers[name] for name in scope.route)
+            mine = np.asarray(pc.fill_null(pc.equal(rows[ROUTED], scope.route[0]), False))
+            answers[ROUTED] = candidate.where(mine, fallback)
+        return answers
+
     def _count(self, group: Grouping, variant: str, gold: Matrix, answer: Answers) -> None:
+        at = slice(None) if answer.asked.all() else answer.asked
         counted = count_groups(
-            gold, answer.labels, answer.statuses, answer.status, group.codes, len(group.keys)
+            gold[at],
+            answer.labels[at],
+            answer.statuses,
+            answer.status[at],
+            group.codes[at],
+            len(group.keys),
         )
         for key, counts in zip(group.keys, counted, strict=True):
             _put(self.slices, key, variant, counts)
@@ -220,7 +274,7 @@ class Reduction:
         keys, opinions = place_opinions(rows["opinion_id"])
         weights = poisson_weights(keys, self.scope.seed, self.scope.replicates)
         seen = {
-            name: observe(gold, each.labels, each.answered)
+            name: observe(gold, each.labels, each.answered, each.asked)
             for name, each in answers.items()
             if self.scope.replicates
         }

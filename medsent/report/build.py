@@ -26,6 +26,7 @@ from medsent.report.model import (
     Metrics,
     OverallMetrics,
     Records,
+    Route,
     Run,
     SliceMetrics,
     Timing,
@@ -90,19 +91,22 @@ def build_metrics(
     input_records: int | None = None,
     duplicate_record_ids: int | None = None,
     unread: Mapping[str, int] | None = None,
+    share: float | None = None,
 ) -> Metrics:
     """Return all numbers of a report; the same state and context give the same, to the bit.
 
     `timing.seconds_per_sample` is filled in where it is not given. `input_records` is what the
     run was asked for. `unread` are records that no prediction holds, since they could not be
-    read, by reason. Raises `RunError` where the input is not scored + quarantined.
+    read, by reason. `share` is what a route is configured with. Raises `RunError` where the
+    input is not scored + quarantined.
     """
-    variants = {name: _variant(state, name) for name in state.scope.variants}
+    variants = {name: _variant(state, name) for name in state.scope.judged}
     built = Metrics(
         run=run,
         records=_records(state, input_records, duplicate_record_ids, unread or {}),
         variants=variants,
         comparisons=[_comparison(state, *pair) for pair in state.scope.pairs],
+        route=_route(state, share),
         timing=_timing(timing or Timing(), state.scored),
         provenance=dict(provenance or {}),
     )
@@ -126,6 +130,21 @@ def _records(
         quarantined=quarantined,
         by_reason=_most_first(by_reason),
         duplicate_record_ids=duplicates,
+    )
+
+
+def _route(state: Reduction, share: float | None) -> Route | None:
+    if state.scope.route is None:
+        return None
+    candidate, fallback = state.scope.route
+    counts, _ = _side(state, ALL, candidate)
+    asked = counts.statuses.total()
+    return Route(
+        candidate=candidate,
+        fallback=fallback,
+        share=share,
+        asked=asked,
+        fell_back=asked - counts.statuses[OK],
     )
 
 

@@ -9,6 +9,7 @@ from medsent.report import curves, operations, pace, plots, probabilities, score
 from medsent.report.definitions import DEFINITIONS
 from medsent.report.document import Block, Document, Plot, Section, Table, Text
 from medsent.report.model import Metrics
+from medsent.report.route import routed
 from medsent.report.svg import own_settings
 from medsent.report.verdict import is_evaluated, key_figures, verdict
 
@@ -21,6 +22,7 @@ def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
     metrics = Metrics.model_validate(_visible(metrics.model_dump()))
     sections = [
         Section("findings", "Findings", list(_findings(metrics))),
+        Section("route", "Route", list(routed(metrics, metrics.route)) if metrics.route else []),
         Section("overall", "Overall", list(_overall(metrics))),
         Section("labels", "Labels", list(_labels(metrics))),
         Section("calibration", "Calibration", list(_calibration(metrics))),

@@ -35,7 +35,7 @@ class Records(Part):
     input: int
     """Records asked for: rows of the input, times the personas where these are fanned out."""
     scored: int
-    """Records that were sent to every variant, whatever came back."""
+    """Records that were sent to every variant, or to one by a route, whatever came back."""
     quarantined: int
     """Records that were not scored."""
     by_reason: dict[str, int]
@@ -285,6 +285,22 @@ class Timing(Part):
     """scoring_s / records scored, all variants together."""
 
 
+class Route(Part):
+    """A staged roll-out: which of two variants the records asked."""
+
+    candidate: str
+    """The variant that is rolled out."""
+    fallback: str
+    """The variant of the other records, and of those that fell back."""
+    share: Figure
+    """Of the opinions that the candidate gets, as last configured; earlier records of a run
+    that grows may have gone by another."""
+    asked: int
+    """Records that the candidate was asked about."""
+    fell_back: int
+    """Of these, records on which its answer could not be used, so that the fallback's counts."""
+
+
 class Metrics(Part):
     """The whole of `metrics.json`."""
 
@@ -295,7 +311,10 @@ class Metrics(Part):
     records: Records
     """What became of the input."""
     variants: dict[str, VariantMetrics]
-    """By variant, in the order of the predictions' columns."""
+    """By variant, in the order of the predictions' columns; of a route each on the records that
+    it was asked about, and last `routed`: all records, by the answer that counts."""
+    route: Route | None = None
+    """Where each record asked one variant."""
     comparisons: list[Comparison]
     """In configured order."""
     findings: list[Finding] = []

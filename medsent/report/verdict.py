@@ -23,6 +23,7 @@ from medsent.report.model import (
     VariantMetrics,
 )
 from medsent.report.part import Estimated, value_of
+from medsent.report.route import unpaired
 from medsent.report.rules import direction, untested
 
 _MOST_GIVEN = 3
@@ -82,6 +83,9 @@ def _alone(metrics: Metrics) -> Iterator[str]:
         for name, variant in metrics.variants.items()
     ]
     yield f"Macro F1: {', '.join(values)}."
+    if metrics.route is not None:
+        yield unpaired(metrics.route)
+        return
     yield "No comparison is configured, so nothing is said to be better than anything else."
 
 

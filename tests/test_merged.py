@@ -1,0 +1,198 @@
+"""A model with the demo's adapter folded in: whole, told apart, and saying the same."""
+
+import asyncio
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medsent.answers.method import OnePass
+from medsent.cli import main
+from medsent.config import ModelSettings, VllmSettings
+from medsent.demo.data import Split, shard_table
+from medsent.engine.protocol import Completion, Request
+from medsent.engine.vllm import EnginePlan, VllmEngine
+from medsent.errors import AdapterError, ConfigError, MedsentError, ModelError, UsageError
+from medsent.labels import LABELS
+from medsent.merged import PROVENANCE, merge, read_merged
+from medsent.model import content_sha256, sha256_file
+from medsent.personas import load_personas
+from medsent.plan import make_plan
+from medsent.prompts import Prompter
+from medsent.statistics.thresholds import load_thresholds
+from tests.conftest import AdapterWriter, JobBuilder, captured
+from tests.plain import load_plain, plain_logits
+
+ADAPTER = Path("medsent/demo/adapter")
+ROUNDING = 0.15
+"""The mean difference of a label's logit that weights in bfloat16 may make."""
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def merged(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model with the demo's adapter, as the command makes it."""
+    output = tmp_path_factory.mktemp("models") / "merged"
+    given = ["--model", str(model_folder), "--adapter", str(ADAPTER), "--output", str(output)]
+    with captured() as (said, complained), pytest.raises(SystemExit) as ended:
+        main(["merge", *given])
+    assert ended.value.code == 0, complained.getvalue()
+    lines = said.getvalue().splitlines()
+    assert lines[-1] == str(output)
+    assert f"model: {{source: {output}}}" in lines[-3]
+    assert f"thresholds: {ADAPTER.resolve()}/thresholds.json" in lines[-2]
+    return output
+
+
+def test_all_but_the_adapters_modules_stays(merged: Path, model_folder: Path) -> None:
+    before = load_file(model_folder / "model.safetensors")
+    after = load_file(merged / "model.safetensors")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not before[name].equal(after[name])}
+    assert {tensor.dtype for tensor in after.values()} == {torch.bfloat16}
+    projections = {name for name in before if name.split(".")[-2] in {*"qkvo"} or "_proj" in name}
+    assert changed == {name for name in projections if "self_attn" in name}
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        assert json.loads((merged / name).read_text()) == json.loads(
+            (model_folder / name).read_text()
+        )
+    assert {file.stat().st_mode & 0o777 for file in merged.iterdir()} == {0o644}
+    assert [file.name for file in merged.parent.iterdir()] == ["merged"]
+
+
+def test_it_says_what_it_is_made_of(merged: Path, model_folder: Path) -> None:
+    made_of = read_merged(merged)
+    assert made_of is not None
+    assert made_of.model.sha256 == content_sha256(model_folder) != content_sha256(merged)
+    assert made_of.adapter.sha256 == sha256_file(ADAPTER / "adapter_model.safetensors")
+    assert made_of.adapter.settings_sha256 == sha256_file(ADAPTER / "adapter_config.json")
+    assert read_merged(model_folder) is None
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer: Any) -> list[list[int]]:
+    rows = shard_table("heldout", Split(opinions=4, readers=2, shards=1, seed=5), 0).to_pylist()
+    prompter = Prompter(tokenizer, OnePass.prompt, load_personas(None))
+    return [prompter.prompt(row["text"], row["language"], row["persona"]) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def unmerged(model_folder: Path, tokenizer: Any, prompts: list[list[int]]) -> np.ndarray:
+    """(8, 21) logits of the model with the adapter beside it."""
+    ids = OnePass(tokenizer).ask.token_ids
+    return plain_logits(load_plain(model_folder, ADAPTER), prompts, ids)
+
+
+def assert_same_answers(ours: np.ndarray, reference: np.ndarray) -> None:
+    """Compare (N, 21) logits, and the labels that the adapter's thresholds make of them."""
+    thresholds = load_thresholds(ADAPTER / "thresholds.json")
+    cuts = np.array([thresholds[label] for label in LABELS])
+    cuts = np.log(cuts / (1 - cuts))
+    differ = (ours >= cuts) != (reference >= cuts)
+    assert np.abs(ours - reference).mean() < ROUNDING
+    assert differ.mean() <= 0.02
+    assert np.abs(reference - cuts)[differ].max(initial=0.0) < 4 * ROUNDING
+
+
+def test_it_answers_as_the_adapter_does(
+    merged: Path, model_folder: Path, tokenizer: Any, prompts: list[list[int]], unmerged: np.ndarray
+) -> None:
+    ids = OnePass(tokenizer).ask.token_ids
+    assert_same_answers(plain_logits(load_plain(merged, None), prompts, ids), unmerged)
+    base = plain_logits(load_plain(model_folder, None), prompts[:2], ids)
+    assert np.abs(base - unmerged[:2]).mean() > 1.0
+
+
+def test_it_answers_so_under_the_real_engine(
+    merged: Path, tokenizer: Any, prompts: list[list[int]], unmerged: np.ndarray
+) -> None:
+    settings = VllmSettings(device="cpu", kv_cache_gib=1)
+    model = ModelSettings(source=str(merged), max_model_len=1024)
+    engine = VllmEngine(EnginePlan(str(merged), settings, model, written=False))
+    ask = OnePass(tokenizer).ask
+
+    async def answers() -> list[Completion]:
+        return await asyncio.gather(*(engine.complete(Request(p, ask, None)) for p in prompts))
+
+    try:
+        found = asyncio.run(answers())
+    finally:
+        engine.close()
+    *labels, none = ask.token_ids
+    logits = [[each.logprobs[0][t] - each.logprobs[0][none] for t in labels] for each in found]
+    assert_same_answers(np.array(logits), unmerged)
+
+
+def test_thresholds_of_the_adapter_hold_for_it(
+    job: JobBuilder, merged: Path, write_adapter: AdapterWriter, tmp_path: Path
+) -> None:
+    def plan(thresholds: Path, **variant: str) -> Any:
+        variants = {"merged": {"thresholds": str(thresholds), **variant}}
+        return make_plan(job(model={"source": str(merged)}, variants=variants), silent)
+
+    made = plan(ADAPTER / "thresholds.json")
+    assert made.variants[0].thresholds == load_thresholds(ADAPTER / "thresholds.json")
+    weights = sha256_file(ADAPTER / "adapter_model.safetensors")
+    # What `medsent thresholds` writes of a run with it is then the adapter's as well.
+    assert made.provenance()["adapters"] == {"merged": weights}
+    with pytest.raises(ConfigError, match="was tuned for the base model"):
+        plan(ADAPTER / "thresholds-baseline.json")
+    with pytest.raises(AdapterError, match=r"has .* in it already; take the setting out"):
+        plan(ADAPTER / "thresholds.json", adapter=str(ADAPTER))
+
+
+def refused(kind: type[MedsentError], told: str, *given: object) -> None:
+    with pytest.raises(kind, match=told):
+        merge(*map(str, given), say=silent)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_merged_is_refused(
+    merged: Path, model_folder: Path, write_adapter: AdapterWriter, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    refused(UsageError, "is there already", model_folder, ADAPTER, merged)
+    refused(UsageError, "no folder of this machine", model_folder, ADAPTER, "s3://bucket/out")
+    refused(ModelError, "in it; give the base model", merged, ADAPTER, output)
+    wide = write_adapter(tmp_path / "wide", shape=(4096, 3840))
+    refused(AdapterError, "^--adapter: .*another model", model_folder, wide, output)
+    quantised = tmp_path / "quantised"
+    quantised.mkdir()
+    (quantised / "config.json").write_text('{"quantization_config": {"quant_method": "gptq"}}')
+    refused(ModelError, "are quantised; merge, then quantise", quantised, ADAPTER, output)
+    (merged / PROVENANCE).rename(tmp_path / "kept")
+    (merged / PROVENANCE).write_text("{")
+    try:
+        refused(ModelError, "is damaged; merge model and adapter again", merged, ADAPTER, output)
+    finally:
+        (tmp_path / "kept").rename(merged / PROVENANCE)
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_tensors_under_other_names_are_not_passed_over(
+    model_folder: Path, write_adapter: AdapterWriter, tmp_path: Path
+) -> None:
+    """The check by modules takes them, whatever a wrapper calls the text model."""
+    module = "base_model.model.language_model.model.layers.0.self_attn.q_proj"
+    other = write_adapter(tmp_path / "other", module=module)
+    refused(AdapterError, "the model does not take", model_folder, other, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_what_fails_midway_leaves_nothing(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: Path, _: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+
+    monkeypatch.setattr("medsent.merged.shutil.copy", full)
+    with pytest.raises(OSError, match="No space left"):
+        merge(str(model_folder), str(ADAPTER), str(tmp_path / "out"), silent)
+    assert not list(tmp_path.iterdir())
