@@ -287,8 +287,8 @@ CASES: dict[str, tuple[Change, list[str]]] = {
         ["the persona file {folder}/readers.yaml, 0, description: Field required"],
     ),
     "personas no YAML": (personas("- ["), ["{folder}/readers.yaml is not YAML: line"]),
-    "output that is no folder": (
-        settings(output={"path": "s3://bucket/runs"}),
-        ["{job}: output.path: s3://bucket/runs is no folder"],
+    "output that is no storage": (
+        settings(output={"path": "hdfs://host/runs"}),
+        ["{job}: output.path: hdfs:// is no storage; give a folder, s3:// or gs://"],
     ),
 }
