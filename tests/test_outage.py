@@ -1,6 +1,7 @@
 """Storage that fails under a job: a clear end, nothing damaged, and the same command goes on."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,15 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("a small disk can only be mounted by root")
     yield Disk(folder)
-    subprocess.run(["umount", folder], check=True)
+    _unmount(folder)
+
+
+def _unmount(folder: Path) -> None:
+    """Unmount, once no worker that failed to write holds its file open any more."""
+    waited_until = time.monotonic() + 20
+    while subprocess.run(["umount", folder], capture_output=True, check=False).returncode:
+        assert time.monotonic() < waited_until, "something keeps a file of the disk open"
+        time.sleep(0.5)
 
 
 def on(disk: Disk, job: JobBuilder, **groups: Any) -> JobConfig:
