@@ -128,7 +128,13 @@ class Nodes:
         return worker
 
     def _start(self, name: str, flags: Sequence[str], values: Mapping[str, str]) -> psutil.Popen:
-        ports = {"min-worker-port": "0", "max-worker-port": "0", "node-ip-address": "127.0.0.1"}
+        ports = {
+            "min-worker-port": "0",
+            "max-worker-port": "0",
+            "node-ip-address": "127.0.0.1",
+            # Where another Ray of this machine has the usual one, no agent takes jobs.
+            "dashboard-agent-listen-port": str(_free_port()),
+        }
         given = [f"--{key}={value}" for key, value in {**ports, **values}.items()]
         log = (self._folder / f"{name}.log").open("wb")
         self._logs.append(log)
