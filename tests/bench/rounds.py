@@ -34,8 +34,8 @@ EDGES: Final[dict[MethodName, Edges]] = {
 BOTH_EDGES: Final = Edges(256, 64)
 SHARING: Final = (1, 4, 16)
 """Readers an opinion in the comparison of prompt orders."""
-SHARED_RECORDS: Final = 192
-SHARED_EDGES: Final = Edges(48, 48)
+SHARED_RECORDS: Final = 128
+SHARED_EDGES: Final = Edges(32, 32)
 
 _ALONE: Final = 3
 BASE: Final = "baseline"
