@@ -126,13 +126,15 @@ def compare_runs(
     return write_files(RunFolder(folder), metrics)
 
 
-def compare_sides(sides: tuple[Side, Side], say: Say) -> Metrics:
+def compare_sides(sides: tuple[Side, Side], say: Say, *, sliced: bool = True) -> Metrics:
     """Return the numbers of baseline and candidate, whose names differ, and their comparison.
+
+    Of slices of the records as well, unless they are not asked for.
 
     Raises `RunError` where the runs share no records, or where the gold of these differs.
     """
     base, candidate = sides
-    slices = _common_slices(sides)
+    slices = _common_slices(sides) if sliced else []
     kept = [name for name in slices if name not in dict(KEY_FIELDS)]
     rows = _joined(base.table(kept), candidate.table(kept), sides, say)
     cuts = {side.name: side.thresholds for side in sides}

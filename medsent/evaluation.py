@@ -67,13 +67,15 @@ def requeue(folder: str | AnyPath, selection: Selection, say: Say = print) -> An
         finish_what_was_cut_short(run)
         selection, ledger = _known(selection, run), Ledger.read(run)
         if not plan.config.input.joins:
-            plan = plan.over(ledger.known(plan.shards))
+            plan = plan.among(ledger.known(plan.shards))
         if selection.shard is not None:
             ledger = ledger.forget(selection.shard)
         job = Job(plan, run, ledger, stop, say)  # refuses before anything is taken out
         taken = take_out(run, selection)
         say(f"Requeued {taken:,} records of {run.path}")
-        return job.finish()
+        report = job.finish()
+        _tell_what_is_older(run, say)
+        return report
 
 
 def rewrite_report(folder: str | AnyPath, say: Say = print, quoted: int = 0) -> AnyPath:
@@ -112,6 +114,11 @@ class Job:
         manifest = self._run.manifest()
         if manifest is None or manifest["input"] != self._plan.shards.listing():
             manifest = self._complete()
+        elif not self._run.holds_predictions():
+            raise UsageError(
+                f"{self._run.path} is complete, and its predictions are kept no more; its reports "
+                "stand there as they were"
+            )
         else:
             self._say("The run is complete: no engine is started, only its report is made again.")
         _keep_thresholds(self._plan, self._run)
@@ -233,6 +240,13 @@ def held(run: RunFolder, say: Say) -> Iterator[Stop]:
         if not is_refused_write(error, run.path):
             raise
         raise storage_failure(error, run.path) from error
+
+
+def _tell_what_is_older(run: RunFolder, say: Say) -> None:
+    """Name what another command made of a run's answers before they changed."""
+    for made, command in ((run.labelled, "backfill"), (run.path / "gate.json", "nightly")):
+        if made.exists():
+            say(f"{made} is older than these answers; `medsent {command}` brings it up to date")
 
 
 def _known(selection: Selection, run: RunFolder) -> Selection:

@@ -26,6 +26,7 @@ from medsent.errors import LeaseError
 from medsent.model import Say
 
 _SUFFIX = ".json"
+_SCHEMES = {"s3": "s3://", "gcs": "gs://"}
 _READS = 4
 _READ_PAUSE_S = 0.01
 _LARGEST_PID = 2**22
@@ -131,7 +132,8 @@ class Lease:
         self.lost = threading.Event()
         """Set once the lease is no longer this job's, though it did not give it back."""
         self._folder = _Folder(filesystem, folder.rstrip("/"))
-        self._held_folder = posixpath.dirname(folder.rstrip("/"))
+        scheme = _SCHEMES.get(filesystem.type_name, "")
+        self._held_folder = scheme + posixpath.dirname(folder.rstrip("/"))
         self._say, self._on_lost = say, on_lost or (lambda: None)
         self._beat_s, self._expiry_s = beat_s, expiry_s
         self._claim = _claim()

@@ -130,6 +130,10 @@ class Plan:
         """Return the plan with some of its shards quarantined; its fingerprint stays."""
         return replace(self, shards=shards)
 
+    def among(self, shards: Shards) -> "Plan":
+        """Return the plan of these shards, as it was before the others were in the input."""
+        return replace(self, shards=shards, sample=make_sample(self.config.input, shards))
+
     def _input(self) -> list[tuple[str, int, str]] | None:
         """Return what identifies the input; nothing where it may grow within one run."""
         if self.config.input.joins:

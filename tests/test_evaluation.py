@@ -16,7 +16,6 @@ from medsent.engine.protocol import Completion, Engine, Request
 from medsent.errors import (
     ConfigError,
     EngineDiedError,
-    InputError,
     LeaseError,
     RunError,
     UsageError,
@@ -371,43 +370,3 @@ class TestRequeue:
         with pytest.raises(ConfigError, match="was scored with another model"):
             evaluation.requeue(run.path, Selection(status="engine_error"), silent)
         assert run.manifest() is not None
-
-
-class TestRequeueRefused:
-    """What cannot go on takes nothing out; what is not of the run stays out."""
-
-    @pytest.fixture
-    def own(
-        self, tmp_path: Path, demo_shard: Path, config: JobConfig, monkeypatch: pytest.MonkeyPatch
-    ) -> tuple[RunFolder, Path]:
-        """A run of which all is done but the manifest, over shards of its own."""
-        source = tmp_path / "in"
-        source.mkdir()
-        shutil.copy(demo_shard, source / "a.parquet")
-        shutil.copy(demo_shard, source / "b.parquet")
-        values = {
-            "input": config.input.model_copy(update={"path": str(source)}),
-            "output": OutputSettings(path=str(tmp_path / "runs")),
-        }
-        named = config.model_copy(update=values)
-        monkeypatch.setattr(evaluation, "score", lambda *_: pytest.fail("something was started"))
-        with pytest.raises(pytest.fail.Exception, match="something was started"):
-            evaluate(named, silent)
-        [folder] = (tmp_path / "runs").iterdir()
-        return RunFolder(folder), source
-
-    def test_a_shard_that_is_gone(self, own: tuple[RunFolder, Path]) -> None:
-        run, source = own
-        (source / "b.parquet").unlink()
-        run.log("start", recipe=make_plan(run.config(), silent).recipe, versions={})
-        run.write("manifest.json", "{}")
-        with pytest.raises(InputError, match=r"b\.parquet is no longer in the input"):
-            evaluation.requeue(run.path, Selection(status="engine_error"), silent)
-        assert run.manifest() == {}
-
-    def test_a_shard_that_came_since(self, own: tuple[RunFolder, Path]) -> None:
-        run, source = own
-        shutil.copy(source / "a.parquet", source / "c.parquet")
-        with pytest.raises(pytest.fail.Exception, match="something was started"):
-            evaluation.requeue(run.path, Selection(status="engine_error"), silent)
-        assert [Path(path).name for path in Ledger.read(run).good] == ["a.parquet", "b.parquet"]

@@ -1,6 +1,7 @@
 """Rows taken out of a run: those that are meant, all of them, and no others."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,12 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
+from medsent import evaluation
 from medsent.checkpoint import read_ids, write_ids
-from medsent.errors import RunError
+from medsent.errors import InputError, RunError
+from medsent.evaluation import evaluate
 from medsent.ledger import Ledger
+from medsent.plan import Plan, make_plan
 from medsent.requeue import Selection, drop_doubled, resume, take_out
 from medsent.run import RunFolder
 from medsent.shards import Shard
+from tests.conftest import JobBuilder
 
 LOCAL = fs.LocalFileSystem()
 
@@ -131,3 +136,55 @@ def test_a_block_that_is_doubled_in_part_keeps_its_other_rows(run: RunFolder) ->
 
 def test_a_run_without_rows_has_none_doubled(tmp_path: Path) -> None:
     assert drop_doubled(RunFolder(tmp_path)) == 0
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+class TestRequeueRefused:
+    """What cannot go on takes nothing out; what is not of the run stays out."""
+
+    @pytest.fixture
+    def own(
+        self, tmp_path: Path, demo_shard: Path, job: JobBuilder, monkeypatch: pytest.MonkeyPatch
+    ) -> tuple[RunFolder, Path]:
+        """A run of which all is done but the manifest, over shards of its own."""
+        source = tmp_path / "in"
+        source.mkdir()
+        shutil.copy(demo_shard, source / "a.parquet")
+        shutil.copy(demo_shard, source / "b.parquet")
+        named = job(input={"path": str(source), "limit": 3})
+        monkeypatch.setattr(evaluation, "score", self._score)
+        self.plans: list[Plan] = []
+        with pytest.raises(pytest.fail.Exception, match="something was started"):
+            evaluate(named, silent)
+        [folder] = (tmp_path / "runs").iterdir()
+        return RunFolder(folder), source
+
+    def _score(self, plan: Plan, *_: object) -> None:
+        self.plans.append(plan)
+        pytest.fail("something was started")
+
+    def test_a_shard_that_is_gone(self, own: tuple[RunFolder, Path]) -> None:
+        run, source = own
+        (source / "b.parquet").unlink()
+        run.log("start", recipe=make_plan(run.config(), silent).recipe, versions={})
+        run.write("manifest.json", "{}")
+        with pytest.raises(InputError, match=r"b\.parquet is no longer in the input"):
+            evaluation.requeue(run.path, Selection(status="engine_error"), silent)
+        assert run.manifest() == {}
+
+    def test_a_shard_that_came_since(self, own: tuple[RunFolder, Path]) -> None:
+        run, source = own
+        rows = pq.read_table(source / "a.parquet")
+        others = pa.array([f"other {name}" for name in rows["opinion_id"].to_pylist()])
+        where = rows.schema.get_field_index("opinion_id")
+        pq.write_table(rows.set_column(where, "opinion_id", others), source / "c.parquet")
+        with pytest.raises(pytest.fail.Exception, match="something was started"):
+            evaluation.requeue(run.path, Selection(status="engine_error"), silent)
+        assert [Path(path).name for path in Ledger.read(run).good] == ["a.parquet", "b.parquet"]
+        before, now = self.plans
+        assert now.records == before.records  # though 3 opinions of all are not those 3
+        assert now.sample == before.sample
+        assert make_plan(run.config(), silent).sample != before.sample

@@ -1,10 +1,13 @@
 """What a night is judged by: its figures, and what came of comparing it with other runs."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import pyarrow as pa
+
 from medsent.comparison import Side, compare_sides, open_reference
-from medsent.drift import measure_drift
-from medsent.errors import ConfigError, RunError
+from medsent.drift import Drift, measure_drift
+from medsent.errors import ConfigError, RunError, place_of
 from medsent.model import Say
 from medsent.nightly.gate import ANCHORS, Against
 from medsent.nightly.history import History, Night
@@ -15,13 +18,16 @@ from medsent.run import RunFolder
 
 
 def pinned_reference(config: NightlyConfig) -> RunFolder | None:
-    """Return the pinned reference, seen to be complete and to have the judged variants.
+    """Return the pinned reference, seen to be complete and to have what is compared.
 
     Raises `ConfigError` or `RunError` where a night could not be judged, before it is scored.
     """
     if not config.statistics.replicates:
         raise ConfigError("statistics.replicates is 0, and the gate decides by intervals")
-    return open_reference(config.reference, config.judged)
+    reference = open_reference(config.reference, config.judged)
+    if reference is not None:
+        read_metrics(reference.path / "metrics.json")
+    return reference
 
 
 def gather(
@@ -40,6 +46,7 @@ def gather(
     metrics = read_metrics(run.path / "metrics.json")
     anchors: dict[Against, Anchor] = {}
     absent: dict[Against, str] = {}
+    drifts: Sequence[Drift] = ()
     if reference is None:
         absent["reference"] = "no reference is pinned"
     elif reference.path == run.path:
@@ -47,6 +54,7 @@ def gather(
     else:
         try:
             anchors["reference"] = _anchor(config, run, reference, "reference", say)
+            drifts = _drifts(config, run, reference)
         except RunError as error:
             raise RunError(f"reference: {error}, or pin another run") from error
     found = None if good is None else history.run(good)
@@ -56,17 +64,20 @@ def gather(
         absent["last_good"] = f"the predictions of the last good night, {found.path.name}, are gone"
     elif reference is None or found.path != reference.path:
         try:
-            anchors["last_good"] = _anchor(config, run, found, "last_good", say)
+            anchor = _anchor(config, run, found, "last_good", say)
+            drifts = drifts if anchors else _drifts(config, run, found)
+            anchors["last_good"] = anchor
         except (ConfigError, RunError) as error:
             absent["last_good"] = str(error)
-    basis = next(iter(anchors), None)
+        except (OSError, pa.ArrowException) as error:
+            where = f"{found.path.name} cannot be read ({place_of(error)})"
+            absent["last_good"] = f"the last good night, {where}"
+    return Evidence(metrics, config.judged, anchors, absent, drifts, next(iter(anchors), None))
+
+
+def _drifts(config: NightlyConfig, run: RunFolder, other: RunFolder) -> Sequence[Drift]:
     settings = config.gate.drift
-    drifts = (
-        measure_drift(anchors[basis].run, run, config.judged, settings)
-        if basis is not None and settings is not None
-        else []
-    )
-    return Evidence(metrics, config.judged, anchors, absent, drifts, basis)
+    return () if settings is None else measure_drift(other, run, config.judged, settings)
 
 
 def _anchor(
@@ -76,5 +87,5 @@ def _anchor(
     for variant in config.judged:
         before, now = (Side.open(each.path, variant, "gate.variants") for each in (other, run))
         sides = (replace(before, shown=f"({ANCHORS[against]})"), now)
-        comparisons[variant] = compare_sides(sides, say).comparisons[0]
+        comparisons[variant] = compare_sides(sides, say, sliced=False).comparisons[0]
     return Anchor(other, read_metrics(other.path / "metrics.json"), comparisons)

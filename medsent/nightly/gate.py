@@ -11,7 +11,9 @@ from medsent.report.part import Figure, Part
 from medsent.storage import AnyPath
 
 Against: TypeAlias = Literal["reference", "last_good"]
+RulingStatus: TypeAlias = Literal["holds", "closes", "not_judged"]
 RuleName: TypeAlias = Literal[
+    "records",
     "labels",
     "macro_f1",
     "generation_success",
@@ -22,6 +24,7 @@ RuleName: TypeAlias = Literal[
 ]
 
 TITLES: Final[dict[RuleName, str]] = {
+    "records": "Records",
     "labels": "F1 of each label",
     "macro_f1": "Macro F1",
     "generation_success": "Usable answers",
@@ -41,7 +44,7 @@ class Ruling(Part):
 
     rule: RuleName
     """The group of settings under `gate` or `gate.drift`."""
-    status: Literal["holds", "closes", "not_judged"]
+    status: RulingStatus
     """`not_judged` where the rule could not be asked; the message says why."""
     variant: str | None = None
     """Whose figure it is; None for one of the input."""
@@ -124,6 +127,6 @@ def _reason(rulings: Sequence[Ruling]) -> str:
 
 
 def _excess(ruling: Ruling) -> float:
-    """By how much of its limit a figure is beyond it."""
-    value, limit = ruling.value or 0.0, ruling.limit or 0.0
-    return abs(value - limit) / abs(limit) if limit else abs(value)
+    """By how much of its limit a figure is beyond it; a limit may hold for either direction."""
+    value, limit = abs(ruling.value or 0.0), abs(ruling.limit or 0.0)
+    return abs(value - limit) / limit if limit else value

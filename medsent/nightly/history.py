@@ -41,15 +41,33 @@ class Night(Part):
     night: date
     """The key: the same night again takes the row's place."""
     run: str
-    """The run folder, beside the history's own."""
+    """The run folder, beside the history's own; empty for a night that failed."""
     status: str
-    """`open` or `closed`."""
+    """`open` or `closed`, or `failed` for a night without a verdict."""
     reference: str | None
     last_good: str | None
     records: int
     quarantined: int
     rules: list[Ruling]
     figures: list[NightFigure]
+    message: str | None = None
+    """What it failed of."""
+
+    @classmethod
+    def failed(cls, night: date, message: str) -> "Night":
+        """Return the row of a night without a verdict."""
+        return cls(
+            night=night,
+            run="",
+            status="failed",
+            reference=None,
+            last_good=None,
+            records=0,
+            quarantined=0,
+            rules=[],
+            figures=[],
+            message=message,
+        )
 
     @classmethod
     def of(cls, gate: Gate, metrics: Metrics) -> "Night":
@@ -89,6 +107,7 @@ SCHEMA: Final = pa.schema(
         ("quarantined", pa.int64()),
         ("rules", pa.list_(pa.struct(_RULING))),
         ("figures", pa.list_(pa.struct(_FIGURE))),
+        ("message", _STRING),
     ]
 )
 
@@ -97,7 +116,7 @@ class History:
     """The nights of one job, in `<output>/<name>-history/`."""
 
     def __init__(self, output: AnyPath, name: str) -> None:
-        self.output = output
+        self.output, self.name = output, name
         self.folder = RunFolder(output / f"{name}-history")
 
     def read(self) -> list[Night]:
@@ -112,6 +131,10 @@ class History:
             raise RunError(
                 f"{file} is damaged or of another version; move it away for a history from now on"
             ) from error
+
+    def night(self, of: date) -> Night | None:
+        """Return the row of a date; None where it has none."""
+        return next((each for each in self.read() if each.night == of), None)
 
     def add(self, night: Night) -> list[Night]:
         """Write a night into its place, whole or not at all; return all of them."""

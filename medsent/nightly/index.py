@@ -39,10 +39,11 @@ def index_page(name: str, note: str | None, nights: Sequence[Night]) -> Document
         title=f"{name}: {counted(len(nights), 'night')}",
         run=last.run,
         note=note,
-        verdict=[f"{last.night}: {lowered(headline(last.status, last.rules))}", *_past(nights)],
+        verdict=[f"{last.night}: {lowered(_headline(last))}", *_past(nights)],
         key_figures=[
             KeyFigure("Open", count(len(_of(nights, "open"))), "nights"),
             KeyFigure("Closed", count(len(_of(nights, "closed"))), "nights"),
+            KeyFigure("Failed", count(len(_of(nights, "failed"))), "nights, without a verdict"),
             KeyFigure("Last good night", *_last_good(nights)),
         ],
         sections=[
@@ -57,8 +58,12 @@ def index_page(name: str, note: str | None, nights: Sequence[Night]) -> Document
         definitions=terms([ruling for night in drawn for ruling in night.rules]),
         kind="nights",
         numbers=NIGHTS,
-        tone="worse" if last.status == "closed" else None,
+        tone=None if last.status == "open" else "worse",
     )
+
+
+def _headline(night: Night) -> str:
+    return night.message or headline(night.status, night.rules)
 
 
 def _past(nights: Sequence[Night]) -> Iterator[str]:
@@ -83,8 +88,9 @@ def _table(caption: str, nights: Sequence[Night]) -> Table:
         [
             Column("Night", "text"),
             Column("Gate", "text"),
-            Column("Closed by", "sentence"),
+            Column("Why", "sentence"),
             *(Column(f"Macro F1, {name}") for name in variants),
+            Column("Records"),
             Column("Quarantined"),
         ],
         [_night_row(night, variants) for night in reversed(nights)],
@@ -93,14 +99,15 @@ def _table(caption: str, nights: Sequence[Night]) -> Table:
 
 
 def _night_row(night: Night, variants: Sequence[str]) -> list[Cell]:
-    told = "; ".join(_named(_closing(night)))
+    told = night.message or "; ".join(_named(_closing(night)))
     share = over(night.quarantined, night.records) or 0.0
-    closed = night.status == "closed"
+    page = f"../{night.run}/{PAGE}" if night.run else None
     return [
-        Cell(str(night.night), str(night.night), href=f"../{night.run}/{PAGE}"),
-        Cell(night.status, night.status, tone="worse" if closed else "quiet"),
+        Cell(str(night.night), str(night.night), href=page),
+        Cell(night.status, night.status, tone="quiet" if night.status == "open" else "worse"),
         Cell(told, told),
         *(_macro(night, name) for name in variants),
+        Cell(count(night.records), night.records),
         Cell(percent(share), share),
     ]
 
@@ -116,7 +123,7 @@ def _named(closing: Sequence[Ruling]) -> Iterator[str]:
 def _macro(night: Night, variant: str) -> Cell:
     figure = night.figure(variant, "macro_f1")
     if figure is None:
-        return undefined("no label has gold and a usable answer")
+        return undefined("no label has gold and a usable answer, or the night failed")
     estimate = Estimate(value=figure.value, low=figure.low, high=figure.high)
     return Cell(percent(figure.value), figure.value, interval=share_interval(estimate))
 

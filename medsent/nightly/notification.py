@@ -36,8 +36,7 @@ def _run(command: list[str], body: bytes, timeout_s: float) -> str | None:
     """Run the program; return why it failed, or None."""
     try:
         done = subprocess.run(
-            command, input=body, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            timeout=timeout_s, check=False,
+            command, input=body, stdout=subprocess.DEVNULL, timeout=timeout_s, check=False
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"{command[0]} did not end within {timeout_s:g} s"
@@ -48,11 +47,12 @@ def _run(command: list[str], body: bytes, timeout_s: float) -> str | None:
 
 def _post(address: str, body: bytes, timeout_s: float) -> str | None:
     """Post the body; return why that failed, or None. An address may hold a secret."""
-    if urlsplit(address).scheme not in ("http", "https"):
-        return "it is no http:// or https:// address; is a variable that it names not set?"
-    host = urlsplit(address).hostname
     headers = {"Content-Type": "application/json", "User-Agent": "medsent"}
     try:
+        parts = urlsplit(address)
+        host = parts.hostname
+        if parts.scheme not in ("http", "https"):
+            return "it is no http:// or https:// address; is a variable that it names not set?"
         request = urllib.request.Request(address, body, headers)
         with urllib.request.urlopen(request, timeout=timeout_s):
             return None

@@ -33,13 +33,16 @@ PAGE: Final = "night.html"
 _STATUS: Final = {"holds": "holds", "closes": "closes", "not_judged": "not judged"}
 _TONES: Final[dict[str, Tone]] = {"holds": "quiet", "closes": "worse", "not_judged": "quiet"}
 _TERMS: Final[dict[RuleName, str]] = {
+    "records": "The night has fewer records than this share of the reference's or, where none is "
+    "pinned, of the last good night's: a test set that was cut short proves nothing.",
     "labels": "A label closes the gate where it is worse by more than the limit, beyond chance: "
     "the whole interval of its difference in F1 lies below the limit. The interval holds for all "
     "labels at once (Bonferroni), and is of a paired test on the records that both runs answered, "
     "with all records of an opinion together. A label that too few opinions have is not judged; "
     "one on which the two runs differ for fewer than 7 opinions holds.",
     "macro_f1": "Against another run: the whole interval of the paired difference, over the labels "
-    "with enough opinions, lies below the limit. Against a floor: the figure itself does.",
+    "with enough opinions, lies below the limit. Against a floor: the figure itself does. An "
+    "undefined figure closes the gate: nothing was shown.",
     "generation_success": "The share of records with a usable answer, judged like macro F1.",
     "records_per_s": "The variant's rate on one replica is below its limit: a floor, or a share of "
     "the reference's.",
@@ -79,7 +82,11 @@ def headline(status: str, rulings: Sequence[Ruling]) -> str:
     if status == "closed":
         closing = [lowered(TITLES[each.rule]) for each in rulings if each.status == "closes"]
         return f"The gate is closed, by {' and by '.join(dict.fromkeys(closing))}."
-    if any(each.status == "not_judged" and each.subject is None for each in rulings):
+    told = {each.rule for each in rulings if each.status != "not_judged"}
+    if any(
+        each.status == "not_judged" and (each.subject is None or each.rule not in told)
+        for each in rulings
+    ):
         return "The gate is open, as far as the rules could judge."
     return "The gate is open."
 
@@ -205,7 +212,7 @@ def _printed(ruling: Ruling, value: Figure) -> str:
 
 
 def _is_difference(ruling: Ruling) -> bool:
-    return ruling.against is not None and ruling.rule not in ("records_per_s", "input")
+    return ruling.against is not None and ruling.rule not in ("records", "records_per_s", "input")
 
 
 def _files(index: str) -> Table:

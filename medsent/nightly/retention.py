@@ -1,9 +1,11 @@
 """What is kept of old nights: every report, and the predictions that are still compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import date
 
 from medsent.nightly.history import History, Night, last_good
 from medsent.run import RunFolder
+from medsent.storage import AnyPath
 
 
 def retain(
@@ -11,18 +13,28 @@ def retain(
 ) -> list[str]:
     """Remove the predictions of old nights; return the names of the runs that lost them.
 
-    Kept are those of the last `keep` nights, of the reference, of the last good night, and of
-    the good night before the last one: the last night can be judged again as it was.
+    Kept are those of the last `keep` nights and of all that these were compared with, so that
+    each can be judged again as it was; of the reference; and of the last good night. Nights
+    that failed, or were replaced in the history by another run, go as the others do. Raises
+    `OSError` where the storage refuses.
     """
-    kept = {night.run for night in nights[-keep:]}
-    latest = nights[-1].night
-    good = [last_good(nights, before) for before in (latest, latest.max)]
-    kept |= {night.run for night in good if night is not None}
+    latest = nights[-keep:]
+    kept = {night.run for night in latest} | {night.last_good for night in latest}
+    kept |= {good.run for good in [last_good(nights, date.max)] if good}
+    pinned = {night.reference for night in latest} | {reference and str(reference.path)}
     removed = []
-    for night in nights:
-        run = history.run(night)
-        pinned = reference is not None and run.path == reference.path
-        if night.run not in kept and not pinned and run.holds_predictions():
-            run.drop_predictions()
-            removed.append(night.run)
+    for run in _before(history, latest[0].night):
+        if run.path.name in kept or str(run.path) in pinned or not run.holds_predictions():
+            continue
+        run.drop_predictions()
+        removed.append(run.path.name)
     return removed
+
+
+def _before(history: History, first: date) -> Iterator[RunFolder]:
+    """Yield the runs of all nights before a date, those without a verdict too."""
+    found: list[AnyPath] = list(history.output.glob(f"{history.name}-????-??-??-*"))
+    for folder in sorted(found, key=str):
+        day = folder.name.removeprefix(f"{history.name}-")[: len("2026-01-31")]
+        if day < str(first):
+            yield RunFolder(folder)

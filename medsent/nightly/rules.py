@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from medsent.drift import Drift
-from medsent.nightly.gate import ANCHORS, Against, RuleName, Ruling
+from medsent.nightly.gate import ANCHORS, Against, RuleName, Ruling, RulingStatus
 from medsent.nightly.settings import FigureSettings, GateSettings
 from medsent.report.cells import NO_INTERVAL
-from medsent.report.figures import percent, points, rate
+from medsent.report.figures import count, counted, percent, points, rate
 from medsent.report.model import Change, Comparison, Metrics
-from medsent.report.part import Estimated, Figure, over
+from medsent.report.part import Estimate, Estimated, Figure, over
 from medsent.run import RunFolder
 from medsent.statistics.changes import FEW_DISAGREEING
 
@@ -42,13 +42,32 @@ class Evidence:
     absent: Mapping[Against, str]
     """Why there is no such run to compare with; nothing where it is another anchor's."""
     drifts: Sequence[Drift]
-    drifts_from: Against | None
-    """The anchor that drift is measured from."""
+    basis: Against | None
+    """The anchor by which input, drift and number of records are judged."""
 
 
 def judge(evidence: Evidence, settings: GateSettings) -> list[Ruling]:
     """Return every ruling, in the rules' order."""
     return [ruling for rule in _RULES for ruling in rule(evidence, settings)]
+
+
+def _records(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
+    if gate.records is None:
+        return
+    if evidence.basis is None:
+        yield from _absent(evidence, "records", None, "reference")
+        return
+    now, before = evidence.metrics.records.input, evidence.anchors[evidence.basis].metrics.records
+    share, limit = now / before.input, gate.records.of_reference
+    told = f"{counted(now, 'record')}, where {ANCHORS[evidence.basis]} had {count(before.input)}"
+    yield Ruling(
+        rule="records",
+        status="closes" if share < limit else "holds",
+        against=evidence.basis,
+        value=share,
+        limit=limit,
+        message=f"{told} ({percent(share)}; the limit is {percent(limit)})",
+    )
 
 
 def _labels(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
@@ -81,11 +100,17 @@ def _generation_success(evidence: Evidence, gate: GateSettings) -> Iterator[Ruli
 def _figure(
     evidence: Evidence, rule: RuleName, compared: str, alone: str, settings: FigureSettings
 ) -> Iterator[Ruling]:
-    """Ask about an overall figure: `compared` of its drop, `alone` of its floor."""
+    """Ask about an overall figure: `compared` of its drop, `alone` of its floor.
+
+    An undefined one closes: a test set without gold, or without any answer, passes no test.
+    """
     for variant in evidence.variants:
+        figure: Estimated = getattr(evidence.metrics.variants[variant].overall, alone)
+        if figure is None:
+            yield _undefined(rule, variant)
+            continue
         if settings.floor is not None:
-            overall = evidence.metrics.variants[variant].overall
-            yield _floor(rule, variant, getattr(overall, alone), settings.floor)
+            yield _floor(rule, variant, figure, settings.floor)
         if settings.drop is None:
             continue
         for against in ANCHORS:
@@ -136,7 +161,7 @@ def _quarantine(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
 def _drift(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
     if gate.drift is None:
         return
-    if evidence.drifts_from is None:
+    if evidence.basis is None:
         rules: tuple[RuleName, ...] = ("label_rates", "input")
         for rule in rules:
             yield from _absent(evidence, rule, None, "reference")
@@ -149,16 +174,17 @@ def _drift(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
             status="closes" if drift.alarm else "not_judged" if untold else "holds",
             variant=drift.variant,
             subject="rise" if drift.kind == "quarantined" else drift.name,
-            against=evidence.drifts_from,
+            against=evidence.basis,
             value=drift.value,
             low=drift.low,
             high=drift.high,
             limit=drift.limit,
-            message=_against(f"{drift.message}; {drift.limit_message}", evidence.drifts_from),
+            message=_against(f"{drift.message}; {drift.limit_message}", evidence.basis),
         )
 
 
 _RULES: Final[Sequence[Callable[[Evidence, GateSettings], Iterator[Ruling]]]] = (
+    _records,
     _labels,
     _macro_f1,
     _generation_success,
@@ -181,6 +207,7 @@ def _compared(
     whose = f"{subject}, {variant}" if subject else variant
     what = f"{whose}: {percent(change.baseline)} → {percent(change.candidate)}"
     value, low, high = _parts(difference)
+    status: RulingStatus
     if low is None or high is None:
         none = (difference and difference.no_interval) or "undefined"
         status, told = "not_judged", NO_INTERVAL[none]
@@ -192,40 +219,39 @@ def _compared(
             f"{points(value)} points, {'corrected ' if subject else ''}interval {points(low)} to "
             f"{points(high)}; the limit is {points(-allowed)}"
         )
-    return Ruling.model_validate(
-        {
-            "rule": rule,
-            "status": status,
-            "variant": variant,
-            "subject": subject,
-            "against": against,
-            "value": value,
-            "low": low,
-            "high": high,
-            "limit": -allowed,
-            "message": _against(f"{what} ({told})", against),
-        }
+    return Ruling(
+        rule=rule,
+        status=status,
+        variant=variant,
+        subject=subject,
+        against=against,
+        value=value,
+        low=low,
+        high=high,
+        limit=-allowed,
+        message=_against(f"{what} ({told})", against),
     )
 
 
-def _floor(rule: RuleName, variant: str, figure: Estimated, floor: float) -> Ruling:
-    value, low, high = _parts(figure)
-    status, told = "holds", f"{percent(value)}; the floor is {percent(floor)}"
-    if value is None:
-        status, told = "not_judged", "undefined on these records"
-    elif value < floor:
-        status = "closes"
-    return Ruling.model_validate(
-        {
-            "rule": rule,
-            "status": status,
-            "variant": variant,
-            "value": value,
-            "low": low,
-            "high": high,
-            "limit": floor,
-            "message": f"{variant}: {told}",
-        }
+def _floor(rule: RuleName, variant: str, figure: Estimate, floor: float) -> Ruling:
+    return Ruling(
+        rule=rule,
+        status="closes" if figure.value < floor else "holds",
+        variant=variant,
+        value=figure.value,
+        low=figure.low,
+        high=figure.high,
+        limit=floor,
+        message=f"{variant}: {percent(figure.value)}; the floor is {percent(floor)}",
+    )
+
+
+def _undefined(rule: RuleName, variant: str) -> Ruling:
+    return Ruling(
+        rule=rule,
+        status="closes",
+        variant=variant,
+        message=f"{variant}: undefined, since no record has what it is made of",
     )
 
 

@@ -29,6 +29,25 @@ class FigureSettings(Settings):
     """Closed where the figure itself is lower."""
 
 
+class MacroSettings(FigureSettings):
+    """Macro F1; the difference is over the labels with enough opinions."""
+
+    drop: float | None = Field(0.01, ge=0, lt=1)
+
+
+class SuccessSettings(FigureSettings):
+    """The share of records with a usable answer."""
+
+    floor: float | None = Field(0.98, ge=0, le=1)
+
+
+class RecordsSettings(Settings):
+    """How many records there must be: a test set that was cut short proves nothing."""
+
+    of_reference: float = Field(0.95, gt=0)
+    """Closed below this share of the reference's records or, without one, the last good night's."""
+
+
 class SpeedSettings(Settings):
     """How slow a variant may be, in records per second."""
 
@@ -49,10 +68,12 @@ class GateSettings(Settings):
     """The rules that close a night; a rule set to null is not asked."""
 
     variants: list[str] | None = None
-    """Whom the rules judge; null: the candidates of `compare`, or every variant without any."""
+    """Whom the rules judge; null: the candidates of `compare`, or every variant without any, but
+    for one that a route at 0 or 1 asks about nothing."""
+    records: RecordsSettings | None = RecordsSettings()
     labels: LabelSettings | None = LabelSettings()
-    macro_f1: FigureSettings | None = FigureSettings(drop=0.01)
-    generation_success: FigureSettings | None = FigureSettings(floor=0.98)
+    macro_f1: MacroSettings | None = MacroSettings()
+    generation_success: SuccessSettings | None = SuccessSettings()
     records_per_s: SpeedSettings | None = SpeedSettings()
     quarantine: QuarantineSettings | None = QuarantineSettings()
     drift: DriftSettings | None = DriftSettings()
@@ -107,7 +128,13 @@ class NightlyConfig(JobConfig):
     def judged(self) -> list[str]:
         """The variants that the gate judges."""
         candidates = list(dict.fromkeys(pair.candidate for pair in self.compare))
-        return self.gate.variants or candidates or list(self.variants)
+        return self.gate.variants or candidates or self._asked()
+
+    def _asked(self) -> list[str]:
+        """The variants that are asked about more than what the other cannot answer."""
+        route = self.route
+        idle = {0.0: route.candidate, 1.0: route.fallback}.get(route.share) if route else None
+        return [name for name in self.variants if name != idle]
 
     def of(self, night: date) -> JobConfig:
         """Return the job of one night: its date is in its name and its fingerprint."""

@@ -30,7 +30,7 @@ class Tracker:
     """A tracking server."""
 
     def __init__(self, uri: str) -> None:
-        """Raises `ConfigError` where the package is missing."""
+        """Raises `ConfigError` where the package is missing, or the address cannot be used."""
         # Its own seven tries, each later than the last, take minutes where there is no server.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         try:
@@ -39,7 +39,12 @@ class Tracker:
             raise ConfigError(
                 "--mlflow needs the package of that name: pip install 'medsent[mlflow]'"
             ) from error
-        self._client: MlflowClient = MlflowClient(tracking_uri=uri)
+        try:
+            self._client: MlflowClient = MlflowClient(tracking_uri=uri)
+        except Exception:  # noqa: BLE001 - whatever it raises quotes the address, and a password in it
+            raise ConfigError(
+                "--mlflow: this address cannot be used; give http://host:port or https://host"
+            ) from None
 
     def log(self, config: NightlyConfig, gate: Gate, run: RunFolder, say: Say) -> None:
         """Log a night in the place of what was logged of it before; a failure is only said."""

@@ -152,9 +152,8 @@ def difference(value: npt.ArrayLike, found: Spread) -> Tested:
     """Return interval and test of a difference, its bias corrected as that of a mean."""
     middle = 2 * np.asarray(value, dtype=np.float64) - found.mean
     df = np.where(found.df > 0, found.df, np.nan)
-    away = np.divide(
-        np.abs(middle), found.se, out=np.full(middle.shape, np.nan), where=found.se > 0
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        away = np.abs(middle) / found.se  # infinite without spread
     width = found.t * found.se
     return Tested(
         middle - width,

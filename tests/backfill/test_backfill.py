@@ -185,6 +185,10 @@ def test_a_requeue_scores_every_record_of_a_row(complete: Complete, tmp_path: Pa
     said: list[str] = []
     requeue(run, Selection(status="engine_killer"), said.append)
     assert f"Requeued 16 records of {run}" in said
+    older = (
+        f"{run / 'labelled'} is older than these answers; `medsent backfill` brings it up to date"
+    )
+    assert said[-1] == older
     assert outcomes(run) == expected(complete.source)
     again = [pq.ParquetFile(f).read() for f in (run / "predictions").glob("*.parquet")]
     assert any(row in table["row_hash"].to_pylist() for table in again)

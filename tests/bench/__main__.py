@@ -22,7 +22,7 @@ from tests.bench.limit import MatrixRate, read_shape
 from tests.bench.rounds import Contenders, Found
 from tests.bench.worker import Worker
 
-_SCRIPTED_RECORDS = 65_536
+_SCRIPTED_RECORDS = 32_768
 _REPLICAS = (1, 2, 4)
 
 

@@ -12,9 +12,9 @@ from tests.bench.rounds import (
     BOTH_EDGES,
     EDGES,
     RECORDS,
-    SHARED_EDGES,
     SHARING,
     Found,
+    shared_edges,
 )
 from tests.bench.timing import Edges, Round, median, median_ratio
 from tests.bench.workload import ADAPTED
@@ -122,7 +122,7 @@ def orders(rounds: Sequence[Found], shape: Shape, operations_per_s: float) -> li
     for readers in SHARING:
         for order in ("persona", "opinion"):
             found = [each.orders[order, readers] for each in rounds]
-            steady = median([each.steady_rate(SHARED_EDGES) for each in found])
+            steady = median([each.steady_rate(shared_edges(readers)) for each in found])
             answers = len(found[0].finished)
             computed = found[0].computed_tokens / answers
             most = limit(shape, operations_per_s, computed)
@@ -160,7 +160,7 @@ def _against_bare(rounds: Sequence[Found], name: MethodName) -> Goal:
 
 def _order_gain(rounds: Sequence[Found], readers: int) -> float:
     by_order = {
-        order: [found.orders[order, readers].steady_rate(SHARED_EDGES) for found in rounds]
+        order: [found.orders[order, readers].steady_rate(shared_edges(readers)) for found in rounds]
         for order in ("opinion", "persona")
     }
     return median_ratio(by_order["opinion"], by_order["persona"])

@@ -9,7 +9,9 @@ import pytest
 from medsent.errors import RunError
 from medsent.nightly.gate import Gate, Ruling
 from medsent.nightly.history import NIGHTS, History, Night, last_good
+from medsent.nightly.index import index_page
 from medsent.nightly.retention import retain
+from medsent.report.html import render_html
 from medsent.run import RunFolder
 from tests.nightly.evidence import NIGHT, VARIANT
 
@@ -111,9 +113,37 @@ def test_old_predictions_go_but_not_what_is_compared_with(history: History) -> N
 
 def test_a_good_night_keeps_what_it_was_judged_by(history: History) -> None:
     nights = [row(day, closed=day in (1, 2, 3)) for day in range(5)]
+    told = {"last_good": nights[0].run, "reference": str(history.run(nights[1]).path)}
+    nights[3:] = [night.model_copy(update=told) for night in nights[3:]]
     runs = [scored(history, night) for night in nights]
-    retain(history, nights, 2, None)
-    assert [run.holds_predictions() for run in runs] == [True, False, False, True, True]
+    # Not even where this call names no reference.
+    assert retain(history, nights, 2, None) == [nights[2].run]
+    assert [run.holds_predictions() for run in runs] == [True, True, False, True, True]
+
+
+def test_nights_without_a_verdict_and_replaced_runs_go_too(history: History) -> None:
+    nights = [row(day) for day in range(4)]
+    failed = scored(history, row(0, run=f"nightly-{FIRST}-1"))
+    last = scored(history, row(3, run=f"nightly-{FIRST + timedelta(days=3)}-1"))
+    for night in nights:
+        scored(history, night)
+    assert failed.path.name in retain(history, nights, 2, None)
+    assert not failed.holds_predictions()
+    assert last.holds_predictions()
+
+
+def test_a_failed_night_is_a_row_until_it_is_judged(history: History) -> None:
+    failure = Night.failed(FIRST + timedelta(days=1), "The night failed. No space is left")
+    history.add(row(0))
+    nights = history.add(failure)
+    assert history.read() == nights
+    assert history.night(failure.night) == failure
+    assert last_good(nights, FIRST + timedelta(days=2)) == nights[0]
+    page = render_html(index_page("nightly", None, nights))
+    assert "The night failed. No space is left" in page
+    assert f"../{nights[0].run}/night.html" in page
+    assert "..//" not in page
+    assert [night.status for night in history.add(row(1))] == ["open", "open"]
 
 
 def test_what_retention_does_not_know_it_does_not_touch(history: History, tmp_path: Path) -> None:
@@ -133,4 +163,15 @@ def test_reasons_name_the_worst_and_the_others() -> None:
     held = ruling.model_copy(update={"subject": "calm", "status": "holds"})
     both = found.model_copy(update={"rules": [ruling, worse, held, slow]})
     assert both.reasons() == ["labels: fear fell (and anger)", "records_per_s: slow"]
+
+
+def test_the_worst_is_the_farthest_beyond_its_limit_either_way() -> None:
+    less, more = (
+        Ruling(
+            rule="label_rates", status="closes", subject=name, value=value, limit=0.05, message=name
+        )
+        for name, value in (("anger", -0.06), ("fear", 0.15))
+    )
+    found = gate(0, closed=True).model_copy(update={"rules": [less, more]})
+    assert found.reasons() == ["label_rates: fear (and anger)"]
     assert gate(0).reasons() == []

@@ -139,6 +139,15 @@ def test_a_night_without_a_verdict_is_told_as_well(told: Told) -> None:
     assert "the night failed. input.path: there is nothing at" in last["text"]
 
 
+def test_the_index_tells_of_nights_that_failed(told: Told) -> None:
+    night = FIRST + timedelta(days=20)
+    rows = pq.read_table(told.month.index.parent / "nights.parquet").to_pylist()
+    [row] = [row for row in rows if row["night"] == night]
+    assert row["status"] == "failed"
+    assert "there is nothing at" in row["message"]
+    assert f"{night}: the night failed. input.path" in told.month.index.read_text()
+
+
 def test_a_reference_that_cannot_be_compared_with_is_refused_at_once(told: Told) -> None:
     night = FIRST + timedelta(days=21)
     code, said, complained = told.month.call(night, "--set", "reference=runs/nowhere")

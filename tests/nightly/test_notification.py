@@ -89,6 +89,7 @@ def test_a_hook_that_refuses_is_said_without_its_secret(hook: Hook) -> None:
     [
         ("http://127.0.0.1:9/s3cret", "127.0.0.1 cannot be reached"),
         ("http://127.0.0.1:no/s3cret", "it is no usable address"),
+        ("https://[s3cret", "it is no usable address"),
         ("ftp://127.0.0.1/s3cret", "it is no http:// or https:// address"),
         ("$NOT_SET_ANYWHERE/s3cret", "it is no http:// or https:// address"),
     ],

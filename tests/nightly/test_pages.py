@@ -15,7 +15,7 @@ from medsent.nightly.history import Night
 from medsent.nightly.index import index_page
 from medsent.nightly.page import night_page
 from medsent.nightly.rules import Evidence, judge
-from medsent.nightly.settings import FigureSettings, GateSettings, QuarantineSettings
+from medsent.nightly.settings import GateSettings, MacroSettings, QuarantineSettings
 from medsent.report.html import render_html
 from tests.nightly.evidence import NIGHT, VARIANT, change, comparison, evidence, without_anchors
 from tests.report.browser import CHROMIUM, Page, new_page
@@ -27,7 +27,7 @@ NIGHTS = 30
 REGRESSION, SHIFT = 9, 16
 HOSTILE = NIGHT.model_copy(update={"run": NIGHT.run.model_copy(update={"note": ATTACK})})
 SETTINGS = GateSettings(
-    macro_f1=FigureSettings(drop=0.01, floor=0.2), quarantine=QuarantineSettings(share=0.1)
+    macro_f1=MacroSettings(drop=0.01, floor=0.2), quarantine=QuarantineSettings(share=0.1)
 )
 
 

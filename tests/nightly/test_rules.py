@@ -13,6 +13,7 @@ from medsent.nightly.settings import (
     GateSettings,
     LabelSettings,
     QuarantineSettings,
+    RecordsSettings,
     SpeedSettings,
 )
 from medsent.report.model import Metrics
@@ -28,8 +29,8 @@ from tests.nightly.evidence import (
 )
 
 OFF = GateSettings(
-    labels=None, macro_f1=None, generation_success=None, records_per_s=None, quarantine=None,
-    drift=None,
+    records=None, labels=None, macro_f1=None, generation_success=None, records_per_s=None,
+    quarantine=None, drift=None,
 )  # fmt: skip
 
 
@@ -103,7 +104,22 @@ def test_floors_are_for_the_figure_itself(value: float, status: str) -> None:
 
 def test_an_undefined_figure_does_not_pass() -> None:
     night = overall(macro_f1=None)
-    assert statuses(evidence(night), macro_f1=FigureSettings(floor=0.6)) == {"not_judged"}
+    for settings in (FigureSettings(floor=0.6), FigureSettings(drop=0.01)):
+        assert statuses(evidence(night), macro_f1=settings) == {"closes"}
+    [ruling] = rulings(evidence(night), macro_f1=FigureSettings(floor=0.6, drop=0.01))
+    assert "undefined" in ruling.message
+
+
+@pytest.mark.parametrize(("records", "status"), [(949, "closes"), (950, "holds")])
+def test_a_test_set_that_was_cut_short_closes(records: int, status: str) -> None:
+    def holding(number: int) -> Metrics:
+        update = {"records": NIGHT.records.model_copy(update={"input": number})}
+        return NIGHT.model_copy(update=update)
+
+    found = evidence(holding(records), before=holding(1000))
+    [ruling] = rulings(found, records=RecordsSettings(of_reference=0.95))
+    assert (ruling.status, ruling.value, ruling.limit) == (status, records / 1000, 0.95)
+    assert f"{records} records, where the reference had 1,000" in ruling.message
 
 
 def slowed(factor: float) -> Metrics:
@@ -165,6 +181,7 @@ def test_what_has_nothing_to_be_compared_with_is_said() -> None:
     assert not any(ruling.status == "closes" for ruling in found if ruling.rule != "quarantine")
     unasked = {(r.rule, r.against) for r in found if r.status == "not_judged"}
     assert unasked == {
+        ("records", "reference"),
         ("labels", "reference"),
         ("labels", "last_good"),
         ("macro_f1", "reference"),

@@ -10,7 +10,7 @@ import yaml
 from medsent.config import JobConfig
 from medsent.errors import ConfigError
 from medsent.nightly.evidence import pinned_reference
-from medsent.nightly.settings import NightlyConfig
+from medsent.nightly.settings import MacroSettings, NightlyConfig, SuccessSettings
 from medsent.settings import load_settings
 from tests.conftest import job_values, merged
 
@@ -57,6 +57,23 @@ def test_the_candidates_are_judged(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused(tmp_path: Path, groups: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config(tmp_path, **groups)
+
+
+def test_one_limit_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    gate = config(tmp_path, gate={"macro_f1": {"floor": 0.6}, "generation_success": {"drop": 0.02}})
+    assert gate.gate.macro_f1 == MacroSettings(drop=0.01, floor=0.6)
+    assert gate.gate.generation_success == SuccessSettings(drop=0.02, floor=0.98)
+
+
+@pytest.mark.parametrize(
+    ("share", "judged"), [(0.0, ["plain"]), (0.5, ["plain", "tuned"]), (1.0, ["tuned"])]
+)
+def test_whom_a_route_asks_nothing_is_not_judged(
+    tmp_path: Path, share: float, judged: list[str]
+) -> None:
+    route = {"candidate": "tuned", "fallback": "plain", "share": share}
+    variants = PAIR["variants"]
+    assert config(tmp_path, variants=variants, route=route).judged == judged
 
 
 def test_a_gate_without_intervals_is_refused(tmp_path: Path) -> None:

@@ -38,4 +38,4 @@ def test_a_dead_job_of_another_host_loses_it(bucket: str) -> None:
     said: list[str] = []
     with lease(bucket, said):
         pass
-    assert said[-1].startswith(f"Taking over {bucket}/runs/one from process")
+    assert said[-1].startswith(f"Taking over s3://{bucket}/runs/one from process")
