@@ -10,29 +10,34 @@ import os
 import ssl
 import sys
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError, URLError
+from typing import Any, TypeVar
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import yaml
+
+T = TypeVar("T")
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its service account's token and the API server's certificate."""
 
 _LOOK_EVERY_S = 15.0
 _ANSWER_S = 30.0
+_BUSY = {408, 429}
 _ENDS = {"Complete", "Failed", "ValidationFailed"}
 """The deployment states that a RayJob does not leave."""
 
 
 class Api:
-    """The RayJobs of one namespace, over HTTP."""
+    """The RayJobs and the Jobs of one namespace, over HTTP."""
 
     def __init__(self, server: str, namespace: str, account: Path = ACCOUNT) -> None:
         """Speak to `server`, such as https://10.0.0.1:443, as the pod's service account."""
         self._jobs = f"{server}/apis/ray.io/v1/namespaces/{namespace}/rayjobs"
+        self._batch = f"{server}/apis/batch/v1/namespaces/{namespace}/jobs"
         self._account = account
 
     def create(self, job: dict[str, Any]) -> bool:
@@ -44,6 +49,11 @@ class Api:
                 raise
             return False
         return True
+
+    def date(self, owner: str) -> str:
+        """Return the day on which a batch/v1 Job was created, as YYYY-MM-DD."""
+        created: str = self._ask(f"{self._batch}/{owner}")["metadata"]["creationTimestamp"]
+        return created[: len("2026-01-31")]
 
     def status(self, name: str) -> dict[str, Any]:
         """Return a RayJob's status, empty before KubeRay has looked at it."""
@@ -82,11 +92,11 @@ def night(template: dict[str, Any], date: str, owner: tuple[str, str]) -> dict[s
 def run(api: Api, job: dict[str, Any], look_every_s: float = _LOOK_EVERY_S) -> int:
     """Create a RayJob, or find it, and wait for its end; return the exit code."""
     name = job["metadata"]["name"]
-    created = api.create(job)
+    created = patiently(lambda: api.create(job), look_every_s)
     say(f"RayJob {name} is {'created' if created else 'there already; waiting for its end'}.")
     last = ""
     while True:
-        status = _status(api, name)
+        status = patiently(lambda: api.status(name), look_every_s)
         state = status.get("jobDeploymentStatus") or "waiting for KubeRay, or in Kueue's queue"
         if state != last:
             say(f"{name}: {state}")
@@ -96,14 +106,16 @@ def run(api: Api, job: dict[str, Any], look_every_s: float = _LOOK_EVERY_S) -> i
         time.sleep(look_every_s)
 
 
-def _status(api: Api, name: str) -> dict[str, Any]:
-    try:
-        return api.status(name)
-    except (URLError, TimeoutError) as error:  # an API server may be away for a moment
-        if isinstance(error, HTTPError) and error.code < 500:
-            raise
-        say(f"the API server did not answer: {error}")
-        return {}
+def patiently(ask: Callable[[], T], look_every_s: float = _LOOK_EVERY_S) -> T:
+    """Ask until there is an answer: an API server may be away for a while."""
+    while True:
+        try:
+            return ask()
+        except (OSError, HTTPException, ValueError) as error:
+            if isinstance(error, HTTPError) and error.code < 500 and error.code not in _BUSY:
+                raise
+            say(f"the API server did not answer: {error or type(error).__name__}")
+            time.sleep(look_every_s)
 
 
 def _tell(name: str, status: dict[str, Any]) -> int:
@@ -129,9 +141,10 @@ def main() -> int:
     server = "https://{KUBERNETES_SERVICE_HOST}:{KUBERNETES_SERVICE_PORT}".format(**os.environ)
     template = yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))
     owner = os.environ["JOB_NAME"], os.environ["JOB_UID"]
-    job = night(template, datetime.now(UTC).date().isoformat(), owner)
+    api = Api(server, template["metadata"]["namespace"])
     try:
-        return run(Api(server, template["metadata"]["namespace"]), job)
+        # Not today's date: a pod that takes another's place may start after midnight.
+        return run(api, night(template, patiently(lambda: api.date(owner[0])), owner))
     except HTTPError as error:
         say(f"the API server refused: {error.code} {error.reason}; {error.read().decode()}")
         return 1

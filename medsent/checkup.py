@@ -1,9 +1,8 @@
 """`medsent check`: does everything fit together, and what will it take?"""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -12,18 +11,23 @@ import pyarrow.parquet as pq
 from medsent.answers.method import method_for
 from medsent.cluster import check_cluster
 from medsent.config import JobConfig
+from medsent.errors import ConfigError
 from medsent.model import Say, load_tokenizer, resolve_model
 from medsent.plan import Plan, Variant, make_plan
 from medsent.prompts import Prompter
 from medsent.records import RecordReader, fan_out
+from medsent.run import runs_named
+from medsent.shards import Shard
 from medsent.storage import any_path, modified_ns
 
 _SAMPLE = 500
+_SHARDS = 5
+"""Shards that these records are of: one may hold another language or length than the next."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """What the first records of the input say of the rest."""
+    """What some records of the input say of the rest."""
 
     records: int
     quarantined: dict[str, int]
@@ -39,13 +43,16 @@ def check(config: JobConfig, say: Say = print) -> Plan:
     return plan
 
 
-def tell(plan: Plan, say: Say) -> None:
-    """Print what a job comes to, but for the time it takes."""
-    for heading, text in _lines(plan):
+def tell(plan: Plan, say: Say, *, here: bool = True) -> None:
+    """Print what a job comes to, but for the time it takes.
+
+    Raises `ConfigError` where it is to run `here` and this cluster cannot hold it.
+    """
+    for heading, text in _lines(plan, here):
         say(f"{heading:<15} {text}")
 
 
-def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
+def _lines(plan: Plan, here: bool) -> Iterator[tuple[str, str]]:
     """Yield what a job comes to, as heading and text."""
     shards, model = plan.shards, plan.config.model
     columns = ", ".join(f"{ours}={theirs}" for ours, theirs in shards.columns.items())
@@ -63,10 +70,19 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
         total = tokens * plan.records * _part(plan, name)
         yield "Prompt tokens", f"{name}: {tokens:.0f} a record, about {total:,.0f} in all"
     found = ", ".join(f"{count} {reason}" for reason, count in sampled.quarantined.items())
-    yield "Quarantine", f"of the first {sampled.records} records: {found or 'none'}"
+    yield "Quarantine", f"of {sampled.records} records that were looked at: {found or 'none'}"
     for bad in shards.bad:
         yield "Bad shard", bad.message
-    yield "Cluster", f"{check_cluster(plan.config)}: enough"
+    yield "Cluster", _cluster(plan.config, here)
+
+
+def _cluster(config: JobConfig, here: bool) -> str:
+    try:
+        return f"{check_cluster(config)}: enough"
+    except ConfigError as error:
+        if here:
+            raise
+        return f"not this one: {error}"
 
 
 def _read_by(plan: Plan) -> str:
@@ -112,19 +128,21 @@ def _sample(plan: Plan) -> Sampled:
     return Sampled(len(rows), reasons, tokens)
 
 
-def _first_rows(plan: Plan) -> Sequence[dict[str, Any]]:
-    """Read the first records as the job itself would."""
+def _first_rows(plan: Plan) -> list[dict[str, Any]]:
+    """Read the first records of some shards, from the first to the last, as the job would."""
+    files = [file for file in plan.shards.files if file.rows]
+    some = files[:: max(1, len(files) // _SHARDS)][:_SHARDS]
+    most = max(1, _SAMPLE // max(1, len(some) * len(plan.readers)))
+    return [row for shard in some for row in _rows(plan, shard, most)]
+
+
+def _rows(plan: Plan, shard: Shard, most: int) -> list[dict[str, Any]]:
     shards = plan.shards
-    first = shards.files[0]
-    most = _SAMPLE // max(1, len(plan.readers))
-    with shards.filesystem.open_input_file(first.path) as file:
-        parquet = pq.ParquetFile(file)
-        batch = next(islice(parquet.iter_batches(most, columns=shards.read_columns()), 1), None)
-    if batch is None:
-        return []
-    table = pa.Table.from_batches([batch])
+    with shards.filesystem.open_input_file(shard.path) as file:
+        batches = pq.ParquetFile(file).iter_batches(most, columns=shards.read_columns())
+        table = pa.Table.from_batches([next(batches)])
     table = table.append_column("row_hash", pa.array(range(table.num_rows), pa.uint64()))
-    table = table.append_column("path", pa.array([first.path] * table.num_rows))
+    table = table.append_column("path", pa.array([shard.path] * table.num_rows))
     records = fan_out(RecordReader(shards, plan.personas)(table), plan.readers)
     rows: list[dict[str, Any]] = records.to_pylist()
     return rows
@@ -132,8 +150,8 @@ def _first_rows(plan: Plan) -> Sequence[dict[str, Any]]:
 
 def _estimate(plan: Plan) -> str:
     """Tell the time from the last complete run of the same name and variants, if there is one."""
-    runs = any_path(plan.config.output.path).glob(f"{plan.config.name}-*")
-    manifests = [run / "manifest.json" for run in runs]
+    runs = runs_named(any_path(plan.config.output.path), plan.config.name)
+    manifests = [run.manifest_file for run in runs]
     earlier = sorted((file for file in manifests if file.is_file()), key=modified_ns)
     if not earlier:
         return "time unknown: no run of this name has ended here yet"

@@ -104,7 +104,7 @@ def backfill(
         typer.Option(
             "--dry-run",
             help="Only say how many records and tokens there are and, from an earlier run of this "
-            "name, what time and money is left to spend. Starts no engine and writes nothing.",
+            "name, what time and money is left to spend. Starts no engine and writes into no run.",
         ),
     ] = False,
 ) -> None:
@@ -135,12 +135,20 @@ def backfill(
 def erase(
     runs: Annotated[list[str], typer.Argument(help="The folders of runs.")],
     opinion_id: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="ID",
             help="An opinion_id as it stands in the predictions. May be given several times.",
         ),
-    ],
+    ] = None,
+    opinion_ids: Annotated[
+        typer.FileText | None,
+        typer.Option(
+            metavar="FILE",
+            help="A file of such ids, one a line; - for stdin. Nothing then stands in the list of "
+            "processes or in a shell's history.",
+        ),
+    ] = None,
 ) -> None:
     """Take the records of opinions out of runs, so that nothing of them is left there.
 
@@ -151,7 +159,11 @@ def erase(
     """
     from medsent.backfill.erase import erase as run
 
-    say(run(runs, opinion_id, say))
+    listed = [line.strip() for line in opinion_ids or ()]
+    named = [*(opinion_id or []), *filter(None, listed)]
+    if not named:
+        raise UsageError("erase: give --opinion-id ID or --opinion-ids FILE")
+    say(run(runs, named, say))
 
 
 @app.command()
@@ -163,12 +175,19 @@ def check(config: Config, overrides: Overrides = None) -> None:
     """
     from medsent.backfill.settings import BackfillConfig
     from medsent.checkup import check as run
+    from medsent.comparison import open_reference
     from medsent.config import JobConfig
+    from medsent.nightly.evidence import pinned_reference
     from medsent.nightly.settings import NightlyConfig
     from medsent.settings import fitting, load_settings
 
     kind = fitting([JobConfig, NightlyConfig, BackfillConfig], config)
-    run(load_settings(kind, config, overrides), say)
+    settings = load_settings(kind, config, overrides)
+    if isinstance(settings, NightlyConfig):
+        pinned_reference(settings)
+    elif isinstance(settings, BackfillConfig):
+        open_reference(settings.reference, list(settings.variants))
+    run(settings, say)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from medsent import predictions
 from medsent.labels import LABELS
 from medsent.settings import Settings
-from medsent.storage import SCHEMES
+from medsent.storage import SCHEMES, holds_secret
 
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 """A column of the predictions, so that SQL reads `finetuned.labels.anger`."""
@@ -19,8 +19,7 @@ MethodName = Literal["onepass", "bits", "json"]
 
 def _without_secret(path: str) -> str:
     """What a configuration holds is kept in the run, where a secret would be read by others."""
-    _, there, inner = path.partition("://")
-    if there and "@" in inner.partition("/")[0]:
+    if holds_secret(path):
         raise ValueError(
             "a path must not hold a key; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
         )

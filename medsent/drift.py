@@ -92,14 +92,18 @@ class Drift(Part):
 
 
 def measure_drift(
-    reference: RunFolder, run: RunFolder, variants: Sequence[str], settings: DriftSettings
+    reference: RunFolder,
+    run: RunFolder,
+    variants: Sequence[str],
+    settings: DriftSettings,
+    names: Sequence[str] | None = None,
 ) -> list[Drift]:
-    """Compare two complete runs; each has all the variants.
+    """Compare two runs; each has all the variants. Of `run`, only those files of predictions.
 
     Returns for each variant the 21 label rates and the length of its prompts, then language,
     persona and the share quarantined.
     """
-    before, now = (_Seen.read(each, variants) for each in (reference, run))
+    before, now = _Seen.read(reference, variants), _Seen.read(run, variants, names)
     rates = [
         drift for name in variants for drift in _label_rates(before, now, name, variants, settings)
     ]
@@ -125,7 +129,9 @@ class _Seen:
     """Scored records by value."""
 
     @classmethod
-    def read(cls, run: RunFolder, variants: Sequence[str]) -> "_Seen":
+    def read(
+        cls, run: RunFolder, variants: Sequence[str], names: Sequence[str] | None = None
+    ) -> "_Seen":
         """Read a run's predictions; labels are made by the thresholds of its folder."""
         methods, kept = run.config().variants, run.thresholds()
         cuts = {name: kept[name]["values"] for name in variants if methods[name].method != "json"}
@@ -133,7 +139,12 @@ class _Seen:
         parts = ("status", "labels", "probabilities", "prompt_tokens")
         columns = ["opinion_id", "language", "persona", "outcome", "reason"]
         columns += [f"{name}.{part}" for name in variants for part in parts]
-        for batch in predictions.batches(run.predictions, columns):
+        files = (
+            predictions.files(run.predictions)
+            if names is None
+            else [run.predictions / name for name in names]
+        )
+        for batch in predictions.read(files, columns):
             erased = pc.fill_null(pc.equal(batch["reason"], ERASED), False)
             seen._add(batch.filter(pc.invert(erased)), scope)
         return seen

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent import accounting
+from medsent.backfill import handing
 from medsent.checkpoint import reconcile
 from medsent.errors import RunError
 from medsent.predictions import QUARANTINED, rewrite
@@ -18,10 +19,11 @@ from medsent.run import RunFolder
 from medsent.storage import AnyPath, names_below, open_parquet
 
 _FILE = "erased.json"
-_REPORTS = ("report.html", "report.md", "metrics.json", "drift.json")
+_FIGURES = "metrics.json"
+_REPORTS = ("report.html", "report.md", _FIGURES, "drift.json")
 """May quote opinions, or count few enough records to tell of one."""
 _STAYS = ("row_hash", "path", "persona")
-_WORKERS = 8
+_WORKERS = 4
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,10 @@ class Rewritten:
 
     records: int = 0
     """Records that were blanked in the predictions."""
-    files: int = 0
+    files: tuple[str, ...] = ()
     """Files of predictions that held them."""
     labelled_rows: int = 0
-    labelled_files: int = 0
+    labelled_files: tuple[str, ...] = ()
     complete: bool = False
     """Whether the run is complete: its manifest was written anew, and its report is to be."""
 
@@ -108,14 +110,17 @@ def resume(run: RunFolder) -> Rewritten:
     erased = Erased.read(run)
     if not erased.pending:
         return Rewritten()
+    scored, manifest = run.holds_predictions(), run.manifest()
     for file in _quoting(run):
-        file.unlink(missing_ok=True)
-    # A block that a kill cut short may hold a file that cannot be read.
+        # Of an old night the figures are all there is: they stay, and its reports are made of them.
+        if scored or file.name != _FIGURES:
+            file.unlink(missing_ok=True)
+    # A kill may have left blocks, or rows on their way out, that cannot be read.
     reconcile(*run.blocks)
-    blanked = _each(_below(run.predictions, "*.parquet"), erased, erased.blank)
-    removed = _each(_below(run.labelled, "*.parquet"), erased, erased.drop)
-    manifest = run.manifest()
-    if manifest is not None:
+    handing.finish(run)
+    blanked = _each(run.predictions, erased, erased.blank)
+    removed = _each(run.labelled, erased, erased.drop)
+    if manifest is not None and scored:
         account = accounting.count(run, [])
         manifest["records"] = accounting.recounted(manifest["records"], account)
         run.write(run.manifest_file.name, json.dumps(manifest, indent=1))
@@ -137,11 +142,12 @@ def _below(folder: AnyPath, pattern: str) -> list[AnyPath]:
 
 
 def _each(
-    files: list[AnyPath], erased: Erased, changed: Callable[[pa.Table], pa.Table]
-) -> tuple[int, int]:
-    """Write the files anew that hold listed opinions; return their rows, and how many files."""
+    folder: AnyPath, erased: Erased, changed: Callable[[pa.Table], pa.Table]
+) -> tuple[int, tuple[str, ...]]:
+    """Write the files anew that hold listed opinions; return their rows, and which they were."""
 
-    def write(file: AnyPath) -> int:
+    def write(name: str) -> int:
+        file = folder / name
         with open_parquet(file) as parquet:
             ids = parquet.read(columns=["opinion_id"])["opinion_id"]
             found = pc.sum(erased.matches(ids)).as_py() or 0
@@ -149,9 +155,10 @@ def _each(
                 rewrite(file, changed(parquet.read()))
         return int(found)
 
+    names = names_below(folder, "*.parquet")
     with ThreadPoolExecutor(_WORKERS) as threads:
-        found = [rows for rows in threads.map(write, files) if rows]
-    return sum(found), len(found)
+        rows = list(threads.map(write, names))
+    return sum(rows), tuple(name for name, found in zip(names, rows, strict=True) if found)
 
 
 def _blanked(rows: pa.Table, field: pa.Field) -> pa.Array | pa.ChunkedArray:

@@ -108,6 +108,12 @@ _OBJECTS = {
         "the server cannot be reached",
         "check AWS_ENDPOINT_URL and the network",
     ),
+    "HTTP status 400": (
+        errno.EACCES,
+        "the request is refused",
+        "renew AWS_SESSION_TOKEN, or set the clock",
+    ),
+    "REQUEST_TIME_TOO_SKEWED": (errno.EACCES, "this machine's clock is wrong", "set it"),
     "HTTP status 301": (errno.EREMOTE, "the bucket is in another region", "set AWS_REGION to it"),
 }
 """Errors of object storage: the number of the like on a file system, the reason, the remedy."""
@@ -148,7 +154,9 @@ def reason(error: BaseException) -> tuple[str, str]:
     """Return why storage refuses or fails, and what to do about it."""
     refusal = ObjectRefusal.of(error)
     if refusal is not None:
-        _, why, remedy = _OBJECTS.get(refusal.code, (0, "the server fails", "try again later"))
+        _, why, remedy = _OBJECTS.get(
+            refusal.code, (0, "the server refuses or fails", "try again later")
+        )
         return f"{why} ({refusal.code})", remedy
     number = getattr(error, "errno", None)
     why = {**_FULL, **_CLOSED}.get(number or 0) or (

@@ -111,6 +111,7 @@ class Job:
 
     def finish(self) -> AnyPath:
         """Score what is missing, if anything is, and write the report; return its path."""
+        _keep_thresholds(self._plan, self._run)
         manifest = self._run.manifest()
         if manifest is None or manifest["input"] != self._plan.shards.listing():
             manifest = self._complete()
@@ -121,7 +122,6 @@ class Job:
             )
         else:
             self._say("The run is complete: no engine is started, only its report is made again.")
-        _keep_thresholds(self._plan, self._run)
         return write_report(self._run, self._plan.config, manifest, self._say)
 
     def _complete(self) -> dict[str, Any]:
@@ -129,7 +129,9 @@ class Job:
         self._ledger.write(self._run)
         while self._missing():
             if self._stop.reason is not None:
-                raise StoppedError(self._stopped())
+                if self._done < self._plan.records:
+                    raise StoppedError(self._stopped())
+                break  # should a record be missing all the same, the account names its shard
             try:
                 self._sit()
                 break

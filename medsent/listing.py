@@ -14,7 +14,7 @@ from medsent.errors import InputError, ObjectRefusal, StorageError, reason
 from medsent.storage import StoredFile, located, stored, stored_files
 
 _SUFFIX = ".parquet"
-_SECRETS = re.compile(r"(?<=://)[^/@]*@")
+_SECRETS = re.compile(r"(?<=://)(?:[^@\s]*:[^@\s]*|[^/@]*)@")
 """The key and secret that a path of object storage may carry."""
 
 

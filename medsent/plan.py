@@ -57,6 +57,8 @@ class Plan:
     model_sha256: str
     sample: Sample | None = None
     """The opinions that are taken; None for all."""
+    model_copy: str | None = None
+    """The name of what was fetched, where the model lies in object storage."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -175,7 +177,8 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     _check_ranks(config, variants)
     refuse_input(shards, _tuned_on(variants))
     sample = make_sample(config.input, shards)
-    return Plan(config, personas, shards, variants, content_sha256(folder), sample)
+    copy = folder.name if "://" in config.model.source else None
+    return Plan(config, personas, shards, variants, content_sha256(folder), sample, copy)
 
 
 def versions() -> dict[str, str]:

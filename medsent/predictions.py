@@ -150,8 +150,15 @@ def rewrite(file: AnyPath, rows: pa.Table) -> None:
         file.unlink()
         return
     written = pa.BufferOutputStream()
-    pq.write_table(rows, written)
+    pq.write_table(rows, written, compression=_compression(file))
     write_whole(file, written.getvalue().to_pybytes())
+
+
+def _compression(file: AnyPath) -> str:
+    """Return how a file's columns are compressed."""
+    with open_parquet(file) as parquet:
+        groups = parquet.metadata.num_row_groups
+        return parquet.metadata.row_group(0).column(0).compression.lower() if groups else "zstd"
 
 
 def label_matrix(column: pa.StructArray, field: str) -> npt.NDArray[np.int8]:

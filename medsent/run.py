@@ -128,6 +128,12 @@ class RunFolder:
         return load_settings(JobConfig, file)
 
 
+def runs_named(output: AnyPath, name: str) -> list[RunFolder]:
+    """Return the runs of a job's name, complete or not, and of no other that begins so."""
+    folders = output.glob(f"{name}-*")
+    return [RunFolder(folder) for folder in folders if folder.name.rpartition("-")[0] == name]
+
+
 def run_of(plan: Plan) -> RunFolder:
     """Return the folder of a plan's run, whether it is there or not."""
     output = any_path(plan.config.output.path).resolve()

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent.config import InputSettings
+from medsent.errors import InputError
 from medsent.records import opinion_ids
 from medsent.shards import BATCH_ROWS, BROKEN, PAGE_READERS, Shard, Shards, opened
 
@@ -39,6 +40,7 @@ def make_sample(settings: InputSettings, shards: Shards) -> Sample | None:
 
     Reads the opinions' ids, and the texts where an id is a text's hash; needs 8 bytes of
     memory a row. A shard that cannot be read counts whole: the job that reads it tells.
+    Raises `InputError` where nothing is taken.
     """
     if settings.sample is None and settings.limit is None:
         return None
@@ -52,7 +54,10 @@ def make_sample(settings: InputSettings, shards: Shards) -> Sample | None:
         }
     if settings.limit is not None:
         bound = min(bound, _bound_of(settings.limit, found))
-    return Sample(bound, {path: _below(hashes, bound) for path, hashes in found.items()})
+    taken = {path: _below(hashes, bound) for path, hashes in found.items()}
+    if not any(taken.values()) and any(map(len, found.values())):
+        raise InputError("input.sample takes none of the opinions; give a larger share")
+    return Sample(bound, taken)
 
 
 def _bound_of(limit: int, found: Mapping[str, Hashes]) -> int:

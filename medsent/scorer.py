@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +28,7 @@ from medsent.errors import (
     EngineGoneError,
     EngineKillerError,
     MedsentError,
+    ModelError,
     place_of,
 )
 from medsent.model import load_tokenizer, resolve_model
@@ -106,7 +108,7 @@ class Scorer:
             raise EngineDiedError(refusal)
 
     def _start(self, plan: Plan) -> tuple[tuple[Speaker, ...], Engine]:
-        folder = resolve_model(plan.config.model.source, _silent)
+        folder = _model(plan)
         settings = plan.config.engine
         start: Callable[[int | None], Engine]
         if isinstance(settings, ScriptedSettings):
@@ -225,6 +227,18 @@ class Scorer:
             self._tally.answered.remote(self._unsaid)
             self._telemetry.waiting(self._in_flight)
             self._unsaid, self._said_at = 0, now
+
+
+def _model(plan: Plan) -> Path:
+    """Return the model's folder on this node. Raises `ModelError` where it is another one now."""
+    source = plan.config.model.source
+    folder = resolve_model(source, _silent)
+    if plan.model_copy not in (None, folder.name):
+        raise ModelError(
+            f"model.source: {source} was rewritten since the job began; give the new one another "
+            "name"
+        )
+    return folder
 
 
 def _is_refused(task: asyncio.Task[Reply | None]) -> bool:

@@ -16,6 +16,8 @@ class Stop:
     def __init__(self) -> None:
         self.reason: str | None = None
         """Why the job is to end; None while it is not."""
+        self.forced = False
+        """Whether it ends where it stands: others may still write what was in flight."""
 
     def ask(self, reason: str) -> None:
         """Ask the job to finish what is in flight and end."""
@@ -24,6 +26,7 @@ class Stop:
     def force(self, reason: str) -> None:
         """End the job where it stands: the main thread meets a `StoppedError`."""
         self.ask(reason)
+        self.forced = True
         os.kill(os.getpid(), signal.SIGTERM)
 
     @contextmanager
@@ -40,5 +43,6 @@ class Stop:
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         if self.reason is not None:
+            self.forced = True
             raise StoppedError(self.reason)
         self.ask("SIGTERM")

@@ -138,10 +138,16 @@ class ObjectPath:
 AnyPath = Path | ObjectPath
 
 
+def holds_secret(path: str) -> bool:
+    """Tell whether a path of object storage carries a key; a secret may hold a slash."""
+    _, there, inner = path.partition("://")
+    return bool(there) and any(mark in inner.partition("/")[0] for mark in "@:")
+
+
 def any_path(path: str | AnyPath) -> AnyPath:
     """Return where a path leads: this machine's files, or `s3://` and `gs://` to objects.
 
-    Raises `ConfigError` for another scheme.
+    Raises `ConfigError` for another scheme, and where the path holds a key.
     """
     if isinstance(path, ObjectPath):
         return path
@@ -150,6 +156,11 @@ def any_path(path: str | AnyPath) -> AnyPath:
         return Path(path).expanduser()
     if scheme not in SCHEMES:
         raise ConfigError(f"{scheme}:// is no storage; give a folder, s3:// or gs://")
+    if holds_secret(str(path)):
+        raise ConfigError(
+            f"a {scheme}:// path must hold no key; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY instead"
+        )
     filesystem, key = located(str(path))
     return ObjectPath(scheme, key.strip("/"), filesystem)
 

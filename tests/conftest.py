@@ -33,6 +33,8 @@ SCRIPT = "<script>alert(1)</script>"
 def pytest_configure() -> None:
     """Quieten Ray before a test imports it (so not above), and time no example of hypothesis."""
     quieten()
+    # Each actor is a process to start, and the tests' shards are few.
+    os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
     settings.register_profile("untimed", deadline=None)
     settings.load_profile("untimed")
 
@@ -53,6 +55,20 @@ def tokenizer(model_folder: Path) -> Any:
 
 
 @pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small tokenizer in the place of a model: a scripted engine asks for no more.
+
+    Gemma's, of 262,144 words, takes each scorer seconds. Adapters on the first layer's q_proj fit.
+    """
+    from tests.chaos.tokenizer import write_tokenizer
+
+    folder = write_tokenizer(tmp_path_factory.mktemp("small") / "model")
+    names = {"weight_map": {"model.layers.0.self_attn.q_proj.weight": "model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(names))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def demo_shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shard of 24 synthetic records: 6 opinions, each read by 4 readers."""
     from medsent.demo.data import Split, shard_table
@@ -63,16 +79,22 @@ def demo_shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def job(tmp_path: Path, demo_shard: Path, model_folder: Path) -> JobBuilder:
+def job(tmp_path: Path, demo_shard: Path, small_model: Path) -> JobBuilder:
     """Return a job with the scripted engine; a group given as a mapping is merged in."""
 
     from medsent.config import JobConfig
 
     def build(**groups: Any) -> JobConfig:
-        values = job_values(demo_shard, tmp_path / "runs", model_folder)
+        values = scripted_values(demo_shard, tmp_path / "runs", small_model)
         return JobConfig.model_validate(merged(values, groups))
 
     return build
+
+
+def scripted_values(source: Path, output: Path, small_model: Path) -> dict[str, Any]:
+    """Return a job over texts that are more tokens by the small tokenizer than by Gemma's."""
+    values = job_values(source, output, small_model)
+    return merged(values, {"model": {"max_model_len": 4096}})
 
 
 def job_values(source: Path, output: Path, model: Path) -> dict[str, Any]:

@@ -8,7 +8,9 @@ import yaml
 from pydantic import ValidationError
 
 from medsent.config import JobConfig, ScriptedSettings, VllmSettings
+from medsent.errors import ConfigError
 from medsent.settings import load_settings
+from medsent.storage import any_path
 
 SMALLEST: dict[str, Any] = {
     "name": "a",
@@ -53,6 +55,12 @@ def test_it_survives_the_run_folder() -> None:
     assert JobConfig.model_validate(yaml.safe_load(written)) == config
 
 
+def test_a_path_that_is_given_to_a_command_holds_no_key_either() -> None:
+    with pytest.raises(ConfigError, match="must hold no key") as caught:
+        any_path("s3://AKIA:se/cret@bucket/run")
+    assert "cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
@@ -60,6 +68,7 @@ def test_it_survives_the_run_folder() -> None:
         ({"name": ""}, "name"),
         ({"output": {"path": "ftp://host/runs"}}, "ftp:// is no storage; give a folder, s3://"),
         ({"input": {"path": "s3://id:secret@bucket/in"}}, "a path must not hold a key; set AWS_"),
+        ({"input": {"path": "s3://id:sec/ret@bucket/in"}}, "a path must not hold a key; set AWS_"),
         ({"output": {"path": "s3://id:secret@bucket/runs"}}, "a path must not hold a key"),
         ({"variants": {}}, "variants"),
         ({"variants": {"outcome": {}}}, "'outcome' is a column of the predictions"),

@@ -89,13 +89,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def config(work: Path, demo_shard: Path, model_folder: Path) -> JobConfig:
+def config(work: Path, demo_shard: Path, small_model: Path) -> JobConfig:
     return JobConfig.model_validate(
         {
             "name": "whole",
             "input": {"path": str(demo_shard)},
             "output": {"path": str(work / "runs")},
-            "model": {"source": str(model_folder)},
+            "model": {"source": str(small_model), "max_model_len": 4096},
             "variants": {"plain": {"method": "onepass"}, "digits": {"method": "bits"}},
             # Two blocks in flight: with all of them none is left when the first is saved.
             "engine": {"kind": "scripted", "rows_per_block": 3, "max_num_seqs": 3},

@@ -101,7 +101,7 @@ def quoting(folder: Path) -> list[str]:
         (an_engine_that_quotes, {}, "EngineError"),
         (a_scorer_that_fails_before_its_engine, {}, "EngineError"),
         (a_row_that_cannot_be_read, {}, "ReadingError"),
-        (nothing, {"deadly_token": 2, "supervision": {"max_deaths": 2}}, "EngineGoneError"),
+        (nothing, {"deadly_token": 0, "supervision": {"max_deaths": 2}}, "EngineGoneError"),
     ],
     ids=["success", "engine", "scorer", "row", "deaths"],
 )

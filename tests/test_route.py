@@ -31,7 +31,7 @@ from medsent.route import for_candidate
 from medsent.run import RunFolder
 from medsent.scorer import Scorer
 from medsent.speaker import make_speakers
-from tests.conftest import JobBuilder, job_values, merged, predictions_of
+from tests.conftest import JobBuilder, merged, predictions_of, scripted_values
 
 VARIANTS = {"baseline": {"method": "onepass"}, "finetuned": {"method": "bits"}}
 ROUTE = {"candidate": "finetuned", "fallback": "baseline"}
@@ -188,7 +188,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def values(work: Path, model_folder: Path) -> dict[str, Any]:
+def values(work: Path, small_model: Path) -> dict[str, Any]:
     """A job over 40 opinions, each read by two readers."""
     source = work / "in" / "a.parquet"
     source.parent.mkdir()
@@ -200,7 +200,7 @@ def values(work: Path, model_folder: Path) -> dict[str, Any]:
         "engine": {"rows_per_block": 16},
         "statistics": {"replicates": 100, "slices": ["language"]},
     }
-    return merged(job_values(source.parent, work / "runs", model_folder), groups)
+    return merged(scripted_values(source.parent, work / "runs", small_model), groups)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from medsent.errors import ConfigError, RunError, StorageError
 from medsent.plan import make_plan
-from medsent.run import RunFolder, open_run
+from medsent.run import RunFolder, open_run, runs_named
 from tests.conftest import JobBuilder
 
 
@@ -139,3 +139,9 @@ def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("name: a\nnmae: b\n")
     with pytest.raises(ConfigError, match=r"config\.yaml: .*unknown setting nmae"):
         RunFolder(tmp_path).config()
+
+
+def test_runs_of_a_name_are_not_those_of_a_longer_one(tmp_path: Path) -> None:
+    for name in ("backfill-0123456789ab", "backfill-pl-0123456789ab", "other-0123456789ab"):
+        (tmp_path / name).mkdir()
+    assert [run.path.name for run in runs_named(tmp_path, "backfill")] == ["backfill-0123456789ab"]

@@ -68,7 +68,7 @@ def test_a_stopped_job_writes_what_is_scored_and_goes_on(job: JobBuilder, tmp_pa
     assert run.manifest() is None
     assert engines() <= before
     lines: list[str] = []
-    evaluate(config, lines.append)
+    evaluate(job(engine={"rows_per_block": 4}), lines.append)
     assert f"Resuming: {done} of 24 records were already done." in lines
     table = predictions_of(run.path)
     assert table.num_rows == len(set(table["row_hash"].to_pylist())) == 24

@@ -99,5 +99,5 @@ class Meter:
         if budget.hours is not None and time.monotonic() - self._began >= budget.hours * 3600:
             return f"the budget of {budget.hours:g} hours is used up"
         if budget.money is not None and price and self.spent.money(price) >= budget.money:
-            return f"the budget of {budget.money:g} {price.currency} is used up"
+            return f"the budget of {budget.money:g} {price.currency} is used up, so raise it first"
         return None

@@ -10,7 +10,7 @@ from medsent.checkup import tell
 from medsent.comparison import open_reference
 from medsent.model import Say
 from medsent.plan import Plan, make_plan
-from medsent.run import RunFolder, run_of
+from medsent.run import RunFolder, run_of, runs_named
 from medsent.storage import located
 
 
@@ -19,6 +19,8 @@ class Pace:
     """How fast the latest run of a name was, complete or not."""
 
     run: str
+    at: str
+    """When it last scored, as ISO 8601."""
     start_up_s: float
     """The engines' start."""
     s_per_record: float
@@ -35,6 +37,7 @@ class Pace:
         spent = Spent.read(run)
         return cls(
             run.path.name,
+            sittings[-1]["at"],
             sittings[-1]["start_up_s"],
             scoring_s / sum(event["records"] for event in sittings),
             spent.replica_s / spent.wall_s if spent.wall_s else 1.0,
@@ -49,7 +52,7 @@ def estimate(config: BackfillConfig, say: Say = print) -> str:
     """Print what a backfill comes to; return the last line. Raises `MedsentError`."""
     open_reference(config.reference, list(config.variants))
     plan = make_plan(config.job(), say)
-    tell(plan, say)
+    tell(plan, say, here=False)
     run = run_of(plan)
     done = count_done(*located(run.checkpoint))
     left = max(0, plan.records - done)
@@ -85,8 +88,6 @@ def _price(config: BackfillConfig, replica_hours: float) -> str:
 
 def _latest_pace(plan: Plan) -> Pace | None:
     """Return the pace of the run of this name that scored last."""
-    folders = run_of(plan).path.parent.glob(f"{plan.config.name}-*")
-    runs = [run for run in map(RunFolder, folders) if run.events("scored")]
-    runs.sort(key=lambda run: str(run.events("scored")[-1]["at"]))
-    paces = [pace for run in runs if (pace := Pace.of(run)) is not None]
-    return paces[-1] if paces else None
+    runs = runs_named(run_of(plan).path.parent, plan.config.name)
+    paces = [pace for pace in map(Pace.of, runs) if pace is not None]
+    return max(paces, key=lambda pace: pace.at, default=None)

@@ -34,7 +34,9 @@ from medsent.storage import (
 )
 
 SCHEMA_VERSION: Final = 1
-_MOST_PARTITIONS: Final = 10_000
+_MOST_PARTITIONS: Final = 2_000
+_MOST_OPEN: Final = 500
+"""Files that are written at a time; a process may often have no more than 1,024."""
 _ROWS_IN_GROUP: Final = 131_072
 _READERS: Final = 16
 _STATE, _COMMIT, _STAGED = "_state.json", "_commit.json", "_staged"
@@ -50,6 +52,8 @@ class HandedOn:
     """Rows that the call added."""
     rewritten: int
     """Partitions that it wrote files of."""
+    new: tuple[str, ...]
+    """Files of predictions that have come since the last call; none where all are new."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,13 @@ def hand_on(plan: Plan, run: RunFolder, settings: LabelledSettings) -> HandedOn:
         stage.write(labelled_rows(plan, run, [run.predictions / name for name in new], rows), rows)
         added, written, replaced = stage.compact()
         folder.commit(replaced, State(made_by, now, before.calls + 1))
-    files = folder.files()
-    return HandedOn(sum(_counts(folder.path, files)), len(files), added, written)
+    files, since = folder.files(), () if anew or not before.sources else tuple(new)
+    return HandedOn(sum(_counts(folder.path, files)), len(files), added, written, since)
+
+
+def finish(run: RunFolder) -> None:
+    """Finish or forget what a kill cut short, so that `labelled/` holds whole files alone."""
+    _Folder(run.labelled).finish()
 
 
 class _Folder:
@@ -155,6 +164,7 @@ class _Stage:
                 format="parquet",
                 partitioning=ds.partitioning(pa.schema(by), flavor="hive"),
                 max_partitions=_MOST_PARTITIONS,
+                max_open_files=_MOST_OPEN,
             )
         except pa.ArrowInvalid as error:
             if "partitions" not in str(error):

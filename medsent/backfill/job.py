@@ -1,13 +1,15 @@
 """A backfill from its configuration to its labelled rows: scored, accounted for, handed on."""
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 from medsent.backfill.budget import Meter, Spent
 from medsent.backfill.handing import hand_on
 from medsent.backfill.settings import BackfillConfig
 from medsent.checkpoint import count_done
 from medsent.comparison import open_reference
-from medsent.drift import DriftSettings, measure_drift
+from medsent.drift import Drift, DriftSettings, measure_drift
 from medsent.errors import StoppedError
 from medsent.evaluation import Job, finish_what_was_cut_short, held, summary
 from medsent.ledger import Ledger
@@ -36,41 +38,62 @@ def backfill(config: BackfillConfig, say: Say = print) -> AnyPath:
             report = job.finish()
         except StoppedError as error:
             meter.settle()
-            if meter.used_up:
-                _hand_on(plan, run, config, say)
+            if meter.used_up and not stop.forced:
+                _hand_on(plan, run, config, reference, say)
             left = _left(plan, run, meter.spent, config)
             raise StoppedError(f"{error}. {_cost(config, meter.spent)}{left}") from error
         meter.settle()
-        _hand_on(plan, run, config, say)
+        _hand_on(plan, run, config, reference, say)
         say(_cost(config, meter.spent))
-        if reference and config.drift:
-            _watch_drift(reference, run, config.drift, list(config.variants), say)
         return report
 
 
-def _hand_on(plan: Plan, run: RunFolder, config: BackfillConfig, say: Say) -> None:
+def _hand_on(
+    plan: Plan, run: RunFolder, config: BackfillConfig, reference: RunFolder | None, say: Say
+) -> None:
     done = hand_on(plan, run, config.labelled)
     say(
         f"Labelled: {done.rows:,} rows in {done.files:,} files, {run.labelled} "
         f"({done.added:,} new; {done.rewritten:,} partitions written)"
     )
+    if reference and config.drift:
+        _watch_drift(reference, run, done.new, config.drift, list(config.variants), say)
 
 
 def _watch_drift(
-    reference: RunFolder, run: RunFolder, settings: DriftSettings, variants: list[str], say: Say
+    reference: RunFolder,
+    run: RunFolder,
+    new: Sequence[str],
+    settings: DriftSettings,
+    variants: list[str],
+    say: Say,
 ) -> None:
-    """Say what has drifted beyond its limit from the reference; write down all there is."""
-    drifts = measure_drift(reference, run, variants, settings)
-    found = {
-        "reference": str(reference.path),
-        "drifts": [drift.model_dump(mode="json") for drift in drifts],
+    """Say what has drifted beyond its limit from the reference; write down all there is.
+
+    In the run, and in what has come since the last call: in a large run that would drown.
+    """
+    parts: dict[str, Sequence[str] | None] = {"drifts": None}
+    if new:
+        parts["drifts_of_new"] = new
+    drifts = {
+        part: measure_drift(reference, run, variants, settings, names)
+        for part, names in parts.items()
     }
-    run.write("drift.json", json.dumps(found, indent=1))
-    for drift in drifts:
-        if drift.alarm:
-            whose = f"{drift.variant}: " if drift.variant else ""
-            told = f"{whose}{drift.message}; {drift.limit_message}"
-            say(f"ALARM, drift: {told}, against {reference.path}")
+    told: dict[str, Any] = {"reference": str(reference.path)}
+    for part, found in drifts.items():
+        told[part] = [drift.model_dump(mode="json") for drift in found]
+    run.write("drift.json", json.dumps(told, indent=1))
+    for part, found in drifts.items():
+        for drift in found:
+            if drift.alarm:
+                say(_alarm(drift, reference, of_new=part != "drifts"))
+
+
+def _alarm(drift: Drift, reference: RunFolder, *, of_new: bool) -> str:
+    whose = f"{drift.variant}: " if drift.variant else ""
+    where = " in what is new" if of_new else ""
+    told = f"{whose}{drift.message}; {drift.limit_message}"
+    return f"ALARM, drift{where}: {told}, against {reference.path}"
 
 
 def _cost(config: BackfillConfig, spent: Spent) -> str:

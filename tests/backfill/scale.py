@@ -79,10 +79,11 @@ def _campaign(folder: Path, opinions: int) -> int:
     assert job.run is not None
     wrong = _count(job.run, opinions)
     print(f"\n{records:,} records in {wall_s:.0f} s, {records / wall_s:.0f} records/s, {wrong}")
-    print(f"labelled: {_labelled(job.run)}")
+    rows, distinct, files = _labelled(job.run)
+    print(f"labelled: {rows:,} rows, {distinct:,} distinct, in {files} files")
     for name, each in seen.items():
         print(f"  {name}: peak {max(figures.peak for figures in each):.0f} MiB")
-    return int(wrong != _RIGHT)
+    return int(wrong != _RIGHT or not rows == distinct == records)
 
 
 def _write(folder: Path, part: int, share: float, opinions: int) -> None:
@@ -131,11 +132,12 @@ def _count(run: Path, opinions: int) -> str:
     return f"WRONG: {distinct:,} distinct, up to {most} outcomes, {unscored} not scored"
 
 
-def _labelled(run: Path) -> str:
+def _labelled(run: Path) -> tuple[int, int, int]:
+    """Return the rows, the distinct ones, and the files they are in."""
     dataset = ds.dataset(run / "labelled", partitioning="hive")
     keys = dataset.to_table(["row_hash", "persona"])
     distinct = keys.group_by(["row_hash", "persona"]).aggregate([]).num_rows
-    return f"{keys.num_rows:,} rows, {distinct:,} distinct, in {len(dataset.files)} files"
+    return keys.num_rows, distinct, len(dataset.files)
 
 
 if __name__ == "__main__":

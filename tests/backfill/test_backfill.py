@@ -16,13 +16,14 @@ import yaml
 
 from medsent import evaluation
 from medsent.backfill import budget
-from medsent.backfill.budget import Spent
+from medsent.backfill.budget import Meter, Spent
 from medsent.backfill.job import backfill
 from medsent.backfill.settings import BackfillConfig
 from medsent.errors import StoppedError
 from medsent.evaluation import requeue
 from medsent.requeue import Selection, drop_doubled
 from medsent.run import RunFolder
+from medsent.stopping import Stop
 from tests.backfill.conftest import Complete, Config
 from tests.backfill.opinions import PERSONAS, expected, outcomes, write_opinions
 from tests.chaos.job import REPOSITORY
@@ -117,7 +118,10 @@ def test_a_budget_stops_a_run_and_another_ends_it(
     [run] = (tmp_path / "runs").iterdir()
     done = outcomes(run)
     assert 0 < len(done) < 320
-    assert f"stopped (the budget of 20 USD is used up): {len(done)} of 320 records" in told
+    assert (
+        f"stopped (the budget of 20 USD is used up, so raise it first): {len(done)} of 320 records"
+        in told
+    )
     assert set(whole_rows(run).values()) == {len(PERSONAS)}
     spent = Spent.read(RunFolder(run))
     assert spent.replica_s >= 20
@@ -131,8 +135,34 @@ def test_a_budget_stops_a_run_and_another_ends_it(
     with pytest.raises(StoppedError, match="the budget of 20 USD is used up"):
         backfill(stopped, silent)
     assert len(RunFolder(run).events("start")) == 1
-    backfill(config(engine=slow, budget={"hours": 1.0}, price=price), silent)
+    backfill(config(engine=slow | {"latency_s": 0.0}, budget={"hours": 1.0}, price=price), silent)
     assert outcomes(run) == expected(source)
+
+
+def test_a_budget_of_hours_is_each_commands_own(
+    config: Config, tmp_path: Path, cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "time", Clock(tmp_path / "runs"))
+    slow = {"kind": "scripted", "rows_per_block": 32, "latency_s": 0.3, "max_num_seqs": 16}
+    stopped = config(engine=slow, budget={"hours": 0.0125})  # 45 s
+    with pytest.raises(StoppedError, match=r"the budget of 0\.0125 hours is used up"):
+        backfill(stopped, silent)
+    [run] = (tmp_path / "runs").iterdir()
+    assert 5 * 32 <= len(outcomes(run)) < 320
+    assert not Meter(stopped, RunFolder(run), Stop()).used_up
+
+
+def test_a_used_up_budget_does_not_keep_a_finished_run_from_closing(
+    config: Config, source: Path, tmp_path: Path, cluster: None
+) -> None:
+    (source / "broken.parquet").write_bytes(b"no Parquet")
+    quarantine = {"path": str(source), "fan_out": "personas", "on_bad_shard": "quarantine"}
+    run = backfill(config(input=quarantine), silent).parent
+    (run / "manifest.json").unlink()
+    price = {"per_replica_hour": 3600.0}
+    Spent(wall_s=100.0, replica_s=100.0).write(RunFolder(run))
+    backfill(config(input=quarantine, budget={"money": 20.0}, price=price), silent)
+    assert manifest(run)["records"]["input"] == 320
 
 
 def test_it_survives_kill_9_and_goes_on(
@@ -148,9 +178,14 @@ def test_it_survives_kill_9_and_goes_on(
         job.send_signal(signal.SIGKILL)
     write_opinions(source / "c.parquet", 20, 5)
     said: list[str] = []
-    assert backfill(settings, said.append) == run / "report.html"
+    faster = config(engine=slow | {"latency_s": 0.0})
+    assert backfill(faster, said.append) == run / "report.html"
     assert any(line.startswith("Resuming:") for line in said)
     assert outcomes(run) == expected(source)
+    labelled = [pq.ParquetFile(file).read() for file in (run / "labelled").rglob("*.parquet")]
+    rows = Counter(row for table in labelled for row in table["record_id"].to_pylist())
+    assert set(rows.values()) == {len(PERSONAS)}
+    assert len(rows) == 25 - 2
 
 
 def _once_blocks_are_done(runs: Path, blocks: int) -> Path:

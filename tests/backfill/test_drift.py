@@ -23,9 +23,17 @@ def reference(complete: Complete, tmp_path: Path) -> Path:
     return shutil.copytree(complete.run, tmp_path / "reference-0")
 
 
-def watched(complete: Complete, reference: Path, **groups: Any) -> tuple[list[str], list[Drift]]:
-    """Run a complete backfill against a reference; return its alarms, and all that it wrote."""
+def watched(
+    complete: Complete, reference: Path, known: int | None = None, **groups: Any
+) -> tuple[list[str], list[Drift]]:
+    """Run a complete backfill against a reference; return its alarms, and all that it wrote.
+
+    As if no more than `known` files of predictions had been handed on before.
+    """
     run = shutil.copytree(complete.run, reference.parent / "runs" / complete.run.name)
+    state = json.loads((run / "labelled" / "_state.json").read_text())
+    state["sources"] = dict(list(state["sources"].items())[:known])
+    (run / "labelled" / "_state.json").write_text(json.dumps(state))
     groups |= {"output": {"path": str(run.parent)}, "reference": str(reference)}
     said: list[str] = []
     report = backfill(BackfillConfig.model_validate({**complete.values, **groups}), said.append)
@@ -36,6 +44,7 @@ def watched(complete: Complete, reference: Path, **groups: Any) -> tuple[list[st
         return alarms, []
     found = json.loads(written.read_text())
     assert found["reference"] == str(reference)
+    assert ("drifts_of_new" in found) == (known is not None)
     return alarms, [Drift.model_validate(each) for each in found["drifts"]]
 
 
@@ -54,6 +63,16 @@ def test_a_planted_drift_is_told(complete: Complete, reference: Path) -> None:
     assert alarm.endswith(f"; the limit is +5.0 points either way, against {reference}")
     assert [drift.name for drift in drifts if drift.alarm] == ["anger"]
     assert {drift.name for drift in drifts} > {*LABELS, "language", "quarantined"}
+
+
+def test_what_is_new_is_looked_at_by_itself(complete: Complete, reference: Path) -> None:
+    """In a large run it would drown."""
+    never(reference, "anger")
+    alarms, _ = watched(complete, reference, known=1)
+    assert [alarm.partition(": ")[0] for alarm in alarms] == [
+        "ALARM, drift",
+        "ALARM, drift in what is new",
+    ]
 
 
 def test_without_one_there_is_no_alarm(complete: Complete, reference: Path) -> None:

@@ -13,9 +13,12 @@ import yaml
 from medsent.backfill.erase import erase
 from medsent.backfill.job import backfill
 from medsent.backfill.settings import BackfillConfig
+from medsent.cli import main
 from medsent.errors import RunError, UsageError
-from medsent.evaluation import requeue
+from medsent.evaluation import held, requeue
+from medsent.reporting import write_report
 from medsent.requeue import Selection
+from medsent.run import RunFolder
 from tests.backfill.conftest import Complete
 from tests.backfill.opinions import outcomes
 
@@ -71,7 +74,7 @@ def holding(run: Path) -> list[Path]:
 
 def assert_gone(run: Path) -> None:
     assert not held_ids(run) & set(GONE)
-    for file in [*parquet_files(run), *run.glob("*.json"), *run.glob("*.jsonl")]:
+    for file in [*run.glob("*.json"), *run.glob("*.jsonl")]:
         content = file.read_bytes()
         assert not any(f'"{name}"'.encode() in content for name in GONE), file
     records = json.loads((run / "manifest.json").read_text())["records"]
@@ -93,6 +96,9 @@ def test_nothing_of_them_is_left(run: Path) -> None:
         f"{run}: 48 records erased, {predicted} files of predictions rewritten; 48 labelled rows "
         f"removed, {len(files) - predicted} files rewritten; manifest and report made again"
     )
+    assert {line for line in said if "rewritten: " in line} == {
+        f"  rewritten: {file}" for file in files
+    }
     assert_gone(run)
     blanked = [
         row
@@ -116,6 +122,49 @@ def test_what_a_kill_left_behind_goes_too(run: Path) -> None:
     assert not [path for path in left if Path(path).exists()]
 
 
+def test_rows_on_their_way_out_at_a_kill_go_too(run: Path) -> None:
+    staged = run / "labelled" / "_staged" / "_raw" / "part-0.parquet"
+    staged.parent.mkdir(parents=True)
+    staged.write_bytes(b"PAR1 cut short")
+    erase([run], GONE, silent)
+    assert_gone(run)
+    assert not staged.exists()
+
+
+def test_of_an_old_night_the_figures_stay(run: Path) -> None:
+    """Retention has removed its predictions."""
+    write_report(RunFolder(run), RunFolder(run).config(), RunFolder(run).complete(), silent)
+    (run / "report.html").write_text("an opinion that was quoted")
+    figures = (run / "metrics.json").read_bytes()
+    RunFolder(run).drop_predictions()
+    erase([run], GONE, silent)
+    assert (run / "metrics.json").read_bytes() == figures
+    assert "quoted" not in (run / "report.html").read_text()
+    assert not json.loads((run / "erased.json").read_text())["pending"]
+
+
+def test_one_run_that_is_held_does_not_keep_the_others(run: Path, tmp_path: Path) -> None:
+    held_run = tmp_path / "held" / run.name
+    shutil.copytree(run, held_run)
+    with held(RunFolder(held_run), silent), pytest.raises(RunError, match="1 of 2 runs") as caught:
+        erase([held_run, run], GONE, silent)
+    assert f"{held_run}: " in str(caught.value)
+    assert_gone(run)
+    assert held_ids(held_run) & set(GONE)
+
+
+def test_the_ids_may_come_in_a_file(run: Path, tmp_path: Path) -> None:
+    ids = tmp_path / "ids"
+    ids.write_text("\n".join([*GONE, ""]))
+    with pytest.raises(SystemExit) as ended:
+        main(["erase", str(run), "--opinion-ids", str(ids)])
+    assert ended.value.code == 0
+    assert_gone(run)
+    with pytest.raises(SystemExit) as ended:
+        main(["erase", str(run)])
+    assert ended.value.code == 2
+
+
 def test_all_else_stays(run: Path, complete: Complete) -> None:
     before, labelled = outcomes(run), _labelled(run)
     erase([run], GONE, silent)
@@ -124,6 +173,8 @@ def test_all_else_stays(run: Path, complete: Complete) -> None:
     kept = {key: n for key, n in before.items() if key[0] not in gone}
     assert {key: n for key, n in outcomes(run).items() if key[0] is not None} == kept
     assert _labelled(run) == {key for key in labelled if key[0] not in gone}
+    for file in (run / "labelled").rglob("*.parquet"):
+        assert pq.read_metadata(file).row_group(0).column(0).compression == "ZSTD"
 
 
 def _labelled(run: Path) -> set[tuple[str, str]]:

@@ -6,12 +6,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from medsent import checkup
 from medsent.backfill.estimate import estimate
 from medsent.backfill.job import backfill
 from medsent.backfill.settings import BackfillConfig
 from medsent.cli import main
+from medsent.config import JobConfig
 from medsent.drift import DriftSettings
-from medsent.errors import ConfigError
+from medsent.errors import ConfigError, InputError
 from medsent.plan import make_plan
 from medsent.run import RunFolder
 from medsent.settings import load_settings
@@ -93,6 +95,27 @@ def test_a_sample_is_always_the_same_and_part_of_a_larger_one(config: Config, ma
     assert part(limit=7) < part(limit=20) < part(limit=399)
     assert part(sample=0.1, limit=7) == part(limit=7)
     assert len(part(limit=1000)) == 400
+
+
+def test_a_sample_of_nothing_is_refused(config: Config, many: str) -> None:
+    settings = config(input={"path": many, "sample": 1e-9})
+    with pytest.raises(InputError, match="takes none of the opinions"):
+        make_plan(settings.job(), silent)
+
+
+def test_what_this_machine_lacks_is_told_and_not_refused(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(_: JobConfig) -> None:
+        raise ConfigError("1 GPUs are missing")
+
+    monkeypatch.setattr(checkup, "check_cluster", lacking)
+    said: list[str] = []
+    estimate(config(), said.append)
+    assert "Cluster         not this one: 1 GPUs are missing" in said
+    assert any(line.startswith("Time  ") for line in said)
+    with pytest.raises(ConfigError, match="1 GPUs are missing"):
+        checkup.check(config().job(), silent)
 
 
 def test_new_shards_leave_a_sample_as_it_is(config: Config, many: str) -> None:

@@ -1,4 +1,4 @@
-"""A short campaign: the real job killed twelve times, at least once in each way."""
+"""A short campaign: the real job killed once in each way."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from tests.chaos.kills import KINDS
 
 pytestmark = pytest.mark.ray
 
-KILLS = 12
+KILLS = len(KINDS)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import tomllib
 from typing import Any
 
 import pytest
-import yaml
 
 from cluster.spread import job_files, with_cluster
 from medsent.backfill.settings import BackfillConfig
@@ -291,10 +290,13 @@ def test_the_guide_names_files_that_there_are() -> None:
 
 def test_the_guide_makes_every_secret_and_config_map_that_is_mounted() -> None:
     guide = (CLUSTER / "README.md").read_text(encoding="utf-8")
-    text = yaml.safe_dump([manifest.document for manifest in ALL])
-    for name in {"medsent-ray-token", "medsent-credentials"}:
-        assert name in text
-        assert f"create secret generic {name} " in guide
-    for name in {"medsent-jobs", "medsent-night"}:
-        assert name in text
+    text = json.dumps([manifest.document for manifest in ALL])
+    named = r'(?:"secretRef": {"name"|"secretName"|"imagePullSecrets": \[{"name"): "([\w-]+)'
+    secrets = set(re.findall(named, text))
+    assert secrets == {"medsent-ray-token", "medsent-credentials", "medsent-registry"}
+    for name in secrets:
+        assert re.search(rf"create secret [\w-]+ {name} ", guide), name
+    maps = set(re.findall(r'"configMap": {"name": "([\w-]+)', text))
+    assert maps == {"medsent-jobs", "medsent-night"}
+    for name in maps:
         assert f"create configmap {name} " in guide

@@ -16,7 +16,9 @@ from tests.cluster.schemas import problem
 
 DATE = "2026-11-27"
 TEMPLATE = yaml.safe_load((CLUSTER / "rayjob-nightly.yaml").read_text(encoding="utf-8"))
-AWAY: dict[str, Any] = {"the server": "is away"}
+GONE, BUSY, DROPPED = ({"the server": told} for told in ("is gone", "is busy", "hangs up"))
+AWAY = {id(GONE): 503, id(BUSY): 429}
+BATCH = "/apis/batch/v1/namespaces/medsent/jobs"
 JOBS = "/apis/ray.io/v1/namespaces/medsent/rayjobs"
 
 
@@ -28,6 +30,8 @@ class Server(ThreadingHTTPServer):
         self.token = "the-pods-token"
         self.jobs: dict[str, dict[str, Any]] = {}
         self.states: list[dict[str, Any]] = []
+        self.refusals: list[int] = []
+        """Codes that the next creations are answered with."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -36,15 +40,21 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         job = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         name = job["metadata"]["name"]
-        if self._is_known():
+        if self.server.refusals:
+            self._answer(self.server.refusals.pop(), {})
+        elif self._is_known():
             self._answer(409 if name in self.server.jobs else 201, job)
             self.server.jobs.setdefault(name, job)
 
     def do_GET(self) -> None:
         if self._is_known():
+            if self.path == f"{BATCH}/medsent-nightly-29":
+                self._answer(200, {"metadata": {"creationTimestamp": f"{DATE}T01:00:03Z"}})
+                return
             job = self.server.jobs[self.path.removeprefix(f"{JOBS}/")]
             status = self.server.states.pop(0)
-            self._answer(200 if status is not AWAY else 503, {**job, "status": status})
+            if status is not DROPPED:
+                self._answer(AWAY.get(id(status), 200), {**job, "status": status})
 
     def _is_known(self) -> bool:
         known = self.headers["Authorization"] == f"Bearer {self.server.token}"
@@ -109,11 +119,12 @@ def test_it_waits_for_the_end_and_passes_it_on(
     server: Server, api: Api, capsys: Any, end: dict[str, Any], code: int, says: str
 ) -> None:
     running = {"jobDeploymentStatus": "Running"}
-    server.states = [{}, running, AWAY, running, end]
+    server.states = [{}, running, GONE, BUSY, DROPPED, running, end]
     assert run(api, tonight(), look_every_s=0) == code
     said = capsys.readouterr().out
     assert said.splitlines()[-1].endswith(says)
-    assert "did not answer: HTTP Error 503" in said
+    for told in ("HTTP Error 503", "HTTP Error 429", "Remote end closed connection"):
+        assert f"did not answer: {told}" in said
     assert list(server.jobs) == ["medsent-nightly-20261127"]
     if "message" in end:
         assert end["message"] in said
@@ -125,6 +136,18 @@ def test_a_night_that_is_there_is_not_started_again(server: Server, api: Api, ca
     assert run(api, tonight(), look_every_s=0) == 1
     assert server.jobs == {"medsent-nightly-20261127": {"as": "it was"}}
     assert "is there already" in capsys.readouterr().out
+
+
+def test_a_server_that_is_away_for_a_moment_does_not_end_the_night(
+    server: Server, api: Api, capsys: Any
+) -> None:
+    server.refusals, server.states = [503, 500], [GOOD]
+    assert run(api, tonight(), look_every_s=0) == 0
+    assert capsys.readouterr().out.count("did not answer") == 2
+
+
+def test_the_nights_date_is_that_of_its_job(api: Api) -> None:
+    assert api.date("medsent-nightly-29") == DATE
 
 
 def test_a_refused_pod_says_so(server: Server, api: Api) -> None:

@@ -10,8 +10,8 @@ from medsent.errors import ConfigError, RunError
 from medsent.evaluation import rewrite_report
 from medsent.nightly.evidence import gather, pinned_reference
 from medsent.nightly.history import History, Night
-from medsent.nightly.rules import Evidence
-from medsent.nightly.settings import NightlyConfig
+from medsent.nightly.rules import Evidence, judge
+from medsent.nightly.settings import GateSettings, NightlyConfig
 from medsent.run import RunFolder
 from tests.conftest import job_values
 from tests.nightly.test_history import row
@@ -115,6 +115,29 @@ def test_a_good_night_that_cannot_be_compared_with_is_gone_without(folder: Path)
 def test_a_reference_that_cannot_be_compared_with_ends_the_night(folder: Path) -> None:
     with pytest.raises(RunError, match=r"reference: the gold of 120 records differs.*pin another"):
         gathered(folder, "gold-0", None)
+
+
+def test_a_total_collapse_closes(tmp_path: Path) -> None:
+    """Every opinion has changed alike, so that no replicate differs from another."""
+    perfect = reported(tmp_path, "perfect-0", {"v": GOLD})
+    wrong = reported(tmp_path, "wrong-0", {"v": 1 - GOLD})
+    history = History(tmp_path, "nightly")
+    found = gather(config(tmp_path), wrong, perfect, history, None, lambda _: None)
+    rulings = judge(found, GateSettings())
+    closed = {ruling.rule for ruling in rulings if ruling.status == "closes"}
+    assert {"labels", "macro_f1"} <= closed
+    labels = [ruling for ruling in rulings if ruling.rule == "labels"]
+    assert {(r.status, r.value, r.low, r.high) for r in labels} == {("closes", -1, -1, -1)}
+
+
+def test_a_good_night_that_is_damaged_is_gone_without(folder: Path, tmp_path: Path) -> None:
+    good = reported(tmp_path, "good-0", {"v": BETTER})
+    [file] = good.predictions.glob("*.parquet")
+    file.write_bytes(file.read_bytes()[:100])
+    run, history = RunFolder(folder / "worse-0"), History(tmp_path, "nightly")
+    found = gather(config(folder), run, None, history, row(0, run="good-0"), lambda _: None)
+    assert found.anchors == {}
+    assert "the last good night, good-0 cannot be read (Arrow" in found.absent["last_good"]
 
 
 def test_the_night_that_is_the_reference_has_nothing_to_lose(folder: Path) -> None:

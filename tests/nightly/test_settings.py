@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from medsent.cli import main
 from medsent.config import JobConfig
 from medsent.errors import ConfigError
 from medsent.nightly.evidence import pinned_reference
@@ -81,6 +82,14 @@ def test_a_gate_without_intervals_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the gate decides by intervals"):
         pinned_reference(without)
     assert pinned_reference(config(tmp_path)) is None
+
+
+def test_check_looks_at_the_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config(tmp_path, reference=str(tmp_path / "nowhere"))
+    with pytest.raises(SystemExit) as ended:
+        main(["check", str(tmp_path / "nightly.yaml")])
+    assert ended.value.code == 1
+    assert "nowhere is no run" in capsys.readouterr().err
 
 
 def test_the_example_is_a_nightly_job() -> None:

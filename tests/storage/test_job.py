@@ -78,7 +78,7 @@ def finished(job: Job, server: Server) -> Finished:
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     leave_a_move_half_done(run)
-    again = job.ended("evaluate", str(job.config))
+    again = job.ended("evaluate", str(job.config), "--set", "engine.latency_s=0")
     assert again.returncode == 0, again.stderr
     return Finished(job, run, refused, again.stdout)
 
