@@ -13,7 +13,7 @@ from medsent.answers import bits, onepass
 from medsent.answers import json as json_answer
 from medsent.config import JobConfig, VariantSettings, VllmSettings
 from medsent.engine.vllm import EnginePlan
-from medsent.errors import AdapterError, ConfigError
+from medsent.errors import AdapterError, ConfigError, ModelError
 from medsent.labels import LABELS
 from medsent.merged import read_merged
 from medsent.model import Say, content_sha256, resolve_model
@@ -142,6 +142,20 @@ class Plan:
             return None
         every = [*self.shards.files, *self.shards.bad]
         return sorted((shard.path, shard.size_bytes, shard.etag) for shard in every)
+
+    def model_on_this_node(self) -> Path:
+        """Return the model's folder on the machine that calls, fetched there if need be.
+
+        Raises `ModelError` where objects were rewritten since the plan was made.
+        """
+        source = self.config.model.source
+        folder = resolve_model(source, lambda _: None)
+        if self.model_copy not in (None, folder.name):
+            raise ModelError(
+                f"model.source: {source} was rewritten since the job began; give the new one "
+                "another name"
+            )
+        return folder
 
     def engine_plan(self, settings: VllmSettings, model_folder: Path) -> EnginePlan:
         """Return what an actor needs to start vLLM on its node."""

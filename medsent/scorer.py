@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -28,10 +27,9 @@ from medsent.errors import (
     EngineGoneError,
     EngineKillerError,
     MedsentError,
-    ModelError,
     place_of,
 )
-from medsent.model import load_tokenizer, resolve_model
+from medsent.model import load_tokenizer
 from medsent.plan import Plan
 from medsent.records import fan_out
 from medsent.speaker import Speaker, make_speakers
@@ -108,7 +106,7 @@ class Scorer:
             raise EngineDiedError(refusal)
 
     def _start(self, plan: Plan) -> tuple[tuple[Speaker, ...], Engine]:
-        folder = _model(plan)
+        folder = plan.model_on_this_node()
         settings = plan.config.engine
         start: Callable[[int | None], Engine]
         if isinstance(settings, ScriptedSettings):
@@ -229,18 +227,6 @@ class Scorer:
             self._unsaid, self._said_at = 0, now
 
 
-def _model(plan: Plan) -> Path:
-    """Return the model's folder on this node. Raises `ModelError` where it is another one now."""
-    source = plan.config.model.source
-    folder = resolve_model(source, _silent)
-    if plan.model_copy not in (None, folder.name):
-        raise ModelError(
-            f"model.source: {source} was rewritten since the job began; give the new one another "
-            "name"
-        )
-    return folder
-
-
 def _is_refused(task: asyncio.Task[Reply | None]) -> bool:
     reply = None if task.cancelled() else task.result()
     return reply is not None and reply.answer.status == ENGINE_ERROR
@@ -254,7 +240,3 @@ def _is_replacement() -> bool:
 def _replica_name() -> str:
     context = ray.get_runtime_context()
     return f"{context.get_node_id()[:6]}-{(context.get_actor_id() or '')[:6]}"
-
-
-def _silent(_: str) -> None:
-    """Drop a progress line: an actor's output goes to no one."""

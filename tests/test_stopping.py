@@ -31,6 +31,7 @@ def test_the_first_sigterm_only_asks() -> None:
         assert stop.reason is None
         terminate()
         assert stop.reason == "SIGTERM"
+        assert not stop.forced
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -38,12 +39,14 @@ def test_the_second_sigterm_ends_it_where_it_stands() -> None:
     stop = Stop()
     with stop.on_sigterm(), pytest.raises(StoppedError, match="SIGTERM"):
         wait_after(terminate, terminate)
+    assert stop.forced
 
 
 def test_a_job_can_be_ended_for_another_reason() -> None:
     stop = Stop()
     with stop.on_sigterm(), pytest.raises(StoppedError, match="the lease is gone"):
         wait_after(lambda: stop.force("the lease is gone"))
+    assert stop.forced
 
 
 def test_the_first_reason_stays() -> None:

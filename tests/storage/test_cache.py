@@ -1,5 +1,6 @@
 """Adapters and models of object storage: fetched to a machine once, whole, by their content."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from medsent.adapter import open_adapter
 from medsent.cache import fetched
 from medsent.errors import AdapterError, ModelError, StorageError
 from medsent.model import content_sha256, resolve_model
-from tests.conftest import AdapterWriter
+from medsent.plan import make_plan
+from tests.conftest import AdapterWriter, JobBuilder
 from tests.storage.server import Server
 
 
@@ -80,6 +82,24 @@ def test_an_adapter_that_was_rewritten_is_refused(
 
 
 @pytest.mark.usefixtures("cached")
+def test_a_model_that_was_rewritten_is_refused(
+    cached: Callable[[], list[Path]],
+    server: Server,
+    bucket: str,
+    job: JobBuilder,
+    small_model: Path,
+    tmp_path: Path,
+) -> None:
+    where = server.upload(small_model, bucket, "model")
+    plan = make_plan(job(model={"source": where}), lambda _: None)
+    assert plan.model_on_this_node() == cached()[0]
+    other = Path(shutil.copytree(small_model, tmp_path / "model"))
+    (other / "config.json").write_text('{"model_type": "another"}')
+    server.upload(other, bucket, "model")
+    with pytest.raises(ModelError, match=rf"{where} was rewritten since the job began"):
+        plan.model_on_this_node()
+
+
 def test_an_adapter_that_is_not_there(bucket: str, model_folder: Path) -> None:
     for where in (f"s3://{bucket}/none", "s3://no-such-bucket/r2"):
         with pytest.raises(AdapterError, match=rf"variants\.tuned\.adapter: {where}: there are no"):
