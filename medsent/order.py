@@ -43,10 +43,7 @@ class _Blocks:
 
 def ordered(records: pa.Table, rows_per_block: int) -> pa.Table:
     """Return the records in the order of `by_work`."""
-    try:
-        return records.take(by_work(records, rows_per_block))
-    except pa.ArrowNotImplementedError:
-        return records  # a kept column is of a type that pyarrow cannot pick rows of: a view
+    return records.take(by_work(records, rows_per_block))
 
 
 def by_work(records: pa.Table, rows_per_block: int) -> Integers:

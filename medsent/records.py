@@ -94,18 +94,10 @@ def fan_out(records: pa.Table, readers: Sequence[str]) -> pa.Table:
     places = pa.array(np.repeat(np.arange(records.num_rows), len(readers)))
     personas = pa.array([*readers] * records.num_rows, pa.string())
     columns = [
-        personas if name == "persona" else _picked(records[name], places)
+        personas if name == "persona" else records[name].take(places)
         for name in records.column_names
     ]
     return pa.table(columns, schema=records.schema)
-
-
-def _picked(column: pa.ChunkedArray, places: pa.Array) -> pa.Array | pa.ChunkedArray:
-    try:
-        return column.take(places)
-    except pa.ArrowNotImplementedError:  # a kept column of a type such as string_view
-        values = column.to_pylist()
-        return pa.array([values[place] for place in places.to_pylist()], column.type)
 
 
 def opinion_ids(rows: pa.Table, columns: Mapping[str, str]) -> pa.Array:

@@ -95,8 +95,23 @@ def open_shards(settings: InputSettings) -> Shards:
     if bad and (not files or settings.on_bad_shard == "fail"):
         raise _refusal(bad, some_are_good=bool(files))
     _refuse_no_rows(settings, files, settled)
-    kept = tuple(settled.types.field(name) for name in settings.keep)
+    kept = tuple(_kept(settled.types.field(name)) for name in settings.keep)
     return Shards(files, filesystem, settled.columns, kept, bad)
+
+
+def _kept(field: pa.Field) -> pa.Field:
+    """Return a kept column as a run holds it: pyarrow can pick no rows of a view."""
+    return field.with_type(_without_views(field.type))
+
+
+def _without_views(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind):
+        return pa.list_(_without_views(kind.value_type))
+    return kind
 
 
 @contextmanager

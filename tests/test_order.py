@@ -143,9 +143,3 @@ def test_a_text_of_any_type_is_ordered_alike(text: pa.DataType) -> None:
     )
     assert by_work(kept, 6).tolist() == by_work(table, 6).tolist()
     assert ordered(kept, 6)["text"].to_pylist() == ordered(table, 6)["text"].to_pylist()
-
-
-def test_a_column_that_rows_cannot_be_picked_of_stays_in_its_order() -> None:
-    table = records([("b", True), ("a" * 9, True), ("b", True)])
-    table = table.append_column("view", pa.array(["x", "y", "z"], pa.string_view()))
-    assert ordered(table, 2).equals(table)

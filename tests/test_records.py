@@ -154,10 +154,9 @@ def test_no_rows() -> None:
     assert RecordReader(shards, PERSONAS)(rows).num_rows == 0
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.string_view()], ids=str)
-def test_all_personas_read_a_row_one_after_the_other(kind: pa.DataType) -> None:
-    kept = pa.field("clinic", kind)
-    rows = records((kept,), text=["one", ""], clinic=pa.array(["a", "b"], kind))
+def test_all_personas_read_a_row_one_after_the_other() -> None:
+    kept = pa.field("clinic", pa.string())
+    rows = records((kept,), text=["one", ""], clinic=["a", "b"])
     made = fan_out(rows, ("nurse", "surgeon"))
     assert made.schema == rows.schema
     assert made["persona"].to_pylist() == ["nurse", "surgeon"] * 2

@@ -14,6 +14,7 @@ import pytest
 from medsent.config import InputSettings
 from medsent.errors import InputError
 from medsent.labels import LABELS
+from medsent.records import RecordReader
 from medsent.shards import Shards, open_shards
 
 Written = Callable[..., Path]
@@ -193,6 +194,29 @@ def test_shards_may_differ_where_one_type_holds_both(written: Written) -> None:
         ),
     )
     assert opened(folder, keep=["extra"]).kept == (pa.field("extra", pa.int32()),)
+
+
+@pytest.mark.parametrize(
+    ("stored", "held"),
+    [
+        (pa.string_view(), pa.large_string()),
+        (pa.binary_view(), pa.large_binary()),
+        (pa.list_(pa.string_view()), pa.list_(pa.large_string())),
+    ],
+    ids=str,
+)
+def test_a_kept_view_is_held_as_what_rows_can_be_picked_of(
+    written: Written, stored: pa.DataType, held: pa.DataType
+) -> None:
+    values = [["a"], ["b"]] if pa.types.is_list(stored) else ["a", "b"]
+    folder = written(rows(extra=pa.array(values, stored)))
+    shards = opened(folder, keep=["extra"])
+    [field] = shards.kept
+    assert field.type == held
+    read = pq.read_table(folder).append_column("row_hash", pa.array([0, 1], pa.uint64()))
+    read = read.append_column("path", ["a", "a"])
+    made = RecordReader(shards, ["surgeon"])(read)
+    assert made.filter([False, True])["extra"].to_pylist() == pa.array(values[1:], held).to_pylist()
 
 
 @pytest.mark.parametrize(
