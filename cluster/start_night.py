@@ -26,6 +26,7 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 _LOOK_EVERY_S = 15.0
 _ANSWER_S = 30.0
+_PATIENCE_S = 1800.0
 _BUSY = {408, 429}
 _ENDS = {"Complete", "Failed", "ValidationFailed"}
 """The deployment states that a RayJob does not leave."""
@@ -108,13 +109,15 @@ def run(api: Api, job: dict[str, Any], look_every_s: float = _LOOK_EVERY_S) -> i
 
 def patiently(ask: Callable[[], T], look_every_s: float = _LOOK_EVERY_S) -> T:
     """Ask until there is an answer: an API server may be away for a while."""
+    give_up = time.monotonic() + _PATIENCE_S
     while True:
         try:
             return ask()
         except (OSError, HTTPException, ValueError) as error:
-            if isinstance(error, HTTPError) and error.code < 500 and error.code not in _BUSY:
+            refused = isinstance(error, HTTPError) and error.code < 500 and error.code not in _BUSY
+            if refused or time.monotonic() > give_up:
                 raise
-            say(f"the API server did not answer: {error or type(error).__name__}")
+            say(f"the API server did not answer: {str(error) or type(error).__name__}")
             time.sleep(look_every_s)
 
 

@@ -131,8 +131,9 @@ def _sample(plan: Plan) -> Sampled:
 def _first_rows(plan: Plan) -> list[dict[str, Any]]:
     """Read the first records of some shards, from the first to the last, as the job would."""
     files = [file for file in plan.shards.files if file.rows]
-    some = files[:: max(1, len(files) // _SHARDS)][:_SHARDS]
-    most = max(1, _SAMPLE // max(1, len(some) * len(plan.readers)))
+    number = min(_SHARDS, len(files))
+    some = [files[place * (len(files) - 1) // max(1, number - 1)] for place in range(number)]
+    most = max(1, _SAMPLE // (max(1, number) * max(1, len(plan.readers))))
     return [row for shard in some for row in _rows(plan, shard, most)]
 
 

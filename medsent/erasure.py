@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent import accounting
-from medsent.backfill import handing
 from medsent.checkpoint import reconcile
 from medsent.errors import RunError
 from medsent.predictions import QUARANTINED, rewrite
@@ -110,6 +109,9 @@ def resume(run: RunFolder) -> Rewritten:
     erased = Erased.read(run)
     if not erased.pending:
         return Rewritten()
+    # Not at the head: every worker that reads rows imports this module.
+    from medsent.backfill import handing
+
     scored, manifest = run.holds_predictions(), run.manifest()
     for file in _quoting(run):
         # Of an old night the figures are all there is: they stay, and its reports are made of them.

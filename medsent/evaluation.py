@@ -111,15 +111,15 @@ class Job:
 
     def finish(self) -> AnyPath:
         """Score what is missing, if anything is, and write the report; return its path."""
-        _keep_thresholds(self._plan, self._run)
         manifest = self._run.manifest()
-        if manifest is None or manifest["input"] != self._plan.shards.listing():
-            manifest = self._complete()
-        elif not self._run.holds_predictions():
+        if manifest is not None and not self._run.holds_predictions():
             raise UsageError(
                 f"{self._run.path} is complete, and its predictions are kept no more; its reports "
                 "stand there as they were"
             )
+        _keep_thresholds(self._plan, self._run)
+        if manifest is None or manifest["input"] != self._plan.shards.listing():
+            manifest = self._complete()
         else:
             self._say("The run is complete: no engine is started, only its report is made again.")
         return write_report(self._run, self._plan.config, manifest, self._say)

@@ -157,8 +157,10 @@ def rewrite(file: AnyPath, rows: pa.Table) -> None:
 def _compression(file: AnyPath) -> str:
     """Return how a file's columns are compressed."""
     with open_parquet(file) as parquet:
-        groups = parquet.metadata.num_row_groups
-        return parquet.metadata.row_group(0).column(0).compression.lower() if groups else "zstd"
+        if not parquet.metadata.num_row_groups:
+            return "zstd"
+        name: str = parquet.metadata.row_group(0).column(0).compression
+    return "none" if name == "UNCOMPRESSED" else name.lower()
 
 
 def label_matrix(column: pa.StructArray, field: str) -> npt.NDArray[np.int8]:

@@ -1,6 +1,7 @@
 """A run's folder: what is in it, and whether it is complete."""
 
 import json
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -129,9 +130,9 @@ class RunFolder:
 
 
 def runs_named(output: AnyPath, name: str) -> list[RunFolder]:
-    """Return the runs of a job's name, complete or not, and of no other that begins so."""
-    folders = output.glob(f"{name}-*")
-    return [RunFolder(folder) for folder in folders if folder.name.rpartition("-")[0] == name]
+    """Return the runs of a job's name or of its nights, complete or not, and of no longer name."""
+    own = re.compile(rf"{re.escape(name)}(-\d{{4}}-\d\d-\d\d)?-[^-]+")
+    return [RunFolder(each) for each in output.glob(f"{name}-*") if own.fullmatch(each.name)]
 
 
 def run_of(plan: Plan) -> RunFolder:

@@ -141,7 +141,8 @@ AnyPath = Path | ObjectPath
 def holds_secret(path: str) -> bool:
     """Tell whether a path of object storage carries a key; a secret may hold a slash."""
     _, there, inner = path.partition("://")
-    return bool(there) and any(mark in inner.partition("/")[0] for mark in "@:")
+    bucket = inner.partition("?")[0].partition("/")[0]
+    return bool(there) and any(mark in bucket for mark in "@:")
 
 
 def any_path(path: str | AnyPath) -> AnyPath:

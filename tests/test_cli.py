@@ -127,7 +127,7 @@ def test_check_says_what_a_job_comes_to(
     assert "24 records in 1 shards" in said
     assert "text=text" in said
     assert "plain: onepass, base model; thresholds 0.5 for every label" in said
-    assert "of the first 24 records: none" in said
+    assert "of 24 records that were looked at: none" in said
     assert not (tmp_path / "runs").exists()
 
 
@@ -139,7 +139,7 @@ def test_check_counts_what_will_be_quarantined(
     place = table.column_names.index("text")
     pq.write_table(table.set_column(place, "text", texts), tmp_path / "spoilt.parquet")
     assert run("check", str(job_file), "--set", f"input.path={tmp_path / 'spoilt.parquet'}") == 0
-    assert "of the first 24 records: 1 empty_text" in capsys.readouterr().out
+    assert "of 24 records that were looked at: 1 empty_text" in capsys.readouterr().out
 
 
 @pytest.mark.ray

@@ -142,6 +142,7 @@ def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
 
 
 def test_runs_of_a_name_are_not_those_of_a_longer_one(tmp_path: Path) -> None:
-    for name in ("backfill-0123456789ab", "backfill-pl-0123456789ab", "other-0123456789ab"):
+    own = {"a-0123456789ab", "a-2026-11-01-0123456789ab"}
+    for name in (*own, "a-pl-0123456789ab", "other-0123456789ab"):
         (tmp_path / name).mkdir()
-    assert [run.path.name for run in runs_named(tmp_path, "backfill")] == ["backfill-0123456789ab"]
+    assert {run.path.name for run in runs_named(tmp_path, "a")} == own

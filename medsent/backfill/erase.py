@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from medsent import erasure
-from medsent.errors import MedsentError, RunError, UsageError
+from medsent.errors import MedsentError, RunError, UsageError, place_of
 from medsent.evaluation import held
 from medsent.model import Say
 from medsent.report.model import read_metrics
@@ -15,9 +17,9 @@ from medsent.storage import AnyPath, any_path
 def erase(folders: Sequence[str | AnyPath], opinion_ids: Sequence[str], say: Say = print) -> str:
     """Take opinions out of some runs, one run after the other; return what to say last.
 
-    Raises `UsageError` where an id is empty or a folder is no run, before anything is touched;
-    `RunError` where a run is held by a job or is damaged: the others are done, and the same
-    command does the rest.
+    Raises `UsageError` where an id is empty and `RunError` where a folder is no run, before
+    anything is touched; `RunError` where a run is held by a job or is damaged: the others are
+    done, and the same command does the rest.
     """
     if not all(opinion_ids):
         raise UsageError("--opinion-id: an id is empty, and every record without one would go")
@@ -30,6 +32,8 @@ def erase(folders: Sequence[str | AnyPath], opinion_ids: Sequence[str], say: Say
             records += _erase(run, opinion_ids, say)
         except MedsentError as error:
             failed.append(f"{run.path}: {error}")
+        except (OSError, ValueError, pa.ArrowException) as error:
+            failed.append(f"{run.path}: a file in it cannot be read ({place_of(error)})")
     if failed:
         raise RunError(
             f"{len(failed)} of {len(runs)} runs may hold them still, and the same command does "
@@ -67,5 +71,5 @@ def _told(done: erasure.Rewritten) -> str:
     return (
         f"{done.records:,} records erased, {files:,} files of predictions rewritten; "
         f"{done.labelled_rows:,} labelled rows removed, {labelled_files:,} files rewritten; "
-        f"{'manifest and report made again' if done.complete else 'the run is not complete yet'}"
+        f"{'report made again' if done.complete else 'the run is not complete yet'}"
     )

@@ -56,7 +56,7 @@ def _hand_on(
         f"Labelled: {done.rows:,} rows in {done.files:,} files, {run.labelled} "
         f"({done.added:,} new; {done.rewritten:,} partitions written)"
     )
-    if reference and config.drift:
+    if reference and config.drift and run.holds_predictions():
         _watch_drift(reference, run, done.new, config.drift, list(config.variants), say)
 
 

@@ -1,11 +1,14 @@
 """What is kept of old nights: every report, and the predictions that are still compared with."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import date
 
+from medsent.errors import LeaseError
+from medsent.lease import Lease
 from medsent.nightly.history import History, Night, last_good
 from medsent.run import RunFolder
-from medsent.storage import AnyPath
+from medsent.storage import AnyPath, located
 
 
 def retain(
@@ -26,8 +29,9 @@ def retain(
     for run in _before(history, latest[0].night):
         if run.path.name in kept or str(run.path) in pinned or not run.holds_predictions():
             continue
-        run.drop_predictions()
-        removed.append(run.path.name)
+        with suppress(LeaseError), Lease(*located(run.path / "lease"), say=lambda _: None):
+            run.drop_predictions()  # unless a job works on an old night just now
+            removed.append(run.path.name)
     return removed
 
 

@@ -84,8 +84,8 @@ class RetentionSettings(Settings):
     """What is kept of old nights. Reports, pages and gates of all of them are."""
 
     nights: int | None = Field(None, ge=2)
-    """Predictions are kept of the last so many nights, of the reference and of the last good
-    night; null: of all."""
+    """Predictions are kept of the last so many nights, of what these were compared with, of the
+    reference and of the last good night; null: of all."""
 
 
 class NotifySettings(Settings):

@@ -21,8 +21,9 @@ from medsent.backfill.job import backfill
 from medsent.backfill.settings import BackfillConfig
 from medsent.errors import StoppedError
 from medsent.evaluation import requeue
+from medsent.plan import make_plan
 from medsent.requeue import Selection, drop_doubled
-from medsent.run import RunFolder
+from medsent.run import RunFolder, run_of
 from medsent.stopping import Stop
 from tests.backfill.conftest import Complete, Config
 from tests.backfill.opinions import PERSONAS, expected, outcomes, write_opinions
@@ -144,12 +145,25 @@ def test_a_budget_of_hours_is_each_commands_own(
 ) -> None:
     monkeypatch.setattr(budget, "time", Clock(tmp_path / "runs"))
     slow = {"kind": "scripted", "rows_per_block": 32, "latency_s": 0.3, "max_num_seqs": 16}
-    stopped = config(engine=slow, budget={"hours": 0.0125})  # 45 s
-    with pytest.raises(StoppedError, match=r"the budget of 0\.0125 hours is used up"):
+    stopped = config(engine=slow, budget={"hours": 0.005})  # 18 s
+    with pytest.raises(StoppedError, match=r"the budget of 0\.005 hours is used up"):
         backfill(stopped, silent)
     [run] = (tmp_path / "runs").iterdir()
-    assert 5 * 32 <= len(outcomes(run)) < 320
+    assert 2 * 32 <= len(outcomes(run)) < 320
     assert not Meter(stopped, RunFolder(run), Stop()).used_up
+
+
+def test_a_budget_that_is_used_up_before_anything_is_scored_is_told(
+    config: Config, complete: Complete, tmp_path: Path, cluster: None
+) -> None:
+    spent = {"budget": {"money": 20.0}, "price": {"per_replica_hour": 3600.0}}
+    settings = config(reference=str(complete.run), **spent)
+    run = run_of(make_plan(settings.job(), silent))
+    run.path.mkdir(parents=True)
+    Spent(wall_s=100.0, replica_s=100.0).write(run)
+    with pytest.raises(StoppedError, match="the budget of 20 USD is used up"):
+        backfill(settings, silent)
+    assert not run.holds_predictions()
 
 
 def test_a_used_up_budget_does_not_keep_a_finished_run_from_closing(

@@ -98,7 +98,7 @@ def test_a_sample_is_always_the_same_and_part_of_a_larger_one(config: Config, ma
 
 
 def test_a_sample_of_nothing_is_refused(config: Config, many: str) -> None:
-    settings = config(input={"path": many, "sample": 1e-9})
+    settings = config(input={"path": many, "fan_out": "personas", "sample": 1e-9})
     with pytest.raises(InputError, match="takes none of the opinions"):
         make_plan(settings.job(), silent)
 

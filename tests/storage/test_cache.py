@@ -81,7 +81,6 @@ def test_an_adapter_that_was_rewritten_is_refused(
     assert len(cached()) == 2
 
 
-@pytest.mark.usefixtures("cached")
 def test_a_model_that_was_rewritten_is_refused(
     cached: Callable[[], list[Path]],
     server: Server,
@@ -100,6 +99,7 @@ def test_a_model_that_was_rewritten_is_refused(
         plan.model_on_this_node()
 
 
+@pytest.mark.usefixtures("cached")
 def test_an_adapter_that_is_not_there(bucket: str, model_folder: Path) -> None:
     for where in (f"s3://{bucket}/none", "s3://no-such-bucket/r2"):
         with pytest.raises(AdapterError, match=rf"variants\.tuned\.adapter: {where}: there are no"):
