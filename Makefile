@@ -57,7 +57,7 @@ backfill-scale: $(PACKAGE) ## A backfill of 1,000,000 records, stopped twice, it
 validate-statistics: $(PACKAGE) ## Do intervals and tests hold what they say? Simulations (a quarter of an hour)
 	@$(BIN)/python -m tests.validation $(ARGS)
 
-bench: $(PACKAGE) ## The job against bare vLLM, ray.data.llm and transformers (under an hour; writes bench.json)
+bench: $(PACKAGE) ## The job against bare vLLM, ray.data.llm and transformers (an hour or less; writes bench.json)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 bench-gpu: $(PACKAGE) ## Gemma 3 12B's shapes on one GPU against the limit of its matrix products

@@ -10,20 +10,15 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from medsent.model import prepare_builtin
 from medsent.quiet import quieten
-from tests.bench import figures, machine, orchestration
-from tests.bench.limit import MatrixRate, read_shape
-from tests.bench.rounds import Contenders, Found
-from tests.bench.worker import Worker
-
-_SCRIPTED_RECORDS = 32_768
-_REPLICAS = (1, 2, 4)
+from tests.bench import figures
+from tests.bench.limit import read_shape
+from tests.bench.measured import Measured, measure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,55 +26,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, default=Path("bench.json"))
+    parser.add_argument(
+        "--read", type=Path, help="take what was measured from this file: bench.measured.json"
+    )
     options = parser.parse_args(arguments)
     quieten()
-    began, model = time.monotonic(), prepare_builtin()
-    described = machine.describe()  # before an hour's work: it needs the CPU lock
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        costs = _orchestration(Path(folder), model, options.rounds)
-        rounds, start_s = _rounds(Path(folder), model, options.rounds)
-    with Worker(MatrixRate, openmp=True) as measured:
-        operations = measured.ask("measure", read_shape(model))
-    found = {
-        "machine": described,
-        "rounds": options.rounds,
-        "minutes": (time.monotonic() - began) / 60,
-        "bare_vllm_start_s": start_s,
-        "matrix_operations_per_s": operations,
-        "goals": [
-            {"what": g.what, "figure": g.figure, "goal": g.bound, "reached": g.reached}
-            for g in [*figures.engine_goals(rounds), figures.orchestration_goal(costs)]
-        ],
-        "rates": figures.rates(rounds),
-        "orders": figures.orders(rounds, read_shape(model), operations),
-        "scripted": figures.growth(costs),
-    }
+    model = prepare_builtin()
+    if options.read is not None:
+        measured = Measured.model_validate_json(options.read.read_bytes())
+    else:
+        kept = options.output.with_suffix(".measured.json")
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            measured = measure(Path(folder), model, options.rounds, kept)
+    found = summary(measured, model)
     options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print("\n".join(tables(found)))
     print(options.output)
     return 0
 
 
-def _orchestration(folder: Path, model: Path, rounds: int) -> dict[int, list[orchestration.Cost]]:
-    print(f"Around a scripted engine, {_SCRIPTED_RECORDS:,} records", flush=True)
-    source = folder / "scripted"
-    orchestration.write_shards(source, _SCRIPTED_RECORDS)
-    costs: dict[int, list[orchestration.Cost]] = {replicas: [] for replicas in _REPLICAS}
-    for number in range(rounds):
-        for replicas, found in costs.items():
-            target = folder / f"scripted-{replicas}-{number}"
-            found.append(orchestration.measure(target, source, model, replicas, _SCRIPTED_RECORDS))
-    return costs
-
-
-def _rounds(folder: Path, model: Path, number: int) -> tuple[list[Found], float]:
-    print("Starting those that stay", flush=True)
-    found = []
-    with Contenders(folder, model) as contenders:
-        for each in range(number):
-            print(f"Round {each + 1} of {number}", flush=True)
-            found.append(contenders.round())
-        return found, contenders.bare_start_s
+def summary(measured: Measured, model: Path) -> dict[str, Any]:
+    """Return what `bench.json` holds: goals first, then what they are made from."""
+    rounds, operations = measured.rounds, measured.matrix_operations_per_s
+    goals = [*figures.engine_goals(rounds), figures.orchestration_goal(measured.costs)]
+    return {
+        "machine": measured.machine,
+        "rounds": len(rounds),
+        "minutes": measured.minutes,
+        "bare_vllm_start_s": measured.bare_start_s,
+        "matrix_operations_per_s": operations,
+        "goals": [
+            {"what": g.what, "figure": g.figure, "goal": g.bound, "reached": g.reached}
+            for g in goals
+        ],
+        "rates": figures.rates(rounds),
+        "orders": figures.orders(rounds, read_shape(model), operations),
+        "scripted": figures.growth(measured.costs),
+    }
 
 
 def tables(found: dict[str, Any]) -> list[str]:

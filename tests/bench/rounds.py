@@ -34,8 +34,8 @@ EDGES: Final[dict[MethodName, Edges]] = {
 }
 BOTH_EDGES: Final = Edges(256, 64)
 SHARING: Final = {1: 64, 4: 96, 16: 192}
-"""Readers an opinion in the comparison of prompt orders, to its records: the more is shared, the
-more of them are answered in one step of the engine."""
+"""Readers an opinion in the comparison of prompt orders, to its records: where less is shared they
+take longer."""
 
 _ALONE: Final = 2
 
@@ -57,13 +57,8 @@ class Found:
     """`ray.data.llm`, baseline and adapter."""
     alone: dict[str, Round]
     """transformers, without and with the adapter."""
-    orders: dict[tuple[str, int], Round]
+    orders: dict[str, dict[int, Round]]
     """Bare vLLM by order of the prompt (`opinion`, `persona`) and readers an opinion."""
-
-
-def shared_edges(readers: int) -> Edges:
-    """Return what is not steady in the comparison of prompt orders: a quarter at each end."""
-    return Edges(SHARING[readers] // 4, SHARING[readers] // 4)
 
 
 class Contenders:
@@ -120,7 +115,7 @@ class Contenders:
         _say("ray.data.llm")
         alone = {name: self._one_by_one(name, bare["json"]) for name in self._alone}
         _say("transformers, one at a time")
-        orders = dict(self._orders())
+        orders = self._orders()
         _say("orders of the prompt")
         return Found(bare, jobs, adapted, both, peer, alone, orders)
 
@@ -168,15 +163,15 @@ class Contenders:
         answered: Round = self._alone[name].ask("answer", requests, tokens)
         return answered
 
-    def _orders(self) -> list[tuple[tuple[str, int], Round]]:
-        found = []
+    def _orders(self) -> dict[str, dict[int, Round]]:
+        found: dict[str, dict[int, Round]] = {"opinion": {}, "persona": {}}
         for readers, rows in self._shared.items():
             asked = {
                 "opinion": self._asker.requests(rows, "onepass"),
                 "persona": self._asker.persona_first(rows),
             }
             for order, requests in asked.items():
-                found.append(((order, readers), self._bare.ask("answer", requests)))
+                found[order][readers] = self._bare.ask("answer", requests)
         return found
 
 

@@ -44,10 +44,13 @@ class Round:
 
         Answers come in bunches, one an engine step. A time cut through a bunch would count
         answers whose work was done before it: with ten bunches an error of up to a tenth.
+        Raises `ValueError` where fewer than two steps ended in between.
         """
         ends = self._step_ends()
         first = next(end for end in ends if end >= edges.warm - 1)
-        last = [end for end in ends if end < len(self.finished) - edges.ending][-1]
+        last = max((end for end in ends if end < len(self.finished) - edges.ending), default=-1)
+        if last <= first:
+            raise ValueError(f"{len(ends)} steps are too few for a steady part within {edges}")
         return (last - first) / (self.finished[last] - self.finished[first])
 
     def _step_ends(self) -> list[int]:
