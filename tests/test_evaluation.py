@@ -23,12 +23,13 @@ from medsent.errors import (
 from medsent.evaluation import Job, evaluate
 from medsent.labels import LABELS
 from medsent.ledger import Ledger
-from medsent.plan import Plan, make_plan
+from medsent.plan import make_plan
 from medsent.requeue import Selection
 from medsent.run import RunFolder
 from medsent.scorer import Scorer
 from medsent.stopping import Stop
 from medsent.tuning import tune_run
+from tests.altered import scorer_whose_engine
 from tests.conftest import predictions_of, ray_files
 
 pytestmark = pytest.mark.ray
@@ -53,34 +54,15 @@ def silent(_: str) -> None:
 
 
 def dying(checkpoint: Path) -> type[Scorer]:
-    """Return a scorer whose engine dies once a part of the work is safe.
+    """Return a scorer whose engine dies once a part of the work is safe."""
 
-    Made in here so that Ray sends the class itself to its actors.
-    """
+    async def completes(engine: Engine, request: Request) -> Completion:
+        saved = [p for p in checkpoint.glob("*.parquet") if ".pending" not in p.name]
+        if saved:
+            raise EngineDiedError("the scripted engine was told to die")
+        return await engine.complete(request)
 
-    class DyingEngine:
-        def __init__(self, engine: Engine) -> None:
-            self._engine = engine
-            self.max_num_seqs = engine.max_num_seqs
-
-        async def complete(self, request: Request) -> Completion:
-            saved = [p for p in checkpoint.glob("*.parquet") if ".pending" not in p.name]
-            if saved:
-                raise EngineDiedError("the scripted engine was told to die")
-            return await self._engine.complete(request)
-
-        def kill(self) -> None:
-            self._engine.kill()
-
-        def close(self) -> None:
-            self._engine.close()
-
-    class Dying(Scorer):
-        def _start(self, plan: Plan) -> Any:
-            speakers, engine = super()._start(plan)
-            return speakers, DyingEngine(engine)
-
-    return Dying
+    return scorer_whose_engine(completes)
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from medsent.errors import AdapterError
 from medsent.evaluation import evaluate
 from medsent.labels import LABELS
 from medsent.personas import load_personas
-from medsent.plan import Plan
 from medsent.prompts import Prompter
 from medsent.scorer import Scorer
+from tests.altered import scorer_whose_engine
 from tests.conftest import (
     HOSTILE_TEXTS,
     MARKER,
@@ -232,28 +232,10 @@ def test_an_adapter_without_effect_stops_the_job(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class DeafEngine:
-        """Answers as the base model whatever adapter is asked for."""
+    async def as_the_base_model(engine: Engine, request: Request) -> Completion:
+        return await engine.complete(Request(request.prompt, request.ask, None))
 
-        def __init__(self, engine: Engine) -> None:
-            self._engine = engine
-            self.max_num_seqs = engine.max_num_seqs
-
-        async def complete(self, request: Request) -> Completion:
-            return await self._engine.complete(Request(request.prompt, request.ask, None))
-
-        def kill(self) -> None:
-            self._engine.kill()
-
-        def close(self) -> None:
-            self._engine.close()
-
-    class Deaf(Scorer):
-        def _start(self, plan: Plan) -> Any:
-            speakers, engine = super()._start(plan)
-            return speakers, DeafEngine(engine)
-
-    monkeypatch.setattr(pipeline, "Scorer", Deaf)
+    monkeypatch.setattr(pipeline, "Scorer", scorer_whose_engine(as_the_base_model))
     adapter = {"adapter": str(write_adapter(tmp_path / "adapter"))}
     config = job(variants={"plain": {}, "tuned": adapter})
     with pytest.raises(AdapterError, match=r"^variants\.tuned\.adapter changes nothing"):

@@ -14,9 +14,9 @@ from medsent.config import JobConfig
 from medsent.engine.protocol import Completion, Engine, Request
 from medsent.errors import MedsentError
 from medsent.evaluation import evaluate
-from medsent.plan import Plan
 from medsent.records import RecordReader
 from medsent.scorer import Scorer
+from tests.altered import scorer_whose_engine
 from tests.conftest import MARKER, JobBuilder, captured, ray_files
 
 pytestmark = pytest.mark.ray
@@ -41,29 +41,10 @@ def nothing(_: pytest.MonkeyPatch) -> None:
 
 
 def an_engine_that_quotes(patch: pytest.MonkeyPatch) -> None:
-    # Made in here so that Ray sends the classes themselves to its actors.
-    class Blurting:
-        """An engine that quotes the opinion it fails at."""
+    async def completes(_: Engine, request: Request) -> Completion:
+        raise ValueError(f"cannot take {MARKER} of {request.prompt}")
 
-        def __init__(self, engine: Engine) -> None:
-            self._engine = engine
-            self.max_num_seqs = engine.max_num_seqs
-
-        async def complete(self, request: Request) -> Completion:
-            raise ValueError(f"cannot take {MARKER} of {request.prompt}")
-
-        def kill(self) -> None:
-            self._engine.kill()
-
-        def close(self) -> None:
-            self._engine.close()
-
-    class Quoting(Scorer):
-        def _start(self, plan: Plan) -> Any:
-            speakers, started = super()._start(plan)
-            return speakers, Blurting(started)
-
-    patch.setattr(pipeline, "Scorer", Quoting)
+    patch.setattr(pipeline, "Scorer", scorer_whose_engine(completes))
 
 
 def a_scorer_that_fails_before_its_engine(patch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from medsent.engine.protocol import Completion, Engine, Request
 from medsent.errors import EngineError
 from medsent.evaluation import evaluate, requeue
 from medsent.labels import LABELS
-from medsent.plan import Plan, make_plan
+from medsent.plan import make_plan
 from medsent.predictions import ROUTED
 from medsent.records import schema
 from medsent.report.model import Metrics, read_metrics
@@ -31,6 +31,7 @@ from medsent.route import for_candidate
 from medsent.run import RunFolder
 from medsent.scorer import Scorer
 from medsent.speaker import make_speakers
+from tests.altered import scorer_whose_engine
 from tests.conftest import JobBuilder, merged, predictions_of, scripted_values
 
 VARIANTS = {"baseline": {"method": "onepass"}, "finetuned": {"method": "bits"}}
@@ -153,33 +154,14 @@ def test_a_record_asks_one_variant_and_the_fallback_where_it_must(
 
 
 def refusing() -> type[Scorer]:
-    """Return a scorer whose engine refuses some of the candidate's requests.
+    """Return a scorer whose engine refuses some of the candidate's requests."""
 
-    Made in here so that Ray sends the class itself to its actors.
-    """
+    async def completes(engine: Engine, request: Request) -> Completion:
+        if request.ask.regex is not None and len(request.prompt) % 4 == 0:
+            raise EngineError("the engine was told to refuse")
+        return await engine.complete(request)
 
-    class RefusingEngine:
-        def __init__(self, engine: Engine) -> None:
-            self._engine = engine
-            self.max_num_seqs = engine.max_num_seqs
-
-        async def complete(self, request: Request) -> Completion:
-            if request.ask.regex is not None and len(request.prompt) % 4 == 0:
-                raise EngineError("the engine was told to refuse")
-            return await self._engine.complete(request)
-
-        def kill(self) -> None:
-            self._engine.kill()
-
-        def close(self) -> None:
-            self._engine.close()
-
-    class Refusing(Scorer):
-        def _start(self, plan: Plan) -> Any:
-            speakers, engine = super()._start(plan)
-            return speakers, RefusingEngine(engine)
-
-    return Refusing
+    return scorer_whose_engine(completes)
 
 
 @pytest.fixture(scope="module")

@@ -213,6 +213,9 @@ def _compared(
         status, told = "not_judged", NO_INTERVAL[none]
         if none == "too_few_disagreements":
             status, told = "holds", f"the two differ on fewer than {FEW_DISAGREEING} opinions"
+        elif none == "no_variation":
+            status = "closes" if value is not None and value < -allowed else "holds"
+            told = f"{points(value)} points, all opinions alike; the limit is {points(-allowed)}"
     else:
         status = "closes" if high < -allowed else "holds"
         told = (

@@ -28,6 +28,7 @@ NO_INTERVAL: Final[Mapping[NoInterval, str]] = {
     "no_replicates": "no interval: none was asked for, or the column has many values",
     "too_few_opinions": "no interval: too few opinions to tell",
     "too_few_disagreements": "no interval: the variants disagree on too few opinions to tell",
+    "no_variation": "no interval: all opinions change alike",
     "gold_missing": "no interval: some records have no gold for the label",
     "from_zero": "no interval: the baseline comes close to zero",
     "not_estimated": "no interval: the same labels under another rule",

@@ -18,6 +18,7 @@ def untested(change: Change) -> str:
         return "it is undefined for one of them"
     return {
         "too_few_disagreements": "they disagree on too few opinions to tell",
+        "no_variation": "all opinions change alike, so that there is no test",
         "no_replicates": "no interval was asked for",
     }.get(change.difference.no_interval or "", "some labels have too few opinions to tell")
 

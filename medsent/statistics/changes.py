@@ -221,11 +221,11 @@ def _change(
     if none:
         return _bare(base, candidate, none)
     found = spread(between.values, df)
-    if np.isnan(found.se) or (found.se == 0 and candidate == base):
-        return _bare(base, candidate, "too_few_disagreements")
+    if not found.se > 0:
+        alike = bool(found.se == 0 and candidate != base)
+        return _bare(base, candidate, "no_variation" if alike else "too_few_disagreements")
     tested = difference(candidate - base, found)
-    # Without any spread every opinion has changed alike, as where no answer is usable any more.
-    rough = rough or bool(df + 1 < ROUGH_BELOW or found.se == 0)
+    rough = rough or bool(df + 1 < ROUGH_BELOW)
     return Change(
         base,
         candidate,

@@ -36,6 +36,7 @@ NoInterval: TypeAlias = Literal[
     "no_replicates",
     "too_few_opinions",
     "too_few_disagreements",
+    "no_variation",
     "gold_missing",
     "from_zero",
     "not_estimated",

@@ -152,8 +152,9 @@ def difference(value: npt.ArrayLike, found: Spread) -> Tested:
     """Return interval and test of a difference, its bias corrected as that of a mean."""
     middle = 2 * np.asarray(value, dtype=np.float64) - found.mean
     df = np.where(found.df > 0, found.df, np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        away = np.abs(middle) / found.se  # infinite without spread
+    away = np.divide(
+        np.abs(middle), found.se, out=np.full(middle.shape, np.nan), where=found.se > 0
+    )
     width = found.t * found.se
     return Tested(
         middle - width,

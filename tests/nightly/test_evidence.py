@@ -127,7 +127,7 @@ def test_a_total_collapse_closes(tmp_path: Path) -> None:
     closed = {ruling.rule for ruling in rulings if ruling.status == "closes"}
     assert {"labels", "macro_f1"} <= closed
     labels = [ruling for ruling in rulings if ruling.rule == "labels" and ruling.subject]
-    assert {(r.status, r.value, r.low, r.high) for r in labels} == {("closes", -1, -1, -1)}
+    assert {(r.status, r.value, r.low, r.high) for r in labels} == {("closes", -1, None, None)}
 
 
 def test_a_good_night_that_is_damaged_is_gone_without(folder: Path, tmp_path: Path) -> None:

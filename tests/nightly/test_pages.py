@@ -186,15 +186,7 @@ def test_the_trends_show_what_closed_a_night(browser: Page, pages: dict[str, Pat
     assert len(told) == 2
     assert told[0].endswith(f"Closed by fear on {closed}, anger on {closed}.")
     assert told[1].endswith("None closed a night.")
-    clipped = browser.run(
-        "[...document.querySelectorAll('figure svg text')].filter(text => {"
-        " const own = text.getBoundingClientRect();"
-        " const all = text.ownerSVGElement.getBoundingClientRect();"
-        " return own.left < all.left - 1 || own.right > all.right + 1"
-        "     || own.top < all.top - 2 || own.bottom > all.bottom + 2;"
-        "}).map(text => text.textContent)"
-    )
-    assert clipped == []
+    assert browser.clipped() == []
     worse = "getComputedStyle(document.documentElement).getPropertyValue('--worse')"
     assert browser.run(worse)
     marks = browser.run(

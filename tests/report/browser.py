@@ -51,6 +51,18 @@ class Page:
             else:
                 return dict(answer["result"])
 
+    def clipped(self) -> list[str]:
+        """Return the texts of plots that reach beyond their plot."""
+        found: list[str] = self.run(
+            "[...document.querySelectorAll('figure svg text')].filter(text => {"
+            " const own = text.getBoundingClientRect();"
+            " const all = text.ownerSVGElement.getBoundingClientRect();"
+            " return own.left < all.left - 1 || own.right > all.right + 1"
+            "     || own.top < all.top - 2 || own.bottom > all.bottom + 2;"
+            "}).map(text => text.textContent)"
+        )
+        return found
+
     def run(self, script: str) -> Any:
         """Return the value of an expression on the page."""
         found = self.call("Runtime.evaluate", expression=script, returnByValue=True)

@@ -118,15 +118,7 @@ def test_all_plots_are_drawn(page: Page) -> None:
 
 
 def test_text_in_plots_stays_inside_and_apart(page: Page) -> None:
-    clipped = page.run(
-        "[...document.querySelectorAll('figure svg text')].filter(text => {"
-        " const own = text.getBoundingClientRect();"
-        " const all = text.ownerSVGElement.getBoundingClientRect();"
-        " return own.left < all.left - 1 || own.right > all.right + 1"
-        "     || own.top < all.top - 2 || own.bottom > all.bottom + 2;"
-        "}).map(text => text.textContent)"
-    )
-    assert clipped == []
+    assert page.clipped() == []
     over = page.run(
         "[...document.querySelectorAll('figure svg:not(.heat)')].flatMap(svg => {"
         " const boxes = [...svg.querySelectorAll('text')]"
