@@ -131,7 +131,7 @@ def assert_same(rows: list[dict[str, Any]], counts: dict[str, Counts]) -> None:
         assert same(rate, np.mean(answered) if scored else math.nan)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(ROWS)
 def test_every_figure_is_scikit_learns(rows: pa.RecordBatch) -> None:
     state = reduce_batches([rows.slice(0, 17), rows.slice(17)], SCOPE)
