@@ -182,9 +182,12 @@ class Scorer:
         await asyncio.wait([answered, draining], return_when=asyncio.FIRST_COMPLETED)
         left = max(0.0, min(_LAST_ANSWERS_S, self._last_answers_at - time.monotonic()))
         await asyncio.wait([answered], timeout=left)
-        for task in (*tasks, answered, draining):
+        unfinished = [task for task in (*tasks, answered, draining) if not task.done()]
+        for task in unfinished:
             task.cancel()
-        await asyncio.gather(*tasks, answered, draining, return_exceptions=True)
+        await asyncio.gather(*unfinished, return_exceptions=True)
+        for task in tasks:  # asyncio logs an error that nobody has looked at
+            _ = task.cancelled() or task.exception()
 
     async def _ask(self, speaker: Speaker, prompt: list[int]) -> Reply | None:
         """Return the reply to one prompt; None where it kills engines."""

@@ -1,7 +1,11 @@
 """A variant bound to the model's tokenizer: how it asks, and how it reads an answer."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from medsent.answers.method import Answer, Method, method_for
 from medsent.engine.protocol import Completion, Request
@@ -39,8 +43,11 @@ class Speaker:
 
     def read(self, completion: Completion) -> Answer:
         """Turn a completion into labels, with the variant's thresholds."""
-        thresholds = [self.variant.thresholds[label] for label in LABELS]
-        return self.method.read(completion, thresholds)
+        return self.method.read(completion, self._thresholds)
+
+    @cached_property
+    def _thresholds(self) -> npt.NDArray[np.float64]:
+        return np.array([self.variant.thresholds[label] for label in LABELS])
 
 
 def make_speakers(plan: Plan, tokenizer: Any) -> tuple[Speaker, ...]:

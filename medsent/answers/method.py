@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,7 +36,7 @@ class Method(Protocol):
     prompt: PromptText
     ask: Ask
 
-    def read(self, completion: Completion, thresholds: list[float]) -> Answer:
+    def read(self, completion: Completion, thresholds: npt.ArrayLike) -> Answer:
         """Turn a completion into labels; never raises on a bad answer."""
         ...
 
@@ -54,20 +55,18 @@ class OnePass:
 
     def __init__(self, tokenizer: Any) -> None:
         self.ask = Ask(max_tokens=1, token_ids=tuple(onepass.label_token_ids(tokenizer)))
+        self._asked = itemgetter(*self.ask.token_ids)
 
-    def read(self, completion: Completion, thresholds: list[float]) -> Answer:
+    def read(self, completion: Completion, thresholds: npt.ArrayLike) -> Answer:
         if not completion.logprobs:
             return Answer(INVALID)
-        first = completion.logprobs[0]
         try:
-            logprobs = np.array([first[token] for token in self.ask.token_ids])
+            logprobs = np.array(self._asked(completion.logprobs[0]))
         except KeyError:
             return Answer(INVALID)
-        with np.errstate(invalid="ignore"):  # infinity less infinity
-            logits = logprobs[:-1] - logprobs[-1]
-        if not np.isfinite(logits).all():
+        if not np.isfinite(logprobs).all():
             return Answer(INVALID)
-        return _decided(special.expit(logits), thresholds, None)
+        return _decided(special.expit(logprobs[:-1] - logprobs[-1]), thresholds, None)
 
 
 class Bits:
@@ -81,7 +80,7 @@ class Bits:
             max_tokens=len(LABELS) + 1, token_ids=self._digits, regex=bits.REGEX, text=True
         )
 
-    def read(self, completion: Completion, thresholds: list[float]) -> Answer:
+    def read(self, completion: Completion, thresholds: npt.ArrayLike) -> Answer:
         labels = bits.parse(completion.text)
         if labels is None:
             return _unusable(completion)
@@ -103,14 +102,14 @@ class Json:
     def __init__(self, tokenizer: Any) -> None:
         self.ask = Ask(max_tokens=json.MAX_TOKENS, json_schema=json.SCHEMA, text=True)
 
-    def read(self, completion: Completion, thresholds: list[float]) -> Answer:
+    def read(self, completion: Completion, thresholds: npt.ArrayLike) -> Answer:
         labels = json.parse(completion.text)
         if labels is None:
             return _unusable(completion)
         return Answer(OK, labels, None, completion.text)
 
 
-def _decided(probabilities: npt.ArrayLike, thresholds: list[float], text: str | None) -> Answer:
+def _decided(probabilities: npt.ArrayLike, thresholds: npt.ArrayLike, text: str | None) -> Answer:
     # Decided on the stored float32, so that a report that relabels from it agrees to the bit.
     stored = np.asarray(probabilities, np.float32).astype(float)
     return Answer(OK, (stored >= thresholds).tolist(), stored.tolist(), text)

@@ -22,16 +22,22 @@ def compute_dtype(dtype: str, cpu_info: Path = _CPU_INFO) -> str:
     return dtype if _FAST_BFLOAT16 & set(words) else "float32"
 
 
+_KEPT_MEMORY: Final = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+"""To glibc: an engine step's matrices are hundreds of MiB. Given back and taken again they are
+a million page faults in half a minute; kept, a tenth of the time is saved."""
+
+
 def environment(kv_cache_gib: int) -> dict[str, str]:
     """Return the environment variables for an actor whose engine runs on the CPU.
 
-    All cores it may use, none reserved, and Intel's OpenMP in front where it is installed:
-    twice the decode speed of the defaults.
+    All cores it may use, none reserved, freed memory kept, and Intel's OpenMP in front where
+    it is installed: twice the decode speed of the defaults.
     """
     variables = {
         "VLLM_CPU_OMP_THREADS_BIND": _cores(),
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
         "VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib),
+        **_KEPT_MEMORY,
     }
     openmp = _intel_openmp()
     if openmp is not None:

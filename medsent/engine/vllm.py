@@ -29,6 +29,8 @@ _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    # Its processes give themselves names, over the variables by which we know them.
+    "SPT_NOENV": "1",
 }
 
 _END_S = 10.0

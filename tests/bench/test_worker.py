@@ -23,7 +23,9 @@ class Parent:
 def test_it_answers_and_leaves_no_process() -> None:
     with Worker(Parent, 3600) as worker:
         child = worker.ask("child")
-        assert psutil.pid_exists(child)
+        # At rest between two calls, the child as well.
+        assert psutil.Process(child).status() == psutil.STATUS_STOPPED
+        assert worker.ask("child") == child
         assert worker.start_s > 0
     process = psutil.Process(child) if psutil.pid_exists(child) else None
     assert process is None or process.wait(10) is None or process.status() == psutil.STATUS_ZOMBIE

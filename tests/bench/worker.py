@@ -17,7 +17,10 @@ _END_S: Final = 30
 
 
 class Worker:
-    """An object made in another process; its methods are called by name."""
+    """An object made in another process; its methods are called by name.
+
+    Between calls its processes are stopped: even an idle engine looks for work.
+    """
 
     def __init__(self, make: Callable[..., Any], *arguments: Any, openmp: bool = False) -> None:
         """Start the process and make the object; `start_s` is what that took.
@@ -33,11 +36,29 @@ class Worker:
         theirs.close()
         self._ours.recv()
         self.start_s = time.monotonic() - began
+        self._stop()
 
     def ask(self, name: str, *arguments: Any) -> Any:
         """Call a method and return what it returns; `EOFError` where the process ended."""
+        self._go_on()
         self._ours.send((name, arguments))
-        return self._ours.recv()
+        found = self._ours.recv()
+        self._stop()
+        return found
+
+    def _family(self) -> list[psutil.Process]:
+        root = psutil.Process(self._process.pid)
+        return [root, *root.children(recursive=True)]
+
+    def _stop(self) -> None:
+        for process in self._family():
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+
+    def _go_on(self) -> None:
+        for process in self._family():
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def __enter__(self) -> "Worker":
         return self
@@ -49,10 +70,11 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         self._ours.close()
-        family = psutil.Process(self._process.pid).children(recursive=True)
+        family = self._family()
+        self._go_on()
         self._process.join(_END_S)
         self._process.kill()
-        for process in family:  # an engine may outlive who started it
+        for process in family[1:]:  # an engine may outlive who started it
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
