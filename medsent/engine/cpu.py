@@ -24,11 +24,11 @@ def compute_dtype(dtype: str, cpu_info: Path = _CPU_INFO) -> str:
 
 _KEPT_MEMORY: Final = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 """To glibc: an engine step's matrices are hundreds of MiB. Given back and taken again they are
-a million page faults in half a minute; kept, a tenth of the time is saved."""
+a million page faults in half a minute."""
 
 
 def environment(kv_cache_gib: int) -> dict[str, str]:
-    """Return the environment variables for an actor whose engine runs on the CPU.
+    """Return the environment variables for the processes of an engine on the CPU.
 
     All cores it may use, none reserved, freed memory kept, and Intel's OpenMP in front where
     it is installed: twice the decode speed of the defaults.

@@ -153,8 +153,9 @@ class VllmEngine:
             self._end()
             if isinstance(died, EngineMemoryError):
                 raise died from None
-            raise EngineDiedError(f"vLLM did not start: {died}") from error
-        except Exception as error:  # no opinion was read yet, so its text is safe to tell
+            told = f"{died}: {type(error).__name__}: {error}"  # no opinion was read yet
+            raise EngineDiedError(f"vLLM did not start: {told}") from error
+        except Exception as error:
             self._end()
             raise EngineError(f"vLLM did not start: {type(error).__name__}: {error}") from error
 

@@ -53,13 +53,12 @@ def summary(measured: Measured, model: Path) -> dict[str, Any]:
         "machine": measured.machine,
         "rounds": len(rounds),
         "minutes": measured.minutes,
-        "bare_vllm_start_s": measured.bare_start_s,
         "matrix_operations_per_s": operations,
         "goals": [
             {"what": g.what, "figure": g.figure, "goal": g.bound, "reached": g.reached}
             for g in goals
         ],
-        "rates": figures.rates(rounds),
+        "rates": figures.rates(rounds, measured.bare_start_s),
         "orders": figures.orders(rounds, read_shape(model), operations),
         "scripted": figures.growth(measured.costs),
     }
@@ -67,16 +66,24 @@ def summary(measured: Measured, model: Path) -> dict[str, Any]:
 
 def tables(found: dict[str, Any]) -> list[str]:
     """Return the figures as Markdown: claims beside their goals, then what they are made from."""
-    lines = ["", "| | figure | goal | |", "|---|--:|--:|---|"]
+    machine, operations = found["machine"], found["matrix_operations_per_s"]
+    versions = ", ".join(f"{name} {which}" for name, which in machine["versions"].items())
+    lines = [
+        "",
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
+        f"{operations / 1e9:,.0f} GFLOP/s in products of the model's matrices; {versions}",
+    ]
+    lines += ["", "| | figure | goal | |", "|---|--:|--:|---|"]
     for goal in found["goals"]:
         reached = "reached" if goal["reached"] else "**missed**"
         lines.append(f"| {goal['what']} | {_shown(goal['figure'])} | {goal['goal']} | {reached} |")
     lines += ["", "| answers/s | steady | warm-up inside | engine's start | whole process |"]
     lines.append("|---|--:|--:|--:|--:|")
     for row in found["rates"]:
+        inside = _shown(row["warm_up_inside"]) if "warm_up_inside" in row else ""
         seconds = (f"{row[k]:.0f} s" if k in row else "" for k in ("start_s", "whole_s"))
-        rates = f"{_shown(row['steady'])} | {_shown(row['warm_up_inside'])}"
-        lines.append(f"| {row['who']} | {rates} | {' | '.join(seconds)} |")
+        cells = (row["who"], _shown(row["steady"]), inside, *seconds)
+        lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
         "| readers an opinion | first | answers/s | tokens computed | cached | of limit |",

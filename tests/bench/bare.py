@@ -22,7 +22,8 @@ class BareVllm:
 
     def answer(self, requests: Sequence[Request]) -> Round:
         """Answer all requests, given at once, from an empty prefix cache."""
-        self._llm.reset_prefix_cache()
+        if not self._llm.reset_prefix_cache():
+            raise SystemExit("bare vLLM did not empty its prefix cache")
         began = time.monotonic()
         outputs = self._llm.generate(
             [{"prompt_token_ids": request.prompt} for request in requests],

@@ -26,8 +26,6 @@ class Job:
 
     whole_s: float
     """The command from start to end, report included."""
-    scored_s: float
-    """From the command's start to the last answer."""
     start_s: float
     """The engine's start, as the job tells it."""
     rounds: dict[str, Round]
@@ -45,11 +43,11 @@ def run_job(
 ) -> Job:
     """Run the command in a new folder; raises `CalledProcessError` where it fails."""
     command = command_of(folder, shard, model, variants, engine or {"device": "cpu"})
-    began, began_at = time.monotonic(), time.time()
+    began = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ)
     whole_s = time.monotonic() - began
     [run] = (folder / "runs").iterdir()
-    return _read(run, list(variants), whole_s, began_at)
+    return _read(run, list(variants), whole_s)
 
 
 def command_of(
@@ -74,16 +72,14 @@ def command_of(
     return [sys.executable, "-m", "medsent", "evaluate", str(config)]
 
 
-def _read(run: Path, variants: list[str], whole_s: float, began_at: float) -> Job:
+def _read(run: Path, variants: list[str], whole_s: float) -> Job:
     table = predictions.table(run / "predictions", variants)
     times = {name: _times(table[name].combine_chunks()) for name in variants}
     started = min(start for start, _ in times.values())
-    ended = max(finished[-1] for _, finished in times.values())
     everything = np.sort(np.concatenate([finished for _, finished in times.values()]))
     manifest = json.loads((run / "manifest.json").read_text())
     return Job(
         whole_s=whole_s,
-        scored_s=float(ended - began_at),
         start_s=manifest["timing"]["start_up_s"],
         rounds={
             name: _round(table[name].combine_chunks(), finished - start)

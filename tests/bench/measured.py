@@ -32,7 +32,7 @@ def measure(folder: Path, model: Path, rounds: int, kept: Path) -> Measured:
     began = time.monotonic()
     described = machine.describe()  # before an hour's work: it needs the CPU lock
     costs = _costs(folder, model, rounds)
-    with Worker(MatrixRate, openmp=True) as worker:
+    with Worker(MatrixRate, as_engine=True) as worker:
         operations = worker.ask("measure", read_shape(model))
     measured = Measured(machine=described, matrix_operations_per_s=operations, costs=costs)
     print("Starting those that stay", flush=True)

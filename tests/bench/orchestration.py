@@ -17,7 +17,7 @@ from tests.bench.job import command_of
 from tests.bench.workload import READERS, write_shard
 
 _ENGINE = "scripted_process"
-_EVERY_S = 0.5
+_EVERY_S = 0.05
 _FROM, _TO = 0.15, 0.95
 _ROWS_PER_BLOCK = 1024
 _SHARDS = 4
@@ -65,11 +65,12 @@ def measure(folder: Path, source: Path, model: Path, replicas: int, records: int
         "replicas": {"min": replicas, "max": replicas},
     }
     command = command_of(folder, source, model, {"plain": {"method": "onepass"}}, engine)
-    looks = []
+    looks: list[Look] = []
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ) as job:
         processes = _Processes(job.pid)
         while job.poll() is None:
-            looks.append(Look(time.monotonic(), _done(folder), *processes.core_s()))
+            if not looks or _done(folder) > looks[-1].records:  # a look costs milliseconds
+                looks.append(Look(time.monotonic(), _done(folder), *processes.core_s()))
             time.sleep(_EVERY_S)
     if job.returncode != 0:
         raise SystemExit(f"the job with {replicas} replicas ended with {job.returncode}")
@@ -78,7 +79,7 @@ def measure(folder: Path, source: Path, model: Path, replicas: int, records: int
 
 @dataclass(frozen=True)
 class Look:
-    """A job at one moment: records done, and seconds of a core used around engines and by them."""
+    """A job as blocks end: records done, and seconds of a core used around engines and by them."""
 
     at: float
     records: int
@@ -87,9 +88,14 @@ class Look:
 
 
 def cost_of(looks: list[Look], records: int) -> Cost:
-    """Return what the middle of a job of so many records took: start and end are left out."""
-    first = next(look for look in looks if look.records >= _FROM * records)
-    last = [look for look in looks if look.records <= _TO * records][-1]
+    """Return what the middle of a job of so many records took: start and end are left out.
+
+    Raises `ValueError` where fewer than two blocks end there.
+    """
+    middle = [look for look in looks if _FROM * records <= look.records <= _TO * records]
+    if len(middle) < 2:
+        raise ValueError(f"{records:,} records are too few to see what the middle of a job takes")
+    first, last = middle[0], middle[-1]
     done = last.records - first.records
     return Cost(
         done / (last.at - first.at),

@@ -85,7 +85,7 @@ class Contenders:
             plan = engine_plan(self._model, adapted=False, written=True)
             self._bare = stack.enter_context(Worker(BareVllm, plan))
             self._alone = {
-                name: stack.enter_context(Worker(OneAtATime, self._model, adapter, openmp=True))
+                name: stack.enter_context(Worker(OneAtATime, self._model, adapter, as_engine=True))
                 for name, adapter in ((BASE, None), (ADAPTED, ADAPTER))
             }
             self._stack = stack.pop_all()
@@ -158,7 +158,7 @@ class Contenders:
         pq.write_table(pa.table({"prompt": prompts, "model": models}), folder / "prompts.parquet")
 
     def _one_by_one(self, name: str, guided: Round) -> Round:
-        requests = self._asker.requests(self._rows["json"], "json")[:: READERS // 2][:_ALONE]
+        requests = self._asker.requests(self._rows["json"], "json")[::READERS][:_ALONE]
         tokens = round(guided.output_tokens / len(guided.finished))
         answered: Round = self._alone[name].ask("answer", requests, tokens)
         return answered

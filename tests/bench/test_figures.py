@@ -31,7 +31,7 @@ def warm(rate: float, answers: int) -> Round:
 
 def job(rate: float, answers: int, whole_s: float = 60.0, name: str = BASE) -> Job:
     found = at_rate(rate, answers)
-    return Job(whole_s, whole_s, 20.0, {name: found}, found)
+    return Job(whole_s, 20.0, {name: found}, found)
 
 
 def found(bare: float = 20.0, adapted: float = 20.0, persona: float = 5.0) -> Found:
@@ -134,7 +134,7 @@ def test_the_gpus_model_has_the_parameters_of_gemma_3_12b(tmp_path: Path) -> Non
 
 def test_the_tables_leave_nothing_out_that_fell_short(tmp_path: Path) -> None:
     measured = Measured(
-        machine={},
+        machine={"processor": "P", "cores": 2, "memory_gib": 24.0, "versions": {"ray": "2"}},
         minutes=2.0,
         matrix_operations_per_s=1e6,
         costs={replicas: [Cost(4000.0, 4500.0, 2e-5)] for replicas in (1, 2)},
@@ -144,6 +144,7 @@ def test_the_tables_leave_nothing_out_that_fell_short(tmp_path: Path) -> None:
     measured = Measured.model_validate_json(measured.model_dump_json())
     goals = [*engine_goals(measured.rounds), orchestration_goal(measured.costs)]
     text = "\n".join(tables(summary(measured, write_model(tmp_path / "model"))))
+    assert "P, 2 cores, 24.0 GiB" in text
     assert "| the job against bare vLLM, json | 0.5 | >= 0.95 | **missed** |" in text
     assert "| records/s a core around the engine | 4,500 | >= 5000 | **missed** |" in text
     assert "| onepass against json, per record | 20 | >= 10 | reached |" in text

@@ -1,9 +1,13 @@
 """A contender's process: it answers, and nothing that it started outlives it."""
 
+import os
 import subprocess
 import sys
+import time
+from contextlib import suppress
 
 import psutil
+import pytest
 
 from tests.bench.worker import Worker
 
@@ -19,13 +23,25 @@ class Parent:
     def child(self) -> int:
         return self._child.pid
 
+    def end(self) -> None:
+        os._exit(7)
+
 
 def test_it_answers_and_leaves_no_process() -> None:
     with Worker(Parent, 3600) as worker:
         child = worker.ask("child")
-        # At rest between two calls, the child as well.
-        assert psutil.Process(child).status() == psutil.STATUS_STOPPED
+        while psutil.Process(child).status() != psutil.STATUS_STOPPED:  # at rest between calls
+            time.sleep(0.05)
         assert worker.ask("child") == child
         assert worker.start_s > 0
     process = psutil.Process(child) if psutil.pid_exists(child) else None
     assert process is None or process.wait(10) is None or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_one_that_ends_by_itself_says_how_and_leaves_no_process() -> None:
+    with Worker(Parent, 3600) as worker:
+        child = worker.ask("child")
+        with pytest.raises(SystemExit, match="exit code 7"):
+            worker.ask("end")
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(child).wait(10)

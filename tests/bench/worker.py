@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -19,46 +19,50 @@ _END_S: Final = 30
 class Worker:
     """An object made in another process; its methods are called by name.
 
-    Between calls its processes are stopped: even an idle engine looks for work.
+    Between calls the processes that it started are stopped: even an idle engine looks for work.
     """
 
-    def __init__(self, make: Callable[..., Any], *arguments: Any, openmp: bool = False) -> None:
+    def __init__(self, make: Callable[..., Any], *arguments: Any, as_engine: bool = False) -> None:
         """Start the process and make the object; `start_s` is what that took.
 
-        With `openmp` torch gets the same OpenMP in it as vLLM has.
+        With `as_engine` torch has the OpenMP and the memory settings in it that vLLM has.
         """
         began = time.monotonic()
+        self._stopped: list[psutil.Process] = []
         spawn = multiprocessing.get_context("spawn")
         self._ours, theirs = spawn.Pipe()
         self._process = spawn.Process(target=_serve, args=(theirs, make, arguments))
-        with _variables(_openmp() if openmp else {}):
+        with _variables(_engine_variables() if as_engine else {}):
             self._process.start()
         theirs.close()
-        self._ours.recv()
+        try:
+            self._received()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         self.start_s = time.monotonic() - began
         self._stop()
 
     def ask(self, name: str, *arguments: Any) -> Any:
-        """Call a method and return what it returns; `EOFError` where the process ended."""
-        self._go_on()
-        self._ours.send((name, arguments))
-        found = self._ours.recv()
+        """Call a method and return what it returns; `SystemExit` where the process ended."""
+        _signal(self._stopped, psutil.Process.resume)
+        with suppress(BrokenPipeError):  # what it left is told below
+            self._ours.send((name, arguments))
+        found = self._received()
         self._stop()
         return found
 
-    def _family(self) -> list[psutil.Process]:
-        root = psutil.Process(self._process.pid)
-        return [root, *root.children(recursive=True)]
+    def _received(self) -> Any:
+        try:
+            return self._ours.recv()
+        except (EOFError, ConnectionError):
+            self._process.join(_END_S)
+            code = self._process.exitcode
+            raise SystemExit(f"a contender's process ended with exit code {code}") from None
 
     def _stop(self) -> None:
-        for process in self._family():
-            with suppress(psutil.NoSuchProcess):
-                process.suspend()
-
-    def _go_on(self) -> None:
-        for process in self._family():
-            with suppress(psutil.NoSuchProcess):
-                process.resume()
+        self._stopped = _started_by(self._process.pid)
+        _signal(self._stopped, psutil.Process.suspend)
 
     def __enter__(self) -> "Worker":
         return self
@@ -70,17 +74,28 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         self._ours.close()
-        family = self._family()
-        self._go_on()
+        family = {*self._stopped, *_started_by(self._process.pid)}
+        _signal(family, psutil.Process.resume)
         self._process.join(_END_S)
         self._process.kill()
-        for process in family[1:]:  # an engine may outlive who started it
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        _signal(family, psutil.Process.kill)  # an engine may outlive who started it
 
 
-def _openmp() -> dict[str, str]:
-    return {k: v for k, v in cpu.environment(1).items() if k == "LD_PRELOAD"}
+def _started_by(pid: int | None) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _signal(processes: Iterable[psutil.Process], how: Callable[[psutil.Process], None]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            how(process)
+
+
+def _engine_variables() -> dict[str, str]:
+    return {k: v for k, v in cpu.environment(1).items() if not k.startswith("VLLM_")}
 
 
 @contextmanager
@@ -101,7 +116,8 @@ def _serve(theirs: Connection, make: Callable[..., Any], arguments: tuple[Any, .
     while True:
         try:
             name, asked = theirs.recv()
-        except EOFError:
+        except EOFError:  # also where the bench was killed
+            _signal(_started_by(os.getpid()), psutil.Process.resume)
             break
         theirs.send(getattr(made, name)(*asked))
     getattr(made, "close", lambda: None)()

@@ -1,10 +1,30 @@
-"""The type an engine computes in on this and other processors."""
+"""The type an engine computes in on this and other processors, and what its memory costs."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from medsent.engine.cpu import compute_dtype
+from medsent.engine.cpu import compute_dtype, environment
+
+STEPS = """
+import resource
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def step():
+    b"1" * (64 << 20)
+
+step()
+before = faults()
+for _ in range(8):
+    step()
+print(faults() - before)
+"""
+"""Page faults of taking and giving back a matrix of 64 MiB, eight times."""
 
 
 @pytest.mark.parametrize(
@@ -21,3 +41,18 @@ def test_without_the_cpus_help_16_bits_become_32(features: str, found: str, tmp_
     cpu_info.write_text(f"processor : 0\n{features}\n")
     assert compute_dtype("bfloat16", cpu_info) == found
     assert compute_dtype("float32", cpu_info) == "float32"
+
+
+def test_the_memory_of_a_step_is_kept_for_the_next() -> None:
+    found = {}
+    others = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    for name, variables in (("plain", {}), ("engine", environment(kv_cache_gib=1))):
+        told = subprocess.run(
+            [sys.executable, "-c", STEPS],
+            env={**others, **variables},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found[name] = int(told.stdout)
+    assert found["engine"] < found["plain"] / 5

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from medsent.config import ModelSettings, VllmSettings
 from medsent.engine import orphan
 from medsent.engine.cause import Note
+from medsent.engine.vllm import EnginePlan
 
 WATCHING = """
 import subprocess, sys, time
@@ -118,6 +120,26 @@ def test_a_stopped_process_is_found_by_its_note_and_ended() -> None:
         orphan.kill([process.pid])
     assert orphan.members(note.path) == []
     orphan.kill([process.pid])
+    note.remove()
+
+
+def test_a_process_that_gave_itself_a_name_is_found() -> None:
+    """As vLLM's do: the name is written over the variables with which a process started."""
+    settings = ModelSettings(source="no-model")
+    plan = EnginePlan(settings.source, VllmSettings(device="gpu"), settings)
+    note = Note()
+    code = "import setproctitle; setproctitle.setproctitle('VLLM::EngineCore'); print(); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, **plan.environment(), **note.environment()},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert line(process) == ""
+        assert Path(f"/proc/{process.pid}/cmdline").read_text().startswith("VLLM::EngineCore")
+        assert orphan.members(note.path) == [process.pid]
+        process.kill()
     note.remove()
 
 
