@@ -24,7 +24,7 @@ def compute_dtype(dtype: str, cpu_info: Path = _CPU_INFO) -> str:
 
 _KEPT_MEMORY: Final = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 """To glibc: an engine step's matrices are hundreds of MiB. Given back and taken again they are
-a million page faults in half a minute."""
+a million page faults in half a minute. Kept, the embedded model's engine takes 5.7 GB for 5.5."""
 
 
 def environment(kv_cache_gib: int) -> dict[str, str]:

@@ -69,8 +69,9 @@ def measure(folder: Path, source: Path, model: Path, replicas: int, records: int
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ) as job:
         processes = _Processes(job.pid)
         while job.poll() is None:
-            if not looks or _done(folder) > looks[-1].records:  # a look costs milliseconds
-                looks.append(Look(time.monotonic(), _done(folder), *processes.core_s()))
+            done = _done(folder)
+            if not looks or done > looks[-1].records:  # a look costs milliseconds
+                looks.append(Look(time.monotonic(), done, *processes.core_s()))
             time.sleep(_EVERY_S)
     if job.returncode != 0:
         raise SystemExit(f"the job with {replicas} replicas ended with {job.returncode}")

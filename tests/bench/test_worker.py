@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
 
+from medsent.engine import orphan
 from tests.bench.worker import Worker
+
+RUNNING = {psutil.STATUS_RUNNING, psutil.STATUS_SLEEPING, psutil.STATUS_DISK_SLEEP}
 
 
 class Parent:
@@ -27,15 +30,30 @@ class Parent:
         os._exit(7)
 
 
+class Stillborn:
+    """Ends before it is made."""
+
+    def __init__(self, note: Path) -> None:
+        note.write_text(str(Parent(3600).child()))
+        time.sleep(2)  # as an engine takes its time
+        os._exit(9)
+
+
+def ends(pid: int) -> None:
+    """Wait for a process to end; one that never does ends with pytest's own time limit."""
+    while orphan.is_alive(pid):
+        time.sleep(0.05)
+
+
 def test_it_answers_and_leaves_no_process() -> None:
     with Worker(Parent, 3600) as worker:
         child = worker.ask("child")
-        while psutil.Process(child).status() != psutil.STATUS_STOPPED:  # at rest between calls
+        while (status := psutil.Process(child).status()) in RUNNING:  # it is told to rest
             time.sleep(0.05)
+        assert status == psutil.STATUS_STOPPED
         assert worker.ask("child") == child
         assert worker.start_s > 0
-    process = psutil.Process(child) if psutil.pid_exists(child) else None
-    assert process is None or process.wait(10) is None or process.status() == psutil.STATUS_ZOMBIE
+    ends(child)
 
 
 def test_one_that_ends_by_itself_says_how_and_leaves_no_process() -> None:
@@ -43,5 +61,11 @@ def test_one_that_ends_by_itself_says_how_and_leaves_no_process() -> None:
         child = worker.ask("child")
         with pytest.raises(SystemExit, match="exit code 7"):
             worker.ask("end")
-    with suppress(psutil.NoSuchProcess):
-        psutil.Process(child).wait(10)
+    ends(child)
+
+
+def test_one_that_ends_while_it_starts_leaves_no_process(tmp_path: Path) -> None:
+    note = tmp_path / "child"
+    with pytest.raises(SystemExit, match="exit code 9"):
+        Worker(Stillborn, note)
+    ends(int(note.read_text()))

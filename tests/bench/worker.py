@@ -14,6 +14,7 @@ import psutil
 from medsent.engine import cpu
 
 _END_S: Final = 30
+_LOOK_S: Final = 0.2
 
 
 class Worker:
@@ -28,7 +29,7 @@ class Worker:
         With `as_engine` torch has the OpenMP and the memory settings in it that vLLM has.
         """
         began = time.monotonic()
-        self._stopped: list[psutil.Process] = []
+        self._started: list[psutil.Process] = []
         spawn = multiprocessing.get_context("spawn")
         self._ours, theirs = spawn.Pipe()
         self._process = spawn.Process(target=_serve, args=(theirs, make, arguments))
@@ -36,6 +37,8 @@ class Worker:
             self._process.start()
         theirs.close()
         try:
+            while not self._ours.poll(_LOOK_S):  # what it starts is to end with it
+                self._started = _started_by(self._process.pid) or self._started
             self._received()
         except BaseException:
             self.__exit__(None, None, None)
@@ -45,7 +48,7 @@ class Worker:
 
     def ask(self, name: str, *arguments: Any) -> Any:
         """Call a method and return what it returns; `SystemExit` where the process ended."""
-        _signal(self._stopped, psutil.Process.resume)
+        _signal(self._started, psutil.Process.resume)
         with suppress(BrokenPipeError):  # what it left is told below
             self._ours.send((name, arguments))
         found = self._received()
@@ -61,8 +64,8 @@ class Worker:
             raise SystemExit(f"a contender's process ended with exit code {code}") from None
 
     def _stop(self) -> None:
-        self._stopped = _started_by(self._process.pid)
-        _signal(self._stopped, psutil.Process.suspend)
+        self._started = _started_by(self._process.pid)
+        _signal(self._started, psutil.Process.suspend)
 
     def __enter__(self) -> "Worker":
         return self
@@ -74,11 +77,13 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         self._ours.close()
-        family = {*self._stopped, *_started_by(self._process.pid)}
+        family = {*self._started, *_started_by(self._process.pid)}
         _signal(family, psutil.Process.resume)
-        self._process.join(_END_S)
-        self._process.kill()
-        _signal(family, psutil.Process.kill)  # an engine may outlive who started it
+        try:
+            self._process.join(_END_S)
+        finally:
+            self._process.kill()
+            _signal(family, psutil.Process.kill)  # an engine may outlive who started it
 
 
 def _started_by(pid: int | None) -> list[psutil.Process]:
@@ -113,11 +118,18 @@ def _variables(values: Mapping[str, str]) -> Iterator[None]:
 def _serve(theirs: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     made = make(*arguments)
     theirs.send("ready")
-    while True:
-        try:
-            name, asked = theirs.recv()
-        except EOFError:  # also where the bench was killed
-            _signal(_started_by(os.getpid()), psutil.Process.resume)
-            break
-        theirs.send(getattr(made, name)(*asked))
-    getattr(made, "close", lambda: None)()
+    try:
+        while (asked := _next(theirs)) is not None:
+            name, given = asked
+            theirs.send(getattr(made, name)(*given))
+    finally:
+        _signal(_started_by(os.getpid()), psutil.Process.resume)
+        getattr(made, "close", lambda: None)()
+
+
+def _next(theirs: Connection) -> Any:
+    """Return what is asked next; None at the end, also where the bench was killed."""
+    try:
+        return theirs.recv()
+    except (EOFError, ConnectionError):
+        return None

@@ -48,7 +48,9 @@ def test_sequences_at_a_time_are_found_for_the_device(device: str, found: int) -
         assert arguments_of(plan)["max_num_seqs"] == expected
 
 
-@pytest.mark.parametrize("error", [EOFError(), ConnectionResetError(), RuntimeError()])
+@pytest.mark.parametrize(
+    "error", [EOFError("cut"), ConnectionResetError("cut"), RuntimeError("cut\nand a trace")]
+)
 def test_a_process_that_dies_while_it_starts_may_be_tried_again(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,5 +60,5 @@ def test_a_process_that_dies_while_it_starts_may_be_tried_again(
     monkeypatch.setattr(vllm, "_launched", cut_off)
     monkeypatch.setattr(EnginePlan, "environment", lambda _: {})
     settings = ModelSettings(source=str(tmp_path))
-    with pytest.raises(EngineDiedError):
+    with pytest.raises(EngineDiedError, match=rf"did not start: .*; {type(error).__name__}: cut$"):
         VllmEngine(EnginePlan(str(tmp_path), VllmSettings(device="cpu"), settings))
