@@ -103,6 +103,11 @@ def listen(logger: str) -> None:
         found.addHandler(_Listener(logging.ERROR))
 
 
+def first_line(error: BaseException) -> str:
+    """Return an error's own words, cut; to be told only where no opinion was read before it."""
+    return str(error).partition("\n")[0][:_TOLD_CHARACTERS]
+
+
 class _Listener(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
@@ -111,7 +116,7 @@ class _Listener(logging.Handler):
         kind = kind_of(error)
         # Nothing was read before the start was over, so that an error's own words are safe.
         if "failed to start" in str(record.msg) and kind != OUT_OF_MEMORY and str(error):
-            kind = f"{kind}: {str(error).splitlines()[0][:_TOLD_CHARACTERS]}"
+            kind = f"{kind}: {first_line(error)}"
         leave(kind)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from medsent.config import ModelSettings, VllmSettings
 from medsent.engine import cpu, forking, orphan
-from medsent.engine.cause import EngineMemoryError, Note
+from medsent.engine.cause import EngineMemoryError, Note, first_line
 from medsent.engine.protocol import Ask, Completion, Request
 from medsent.errors import EngineDiedError, EngineError
 
@@ -35,7 +35,6 @@ _ENVIRONMENT = {
 
 _END_S = 10.0
 _LOOK_S = 0.05
-_TOLD_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,9 @@ class VllmEngine:
             self._end()
             if isinstance(died, EngineMemoryError):
                 raise died from None
-            raise EngineDiedError(f"vLLM did not start: {died}; {_said(error)}") from error
+            # No opinion was read yet, so an error's own words are safe to tell.
+            told = f"{died}; {type(error).__name__}: {first_line(error)}"
+            raise EngineDiedError(f"vLLM did not start: {told}") from error
         except Exception as error:
             self._end()
             raise EngineError(f"vLLM did not start: {type(error).__name__}: {error}") from error
@@ -193,12 +194,6 @@ def adapters_of(plan: EnginePlan) -> dict[str, Any]:
         name: LoRARequest(name, number, path)
         for number, (name, path) in enumerate(plan.adapters.items(), start=1)
     }
-
-
-def _said(error: Exception) -> str:
-    """Return an error's first line; an engine that starts was sent no opinion to quote."""
-    line = str(error).partition("\n")[0][:_TOLD_CHARACTERS]
-    return f"{type(error).__name__}: {line}"
 
 
 def _death(llm: Any, note: Note, max_num_seqs: int) -> EngineDiedError:
