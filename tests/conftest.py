@@ -55,6 +55,14 @@ def tokenizer(model_folder: Path) -> Any:
 
 
 @pytest.fixture(scope="session")
+def wrapped_model(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
+    """The embedded model inside a multimodal wrapper, as Gemma 3 12B lies on the hub."""
+    from tests.wrapped import write_wrapped
+
+    return write_wrapped(tmp_path_factory.mktemp("wrapped") / "model", model_folder)
+
+
+@pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small tokenizer in the place of a model: a scripted engine asks for no more.
 
