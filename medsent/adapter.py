@@ -8,7 +8,7 @@ from typing import Any
 
 from medsent.cache import fetched
 from medsent.errors import AdapterError, StorageError
-from medsent.lora import bind, read_pairs
+from medsent.lora import Binding, bind, read_pairs
 from medsent.model import is_pointer, sha256_file
 from medsent.modules import read_modules
 
@@ -24,18 +24,16 @@ class Adapter:
     """A folder, or `s3://` and `gs://` to one."""
     folder: Path
     """On the machine that checked it: the source itself, or a copy of its objects."""
-    rank: int
-    """The highest of its modules."""
     sha256: str
     """Of the weights."""
     settings_sha256: str
     """Of `adapter_config.json`: its alpha scales what the weights do."""
-    targets: tuple[str, ...]
-    """The last parts of the names of the modules that it changes, such as `q_proj`."""
-    trained_on: str
-    """What its tensors' names say it was trained on, in words."""
-    sized: bool
-    """Whether the sizes of all its modules could be compared with the model's."""
+    binding: Binding
+
+    @property
+    def rank(self) -> int:
+        """The highest of its modules."""
+        return self.binding.rank
 
     def on_this_node(self) -> Path:
         """Return its folder on the machine that calls, fetched there if need be.
@@ -75,17 +73,9 @@ def fit_adapter(setting: str, path: str, model_folder: Path) -> Adapter:
     _refuse_other_kinds(name, path, folder)
     config = _settings(name, folder)
     pairs = read_pairs(name, _weights(name, folder))
-    bound = bind(name, pairs, config, read_modules(model_folder))
-    return Adapter(
-        source,
-        folder,
-        bound.rank,
-        sha256_file(folder / WEIGHTS),
-        sha256_file(folder / CONFIG),
-        bound.targets,
-        bound.trained_on,
-        bound.sized,
-    )
+    binding = bind(name, pairs, config, read_modules(model_folder))
+    hashes = sha256_file(folder / WEIGHTS), sha256_file(folder / CONFIG)
+    return Adapter(source, folder, *hashes, binding)
 
 
 def _folder(source: str, name: str) -> Path:

@@ -168,7 +168,9 @@ class Plan:
             self.config.model,
             {name: str(adapter.on_this_node()) for name, adapter in adapters.items()},
             written=any(v.settings.method != "onepass" for v in self.variants),
-            lora_targets=tuple(sorted({t for each in adapters.values() for t in each.targets})),
+            lora_targets=tuple(
+                sorted({t for each in adapters.values() for t in each.binding.targets})
+            ),
         )
 
     def provenance(self) -> dict[str, Any]:
@@ -198,7 +200,7 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     variants = tuple(
         _variant(name, settings, tuned[name], folder) for name, settings in config.variants.items()
     )
-    refuse_unserved(config.engine, {v.name: v.adapter for v in variants if v.adapter}, say)
+    refuse_unserved(config.engine, {v.name: v.adapter for v in variants if v.adapter}, folder, say)
     refuse_input(shards, _tuned_on(variants))
     sample = make_sample(config.input, shards)
     copy = folder.name if "://" in config.model.source else None
