@@ -115,6 +115,18 @@ def too_high_a_rank(bench: Bench) -> dict[str, Any]:
     return {**bench.adapter(rank=32), "engine": {"kind": "vllm", "latency_s": None}}
 
 
+def of_nan(bench: Bench) -> dict[str, Any]:
+    return bench.adapter(lora_alpha=float("nan"))
+
+
+def pickled_model(bench: Bench) -> dict[str, Any]:
+    model = bench.folder / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "pytorch_model.bin").write_bytes(b"PK")
+    return {"model": {"source": str(model)}, "engine": {"kind": "vllm", "latency_s": None}}
+
+
 def not_a_model(bench: Bench) -> dict[str, Any]:
     (bench.folder / "model").mkdir()
     return {"model": {"source": str(bench.folder / "model")}}
@@ -252,6 +264,11 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     "adapter of too high a rank": (
         too_high_a_rank,
         ["variants.tuned.adapter has rank 32, above engine.max_lora_rank 16"],
+    ),
+    "adapter without a scale": (of_nan, ["lora_alpha in adapter_config.json is nan, no number"]),
+    "model in pickles": (
+        pickled_model,
+        ["{folder}/model: the model has no safetensors, pytorch_model.bin alone"],
     ),
     "model missing": (
         settings(model={"source": "/nowhere/model"}),
