@@ -81,7 +81,7 @@ class Binding:
     rank: int
     """The highest of its modules."""
     targets: tuple[str, ...]
-    """The last parts of the names of the modules that it changes, such as `q_proj`."""
+    """The last two parts of the names of the modules that it changes: `self_attn.q_proj`."""
     namings: tuple[str, ...]
     """What stands before the layers' names in the file, of `NAMINGS`."""
     unnamed: bool
@@ -115,6 +115,11 @@ def read_pairs(name: str, content: bytes) -> list[Pair]:
     if not halves:
         raise AdapterError(f"{name} holds no tensors; the file is not a whole adapter{_ZERO3}")
     return [_pair(name, module, found) for module, found in halves.items()]
+
+
+def plain_name(key: str) -> str:
+    """Return a tensor's name as peft's save_pretrained leaves it, without the adapter's own."""
+    return _HALF.sub(r"\1.\2.weight", key)
 
 
 def _place(name: str, key: str) -> tuple[str, str]:
@@ -175,7 +180,7 @@ def bind(name: str, pairs: list[Pair], config: dict[str, Any], modules: Modules)
     _refuse_idle(name, pairs, config)
     return Binding(
         rank=max(pair.rank for pair in pairs),
-        targets=tuple(sorted({module.rpartition(".")[2] for module in bound})),
+        targets=tuple(sorted({".".join(module.split(".")[-2:]) for module in bound})),
         namings=tuple(sorted({place[0] for pair in pairs if (place := text_layer(pair.module))})),
         unnamed=not any((_HALF.fullmatch(pair.down.name) or "")[3] for pair in pairs),
         sized=all(modules.sizes[module] for module in bound),

@@ -52,7 +52,13 @@ def load_tokenizer(folder: Path) -> Any:
 
     if not (folder / "tokenizer.json").is_file():
         raise ModelError(f"{folder}: the model has no fast tokenizer (tokenizer.json)")
-    return PreTrainedTokenizerFast.from_pretrained(str(folder))
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(str(folder))
+    except Exception as error:  # the libraries raise many kinds; each means that it is damaged
+        raise ModelError(
+            f"{folder}: the model's tokenizer cannot be read ({type(error).__name__}); get "
+            "tokenizer.json and tokenizer_config.json anew"
+        ) from error
 
 
 def resolve_model(source: str, say: Say = print) -> Path:

@@ -22,7 +22,7 @@ from medsent.overlap import refuse_input
 from medsent.personas import Persona, load_personas
 from medsent.prompts import PromptText
 from medsent.sampling import Sample, make_sample
-from medsent.served import refuse_unserved
+from medsent.served import kernel_targets, refuse_unserved
 from medsent.shards import BadShard, Shard, Shards, open_shards
 from medsent.statistics.thresholds import NEUTRAL, Thresholds, TunedOn, read_thresholds
 
@@ -168,9 +168,7 @@ class Plan:
             self.config.model,
             {name: str(adapter.on_this_node()) for name, adapter in adapters.items()},
             written=any(v.settings.method != "onepass" for v in self.variants),
-            lora_targets=tuple(
-                sorted({t for each in adapters.values() for t in each.binding.targets})
-            ),
+            lora_targets=kernel_targets(adapters.values()),
         )
 
     def provenance(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Whether vLLM serves a job's adapters, told before an engine starts."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from medsent.adapter import Adapter
@@ -9,6 +10,22 @@ from medsent.engine.text_model import read_config, text_class
 from medsent.errors import AdapterError, ConfigError
 from medsent.model import Say
 from medsent.modules import TEXT_NAMES
+
+_PROJECTIONS = {f"self_attn.{name}_proj" for name in "qkvo"} | {
+    f"mlp.{name}_proj" for name in ("gate", "up", "down")
+}
+"""What transformers and vLLM call alike."""
+
+
+def kernel_targets(adapters: Iterable[Adapter]) -> tuple[str, ...]:
+    """Return the modules that LoRA kernels are needed on: `q_proj`; none where on all of them.
+
+    Of other names than the usual ones (experts, say) it is not known that vLLM has them: what it
+    does not find by name it would silently leave as it is.
+    """
+    targets = {target for adapter in adapters for target in adapter.binding.targets}
+    usual = targets <= _PROJECTIONS
+    return tuple(sorted(target.rpartition(".")[2] for target in targets)) if usual else ()
 
 
 def refuse_unserved(
@@ -42,16 +59,13 @@ def _check_names(settings: VllmSettings, adapters: dict[str, Adapter], model: Pa
         return
     wrapped = "text_config" in config
     for name, adapter in adapters.items():
-        binding = adapter.binding
-        if binding.unnamed and all((n != TEXT_NAMES) == wrapped for n in binding.namings):
-            continue
-        served = "the multimodal model" if wrapped else "the text model"
-        raise AdapterError(
-            f"variants.{name}.adapter: {adapter.source} was trained on {binding.trained_on}"
-            f"{'' if binding.unnamed else ' and saved under the names of its training state'}, and "
-            f"vLLM does not bind that to {served} that it serves here; load it with peft on that "
-            "model and write it with save_pretrained"
-        )
+        if any((naming == TEXT_NAMES) == wrapped for naming in adapter.binding.namings):
+            raise AdapterError(
+                f"variants.{name}.adapter: {adapter.source} was trained on "
+                f"{adapter.binding.trained_on}; vLLM does not bind that to "
+                f"{'the multimodal' if wrapped else 'the text'} model that it serves here; load "
+                "it with peft on that model and write it with save_pretrained"
+            )
 
 
 def _check_ranks(settings: VllmSettings, adapters: dict[str, Adapter], taken: list[int]) -> None:

@@ -65,16 +65,23 @@ def test_one_of_any_names_fits_and_they_say_what_it_was_trained_on(
     tmp_path: Path,
     write_adapter: AdapterWriter,
     model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
     before: str,
     told: str,
     half: str,
 ) -> None:
-    folder = write_adapter(tmp_path, module=f"{before}layers.17.self_attn.q_proj")
+    folder = write_adapter(tmp_path / "a", module=f"{before}layers.17.self_attn.q_proj")
     rename(folder, {".weight": f".{half}"})
-    binding = open_adapter("tuned", str(folder), model_folder).binding
+    adapter = open_adapter("tuned", str(folder), model_folder)
+    binding = adapter.binding
     assert binding.trained_on.startswith(told)
     assert binding.unnamed is (half == "weight")
-    assert binding.targets == ("q_proj",)
+    assert binding.targets == ("self_attn.q_proj",)
+    monkeypatch.setenv("MEDSENT_CACHE", str(tmp_path / "cache"))
+    for _ in range(2):
+        here = adapter.on_this_node()
+        assert (here == folder) is (half == "weight")
+        assert open_adapter("tuned", str(here), model_folder).binding.unnamed
 
 
 def rename(folder: Path, changes: dict[str, str]) -> None:

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from medsent.adapter import Adapter
 from medsent.cli import main
 from medsent.engine import lora_rules
 from medsent.engine.lora_rules import judged
+from medsent.lora import Binding
+from medsent.served import kernel_targets
 from tests.checkpoints import LLAMA, TEXT, WRAPPER, write_model
 from tests.conftest import AdapterWriter, job_values, merged
 
@@ -198,6 +201,26 @@ def test_names_that_vllm_would_pass_over_are_refused(
         code, said, complained = checked(bench.job(adapter, model, **engine), capsys)
         assert code == (0 if before in bound else 2), complained
         assert "fits, trained on" in said or "vLLM does not bind that to" in complained
+
+
+@pytest.mark.parametrize(
+    ("targets", "limited"),
+    [
+        (
+            [("self_attn.q_proj", "self_attn.o_proj"), ("mlp.up_proj",)],
+            ("o_proj", "q_proj", "up_proj"),
+        ),
+        ([("self_attn.q_proj",), ("0.up_proj",)], ()),
+        ([("attention.wq",)], ()),
+    ],
+    ids=["usual", "experts", "names of its own"],
+)
+def test_kernels_are_limited_to_what_vllm_knows_by_name(
+    targets: list[tuple[str, ...]], limited: tuple[str, ...]
+) -> None:
+    bindings = [Binding(2, each, (), unnamed=True, sized=True) for each in targets]
+    adapters = [Adapter("a", Path("a"), "", "", binding) for binding in bindings]
+    assert kernel_targets(adapters) == limited
 
 
 def test_where_vllm_is_not_installed_it_is_said_that_it_was_not_asked(

@@ -6,7 +6,6 @@ encoder is profiled, and CUDA graphs are full where the wrapper's attention mixe
 """
 
 import json
-import re
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -29,9 +28,6 @@ _TEXT: Final = {
 
 _OTHER: Final = ("vision_tower.", "multi_modal_projector.")
 """What wrappers hold beside the text model."""
-
-_TRAINING_STATE: Final = re.compile(r"\.(lora_[AB])\.\w+\.weight$")
-"""A LoRA's tensor as it is called in training, the adapter's own name in it."""
 
 _CARRIED: Final = ("dtype", "quantization_config", "tie_word_embeddings")
 """What a wrapper's configuration says for its text model."""
@@ -58,9 +54,7 @@ def __getattr__(architecture: str) -> Any:
     module = import_module(f"vllm.model_executor.models.{_MODULES[architecture]}")
     base: Any = getattr(module, architecture)
     others = {f"{place}{name}": None for name in _OTHER for place in ("model.", "")}
-    names = WeightsMapper(
-        orig_to_new_prefix={**_TEXT, **others}, orig_to_new_regex={_TRAINING_STATE: r".\1.weight"}
-    )
+    names = WeightsMapper(orig_to_new_prefix={**_TEXT, **others})
     own = {"hf_to_vllm_mapper": names | getattr(base, "hf_to_vllm_mapper", WeightsMapper())}
     return type(architecture, (base,), {**own, "__module__": __name__})
 

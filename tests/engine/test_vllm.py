@@ -79,7 +79,10 @@ def bench(
     )
     adapters = {"finetuned": str(ADAPTER.resolve()), "zeros": str(zeros)}
     model = ModelSettings(source=str(model_folder), max_model_len=1024)
-    plan = EnginePlan(str(model_folder), VllmSettings(device="cpu"), model, adapters)
+    targets = ("k_proj", "o_proj", "q_proj", "v_proj")
+    plan = EnginePlan(
+        str(model_folder), VllmSettings(device="cpu"), model, adapters, lora_targets=targets
+    )
     made = Bench(plan, tokenizer)
     yield made
     made.close()
