@@ -110,8 +110,11 @@ class VllmEngine:
             raise EngineDiedError("the engine was closed")
         started = time.monotonic()
         adapter = self._adapters[request.adapter] if request.adapter else None
+        prompt = TokensPrompt(prompt_token_ids=request.prompt)
+        if request.cache_salt is not None:
+            prompt["cache_salt"] = request.cache_salt
         stream = self._llm.generate(
-            TokensPrompt(prompt_token_ids=request.prompt),
+            prompt,
             sampling(request.ask),
             f"r{next(self._numbers)}",
             lora_request=adapter,
