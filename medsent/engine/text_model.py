@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from medsent.engine import head
 from medsent.errors import ModelError
 
 _WRAPPERS: Final = {
@@ -73,6 +74,7 @@ def register() -> None:
 
     for architecture in _MODULES:
         ModelRegistry.register_model(architecture, f"{__name__}:{architecture}")
+    head.register()
 
 
 def __getattr__(architecture: str) -> Any:
@@ -136,16 +138,26 @@ def _names_class(overrides: Any) -> bool:
     return not isinstance(overrides, dict | None) or bool((overrides or {}).get("architectures"))
 
 
-def overrides(config: dict[str, Any], architecture: str | None, own: dict[str, Any]) -> Any:
-    """Return vLLM's `hf_overrides` for a model, the user's `own` merged in."""
-    head = {} if _has_quantised_head(config) else {"head_dtype": "float32"}
-    text = {**head, **own.get("text_config", {})}
-    outer = {**head, **{name: value for name, value in own.items() if name != "text_config"}}
-    if "text_config" not in config:
-        return outer | text
+def overrides(model: Path, config: dict[str, Any], options: dict[str, Any]) -> Any:
+    """Return vLLM's `hf_overrides` for a model's folder and `config.json`, the user's merged in.
+
+    Raises `ModelError` as `text_class` does.
+    """
+    own = options.get("hf_overrides") or {}
+    if not isinstance(own, dict):
+        return own
+    changes = {**head.overrides(model, config), **_without(own, "text_config")}
+    within = {**changes, **own.get("text_config", {})}
+    if not isinstance(config.get("text_config"), dict):
+        return changes if "text_config" not in own else {**changes, "text_config": within}
+    architecture = text_class(config, options)
     if architecture is None:
-        return outer | {"text_config": text}
-    return partial(served, architecture=architecture, changes=outer | text)
+        return {**changes, "text_config": _without(within, "architectures")}
+    return partial(served, architecture=architecture, changes=within)
+
+
+def _without(values: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}
 
 
 def served(config: Any, architecture: str, changes: dict[str, Any]) -> Any:
@@ -167,8 +179,3 @@ def served(config: Any, architecture: str, changes: dict[str, Any]) -> Any:
         config = text
     config.update(changes)
     return config
-
-
-def _has_quantised_head(config: dict[str, Any]) -> bool:
-    """Tell whether the last layer is quantised, of which vLLM makes no product in 32 bits."""
-    return False
