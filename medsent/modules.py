@@ -20,6 +20,7 @@ NAMINGS = {
     TEXT_NAMES: "the text model",
     "model.language_model.": "the multimodal model under transformers 5's names",
     "language_model.model.": "the multimodal model under older names (before transformers 4.52)",
+    "model.text_model.": "the multimodal model, whose text model is called text_model",
 }
 """What stands before a text layer's name, to what is so named."""
 _LAYER = re.compile(rf"({'|'.join(map(re.escape, NAMINGS))})(layers\.\d+\..+)")

@@ -12,6 +12,7 @@ from medsent.adapter import Adapter, open_adapter
 from medsent.answers import bits, onepass
 from medsent.answers import json as json_answer
 from medsent.config import JobConfig, VariantSettings, VllmSettings
+from medsent.engine.text_model import read_config, text_class
 from medsent.engine.vllm import EnginePlan
 from medsent.errors import AdapterError, ConfigError, ModelError
 from medsent.labels import LABELS
@@ -193,8 +194,10 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     tuned = {name: _tuned(settings) for name, settings in config.variants.items()}
     shards = open_shards(config.input)
     folder = resolve_model(config.model.source, say)
-    if isinstance(config.engine, VllmSettings) and "load_format" not in config.engine.options:
-        refuse_partial(folder)
+    if isinstance(config.engine, VllmSettings):
+        text_class(read_config(folder), config.engine.options)
+        if "load_format" not in config.engine.options:
+            refuse_partial(folder)
     variants = tuple(
         _variant(name, settings, tuned[name], folder) for name, settings in config.variants.items()
     )

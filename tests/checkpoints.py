@@ -26,7 +26,8 @@ WRAPPER: dict[str, Any] = {
     "text_config": TEXT,
     "vision_config": {"model_type": "siglip_vision_model", "hidden_size": 8},
 }
-LLAMA = {**TEXT, "architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+OLMO = {**TEXT, "architectures": ["OlmoForCausalLM"], "model_type": "olmo"}
+"""A text model that no wrapper of ours has."""
 SIZE = (16, 8)
 """Of the layer that each has, `layers.0.self_attn.q_proj`, by these configurations."""
 

@@ -56,6 +56,7 @@ def test_one_that_was_rewritten_since(
         ("base_model.model.model.", "the text model"),
         ("base_model.model.model.language_model.", "the multimodal model under transformers 5's"),
         ("base_model.model.language_model.model.", "the multimodal model under older names"),
+        ("base_model.model.model.text_model.", "the multimodal model, whose text model is called"),
         ("model.", "the text model"),
         ("model.language_model.", "the multimodal model under transformers 5's names"),
     ],

@@ -15,8 +15,9 @@ from medsent.cli import main
 from medsent.engine import lora_rules
 from medsent.engine.lora_rules import judged
 from medsent.lora import Binding
+from medsent.modules import NAMINGS
 from medsent.served import kernel_targets
-from tests.checkpoints import LLAMA, TEXT, WRAPPER, write_model
+from tests.checkpoints import OLMO, TEXT, WRAPPER, write_model
 from tests.conftest import AdapterWriter, job_values, merged
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -50,7 +51,7 @@ class Bench:
         self._folder, self._shard, self._write = folder, shard, write_adapter
         self.models = {
             "text": write_model(folder / "text", TEXT),
-            "llama": write_model(folder / "llama", LLAMA),
+            "olmo": write_model(folder / "olmo", OLMO),
             "wrapper": write_model(
                 folder / "wrapper", WRAPPER, "language_model.model.layers.0.self_attn.q_proj"
             ),
@@ -181,10 +182,10 @@ WHOLE = {"options": {"language_model_only": True}}
 @pytest.mark.parametrize(
     ("model", "engine", "bound"),
     [
-        ("text", {}, {"model.", "model.language_model.", "language_model.model."}),
-        ("wrapper", {}, {"model.", "model.language_model.", "language_model.model."}),
-        ("wrapper", WHOLE, {"model.language_model.", "language_model.model."}),
-        ("llama", {}, {"model."}),
+        ("text", {}, set(NAMINGS)),
+        ("wrapper", {}, set(NAMINGS)),
+        ("wrapper", WHOLE, {*NAMINGS} - {"model."}),
+        ("olmo", {}, {"model."}),
     ],
     ids=["Gemma 3's text model", "its wrapper", "its wrapper as vLLM serves it", "another"],
 )
@@ -196,7 +197,7 @@ def test_names_that_vllm_would_pass_over_are_refused(
     bound: set[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for before in ("model.", "model.language_model.", "language_model.model."):
+    for before in NAMINGS:
         adapter = bench.adapter(before, before)
         code, said, complained = checked(bench.job(adapter, model, **engine), capsys)
         assert code == (0 if before in bound else 2), complained
