@@ -26,7 +26,9 @@ _UNSERVED = {
     "plain LoRA of the layers",
 }
 """Pattern to what a tensor is that is no half of a pair; the first that is found holds."""
-_OTHER_PARTS = re.compile(r"vision|visual|image|audio|speech|projector|connector|multi_modal")
+_OTHER_PARTS = re.compile(
+    r"vision|visual|image|audio|speech|projector|connector|multi_modal|resampler"
+)
 """What the parts of a multimodal model besides its text model are called; for messages alone."""
 _ZERO3 = " (DeepSpeed ZeRO-3 saves it so where the weights are not gathered first)"
 _KEPT = re.compile(r"(embed_tokens|lm_head)\.base_layer\.weight$")

@@ -28,9 +28,15 @@ def sha256_file(path: Path) -> str:
 
 
 def is_pointer(path: Path) -> bool:
-    """Tell whether a file is what git leaves in its place where git-lfs did not fetch it."""
-    with path.open("rb") as file:
-        return file.read(len(_POINTER)) == _POINTER
+    """Tell whether a file is what git leaves in its place where git-lfs did not fetch it.
+
+    One that cannot be read is none: whoever reads it says why.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False
 
 
 def content_sha256(folder: Path) -> str:
@@ -93,6 +99,13 @@ def _checked(folder: Path, source: object) -> Path:
                 f"model.source: {path} is not the file itself but a git-lfs pointer to it; run "
                 "git lfs pull there"
             )
+    try:
+        if not isinstance(json.loads((folder / "config.json").read_text(encoding="utf-8")), dict):
+            raise TypeError("it is no mapping")
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"model.source: {folder}/config.json cannot be read ({error}); get it anew"
+        ) from error
     return folder
 
 

@@ -193,6 +193,13 @@ def test_a_file_that_git_lfs_did_not_fetch_is_no_model(tmp_path: Path, name: str
         model.resolve_model(str(tmp_path))
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"model_type"'])
+def test_a_damaged_configuration_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"config\.json cannot be read \(.*\); get it anew"):
+        model.resolve_model(str(tmp_path))
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"version": "1.0", "trunc'])
 def test_a_damaged_tokenizer_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokenizer.json").write_text(text)
