@@ -6,6 +6,7 @@ encoder is profiled, and CUDA graphs are full where the wrapper's attention mixe
 """
 
 import json
+import re
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -67,6 +68,8 @@ _OTHER: Final = (
 _CARRIED: Final = ("dtype", "quantization_config", "tie_word_embeddings")
 """What a wrapper's configuration says for its text model."""
 
+_PATTERN: Final = re.compile(r'"re:[^"]*language_model')
+
 
 def register() -> None:
     """Teach vLLM's text models the names that wrappers have for them; safe to call again."""
@@ -120,6 +123,8 @@ def text_class(config: dict[str, Any], options: dict[str, Any]) -> str | None:
     """
     if options.get("language_model_only") or _names_class(options.get("hf_overrides")):
         return None
+    if names_wrapper(config):
+        return None
     text = config.get("text_config")
     if not isinstance(text, dict):
         [architecture, *_] = config.get("architectures") or [None]
@@ -132,6 +137,15 @@ def text_class(config: dict[str, Any], options: dict[str, Any]) -> str | None:
             "of text), or let vLLM serve the whole: engine.options.language_model_only: true"
         )
     return found
+
+
+def names_wrapper(config: dict[str, Any]) -> bool:
+    """Tell whether a wrapper's quantisation holds for modules by patterns of its own names.
+
+    vLLM takes names to the text model, but not patterns; the whole is served without images.
+    """
+    quantisation = json.dumps(config.get("quantization_config"))
+    return "text_config" in config and bool(_PATTERN.search(quantisation))
 
 
 def _names_class(overrides: Any) -> bool:

@@ -134,6 +134,25 @@ def test_a_user_may_let_vllm_serve_a_whole_wrapper(options: dict[str, Any], tmp_
     assert not arguments["skip_tokenizer_init"]
 
 
+@pytest.mark.parametrize(
+    ("target", "whole"),
+    [
+        ("Linear", False),
+        ("re:.*mlp.*", False),
+        ("model.language_model.layers.0.mlp.up_proj", False),
+        ("re:.*language_model.*proj", True),
+    ],
+)
+def test_a_wrapper_quantised_by_patterns_of_its_names_is_served_whole_without_images(
+    target: str, whole: bool, tmp_path: Path
+) -> None:
+    groups = {"config_groups": {"group_0": {"targets": [target]}}}
+    arguments = arguments_of(plan_of(tmp_path, WRAPPER | {"quantization_config": groups}))
+    assert arguments.get("language_model_only", False) is whole
+    assert isinstance(arguments["hf_overrides"], dict) is whole
+    assert arguments["skip_tokenizer_init"] is not whole
+
+
 @pytest.mark.parametrize(("device", "found"), [("cpu", 64), ("gpu", 256)])
 def test_sequences_at_a_time_are_found_for_the_device(device: str, found: int) -> None:
     model = ModelSettings(source="model")

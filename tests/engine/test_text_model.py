@@ -11,11 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from scipy.special import expit
+from transformers import CONFIG_MAPPING
 
 from medsent.answers.bits import digit_token_ids
 from medsent.answers.method import Json, method_for
 from medsent.config import ModelSettings, VllmSettings
 from medsent.demo.data import write_split
+from medsent.engine import text_model
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.labels import LABELS
@@ -166,3 +168,50 @@ def test_json_is_an_answer_and_the_same_by_each_name(
         assert method.read(completion, [0.5] * len(LABELS)).status == "ok"
     assert list(json.loads(texts[0])) == list(LABELS)
     assert len(set(texts[1:])) == 1
+
+
+OF_TEXT = {
+    "model.language_model.layers.0.self_attn.q_proj": "model.layers.0.self_attn.q_proj",
+    "language_model.model.embed_tokens": "model.embed_tokens",
+    "language_model.lm_head": "lm_head",
+    "model.text_model.norm": "model.norm",
+    "model.layers.1.mlp.down_proj": "model.layers.1.mlp.down_proj",
+    "lm_head": "lm_head",
+}
+NOT_OF_TEXT = [
+    "vision_tower.vision_model.encoder.layers.0.self_attn.q_proj",
+    "model.vision_tower.encoder.layers.0.self_attn.q_proj",
+    "multi_modal_projector.mm_input_projection_weight",
+    "model.visual.blocks.0.attn.proj",
+    "visual.merger.ln_q",
+    "model.connector.modality_projection.proj",
+    "image_newline",
+]
+
+
+@pytest.mark.parametrize("architecture", sorted(text_model._MODULES))
+def test_a_text_model_takes_a_wrappers_names_and_leaves_what_sees_and_hears(
+    architecture: str,
+) -> None:
+    names = getattr(text_model, architecture).hf_to_vllm_mapper.get_rename_mapper()
+    assert {name: names.map_name(f"{name}.weight") for name in OF_TEXT} == {
+        name: f"{own}.weight" for name, own in OF_TEXT.items()
+    }
+    mapper = getattr(text_model, architecture).hf_to_vllm_mapper
+    assert [name for name in NOT_OF_TEXT if mapper.map_name(f"{name}.weight") is not None] == []
+
+
+def test_each_wrapper_that_was_tried_is_known_to_vllm_with_its_text_model() -> None:
+    from vllm import ModelRegistry
+
+    text_model.register()
+    known = ModelRegistry.get_supported_archs()
+    found = {name for texts in text_model._WRAPPERS.values() for name in texts.values()}
+    assert found <= known
+    assert found == set(text_model._MODULES)
+    assert set(text_model._WRAPPERS) <= set(CONFIG_MAPPING)
+
+
+def test_the_module_has_no_other_classes() -> None:
+    with pytest.raises(AttributeError, match="BertModel"):
+        _ = text_model.BertModel
