@@ -1,5 +1,6 @@
 """What the actors tell the driver while a job runs: progress, deaths, and why one failed."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import ray
@@ -7,7 +8,7 @@ import ray
 from medsent.errors import EngineGoneError
 
 _SPARE_STARTS = 5
-"""Starts without a record done between them, beyond one a replica: then nothing helps."""
+"""Starts of one replica beyond its first, without a record done by any: then nothing helps."""
 
 DEATHS = ("death", "hang", "out_of_memory")
 """The kinds of note that tell of an engine's end."""
@@ -19,7 +20,8 @@ class Note:
 
     replica: str
     kind: str
-    """`start`, `death`, `hang`, `out_of_memory`, `killer`, `restart`, `gave_up`."""
+    """`start`, `death`, `hang`, `out_of_memory`, `killer`, `restart`, `gave_up`, `no_start`, or
+    `short`: of the pool, which stays below its most."""
     seconds: float
     cause: str
 
@@ -34,6 +36,8 @@ class Standing:
     """Answers that came back, one a record and variant; those of quarantined records count."""
     starts_s: dict[str, float] = field(default_factory=dict)
     """Replica to the seconds its first engine took to start."""
+    starting: set[str] = field(default_factory=set)
+    """Replicas whose first engine is about to start."""
     notes: list[Note] = field(default_factory=list)
     """What happened, oldest first."""
     failure: tuple[str, str] | None = None
@@ -50,30 +54,41 @@ class Tally:
         """Count for a pool of at most `replicas` scorers."""
         self._standing = Standing()
         self._replicas = replicas
-        self._starts = self._given_up = 0
+        self._starts: Counter[str] = Counter()
+        self._given_up = 0
         self._blocks: set[int] = set()
         self._draining = False
 
     def starting(self, replica: str) -> str | None:
         """Admit a scorer; returns why not when scorers only die and start again."""
-        self._starts += 1
+        self._starts[replica] += 1
         if replica in self._standing.starts_s:
             self.note(Note(replica, "restart", 0.0, "the actor ended"))
-        if self._starts <= self._replicas + _SPARE_STARTS:
+        else:
+            self._standing.starting.add(replica)
+        if self._starts[replica] <= 1 + _SPARE_STARTS:
             return None
         return (
-            f"scorers started {self._starts} times without one block of records done between; "
-            f"{self._last_cause()}"
+            f"a scorer started {self._starts[replica]} times without one block of records done "
+            f"between; {self._last_cause()}"
         )
 
     def started(self, replica: str, seconds: float) -> None:
         """Note that an engine is ready; a failure to start before it is forgotten."""
+        self._standing.starting.discard(replica)
         self._standing.starts_s.setdefault(replica, seconds)
         self._standing.start_failure = None
 
-    def did_not_start(self, kind: str, message: str) -> None:
+    def did_not_start(self, replica: str, kind: str, message: str) -> None:
         """Keep why a scorer could not start; the pool tries again a few times."""
+        self._standing.starting.discard(replica)
         self._standing.start_failure = (kind, message)
+
+    def others_work(self) -> bool | None:
+        """Tell whether any scorer has started; None while none has and some are about to."""
+        if self._standing.starts_s:
+            return True
+        return None if self._standing.starting else False
 
     def done(self, block: int, records: int) -> None:
         """Count the records of a block, named by its first row, that a scorer has finished.
@@ -84,7 +99,8 @@ class Tally:
             return
         self._blocks.add(block)
         self._standing.records += records
-        self._starts = self._given_up = 0
+        self._starts.clear()
+        self._given_up = 0
 
     def answered(self, answers: int) -> None:
         """Count answers, so that progress shows within a block."""
