@@ -64,9 +64,10 @@ def score(plan: Plan, run: RunFolder, watch: Watch, stop: Stop) -> Sitting:
     started = time.monotonic()
     with native_lines_dropped():
         connect(plan.config)
-        _prepare_context(plan, run)
+        growth = pool.Growth(plan)
+        _prepare_context(run, growth)
         tally = _tally(plan)
-        with stop.on_sigterm(), _Watching(tally, pool.Growth(plan), watch, stop):
+        with stop.on_sigterm(), _Watching(tally, growth, watch, stop):
             try:
                 filesystem, folder = located(run.predictions)
                 _dataset(plan, run, tally).write_parquet(folder, filesystem=filesystem)
@@ -164,13 +165,13 @@ def _standing(tally: Any) -> Standing:
     return standing
 
 
-def _prepare_context(plan: Plan, run: RunFolder) -> None:
+def _prepare_context(run: RunFolder, growth: pool.Growth) -> None:
     # Ray would start 32 processes to read the footers, however few they are.
     os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", _FOOTER_READERS)
     context = ray.data.DataContext.get_current()
     context.checkpoint_config = checkpoint_config(*located(run.checkpoint))
     context.enable_progress_bars = False
-    pool.prepare(context, plan)
+    growth.rule(context)
     context.execution_options.preserve_order = False
     for handler in logging.getLogger("ray.data").handlers:
         if "File" not in type(handler).__name__:

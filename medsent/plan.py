@@ -25,8 +25,8 @@ from medsent.sampling import Sample, make_sample
 from medsent.shards import BadShard, Shard, Shards, open_shards
 from medsent.statistics.thresholds import NEUTRAL, Thresholds, TunedOn, read_thresholds
 
-_BLOCKS_EACH = 8
-"""Blocks for each engine, at least: the last ones to end are then an eighth of its work."""
+_BLOCKS_EACH = 4
+"""Blocks for each engine, at least: the last one to end is then a quarter of its work."""
 _LEAST_IN_A_BLOCK = 16
 """Records: an opinion's, read by all readers. Each block is also a file."""
 

@@ -2,28 +2,22 @@
 
 import math
 import time
+from contextlib import suppress
+from typing import Any
 
+import ray
 import ray.data
+from ray.data._internal.actor_autoscaler import ActorPoolScalingRequest
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from medsent.cluster import engines_asked, engines_held, why_no_more
 from medsent.plan import Plan
 from medsent.tally import Note, Standing
 
 _FAILED_STARTS = 2  # of each engine; one more in a row ends the job
-_GROWS_AT, _NEVER = 0.01, -1.0
+_NEVER_UP, _NEVER_DOWN = 1e9, -1.0
 _SETTLED_S = 30.0
 """A pool that stays so long below what there is room for does not grow, and is told of."""
-
-
-def prepare(context: ray.data.DataContext, plan: Plan) -> None:
-    """Let Ray Data grow the pool while there is work, and end no engine before all is begun.
-
-    Its own bounds are of the calls in flight over those that an engine can take: as many as
-    ours takes at most, so that no pool ever grew, and every idle moment ended an engine.
-    """
-    context.autoscaling_config.actor_pool_util_upscaling_threshold = _GROWS_AT
-    context.autoscaling_config.actor_pool_util_downscaling_threshold = _NEVER
-    context.max_consecutive_actor_init_deaths = _FAILED_STARTS * plan.config.engine.replicas.max
 
 
 def strategy(plan: Plan, in_flight: int) -> ray.data.ActorPoolStrategy:
@@ -54,23 +48,67 @@ def _blocks(plan: Plan) -> int:
 
 
 class Growth:
-    """Watches a pool become as large as it may, and notes once why it does not."""
+    """Lets a pool grow as its cluster does, and notes once why it stays below its most."""
 
     def __init__(self, plan: Plan) -> None:
         self._config, self._most = plan.config, most_engines(plan)
+        self.wanted = 0
+        """Engines that the cluster could take when it was last looked at, at most the most."""
         self._told = False
-        self._size, self._since = 0, time.monotonic()
+        self._running, self._since = 0, time.monotonic()
+
+    def rule(self, context: ray.data.DataContext) -> None:
+        """Let nothing else change the pool's size while there is work.
+
+        Ray Data would go by the calls in flight over those that an engine takes at a time:
+        never more than one of ours, so that no pool would grow; and one idle moment would
+        end an engine, which may take minutes to come back.
+        """
+        bounds = context.autoscaling_config
+        bounds.actor_pool_util_upscaling_threshold = _NEVER_UP
+        bounds.actor_pool_util_downscaling_threshold = _NEVER_DOWN
+        context.custom_execution_callback_classes = [_scaling(self)]
+        most = self._config.engine.replicas.max
+        context.max_consecutive_actor_init_deaths = _FAILED_STARTS * most
 
     def look(self, standing: Standing) -> Note | None:
-        """Return a note where the pool stays below its most; None where there is none to make."""
+        """Look at the cluster; return a note where the pool stays below its most, once."""
         running = len(standing.starts_s)
-        if running != self._size:
-            self._size, self._since = running, time.monotonic()
+        if running != self._running:
+            self._running, self._since = running, time.monotonic()
+        if running >= self._most:
+            return None
+        with suppress(ray.exceptions.RayError):
+            self.wanted = min(self._most, engines_asked(self._config))
+            if self._stays(running, standing):
+                self._told = True
+                why = why_no_more(self._config, running)
+                return Note(
+                    "pool", "short", 0.0, f"{running} of at most {self._most} engines: {why}"
+                )
+        return None
+
+    def _stays(self, running: int, standing: Standing) -> bool:
         if self._told or not running or running + len(standing.starting) >= self._most:
-            return None
+            return False
         settled = time.monotonic() > self._since + _SETTLED_S
-        if not settled and running < engines_held(self._config):
-            return None
-        self._told = True
-        why = why_no_more(self._config, running)
-        return Note("pool", "short", 0.0, f"{running} of at most {self._most} engines: {why}")
+        return settled or running >= engines_held(self._config)
+
+
+def _scaling(growth: Growth) -> type[ExecutionCallback]:
+    """Return what makes Ray Data's pool as large as is wanted, in the thread that it belongs to."""
+
+    class Scaling(ExecutionCallback):  # a class, as Ray Data copies a context's objects
+        def on_execution_step(self, executor: Any) -> None:
+            """Ask for what is missing, where blocks wait for it."""
+            pools = [
+                (pool, state)
+                for operator, state in executor._topology.items()
+                for pool in operator.get_autoscaling_actor_pools()
+            ]
+            pool, state = pools[-1]  # one before it is of the checkpoint's filter
+            missing = min(growth.wanted, pool.max_size()) - pool.current_size()
+            if missing > 0 and state.total_enqueued_input_blocks():
+                pool.scale(ActorPoolScalingRequest.upscale(delta=missing, reason="it fits now"))
+
+    return Scaling
