@@ -106,9 +106,11 @@ def _scaling(growth: Growth) -> type[ExecutionCallback]:
                 for operator, state in executor._topology.items()
                 for pool in operator.get_autoscaling_actor_pools()
             ]
-            pool, state = pools[-1]  # one before it is of the checkpoint's filter
-            missing = min(growth.wanted, pool.max_size()) - pool.current_size()
-            if missing > 0 and state.total_enqueued_input_blocks():
-                pool.scale(ActorPoolScalingRequest.upscale(delta=missing, reason="it fits now"))
+            # Before it is the checkpoint's filter; reading the checkpoint has no pool at all.
+            for pool, state in pools[-1:]:
+                missing = min(growth.wanted, pool.max_size()) - pool.current_size()
+                if missing > 0 and state.total_enqueued_input_blocks():
+                    reason = "they fit now"
+                    pool.scale(ActorPoolScalingRequest.upscale(delta=missing, reason=reason))
 
     return Scaling

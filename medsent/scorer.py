@@ -97,30 +97,33 @@ class Scorer:
     def _started(self, plan: Plan) -> tuple[tuple[Speaker, ...], Engine]:
         """Start what asks and what answers, again and again while others work."""
         told = False
+        self._refuse_endless_starts()
         while True:
             try:
-                self._refuse_endless_starts()
                 return self._start(plan)
             except MedsentError as error:
-                # The pool would only say that an actor died; the driver asks the tally why.
-                why = type(error).__name__, str(error)
-                ray.get(self._tally.did_not_start.remote(self._replica, *why))
-                if _is_replacement():
-                    # Ray gives up one that raises here, and with it the blocks it was to score.
-                    if isinstance(error, EngineGoneError):
-                        os._exit(1)
-                    raise
-                if not self._others_work():
-                    raise
+                self._settle(error)
                 if not told:
                     self._tally.note.remote(Note(self._replica, "no_start", 0.0, str(error)))
                 told = True
             time.sleep(_START_AGAIN_S)
 
+    def _settle(self, error: MedsentError) -> None:
+        """Return where a start may be tried again here; else end, for another or for the job."""
+        # The pool would only say that an actor died; the driver asks the tally why.
+        ray.get(self._tally.did_not_start.remote(type(error).__name__, str(error)))
+        if not _is_replacement():
+            if self._others_work():
+                return
+        elif isinstance(error, EngineGoneError):
+            # Ray gives up one that raises here, and with it the blocks it was to score.
+            os._exit(1)
+        raise error
+
     def _others_work(self) -> bool:
         """Tell whether any scorer works, once none that could may still start."""
         until = time.monotonic() + _OTHERS_START_S
-        while (found := ray.get(self._tally.others_work.remote())) is None:
+        while (found := ray.get(self._tally.others_work.remote(self._replica))) is None:
             if time.monotonic() > until:
                 return False
             time.sleep(_LOOK_EVERY_S)
@@ -129,6 +132,7 @@ class Scorer:
     def _refuse_endless_starts(self) -> None:
         refusal = ray.get(self._tally.starting.remote(self._replica))
         if refusal is not None:
+            ray.get(self._tally.did_not_start.remote(EngineDiedError.__name__, refusal))
             raise EngineDiedError(refusal)
 
     def _start(self, plan: Plan) -> tuple[tuple[Speaker, ...], Engine]:

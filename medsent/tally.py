@@ -1,14 +1,14 @@
 """What the actors tell the driver while a job runs: progress, deaths, and why one failed."""
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 import ray
 
 from medsent.errors import EngineGoneError
 
-_SPARE_STARTS = 5
-"""Starts of one replica beyond its first, without a record done by any: then nothing helps."""
+_SPARE_STARTS, _SPARE_EACH = 5, 2
+"""Starts without a record done between them, beyond one a replica: then nothing helps. Two for
+each of a large pool, whose engines may all die with their nodes before the first record."""
 
 DEATHS = ("death", "hang", "out_of_memory")
 """The kinds of note that tell of an engine's end."""
@@ -54,23 +54,22 @@ class Tally:
         """Count for a pool of at most `replicas` scorers."""
         self._standing = Standing()
         self._replicas = replicas
-        self._starts: Counter[str] = Counter()
-        self._given_up = 0
+        self._starts = self._given_up = 0
         self._blocks: set[int] = set()
         self._draining = False
 
     def starting(self, replica: str) -> str | None:
         """Admit a scorer; returns why not when scorers only die and start again."""
-        self._starts[replica] += 1
+        self._starts += 1
         if replica in self._standing.starts_s:
             self.note(Note(replica, "restart", 0.0, "the actor ended"))
         else:
             self._standing.starting.add(replica)
-        if self._starts[replica] <= 1 + _SPARE_STARTS:
+        if self._starts <= self._replicas + max(_SPARE_STARTS, _SPARE_EACH * self._replicas):
             return None
         return (
-            f"a scorer started {self._starts[replica]} times without one block of records done "
-            f"between; {self._last_cause()}"
+            f"scorers started {self._starts} times without one block of records done between; "
+            f"{self._last_cause()}"
         )
 
     def started(self, replica: str, seconds: float) -> None:
@@ -79,13 +78,13 @@ class Tally:
         self._standing.starts_s.setdefault(replica, seconds)
         self._standing.start_failure = None
 
-    def did_not_start(self, replica: str, kind: str, message: str) -> None:
+    def did_not_start(self, kind: str, message: str) -> None:
         """Keep why a scorer could not start; the pool tries again a few times."""
-        self._standing.starting.discard(replica)
         self._standing.start_failure = (kind, message)
 
-    def others_work(self) -> bool | None:
-        """Tell whether any scorer has started; None while none has and some are about to."""
+    def others_work(self, replica: str) -> bool | None:
+        """Tell a scorer that did not start whether any has; None while some still may."""
+        self._standing.starting.discard(replica)
         if self._standing.starts_s:
             return True
         return None if self._standing.starting else False
@@ -99,8 +98,7 @@ class Tally:
             return
         self._blocks.add(block)
         self._standing.records += records
-        self._starts.clear()
-        self._given_up = 0
+        self._starts = self._given_up = 0
 
     def answered(self, answers: int) -> None:
         """Count answers, so that progress shows within a block."""
