@@ -1,7 +1,9 @@
 """Joining a Ray cluster, or starting one on this machine; a plan that cannot fit is refused."""
 
 import logging
+import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ class Capacity:
     gpus: float
     node_gpus: float
     """The most GPUs on one node."""
+    node_cpus: float = 0
+    """The most logical CPUs on one node; 0 where that is not known."""
 
     def __str__(self) -> str:
         return f"{self.cpus:.0f} logical CPUs and {self.gpus:.0f} GPUs"
@@ -80,6 +84,59 @@ def shortfalls(config: JobConfig, capacity: Capacity) -> list[str]:
     return found
 
 
+def engines_held(config: JobConfig) -> int:
+    """Return how many engines the nodes that are up can hold beside reading."""
+    return int(min(_held_by_gpus(config), _held_by_cpus()))
+
+
+def engines_asked(config: JobConfig) -> int:
+    """Return how many engines to ask for at the start.
+
+    All, where GPUs bound them: those without one wait for a node, and tell a cluster that
+    scales itself to add it. Bounded by CPUs alone they would take those that reading needs.
+    """
+    replicas = config.engine.replicas
+    if _held_by_gpus(config) <= _held_by_cpus():
+        return replicas.max
+    return max(replicas.min, min(replicas.max, _held_by_cpus()))
+
+
+def why_no_more(config: JobConfig, engines: int) -> str:
+    """Tell why a pool of so many engines does not grow on the nodes that are up."""
+    scorer, free = scorer_resources(config), ray.available_resources()
+    by_gpus = _held_by_gpus(config) <= _held_by_cpus()
+    scarce = "GPUs" if by_gpus else "logical CPUs"
+    beside = "" if by_gpus else f" beside the {_BESIDE_SCORERS} that reading and writing take"
+    each = f"an engine takes {scorer['num_gpus'] if by_gpus else 1}{beside}"
+    if engines >= engines_held(config):
+        return f"the cluster has no more {scarce} ({each}); others start as nodes join"
+    if free.get("GPU" if by_gpus else "CPU", 0) < (scorer["num_gpus"] if by_gpus else 1):
+        return f"what the cluster has of {scarce} is in use ({each}); others start as some go free"
+    return "Ray Data keeps what is free for reading and writing"
+
+
+def occupancy(config: JobConfig, capacity: Capacity) -> str:
+    """Tell what a plan takes: engines, what each has, and the nodes at the size that is known."""
+    replicas, scorer = config.engine.replicas, _scorer(config, capacity)
+    gpus = scorer.get("num_gpus", 0)
+    bounds = (replicas.min, replicas.max)
+    if not gpus:
+        cpus = [engines + _BESIDE_SCORERS for engines in bounds]
+        nodes = [math.ceil(each / capacity.node_cpus) for each in cpus if capacity.node_cpus]
+        return (
+            f"{_span(bounds, 'engine')}, each of 1 logical CPU and no GPU: with "
+            f"{_BESIDE_SCORERS} for reading and writing {_span(cpus, 'logical CPU')}"
+            + (f", {_span(nodes, 'node')} of {capacity.node_cpus:.0f}" if nodes else "")
+        )
+    per_node = int(capacity.node_gpus // gpus)
+    nodes = [math.ceil(engines / per_node) for engines in bounds if per_node]
+    return (
+        f"{_span(bounds, 'engine')}, each of 1 logical CPU and {_span([gpus], 'GPU')}: "
+        + _span([engines * gpus for engines in bounds], "GPU")
+        + (f", {_span(nodes, 'node')} of {capacity.node_gpus:.0f}" if nodes else "")
+    )
+
+
 def scorer_resources(config: JobConfig) -> dict[str, Any]:
     """Return the logical CPUs and GPUs of one scorer."""
     return _scorer(config, _capacity())
@@ -111,14 +168,43 @@ def _capacity() -> Capacity:
     """Return what the cluster has; of one that scales itself, the most it can have."""
     now = ray.cluster_resources()
     most = ray_state.get_max_resources_from_cluster_config() or {}
-    nodes = [node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"]]
+    nodes = _nodes()
     gpus = max(now.get("GPU", 0), most.get("GPU", 0))
     return Capacity(
         cpus=max(now.get("CPU", 0), most.get("CPU", 0)),
         gpus=gpus,
         # A node that is not up yet may be of any size.
-        node_gpus=max(nodes, default=0) if gpus == now.get("GPU", 0) else gpus,
+        node_gpus=_most(nodes, "GPU") if gpus == now.get("GPU", 0) else gpus,
+        node_cpus=_most(nodes, "CPU"),
     )
+
+
+def _nodes() -> list[dict[str, float]]:
+    """Return what each node that is up has."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _most(nodes: list[dict[str, float]], what: str) -> float:
+    return max((node.get(what, 0) for node in nodes), default=0)
+
+
+def _held_by_gpus(config: JobConfig) -> float:
+    """Return how many engines the nodes' GPUs hold; without end where they need none."""
+    gpus = scorer_resources(config).get("num_gpus", 0)
+    if not gpus:
+        return math.inf
+    return float(sum(min(n.get("GPU", 0) // gpus, n.get("CPU", 0)) for n in _nodes()))
+
+
+def _held_by_cpus() -> int:
+    return max(0, int(ray.cluster_resources().get("CPU", 0)) - _BESIDE_SCORERS)
+
+
+def _span(bounds: Sequence[int], what: str) -> str:
+    """Return a number of things, or its bounds where they differ."""
+    low, high = min(bounds), max(bounds)
+    told = f"{low}" if low == high else f"{low} to {high}"
+    return f"{told} {what}{'s' * (high != 1)}"
 
 
 def _scorer(config: JobConfig, capacity: Capacity) -> dict[str, Any]:

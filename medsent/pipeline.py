@@ -15,6 +15,7 @@ import ray
 import ray.data
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from medsent import pool
 from medsent.checkpoint import checkpoint_config
 from medsent.cluster import connect, scorer_resources
 from medsent.config import ScriptedSettings, VllmSettings
@@ -36,7 +37,6 @@ Watch = Callable[[Standing], None]
 _MOST_BLOCKS_IN_FLIGHT = 32
 """Blocks of one engine at a time: each is a call to its actor, which costs milliseconds whatever
 its size, and records that another engine could have had. Where rows are so few, raise them."""
-_FAILED_STARTS = 2  # one more in a row ends the job
 _FOOTER_READERS = "2"  # each reads 128 files at a time
 _TALLY_S = 10.0
 _GRACE_S = 20.0
@@ -64,9 +64,10 @@ def score(plan: Plan, run: RunFolder, watch: Watch, stop: Stop) -> Sitting:
     started = time.monotonic()
     with native_lines_dropped():
         connect(plan.config)
-        _prepare_context(run)
+        growth = pool.Growth(plan)
+        _prepare_context(run, growth)
         tally = _tally(plan)
-        with stop.on_sigterm(), _Watching(tally, watch, stop):
+        with stop.on_sigterm(), _Watching(tally, growth, watch, stop):
             try:
                 filesystem, folder = located(run.predictions)
                 _dataset(plan, run, tally).write_parquet(folder, filesystem=filesystem)
@@ -82,9 +83,10 @@ def score(plan: Plan, run: RunFolder, watch: Watch, stop: Stop) -> Sitting:
 
 def _dataset(plan: Plan, run: RunFolder, tally: Any) -> ray.data.Dataset:
     """shards -> records -> blocks -> predictions; the scorer holds prompts and engine."""
-    shards, engine = plan.shards, plan.config.engine
-    resources = scorer_resources(plan.config)
-    in_flight = blocks_in_flight(engine, on_gpu="num_gpus" in resources)
+    shards, resources = plan.shards, scorer_resources(plan.config)
+    in_flight = blocks_in_flight(
+        plan.config.engine, "num_gpus" in resources, plan.records_per_block
+    )
     rows = ray.data.read_parquet(
         [file.path for file in shards.files],
         filesystem=shards.filesystem,
@@ -105,23 +107,20 @@ def _dataset(plan: Plan, run: RunFolder, tally: Any) -> ray.data.Dataset:
         fn_constructor_args=(plan, tally),
         batch_size=rows_per_block,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(
-            min_size=engine.replicas.min,
-            max_size=engine.replicas.max,
-            max_tasks_in_flight_per_actor=in_flight,
-            max_concurrent_calls_per_actor=in_flight,
-        ),
+        compute=pool.strategy(plan, in_flight),
         **resources,
     )
 
 
-def blocks_in_flight(engine: VllmSettings | ScriptedSettings, on_gpu: bool) -> int:
-    """Return how many blocks an engine gets at a time.
+def blocks_in_flight(
+    engine: VllmSettings | ScriptedSettings, on_gpu: bool, records_per_block: int | None = None
+) -> int:
+    """Return how many blocks an engine gets at a time, of as many records as set unless given.
 
     While one of them is being finished, the others keep as many records waiting as the
     engine works on at a time, so that it never starves.
     """
-    waiting = math.ceil(engine.sequences(on_gpu) / engine.rows_per_block)
+    waiting = math.ceil(engine.sequences(on_gpu) / (records_per_block or engine.rows_per_block))
     return min(1 + waiting, _MOST_BLOCKS_IN_FLIGHT)
 
 
@@ -166,13 +165,13 @@ def _standing(tally: Any) -> Standing:
     return standing
 
 
-def _prepare_context(run: RunFolder) -> None:
+def _prepare_context(run: RunFolder, growth: pool.Growth) -> None:
     # Ray would start 32 processes to read the footers, however few they are.
     os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", _FOOTER_READERS)
     context = ray.data.DataContext.get_current()
     context.checkpoint_config = checkpoint_config(*located(run.checkpoint))
     context.enable_progress_bars = False
-    context.max_consecutive_actor_init_deaths = _FAILED_STARTS
+    growth.rule(context)
     context.execution_options.preserve_order = False
     for handler in logging.getLogger("ray.data").handlers:
         if "File" not in type(handler).__name__:
@@ -182,8 +181,9 @@ def _prepare_context(run: RunFolder) -> None:
 class _Watching:
     """Shows the tally's state about once a second, and passes a wish to stop on to it."""
 
-    def __init__(self, tally: Any, watch: Watch, stop: Stop) -> None:
-        self._tally, self._watch, self._stop = tally, watch, stop
+    def __init__(self, tally: Any, growth: pool.Growth, watch: Watch, stop: Stop) -> None:
+        self._tally, self._growth = tally, growth
+        self._watch, self._stop = watch, stop
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._deadline: float | None = None
@@ -203,8 +203,12 @@ class _Watching:
                 self._end(self._stop.reason)
 
     def _show(self) -> None:
+        standing = _standing(self._tally)
+        if note := self._growth.look(standing):
+            self._tally.note.remote(note)
+            standing.notes.append(note)
         with suppress(OSError):  # a full disk or a closed pipe: what is to end the job does
-            self._watch(_standing(self._tally))
+            self._watch(standing)
 
     def _end(self, reason: str) -> None:
         if self._deadline is None:

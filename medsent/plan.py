@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +27,11 @@ from medsent.sampling import Sample, make_sample
 from medsent.served import kernel_targets, refuse_unserved
 from medsent.shards import BadShard, Shard, Shards, open_shards
 from medsent.statistics.thresholds import NEUTRAL, Thresholds, TunedOn, read_thresholds
+
+_BLOCKS_EACH = 4
+"""Blocks for each engine, at least: the last one to end is then a quarter of its work."""
+_LEAST_IN_A_BLOCK = 16
+"""Records: an opinion's, read by all readers. Each block is also a file."""
 
 PROMPTS: dict[str, PromptText] = {
     "onepass": onepass.PROMPT,
@@ -79,9 +85,18 @@ class Plan:
         return tuple(sorted(self.personas)) if self.config.input.fan_out == "personas" else ()
 
     @property
+    def records_per_block(self) -> int:
+        """Records in one unit of work: as set, or fewer where the engines would lack blocks."""
+        engine = self.config.engine
+        if engine.replicas.max == 1:
+            return engine.rows_per_block
+        share = math.ceil(self.records / (_BLOCKS_EACH * engine.replicas.max))
+        return min(engine.rows_per_block, max(_LEAST_IN_A_BLOCK, share))
+
+    @property
     def rows_per_block(self) -> int:
         """Input rows in one unit of work."""
-        return max(1, self.config.engine.rows_per_block // max(1, len(self.readers)))
+        return max(1, self.records_per_block // max(1, len(self.readers)))
 
     @property
     def answers_per_record(self) -> int:

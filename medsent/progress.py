@@ -19,6 +19,7 @@ _WORDS = {
     "killer": "a record that kills engines was found and is quarantined",
     "restart": "the actor was replaced; its records are scored again",
     "gave_up": "its engines only die; the actor is replaced",
+    "no_start": "its engine does not start; it is tried again while the others work",
 }
 
 Log = Callable[..., None]
@@ -73,10 +74,12 @@ class ScoringProgress:
             self._log(f"engine_{note.kind}", **asdict(note))
             self._logged += 1
             if note.kind in _WORDS:
-                line = f"  {note.replica}: {_WORDS[note.kind]} ({note.cause})"
-                self._bar.console.print(line, markup=False) if self._bar else print(
-                    line, flush=True
-                )
+                self._print(f"  {note.replica}: {_WORDS[note.kind]} ({note.cause})")
+            elif note.kind == "short":
+                self._print(f"  {note.cause}")
+
+    def _print(self, line: str) -> None:
+        self._bar.console.print(line, markup=False) if self._bar else print(line, flush=True)
 
 
 def _bar() -> Progress:

@@ -38,6 +38,9 @@ from medsent.telemetry import Telemetry
 
 _NOTE_EVERY_S = 0.5
 _LOOK_EVERY_S = 1.0
+_OTHERS_START_S = 300.0
+"""How long a scorer that did not start waits to see whether others do."""
+_START_AGAIN_S = 60.0
 _LAST_ANSWERS_S = 5.0
 """How long a job that is to end waits for the requests in flight."""
 
@@ -58,16 +61,7 @@ class Scorer:
         )
         self._telemetry, self._in_flight = Telemetry(plan.config.name, variants), 0
         started = time.monotonic()
-        try:
-            self._refuse_endless_starts()
-            self._speakers, self._engine = self._start(plan)
-        except MedsentError as error:
-            # The pool would only say that an actor died; the driver asks the tally why.
-            ray.get(tally.did_not_start.remote(type(error).__name__, str(error)))
-            if isinstance(error, EngineGoneError) and _is_replacement():
-                # Ray gives up one that raises here, and with it the blocks it was to score.
-                os._exit(1)
-            raise
+        self._speakers, self._engine = self._started(plan)
         self._checked = asyncio.Lock()
         self._effect_known = not any(speaker.adapter for speaker in self._speakers)
         self._draining = asyncio.Event()
@@ -100,9 +94,45 @@ class Scorer:
         replaced: bool = await self._tally.gave_up.remote(self._replica, cause)
         return replaced
 
+    def _started(self, plan: Plan) -> tuple[tuple[Speaker, ...], Engine]:
+        """Start what asks and what answers, again and again while others work."""
+        told = False
+        self._refuse_endless_starts()
+        while True:
+            try:
+                return self._start(plan)
+            except MedsentError as error:
+                self._settle(error)
+                if not told:
+                    self._tally.note.remote(Note(self._replica, "no_start", 0.0, str(error)))
+                told = True
+            time.sleep(_START_AGAIN_S)
+
+    def _settle(self, error: MedsentError) -> None:
+        """Return where a start may be tried again here; else end, for another or for the job."""
+        # The pool would only say that an actor died; the driver asks the tally why.
+        ray.get(self._tally.did_not_start.remote(type(error).__name__, str(error)))
+        if not _is_replacement():
+            if self._others_work():
+                return
+        elif isinstance(error, EngineGoneError):
+            # Ray gives up one that raises here, and with it the blocks it was to score.
+            os._exit(1)
+        raise error
+
+    def _others_work(self) -> bool:
+        """Tell whether any scorer works, once none that could may still start."""
+        until = time.monotonic() + _OTHERS_START_S
+        while (found := ray.get(self._tally.others_work.remote(self._replica))) is None:
+            if time.monotonic() > until:
+                return False
+            time.sleep(_LOOK_EVERY_S)
+        return bool(found)
+
     def _refuse_endless_starts(self) -> None:
         refusal = ray.get(self._tally.starting.remote(self._replica))
         if refusal is not None:
+            ray.get(self._tally.did_not_start.remote(EngineDiedError.__name__, refusal))
             raise EngineDiedError(refusal)
 
     def _start(self, plan: Plan) -> tuple[tuple[Speaker, ...], Engine]:

@@ -6,8 +6,9 @@ import ray
 
 from medsent.errors import EngineGoneError
 
-_SPARE_STARTS = 5
-"""Starts without a record done between them, beyond one a replica: then nothing helps."""
+_SPARE_STARTS, _SPARE_EACH = 5, 2
+"""Starts without a record done between them, beyond one a replica: then nothing helps. Two for
+each of a large pool, whose engines may all die with their nodes before the first record."""
 
 DEATHS = ("death", "hang", "out_of_memory")
 """The kinds of note that tell of an engine's end."""
@@ -19,7 +20,8 @@ class Note:
 
     replica: str
     kind: str
-    """`start`, `death`, `hang`, `out_of_memory`, `killer`, `restart`, `gave_up`."""
+    """`start`, `death`, `hang`, `out_of_memory`, `killer`, `restart`, `gave_up`, `no_start`, or
+    `short`: of the pool, which stays below its most."""
     seconds: float
     cause: str
 
@@ -34,6 +36,8 @@ class Standing:
     """Answers that came back, one a record and variant; those of quarantined records count."""
     starts_s: dict[str, float] = field(default_factory=dict)
     """Replica to the seconds its first engine took to start."""
+    starting: set[str] = field(default_factory=set)
+    """Replicas whose first engine is about to start."""
     notes: list[Note] = field(default_factory=list)
     """What happened, oldest first."""
     failure: tuple[str, str] | None = None
@@ -59,7 +63,9 @@ class Tally:
         self._starts += 1
         if replica in self._standing.starts_s:
             self.note(Note(replica, "restart", 0.0, "the actor ended"))
-        if self._starts <= self._replicas + _SPARE_STARTS:
+        else:
+            self._standing.starting.add(replica)
+        if self._starts <= self._replicas + max(_SPARE_STARTS, _SPARE_EACH * self._replicas):
             return None
         return (
             f"scorers started {self._starts} times without one block of records done between; "
@@ -68,12 +74,20 @@ class Tally:
 
     def started(self, replica: str, seconds: float) -> None:
         """Note that an engine is ready; a failure to start before it is forgotten."""
+        self._standing.starting.discard(replica)
         self._standing.starts_s.setdefault(replica, seconds)
         self._standing.start_failure = None
 
     def did_not_start(self, kind: str, message: str) -> None:
         """Keep why a scorer could not start; the pool tries again a few times."""
         self._standing.start_failure = (kind, message)
+
+    def others_work(self, replica: str) -> bool | None:
+        """Tell a scorer that did not start whether any has; None while some still may."""
+        self._standing.starting.discard(replica)
+        if self._standing.starts_s:
+            return True
+        return None if self._standing.starting else False
 
     def done(self, block: int, records: int) -> None:
         """Count the records of a block, named by its first row, that a scorer has finished.
