@@ -30,7 +30,7 @@ _ENOUGH: Final = 2
 _CPUS: Final = 3
 """One for the engine's actor, and one each to read and to write."""
 _PLAN: Final = TypeAdapter(EnginePlan)
-_TOLD_CHARACTERS: Final = 2000
+_TOLD_CHARACTERS: Final = 300
 
 
 def run(folder: Path, plan: EnginePlan, requests: Sequence[Request]) -> Round:
@@ -54,8 +54,9 @@ def run(folder: Path, plan: EnginePlan, requests: Sequence[Request]) -> Round:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     whole_s = time.monotonic() - began
     if done.returncode != 0:
-        told = done.stderr.strip()[-_TOLD_CHARACTERS:]
-        raise SystemExit(f"ray.data.llm ended with {done.returncode}: {told}")
+        print(done.stderr, file=sys.stderr)
+        [*_, last] = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise SystemExit(f"ray.data.llm ended with {done.returncode}: {last[:_TOLD_CHARACTERS]}")
     return _read(folder / "output", whole_s)
 
 

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoConfig
 
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan
-from medsent.model import prepare_builtin
 from tests.bench.gpu import __main__ as bench_gpu
 from tests.bench.gpu import measure
 from tests.bench.gpu.card import Rates, stated_rates
@@ -114,6 +112,8 @@ def test_a_card_is_known_by_its_whole_name(
 
 
 def test_the_model_has_gemma_3_12b_s_parameters_and_is_a_wrapper(tmp_path: Path) -> None:
+    from transformers import AutoConfig
+
     model = write_model(tmp_path / "model", TEXT_12B, tmp_path, wrapper=True)
     shape = read_shape(model)
     assert shape.layer_parameters + shape.output_parameters == pytest.approx(11.8e9, rel=0.01)
@@ -170,14 +170,17 @@ class ScriptedVllm:
 
 
 def test_one_table_and_one_file_and_those_that_fail_stop_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    small_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(bench_gpu, "Card", ScriptedCard)
     monkeypatch.setattr(measure, "BareVllm", ScriptedVllm)
     output = tmp_path / "bench-gpu.json"
     only = ["--only=fp8", "--only=merged"]
-    arguments = ["--tiny", *only, "--price-per-hour=0.8", f"--output={output}"]
-    assert bench_gpu.main([*arguments, f"--tokenizer={prepare_builtin()}"]) == 0
+    arguments = [f"--tokenizer={small_model}", "--price-per-hour=0.8", f"--output={output}"]
+    assert bench_gpu.main(["--tiny", *only, *arguments]) == 0
     found = json.loads(output.read_text())
     told = {(row["contender"], row["method"], row["readers"]): row for row in found["rows"]}
     assert told["fp8", "onepass", 16]["failed"] == "no kernel for fp8_per_channel"

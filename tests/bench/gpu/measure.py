@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,11 @@ class Bench:
 
     def engine(self, contender: Contender) -> Iterator[Measured]:
         """Start a contender's engine and let it answer; once it fails, the rest fails with it."""
-        asker = Asker(load_tokenizer(self.model))
         answered = 0
         try:
             with Worker(BareVllm, self.plan(contender)) as bare:
                 for who, name in contender.asks:
-                    requests = self._requests(asker, who, self.traffic[name])
+                    requests = self._requests(who, self.traffic[name])
                     yield self._answered(bare, contender, who, self.traffic[name], requests)
                     answered += 1
         except SystemExit as error:
@@ -94,7 +94,7 @@ class Bench:
     def peer(self) -> Iterator[Measured]:
         """Let `ray.data.llm` answer once, base and adapter in one engine."""
         traffic, contender = self.traffic[SHARED], Contender(PEER, (), adapted=True)
-        requests = self._requests(Asker(load_tokenizer(self.model)), "both", traffic)
+        requests = self._requests("both", traffic)
         found = _blank(contender, "both", traffic)
         try:
             round_ = ray_data_llm.run(self.folder / "peer", self.plan(contender), requests)
@@ -145,12 +145,16 @@ class Bench:
         found = _blank(contender, who, traffic, rates=rates, start_s=bare.start_s)
         return _with_tokens(found, rounds[:1])
 
-    def _requests(self, asker: Asker, who: Who, traffic: Traffic) -> list[Request]:
+    @cached_property
+    def _asker(self) -> Asker:
+        return Asker(load_tokenizer(self.model))
+
+    def _requests(self, who: Who, traffic: Traffic) -> list[Request]:
         """Return the job's requests; of `both` one opinion's readers after the other's."""
         shard = self.folder / f"{traffic.method}-{traffic.readers}.parquet"
         rows: list[Row] = write_shard(shard, traffic.records, traffic.readers)
-        base = asker.requests(rows, traffic.method)
-        adapted = asker.requests(rows, traffic.method, _ADAPTED)
+        base = self._asker.requests(rows, traffic.method)
+        adapted = self._asker.requests(rows, traffic.method, _ADAPTED)
         if who != "both":
             return base if who == "base" else adapted
         starts = range(0, len(base), traffic.readers)
