@@ -8,6 +8,7 @@ It writes each answer's logprobs to Parquet, and checks, resumes and reports not
 import json
 import logging
 import math
+import os
 import subprocess
 import sys
 import time
@@ -25,10 +26,12 @@ from medsent.engine.vllm import EnginePlan, arguments_of
 from tests.bench.timing import Round
 
 _BATCH: Final = 64
+_ROWS_PER_BLOCK: Final = 4 * _BATCH
+"""Within a block Ray works on four batches at a time; the engine's actor takes several blocks."""
 _ENOUGH: Final = 2
 """Requests in flight for each sequence of the engine."""
 _CPUS: Final = 3
-"""One for the engine's actor, and one each to read and to write."""
+"""At least: one for the engine's actor, and one each to read and to write."""
 _PLAN: Final = TypeAdapter(EnginePlan)
 _TOLD_CHARACTERS: Final = 300
 
@@ -70,7 +73,10 @@ def main() -> None:
     arguments = arguments_of(plan)
     in_flight = _ENOUGH * arguments["max_num_seqs"]
     ray.init(
-        num_cpus=_CPUS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+        num_cpus=max(_CPUS, os.cpu_count() or 1),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
     )
     config = vLLMEngineProcessorConfig(
         model_source=arguments.pop("model"),
@@ -87,7 +93,9 @@ def main() -> None:
     )
     asked = _Asked(settings["max_tokens"], settings["token_ids"])
     processor = build_processor(config, preprocess=asked, postprocess=_kept)
-    processor(ray.data.read_parquet(settings["source"])).write_parquet(settings["output"])
+    blocks = math.ceil(settings["rows"] / _ROWS_PER_BLOCK)
+    prompts = ray.data.read_parquet(settings["source"], override_num_blocks=blocks)
+    processor(prompts).write_parquet(settings["output"])
 
 
 def _write_prompts(folder: Path, plan: EnginePlan, requests: Sequence[Request]) -> None:
