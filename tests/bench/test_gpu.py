@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from medsent.config import VllmSettings
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan
 from tests.bench.gpu import __main__ as bench_gpu
-from tests.bench.gpu import measure
+from tests.bench.gpu import contenders, measure
 from tests.bench.gpu.card import Rates, stated_rates
 from tests.bench.gpu.figures import figures_of, ratios, table
 from tests.bench.gpu.measure import Measured
@@ -137,6 +138,12 @@ def test_the_adapter_targets_the_attention_of_every_layer(tmp_path: Path) -> Non
         assert (down.shape, up.shape) == ((16, inputs), (outputs, 16))
         assert down.any()
         assert up.any()
+
+
+def test_an_engine_is_asked_at_least_twice_what_it_works_on() -> None:
+    for traffic, on_gpu in ((contenders.TRAFFIC, True), (contenders.TINY_TRAFFIC, False)):
+        sequences = VllmSettings().sequences(on_gpu)
+        assert all(each.records >= 2 * sequences for each in traffic.values())
 
 
 class ScriptedCard:

@@ -18,10 +18,12 @@ class Traffic:
     readers: int
     """Of each opinion: they share its part of the prompt."""
     records: int
+    """At least twice the sequences that an engine works on: what it begins together ends together,
+    and a rate is counted between two such ends."""
 
     @property
     def edges(self) -> Edges:
-        """What does not count as steady; what is written together ends together."""
+        """What does not count as steady; answers of many tokens have no slow ending."""
         ending = self.records // 16 if self.method == "onepass" else 0
         return Edges(self.records // 8, ending)
 
@@ -37,9 +39,9 @@ TRAFFIC: Final = {
 }
 TINY_TRAFFIC: Final = {
     SHARED: Traffic("onepass", READERS, 256),
-    "alone": Traffic("onepass", 1, 64),
-    "bits": Traffic("bits", READERS, 32),
-    "json": Traffic("json", READERS, 16),
+    "alone": Traffic("onepass", 1, 128),
+    "bits": Traffic("bits", READERS, 128),
+    "json": Traffic("json", READERS, 128),
 }
 
 
