@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from medsent.answers.json import Answer
 from medsent.config import VllmSettings
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan
+from medsent.labels import LABELS
+from medsent.model import load_tokenizer
 from tests.bench.gpu import __main__ as bench_gpu
 from tests.bench.gpu import contenders, measure
 from tests.bench.gpu.card import Rates, stated_rates
@@ -164,7 +167,7 @@ class ScriptedCard:
 
 
 class ScriptedVllm:
-    """Answers 50 a second, half of the prompt from the cache; has no kernel for FP8."""
+    """Answers 50 a second as long as it may, half of the prompt from the cache; knows no FP8."""
 
     def __init__(self, plan: EnginePlan) -> None:
         if plan.model_settings.quantization:
@@ -173,7 +176,8 @@ class ScriptedVllm:
     def answer(self, requests: Sequence[Request]) -> Round:
         tokens = sum(len(request.prompt) for request in requests)
         finished = tuple((number + 1) / 50 for number in range(len(requests)))
-        return Round(finished, tokens // 2, tokens - tokens // 2, len(requests))
+        written = sum(request.ask.max_tokens for request in requests)
+        return Round(finished, tokens // 2, tokens - tokens // 2, written)
 
 
 def test_one_table_and_one_file_and_those_that_fail_stop_no_other(
@@ -194,6 +198,10 @@ def test_one_table_and_one_file_and_those_that_fail_stop_no_other(
     shared = told["merged", "onepass", 16]
     assert shared["answers_per_s"] == pytest.approx(50)
     assert shared["price_per_million_opinions"] == pytest.approx(0.8e6 * 16 / (50 * 3600))
+    answer = Answer(**dict.fromkeys(LABELS, False)).model_dump_json()
+    words = load_tokenizer(small_model)(answer, add_special_tokens=False)["input_ids"]
+    assert told["merged", "json", 16]["output_tokens"] == len(words) + 1
+    assert shared["output_tokens"] == 1
     assert found["stated"] == {"bf16": 121e12, "fp8": 242e12}
     assert found["settings"]["merged"]["load_format"] == "dummy"
     printed = capsys.readouterr().out

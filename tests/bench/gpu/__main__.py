@@ -1,8 +1,8 @@
 """`make bench-gpu`: Gemma 3 12B's shapes on one GPU, against the limits of its matrix products.
 
-Random weights: speed does not depend on their values, and guided JSON has the same length
-whatever they are. The model is served as the job serves it: the text model alone, out of its
-wrapper. Measures bare vLLM with an adapter of rank 16 beside the base model, merged, and in FP8;
+Random weights: speed does not depend on their values, and answers are made as long as a trained
+model's. The model is served as the job serves it: the text model alone, out of its wrapper.
+Measures bare vLLM with an adapter of rank 16 beside the base model, merged, and in FP8;
 `ray.data.llm` with the same settings; and the job itself. Prints one table and writes one JSON
 file, anew after each contender.
 """

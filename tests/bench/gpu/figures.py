@@ -83,7 +83,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
         "of measured limit",
         "of stated limit",
         "opinions/h",
-        "a million opinions",
+        "price of a million opinions",
     )
     lines = [_line(heads), _line(("---",) * 4 + ("--:",) * 9)]
     for row in rows:

@@ -1,8 +1,9 @@
 """Let contenders answer; one that fails says why, and the others go on."""
 
+import json
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from medsent.config import ModelSettings, VllmSettings
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan, arguments_of
+from medsent.labels import LABELS
 from medsent.model import load_tokenizer
 from tests.bench import ray_data_llm
 from tests.bench.bare import BareVllm
@@ -146,15 +148,19 @@ class Bench:
         return _with_tokens(found, rounds[:1])
 
     @cached_property
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self.model)
+
+    @cached_property
     def _asker(self) -> Asker:
-        return Asker(load_tokenizer(self.model))
+        return Asker(self._tokenizer)
 
     def _requests(self, who: Who, traffic: Traffic) -> list[Request]:
         """Return the job's requests; of `both` one opinion's readers after the other's."""
         shard = self.folder / f"{traffic.method}-{traffic.readers}.parquet"
         rows: list[Row] = write_shard(shard, traffic.records, traffic.readers)
-        base = self._asker.requests(rows, traffic.method)
-        adapted = self._asker.requests(rows, traffic.method, _ADAPTED)
+        base = self._as_long(self._asker.requests(rows, traffic.method))
+        adapted = self._as_long(self._asker.requests(rows, traffic.method, _ADAPTED))
         if who != "both":
             return base if who == "base" else adapted
         starts = range(0, len(base), traffic.readers)
@@ -164,6 +170,19 @@ class Bench:
             for side in (base, adapted)
             for request in side[start : start + traffic.readers]
         ]
+
+    def _as_long(self, requests: list[Request]) -> list[Request]:
+        """Make answers of JSON no longer than a trained model's, which has a token for each word.
+
+        A model of random weights spells them, and would write until it is cut off.
+        """
+        [ask] = {request.ask for request in requests}
+        if ask.json_schema is None:
+            return requests
+        answer = json.dumps(dict.fromkeys(LABELS, False), separators=(",", ":"))
+        tokens = len(self._tokenizer(answer, add_special_tokens=False)["input_ids"]) + 1
+        cut = replace(ask, max_tokens=tokens)
+        return [replace(request, ask=cut) for request in requests]
 
 
 def _blank(contender: Contender, who: Who, traffic: Traffic, **more: Any) -> Measured:
