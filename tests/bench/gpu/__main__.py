@@ -127,10 +127,15 @@ def _prepare(
         "measured": asdict(measured),
         "stated": asdict(_stated(name, options.peak_tflops)),
         "settings": {
-            each.name: {key: str(value) for key, value in bench.arguments(each).items()}
+            each.name: {key: _told(value) for key, value in bench.arguments(each).items()}
             for each in contenders.ENGINES
         },
     }
+
+
+def _told(value: Any) -> str:
+    """Return an argument of vLLM's; of a function with its arguments just these."""
+    return str(getattr(value, "keywords", value))
 
 
 def _stated(name: str, given: list[float] | None) -> Rates:
