@@ -135,7 +135,8 @@ def test_the_adapter_targets_the_attention_of_every_layer(tmp_path: Path) -> Non
     )
     modules = attention(TEXT_TINY, wrapper=True)
     assert len(modules) == 4 * TEXT_TINY["num_hidden_layers"]
-    for module, (outputs, inputs) in modules.items():
+    for hubs, (outputs, inputs) in modules.items():
+        module = hubs.replace("language_model.model", "model.language_model")
         down = tensors[f"base_model.model.{module}.lora_A.weight"]
         up = tensors[f"base_model.model.{module}.lora_B.weight"]
         assert (down.shape, up.shape) == ((16, inputs), (outputs, 16))

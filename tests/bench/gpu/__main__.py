@@ -115,8 +115,15 @@ def _prepare(
         measured = card.ask("rates", read_shape(model))
         quantization = card.ask("quantization")
     traffic = contenders.TINY_TRAFFIC if options.tiny else contenders.TRAFFIC
-    device = "gpu" if on_gpu else "cpu"
-    bench = Bench(folder, model, adapter, device, quantization, traffic, options.rounds)
+    bench = Bench(
+        folder=folder,
+        model=model,
+        adapter=adapter,
+        device="gpu" if on_gpu else "cpu",
+        quantization=quantization,
+        traffic=traffic,
+        rounds=options.rounds,
+    )
     return bench, {
         "machine": machine.describe(),
         "card": {"name": name, "memory_gib": memory},

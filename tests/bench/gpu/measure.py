@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 
@@ -18,13 +18,16 @@ from medsent.model import load_tokenizer
 from tests.bench import ray_data_llm
 from tests.bench.bare import BareVllm
 from tests.bench.gpu.contenders import JOB, PEER, SHARED, Contender, Traffic, Who
+from tests.bench.gpu.shapes import TARGETS
 from tests.bench.job import run_job
 from tests.bench.timing import Edges, Round
 from tests.bench.worker import Worker
 from tests.bench.workload import MAX_MODEL_LEN, Asker, Row, write_shard
 
-_ADAPTED = "finetuned"
-_DUMMY = {"load_format": "dummy"}
+_ADAPTED: Final = "finetuned"
+_DUMMY: Final = {"load_format": "dummy"}
+_LIMITED: Final = {"lora_target_modules": list(TARGETS)}
+"""Kernels for an adapter run where it changes something, as in the job's engines."""
 
 
 class Measured(BaseModel):
@@ -56,7 +59,7 @@ class Bench:
     folder: Path
     model: Path
     adapter: Path
-    device: str
+    device: Literal["gpu", "cpu"]
     """`gpu` or `cpu`, as the configuration has it."""
     quantization: str
     """vLLM's name for FP8."""
@@ -65,9 +68,8 @@ class Bench:
 
     def plan(self, contender: Contender) -> EnginePlan:
         """Return the engine that a contender starts."""
-        settings = VllmSettings(
-            device="gpu" if self.device == "gpu" else "cpu", options=_DUMMY, **contender.settings
-        )
+        options = {**_DUMMY, **(_LIMITED if contender.adapted else {})}
+        settings = VllmSettings(device=self.device, options=options, **contender.settings)
         model = ModelSettings(
             source=str(self.model),
             max_model_len=MAX_MODEL_LEN,

@@ -46,6 +46,7 @@ _VISION: Final = {
     "vision_use_head": False,
 }
 RANK: Final = 16
+TARGETS: Final = ("q_proj", "k_proj", "v_proj", "o_proj")
 _SEED: Final = 0
 _PLUGIN: Final = "medsent_text_model"
 
@@ -75,22 +76,20 @@ def attention(text: Mapping[str, Any], wrapper: bool) -> dict[str, tuple[int, in
     """Return the attention's projections under the hub's names, to their outputs and inputs."""
     hidden, head = text["hidden_size"], text["head_dim"]
     queries, keys = text["num_attention_heads"] * head, text["num_key_value_heads"] * head
-    shapes = {
-        "q_proj": (queries, hidden),
-        "k_proj": (keys, hidden),
-        "v_proj": (keys, hidden),
-        "o_proj": (hidden, queries),
-    }
+    shapes = ((queries, hidden), (keys, hidden), (keys, hidden), (hidden, queries))
     before = "language_model.model" if wrapper else "model"
     return {
         f"{before}.layers.{layer}.self_attn.{name}": shape
         for layer in range(text["num_hidden_layers"])
-        for name, shape in shapes.items()
+        for name, shape in zip(TARGETS, shapes, strict=True)
     }
 
 
 def write_adapter(folder: Path, text: Mapping[str, Any], wrapper: bool) -> Path:
-    """Write a random LoRA on the attention's projections, no half of it zero; return its folder."""
+    """Write a random LoRA on the attention's projections, no half of it zero; return its folder.
+
+    Its names are those of a training by transformers 5, where the text model stands elsewhere.
+    """
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True)
@@ -99,7 +98,9 @@ def write_adapter(folder: Path, text: Mapping[str, Any], wrapper: bool) -> Path:
     for module, (outputs, inputs) in attention(text, wrapper).items():
         for half, shape in (("lora_A", (RANK, inputs)), ("lora_B", (outputs, RANK))):
             values = 0.02 * random.standard_normal(shape, np.float32)
-            tensors[f"base_model.model.{module}.{half}.weight"] = values.astype(np.float16)
+            tensors[f"base_model.model.{_trained(module)}.{half}.weight"] = values.astype(
+                np.float16
+            )
     save_file(tensors, folder / "adapter_model.safetensors")
     settings = {
         "peft_type": "LORA",
@@ -109,10 +110,14 @@ def write_adapter(folder: Path, text: Mapping[str, Any], wrapper: bool) -> Path:
         "lora_alpha": 2 * RANK,
         "lora_dropout": 0.0,
         "bias": "none",
-        "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"],
+        "target_modules": list(TARGETS),
     }
     (folder / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
     return folder
+
+
+def _trained(module: str) -> str:
+    return module.replace("language_model.model.", "model.language_model.")
 
 
 def _alone(text: Mapping[str, Any]) -> dict[str, Any]:
