@@ -98,11 +98,17 @@ class MatrixRate:
 
 
 def _product_of_eight_bits(device: str) -> Callable[[Any, Any], Any]:
+    """Return the product as vLLM makes it: sums in the short form that the card is fastest in."""
     import torch
 
     one = torch.ones((), device=device)
     return lambda left, right: torch._scaled_mm(
-        left, right.t(), scale_a=one, scale_b=one, out_dtype=torch.bfloat16
+        left,
+        right.t(),
+        scale_a=one,
+        scale_b=one,
+        out_dtype=torch.bfloat16,
+        use_fast_accum=True,
     )
 
 
