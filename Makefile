@@ -60,7 +60,7 @@ validate-statistics: $(PACKAGE) ## Do intervals and tests hold what they say? Si
 bench: $(PACKAGE) ## The job against bare vLLM, ray.data.llm and transformers (an hour or less; writes bench.json)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-bench-gpu: $(PACKAGE) ## Gemma 3 12B's shapes on one GPU against the limit of its matrix products
+bench-gpu: $(PACKAGE) ## Gemma 3 12B's shapes on one GPU: answers, tokens, limits, money (writes bench-gpu.json)
 	@$(BIN)/python -m tests.bench.gpu $(ARGS)
 
 bench-reduce: $(PACKAGE) ## Time and memory of the report's numbers, from 10,000 to 1,000,000 records

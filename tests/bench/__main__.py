@@ -16,7 +16,7 @@ from typing import Any
 
 from medsent.model import prepare_builtin
 from medsent.quiet import quieten
-from tests.bench import figures
+from tests.bench import figures, peer
 from tests.bench.limit import read_shape
 from tests.bench.measured import Measured, measure
 
@@ -29,9 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--read", type=Path, help="take what was measured from this file: bench.measured.json"
     )
+    parser.add_argument("--only", choices=("peer",), help="peer: the job and ray.data.llm alone")
     options = parser.parse_args(arguments)
     quieten()
     model = prepare_builtin()
+    if options.only == "peer":
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            found = peer.compare(Path(folder), model, options.rounds)
+        return _told(found, [*goal_lines(found), *rate_lines(found)], options.output)
     if options.read is not None:
         measured = Measured.model_validate_json(options.read.read_bytes())
     else:
@@ -39,9 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             measured = measure(Path(folder), model, options.rounds, kept)
     found = summary(measured, model)
-    options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(tables(found)))
-    print(options.output)
+    return _told(found, tables(found), options.output)
+
+
+def _told(found: dict[str, Any], lines: list[str], output: Path) -> int:
+    output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+    print(output)
     return 0
 
 
@@ -54,10 +63,7 @@ def summary(measured: Measured, model: Path) -> dict[str, Any]:
         "rounds": len(rounds),
         "minutes": measured.minutes,
         "matrix_operations_per_s": operations,
-        "goals": [
-            {"what": g.what, "figure": g.figure, "goal": g.bound, "reached": g.reached}
-            for g in goals
-        ],
+        "goals": figures.told(goals),
         "rates": figures.rates(rounds, measured.bare_start_s),
         "orders": figures.orders(rounds, read_shape(model), operations),
         "scripted": figures.growth(measured.costs),
@@ -73,17 +79,7 @@ def tables(found: dict[str, Any]) -> list[str]:
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
         f"{operations / 1e9:,.0f} GFLOP/s in products of the model's matrices; {versions}",
     ]
-    lines += ["", "| | figure | goal | |", "|---|--:|--:|---|"]
-    for goal in found["goals"]:
-        reached = "reached" if goal["reached"] else "**missed**"
-        lines.append(f"| {goal['what']} | {_shown(goal['figure'])} | {goal['goal']} | {reached} |")
-    lines += ["", "| answers/s | steady | warm-up inside | engine's start | whole process |"]
-    lines.append("|---|--:|--:|--:|--:|")
-    for row in found["rates"]:
-        inside = _shown(row["warm_up_inside"]) if "warm_up_inside" in row else ""
-        seconds = (f"{row[k]:.0f} s" if k in row else "" for k in ("start_s", "whole_s"))
-        cells = (row["who"], _shown(row["steady"]), inside, *seconds)
-        lines.append(f"| {' | '.join(cells)} |")
+    lines += [*goal_lines(found), *rate_lines(found)]
     lines += [
         "",
         "| readers an opinion | first | answers/s | tokens computed | cached | of limit |",
@@ -107,6 +103,27 @@ def tables(found: dict[str, Any]) -> list[str]:
         )
     lines.append("")
     lines.append(f"{found['rounds']} rounds, {found['minutes']:.0f} minutes.")
+    return lines
+
+
+def goal_lines(found: dict[str, Any]) -> list[str]:
+    """Return the claims beside their goals."""
+    lines = ["", "| | figure | goal | |", "|---|--:|--:|---|"]
+    for goal in found["goals"]:
+        reached = "reached" if goal["reached"] else "**missed**"
+        lines.append(f"| {goal['what']} | {_shown(goal['figure'])} | {goal['goal']} | {reached} |")
+    return lines
+
+
+def rate_lines(found: dict[str, Any]) -> list[str]:
+    """Return each contender's answers a second, and what starts and whole processes took."""
+    lines = ["", "| answers/s | steady | warm-up inside | engine's start | whole process |"]
+    lines.append("|---|--:|--:|--:|--:|")
+    for row in found["rates"]:
+        inside = _shown(row["warm_up_inside"]) if "warm_up_inside" in row else ""
+        seconds = (f"{row[k]:.0f} s" if k in row else "" for k in ("start_s", "whole_s"))
+        cells = (row["who"], _shown(row["steady"]), inside, *seconds)
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

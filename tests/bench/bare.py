@@ -4,6 +4,8 @@ import os
 import time
 from collections.abc import Sequence
 
+from medsent.engine import orphan
+from medsent.engine.cause import Note, first_line
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan, adapters_of, arguments_of, sampling
 from tests.bench.timing import Round
@@ -13,11 +15,21 @@ class BareVllm:
     """One engine that stays over the rounds, made in a process of its own."""
 
     def __init__(self, plan: EnginePlan) -> None:
-        os.environ.update(plan.environment())
+        """Start the engine; `SystemExit` says why it did not start."""
+        note = Note()
+        owner = {**orphan.environment(), **note.environment()}
+        os.environ.update({**plan.environment(), **owner})
         from vllm import LLM
 
         # Its statistics hold the time of each answer.
-        self._llm = LLM(**{**arguments_of(plan), "disable_log_stats": False})
+        arguments = {**arguments_of(plan), "disable_log_stats": False}
+        try:
+            self._llm = LLM(**arguments)
+        except Exception as error:
+            died = note.died(None, arguments["max_num_seqs"])
+            raise SystemExit(f"{died}; {type(error).__name__}: {first_line(error)}") from error
+        finally:
+            note.remove()
         self._adapters = adapters_of(plan)
 
     def answer(self, requests: Sequence[Request]) -> Round:

@@ -13,6 +13,7 @@ from tests.bench.rounds import (
     EDGES,
     RECORDS,
     SHARING,
+    AgainstPeer,
     Found,
 )
 from tests.bench.timing import Edges, Round, median, median_ratio
@@ -40,6 +41,13 @@ class Goal:
         return f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
 
 
+def told(goals: Sequence[Goal]) -> list[dict[str, Any]]:
+    """Return the claims as `bench.json` holds them."""
+    return [
+        {"what": g.what, "figure": g.figure, "goal": g.bound, "reached": g.reached} for g in goals
+    ]
+
+
 def engine_goals(rounds: Sequence[Found]) -> list[Goal]:
     """Return the claims about engines, contenders, adapters and prompts."""
     one, json = EDGES["onepass"], EDGES["json"]
@@ -48,19 +56,13 @@ def engine_goals(rounds: Sequence[Found]) -> list[Goal]:
     by_json = [job["json"].rounds[BASE].steady_rate(json) for job in jobs]
     alone = [found.alone[BASE].rate for found in rounds]
     together = [found.both.together.steady_rate(BOTH_EDGES) for found in rounds]
-    peer = [found.peer.steady_rate(BOTH_EDGES) for found in rounds]
     adapted = [found.adapted.rounds[ADAPTED].steady_rate(one) for found in rounds]
     whole = [found.both.whole_s for found in rounds]
     apart = [f.jobs["onepass"].whole_s + f.adapted.whole_s for f in rounds]
     steady_apart = [1 / a + 1 / b for a, b in zip(onepass, adapted, strict=True)]
     return [
         *(_against_bare(rounds, name) for name in RECORDS),
-        Goal("the job against ray.data.llm, steady", median_ratio(together, peer), at_least=1),
-        Goal(
-            "ray.data.llm's time against the job's, whole process",
-            median_ratio([f.peer.whole_s for f in rounds], whole),
-            at_least=1,
-        ),
+        *peer_goals(rounds),
         Goal("onepass against json, per record", median_ratio(onepass, by_json), at_least=10),
         Goal(
             "onepass against transformers one at a time, per record",
@@ -86,6 +88,34 @@ def engine_goals(rounds: Sequence[Found]) -> list[Goal]:
     ]
 
 
+def peer_goals(rounds: Sequence[Found | AgainstPeer]) -> list[Goal]:
+    """Return the claims about the job and `ray.data.llm`, baseline and adapter in one engine."""
+    together = [found.both.together.steady_rate(BOTH_EDGES) for found in rounds]
+    peer = [found.peer.steady_rate(BOTH_EDGES) for found in rounds]
+    times = [found.peer.whole_s for found in rounds], [found.both.whole_s for found in rounds]
+    return [
+        Goal("the job against ray.data.llm, steady", median_ratio(together, peer), at_least=1),
+        Goal(
+            "ray.data.llm's time against the job's, whole process",
+            median_ratio(*times),
+            at_least=1,
+        ),
+    ]
+
+
+def peer_rates(rounds: Sequence[Found | AgainstPeer]) -> list[dict[str, Any]]:
+    """Return a row for the job and one for `ray.data.llm`, baseline and adapter in one engine."""
+    both = [(found.both.together, BOTH_EDGES) for found in rounds]
+    peer = [(found.peer, BOTH_EDGES) for found in rounds]
+    whole = median([found.both.whole_s for found in rounds])
+    starts = median([found.both.start_s for found in rounds])
+    peer_whole = median([found.peer.whole_s for found in rounds])
+    return [
+        _row("medsent, both in one engine", both, start_s=starts, whole_s=whole),
+        _row("ray.data.llm, both", peer, whole_s=peer_whole),
+    ]
+
+
 def orchestration_goal(costs: dict[int, list[Cost]]) -> Goal:
     """Return the claim about everything around the engine."""
     figure = median([cost.records_per_core_s for cost in costs[1]])
@@ -107,12 +137,7 @@ def rates(rounds: Sequence[Found], bare_start_s: float) -> list[dict[str, Any]]:
     one = EDGES["onepass"]
     adapted = [(found.adapted.rounds[ADAPTED], one) for found in rounds]
     rows.append(_row("medsent, onepass, adapter", adapted))
-    both = [(found.both.together, BOTH_EDGES) for found in rounds]
-    whole = median([found.both.whole_s for found in rounds])
-    starts = median([found.both.start_s for found in rounds])
-    rows.append(_row("medsent, both in one engine", both, start_s=starts, whole_s=whole))
-    peer = median([found.peer.whole_s for found in rounds])
-    rows.append(_row("ray.data.llm, both", [(f.peer, BOTH_EDGES) for f in rounds], whole_s=peer))
+    rows.extend(peer_rates(rounds))
     for name in (BASE, ADAPTED):
         rate = median([found.alone[name].rate for found in rounds])
         rows.append({"who": f"transformers, {name}", "steady": rate})

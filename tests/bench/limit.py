@@ -1,18 +1,20 @@
 """How fast an answer could be at most: the limit of the machine's matrix products.
 
-An answer of `onepass` needs, for each prompt token that no reader before it has computed, one
-product with every matrix of the layers, 2 floating-point operations a parameter, and for its
-last token one with the output layer. The machine's rate for such products is measured with the
-shapes of the model's own layers, in the type that the engine computes in.
-Limit: rate / operations an answer. Attention's own products, a few per cent at a hundred
-tokens, are left out, so the limit is a little too high.
+An answer needs, for each prompt token that no reader before it has computed, one product with
+every matrix of the layers, 2 floating-point operations a parameter; for each token that it
+writes one with the output layer, and after the first one more with the layers. The machine's
+rate for such products is measured with the shapes of the model's own layers, in the type that
+the engine computes in. Limit: rate / operations an answer. Attention's own products, a few per
+cent at a hundred tokens, are left out, so the limit is a little too high.
 """
 
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medsent.engine import cpu
 
@@ -60,9 +62,10 @@ def read_shape(model: Path) -> Shape:
 class MatrixRate:
     """Measures products of a model's shapes, in a process of its own."""
 
-    def measure(self, shape: Shape, device: str = "cpu") -> float:
+    def measure(self, shape: Shape, device: str = "cpu", eight_bits: bool = False) -> float:
         """Return floating-point operations a second over a layer's products, the best of a few.
 
+        With `eight_bits` both sides are FP8, as where vLLM quantises while it loads.
         What else runs on the machine makes it slower for a while, and never faster.
         """
         import torch
@@ -75,6 +78,10 @@ class MatrixRate:
             (torch.randn(tokens, inputs, **made), torch.randn(outputs, inputs, **made))
             for inputs, outputs in shape.layers
         ]
+        product = torch.nn.functional.linear
+        if eight_bits:
+            pairs = [tuple(side.to(torch.float8_e4m3fn) for side in pair) for pair in pairs]
+            product = _product_of_eight_bits(device)
         wait = torch.cuda.synchronize if on_gpu else lambda: None
         operations = sum(2 * tokens * inputs * outputs for inputs, outputs in shape.layers)
 
@@ -82,7 +89,7 @@ class MatrixRate:
             began = time.monotonic()
             for _ in range(_PASSES):  # nothing waits between them, as in an engine's step
                 for left, right in pairs:
-                    torch.nn.functional.linear(left, right)
+                    product(left, right)
             wait()
             return time.monotonic() - began
 
@@ -90,7 +97,32 @@ class MatrixRate:
         return _PASSES * operations / min(seconds() for _ in range(_TIMES))
 
 
-def limit(shape: Shape, operations_per_s: float, computed_tokens: float) -> float:
+def _product_of_eight_bits(device: str) -> Callable[[Any, Any], Any]:
+    """Return the product as vLLM makes it: sums in the short form that the card is fastest in."""
+    import torch
+
+    one = torch.ones((), device=device)
+    return lambda left, right: torch._scaled_mm(
+        left,
+        right.t(),
+        scale_a=one,
+        scale_b=one,
+        out_dtype=torch.bfloat16,
+        use_fast_accum=True,
+    )
+
+
+def operations(shape: Shape, computed_tokens: float, output_tokens: float = 1) -> float:
+    """Return the floating-point operations of an answer with so many tokens of each kind.
+
+    The last prompt token gives the first output token; each further one meets all layers too.
+    """
+    through_layers = computed_tokens + output_tokens - 1
+    return 2 * (shape.layer_parameters * through_layers + shape.output_parameters * output_tokens)
+
+
+def limit(
+    shape: Shape, operations_per_s: float, computed_tokens: float, output_tokens: float = 1
+) -> float:
     """Return answers a second at most, `computed_tokens` being those of one answer's prompt."""
-    operations = 2 * (shape.layer_parameters * computed_tokens + shape.output_parameters)
-    return operations_per_s / operations
+    return operations_per_s / operations(shape, computed_tokens, output_tokens)

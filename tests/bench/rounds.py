@@ -1,20 +1,11 @@
 """One round of every contender, on the same prompts, one after the other."""
 
-import json
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Any, Final
 
 from medsent.config import MethodName
-from medsent.engine.protocol import Request
 from medsent.model import load_tokenizer
 from tests.bench import ray_data_llm
 from tests.bench.bare import BareVllm
@@ -40,6 +31,15 @@ take longer."""
 _ALONE: Final = 2
 
 BASE: Final = "baseline"
+_BY_ADAPTER: Final = {"method": "onepass", "adapter": str(ADAPTER)}
+
+
+@dataclass(frozen=True)
+class AgainstPeer:
+    """What one round gave of the job and `ray.data.llm` alone, baseline and adapter."""
+
+    both: Job
+    peer: Round
 
 
 @dataclass(frozen=True)
@@ -107,55 +107,44 @@ class Contenders:
             bare[name] = self._bare.ask("answer", self._asker.requests(self._rows[name], name))
             jobs[name] = self._job(name, name, {BASE: {"method": name}})
             _say(f"{name}: bare vLLM and the job, {len(self._rows[name])} answers each")
-        adapter = {"method": "onepass", "adapter": str(ADAPTER)}
-        adapted = self._job("adapted", "onepass", {ADAPTED: adapter})
-        both = self._job("both", "onepass", {BASE: {"method": "onepass"}, ADAPTED: adapter})
-        _say("the adapter alone, and both in one engine")
-        peer = self._peer()
-        _say("ray.data.llm")
+        adapted = self._job("adapted", "onepass", {ADAPTED: _BY_ADAPTER})
+        _say("the adapter alone")
+        both, peer = self._both_and_peer()
         alone = {name: self._one_by_one(name, bare["json"]) for name in self._alone}
         _say("transformers, one at a time")
         orders = self._orders()
         _say("orders of the prompt")
         return Found(bare, jobs, adapted, both, peer, alone, orders)
 
+    def against_peer(self) -> "AgainstPeer":
+        """Let the job and `ray.data.llm` answer once; nothing that stays need be started."""
+        self._round += 1
+        return AgainstPeer(*self._both_and_peer())
+
+    def _both_and_peer(self) -> tuple[Job, Round]:
+        """Let them answer; who goes first changes from round to round."""
+        found: dict[str, Any] = {}
+        for name in ("job", "peer") if self._round % 2 else ("peer", "job"):
+            found[name] = self._both() if name == "job" else self._peer()
+            _say("both in one engine" if name == "job" else "ray.data.llm")
+        return found["job"], found["peer"]
+
+    def _both(self) -> Job:
+        variants = {BASE: {"method": "onepass"}, ADAPTED: _BY_ADAPTER}
+        return self._job("both", "onepass", variants)
+
     def _job(self, name: str, method: MethodName, variants: dict[str, dict[str, str]]) -> Job:
         source = self._folder / method / "part.parquet"
         return run_job(self._folder / f"{name}-{self._round}", source, self._model, variants)
 
     def _peer(self) -> Round:
-        folder = self._folder / f"peer-{self._round}"
-        requests = self._asker.requests(self._rows["onepass"], "onepass")
-        self._write_prompts(folder / "prompts", requests)
-        settings = {
-            "model": str(self._model),
-            "source": str(folder / "prompts"),
-            "output": str(folder / "output"),
-            "token_ids": list(requests[0].ask.token_ids),
-        }
-        (folder / "settings.json").write_text(json.dumps(settings))
-        command = [sys.executable, "-m", "tests.bench.ray_data_llm", str(folder / "settings.json")]
-        began = time.monotonic()
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        whole_s = time.monotonic() - began
-        if done.returncode != 0:
-            raise SystemExit(f"ray.data.llm ended with {done.returncode}: {done.stderr[-2000:]}")
-        return ray_data_llm.read(folder / "output", whole_s)
-
-    def _write_prompts(self, folder: Path, requests: Sequence[Request]) -> None:
-        """Write the prompts as text, for the base model and then for the adapter.
-
-        One opinion's go to the adapter first, so that it is loaded within the warm-up.
-        """
-        texts = [self._tokenizer.decode(request.prompt) for request in requests]
-        again = [self._tokenizer(t, add_special_tokens=False)["input_ids"] for t in texts]
-        if again != [request.prompt for request in requests]:
-            raise SystemExit("the prompts as text are not the prompts as token ids")
-        base = [(text, str(self._model)) for text in texts]
-        adapted = [(text, str(ADAPTER)) for text in texts]
-        prompts, models = zip(*adapted[:READERS], *base, *adapted[READERS:], strict=True)
-        folder.mkdir(parents=True)
-        pq.write_table(pa.table({"prompt": prompts, "model": models}), folder / "prompts.parquet")
+        plan = engine_plan(self._model, adapted=True, written=False)
+        rows = self._rows["onepass"]
+        base = self._asker.requests(rows, "onepass")
+        adapted = self._asker.requests(rows, "onepass", ADAPTED)
+        # One opinion's go to the adapter first, so that it is loaded within the warm-up.
+        requests = [*adapted[:READERS], *base, *adapted[READERS:]]
+        return ray_data_llm.run(self._folder / f"peer-{self._round}", plan, requests)
 
     def _one_by_one(self, name: str, guided: Round) -> Round:
         requests = self._asker.requests(self._rows["json"], "json")[::READERS][:_ALONE]

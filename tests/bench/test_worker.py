@@ -39,6 +39,13 @@ class Stillborn:
         os._exit(9)
 
 
+class Refusing:
+    """Is never made."""
+
+    def __init__(self) -> None:
+        raise ValueError("no kernel for this\nand more")
+
+
 def ends(pid: int) -> None:
     """Wait for a process to end; one that never does ends with pytest's own time limit."""
     while orphan.is_alive(pid):
@@ -69,3 +76,8 @@ def test_one_that_ends_while_it_starts_leaves_no_process(tmp_path: Path) -> None
     with pytest.raises(SystemExit, match="exit code 9"):
         Worker(Stillborn, note)
     ends(int(note.read_text()))
+
+
+def test_one_that_fails_says_why() -> None:
+    with pytest.raises(SystemExit, match=r"^ValueError: no kernel for this$"):
+        Worker(Refusing)

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Final
@@ -12,6 +13,7 @@ from typing import Any, Final
 import psutil
 
 from medsent.engine import cpu
+from medsent.engine.cause import first_line
 
 _END_S: Final = 30
 _LOOK_S: Final = 0.2
@@ -57,11 +59,14 @@ class Worker:
 
     def _received(self) -> Any:
         try:
-            return self._ours.recv()
+            found = self._ours.recv()
         except (EOFError, ConnectionError):
             self._process.join(_END_S)
             code = self._process.exitcode
             raise SystemExit(f"a contender's process ended with exit code {code}") from None
+        if isinstance(found, _Failed):
+            raise SystemExit(found.reason)
+        return found
 
     def _stop(self) -> None:
         self._started = _started_by(self._process.pid)
@@ -115,7 +120,23 @@ def _variables(values: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
+@dataclass(frozen=True)
+class _Failed:
+    """What is sent in the place of an answer."""
+
+    reason: str
+
+
 def _serve(theirs: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        _answer(theirs, make, arguments)
+    except BaseException as error:
+        kind = "" if isinstance(error, SystemExit) else f"{type(error).__name__}: "
+        theirs.send(_Failed(kind + first_line(error)))
+        raise
+
+
+def _answer(theirs: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     made = make(*arguments)
     theirs.send("ready")
     try:
