@@ -10,7 +10,7 @@ from safetensors import SafetensorError, deserialize, safe_open
 
 from medsent.cache import fetched
 from medsent.errors import AdapterError, StorageError
-from medsent.model import sha256_file
+from medsent.hashes import sha256_file
 
 _CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _REFUSED = {

@@ -93,6 +93,8 @@ class ModelSettings(Settings):
 
     source: StoragePath
     """A hub id, a folder (local, `s3://` or `gs://`), or `builtin:gemma-3-270m`."""
+    revision: str | None = None
+    """Of a hub's model: a commit, branch or tag; the newest where null. A run keeps its commit."""
     dtype: Literal["bfloat16", "float16", "float32", "auto"] = "bfloat16"
     quantization: str | None = None
     """A method of vLLM's, such as `bitsandbytes` (4 bits) or `fp8`."""
@@ -164,7 +166,7 @@ class VllmSettings(_EngineBounds):
 
     def sequences(self, on_gpu: bool) -> int:
         """Return how many sequences at a time there are on such a device."""
-        return self.max_num_seqs or (256 if on_gpu else 64)
+        return self.max_num_seqs or (1024 if on_gpu else 64)
 
 
 class ScriptedSettings(_EngineBounds):

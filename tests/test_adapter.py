@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from medsent.adapter import open_adapter
 from medsent.errors import AdapterError
-from medsent.model import sha256_file
+from medsent.hashes import sha256_file
 from tests.conftest import AdapterWriter
 
 LAYER = "base_model.model.model.layers.0.self_attn.q_proj"

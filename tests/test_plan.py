@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from medsent.errors import AdapterError, ConfigError
+from medsent.hashes import sha256_file
 from medsent.labels import LABELS
-from medsent.model import sha256_file
 from medsent.plan import make_plan
 from tests.conftest import AdapterWriter, JobBuilder
 
