@@ -17,6 +17,7 @@ from medsent.answers.method import ENGINE_ERROR, Answer
 from medsent.block import Block, Reply
 from medsent.config import ScriptedSettings
 from medsent.engine.effect import check_effects
+from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Engine
 from medsent.engine.scripted import ScriptedEngine
 from medsent.engine.supervised import Event, SupervisedEngine
@@ -57,13 +58,18 @@ class Scorer:
             variants, plan.shards.kept, routed=self._route is not None
         )
         self._telemetry, self._in_flight = Telemetry(plan.config.name, variants), 0
+        self._refusal: MedsentError | None = None
         started = time.monotonic()
         try:
             self._refuse_endless_starts()
             self._speakers, self._engine = self._start(plan)
         except MedsentError as error:
             # The pool would only say that an actor died; the driver asks the tally why.
-            ray.get(tally.did_not_start.remote(type(error).__name__, str(error)))
+            alone = ray.get(tally.did_not_start.remote(type(error).__name__, str(error)))
+            if alone and not isinstance(error, EngineDiedError):
+                # Every other start would meet it too, after minutes: the first block tells it.
+                self._refusal = error
+                return
             if isinstance(error, EngineGoneError) and _is_replacement():
                 # Ray gives up one that raises here, and with it the blocks it was to score.
                 os._exit(1)
@@ -108,7 +114,7 @@ class Scorer:
     def _start(self, plan: Plan) -> tuple[tuple[Speaker, ...], Engine]:
         folder = plan.model_on_this_node()
         settings = plan.config.engine
-        start: Callable[[int | None], Engine]
+        start: Callable[[Footprint | None], Engine]
         if isinstance(settings, ScriptedSettings):
             start = partial(ScriptedEngine, settings)
         else:
@@ -128,6 +134,8 @@ class Scorer:
             self._telemetry.died(event.kind)
 
     async def _score(self, records: pa.Table) -> pa.Table:
+        if self._refusal is not None:
+            raise self._refusal
         await self._ensure_effect()
         self._looking = self._looking or asyncio.create_task(self._look_for_the_end())
         if self._draining.is_set() or not records.num_rows:

@@ -71,9 +71,10 @@ class Tally:
         self._standing.starts_s.setdefault(replica, seconds)
         self._standing.start_failure = None
 
-    def did_not_start(self, kind: str, message: str) -> None:
-        """Keep why a scorer could not start; the pool tries again a few times."""
+    def did_not_start(self, kind: str, message: str) -> bool:
+        """Keep why a scorer could not start; returns whether no other one has started so far."""
         self._standing.start_failure = (kind, message)
+        return not self._standing.starts_s
 
     def done(self, block: int, records: int) -> None:
         """Count the records of a block, named by its first row, that a scorer has finished.

@@ -39,7 +39,7 @@ def test_vllm_loads_a_tokenizer_unless_nothing_needs_it(
     assert arguments_of(plan)["skip_tokenizer_init"] is skipped
 
 
-@pytest.mark.parametrize(("device", "found"), [("cpu", 64), ("gpu", 256)])
+@pytest.mark.parametrize(("device", "found"), [("cpu", 64), ("gpu", 1024)])
 def test_sequences_at_a_time_are_found_for_the_device(device: str, found: int) -> None:
     model = ModelSettings(source="model")
     for settings, expected in (({}, found), ({"max_num_seqs": 3}, 3)):
@@ -60,5 +60,5 @@ def test_a_process_that_dies_while_it_starts_may_be_tried_again(
     monkeypatch.setattr(vllm, "_launched", cut_off)
     monkeypatch.setattr(EnginePlan, "environment", lambda _: {})
     settings = ModelSettings(source=str(tmp_path))
-    with pytest.raises(EngineDiedError, match=rf"did not start: .*; {type(error).__name__}: cut$"):
+    with pytest.raises(EngineDiedError, match=rf"did not start: {type(error).__name__}: cut$"):
         VllmEngine(EnginePlan(str(tmp_path), VllmSettings(device="cpu"), settings))

@@ -12,6 +12,7 @@ import pytest
 
 from medsent.config import ScriptedSettings, SupervisionSettings
 from medsent.engine import orphan
+from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Ask, Completion, Request
 from medsent.engine.scripted import ScriptedEngine
 from medsent.engine.supervised import Event, SupervisedEngine
@@ -48,10 +49,10 @@ class Bench:
         settings = SupervisionSettings(**{"backoff_s": 0.01, **supervision})
         self.engine = SupervisedEngine(self._start, settings, self.events.append)
 
-    def _start(self, max_num_seqs: int | None) -> ScriptedEngine:
+    def _start(self, footprint: Footprint | None) -> ScriptedEngine:
         self.tries += 1
         self._before(self.tries)
-        self.engines.append(ScriptedEngine(self._settings, max_num_seqs))
+        self.engines.append(ScriptedEngine(self._settings, footprint))
         return self.engines[-1]
 
     @property
@@ -276,7 +277,7 @@ def test_a_first_start_is_tried_again_only_where_that_may_help(
 ) -> None:
     tried = []
 
-    def start(_: int | None) -> Any:
+    def start(_: Footprint | None) -> Any:
         tried.append(1)
         raise error
 
