@@ -249,6 +249,8 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
         arguments["gpu_memory_utilization"] = settings.gpu_memory_utilization
     else:
         arguments["enforce_eager"] = True
+    if model.tensor_parallel_size > 1:
+        arguments["distributed_executor_backend"] = "mp"  # not actors of Ray, which outlive ours
     return arguments | settings.options
 
 

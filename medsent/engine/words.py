@@ -20,6 +20,8 @@ _PASSING_KINDS = (ConnectionError, TimeoutError, EOFError, InterruptedError, Blo
 _PASSING_NAMES = {
     "AcceleratorError", "DistBackendError", "DistNetworkError", "DistStoreError", "ZMQError",
     "NCCLError", "NVMLError",
+    # A file of vLLM's compile cache, which nodes share, that another engine is just writing.
+    "SyntaxError", "JSONDecodeError", "UnpicklingError",
 }  # fmt: skip
 _PASSING_SIGNS = (
     "cuda error", "cudnn error", "cublas error", "cuda-capable device", "nccl", "timed out",

@@ -61,6 +61,7 @@ def test_an_error_without_words_is_told_by_its_kind() -> None:
         (RuntimeError("NCCL error: unhandled system error"), False),
         (type("AcceleratorError", (RuntimeError,), {})("x"), False),
         (OSError("Address already in use"), False),
+        (SyntaxError("unexpected EOF while parsing"), False),
     ],
 )
 def test_what_another_start_cannot_mend_is_certain(error: Exception, certain: bool) -> None:
