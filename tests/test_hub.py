@@ -33,6 +33,7 @@ OLD, NEW = commit("old"), commit("new")
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub whose `main` is the old commit, and a machine's empty cache."""
+    monkeypatch.setenv("MEDSENT_CACHE", str(tmp_path / "cache"))
     made = Hub({OLD: FILES, NEW: NEWER}, {"main": OLD, "v2": NEW})
     with served(made) as address:
         template = address + "/{repo_id}/resolve/{revision}/{filename}"
