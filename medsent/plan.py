@@ -24,6 +24,7 @@ from medsent.prompts import PromptText
 from medsent.sampling import Sample, make_sample
 from medsent.shards import BadShard, Shard, Shards, open_shards
 from medsent.statistics.thresholds import NEUTRAL, Thresholds, TunedOn, read_thresholds
+from medsent.weights import refuse_incomplete
 
 PROMPTS: dict[str, PromptText] = {
     "onepass": onepass.PROMPT,
@@ -207,6 +208,8 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     )
     _check_ranks(config, variants)
     refuse_input(shards, _tuned_on(variants))
+    if isinstance(config.engine, VllmSettings) and "load_format" not in config.engine.options:
+        refuse_incomplete(folder)
     sample = make_sample(config.input, shards)
     copy = folder.name if "://" in config.model.source else None
     sha256, marks = content_sha256(folder), content_marks(folder)

@@ -99,7 +99,7 @@ class Note:
         if root is None:
             code = _EXIT_CODE.search(str(error))
             ending = _ending(int(code[1]) if code else None)
-            return EngineDiedError(f"vLLM did not start: its process ended ({ending})")
+            return EngineDiedError(with_remedy(f"vLLM did not start: its process ended ({ending})"))
         if is_lack_of_cache(root.told) and footprint.gpu_memory_utilization is not None:
             smaller = footprint.smaller(for_cache=True)
             return _lack(footprint, smaller, with_remedy(root.told))

@@ -45,6 +45,8 @@ _REMEDIES = {
     "C compiler": "install g++ where engines run, as cluster/Dockerfile.gpu does",
     "nvcc": "cluster/README.md says how an engine starts without it",
     "No module named": "install it where engines run",
+    "READY_TIMEOUT": "where weights lie on a slow disk, raise VLLM_ENGINE_READY_TIMEOUT_S there",
+    "SIGKILL": "the kernel ends a process so where the machine's memory runs out",
 }
 """A sign in an error's line to what to do about it; the first that is found is told."""
 
