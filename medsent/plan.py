@@ -212,7 +212,8 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
         refuse_incomplete(folder)
     sample = make_sample(config.input, shards)
     copy = folder.name if "://" in config.model.source else None
-    sha256, marks = content_sha256(folder), content_marks(folder)
+    marks = content_marks(folder)  # before: what is rewritten meanwhile is then seen as another
+    sha256 = content_sha256(folder)
     return Plan(config, personas, shards, variants, sha256, sample, copy, marks)
 
 
