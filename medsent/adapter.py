@@ -10,8 +10,9 @@ from typing import Any
 
 from medsent.cache import cache_dir, fetched
 from medsent.errors import AdapterError, StorageError
+from medsent.hashes import sha256_file
 from medsent.lora import Binding, bind, plain_name, read_pairs
-from medsent.model import is_pointer, sha256_file
+from medsent.model import is_pointer
 from medsent.modules import read_modules
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

@@ -12,7 +12,7 @@ from medsent.answers.method import method_for
 from medsent.cluster import check_cluster
 from medsent.config import JobConfig
 from medsent.errors import ConfigError
-from medsent.model import Say, load_tokenizer, resolve_model
+from medsent.model import Say, load_tokenizer
 from medsent.plan import Plan, Variant, make_plan
 from medsent.prompts import Prompter
 from medsent.records import RecordReader, fan_out
@@ -59,7 +59,8 @@ def _lines(plan: Plan, here: bool) -> Iterator[tuple[str, str]]:
     yield "Configuration", f"{plan.config.name}, fingerprint {plan.fingerprint}"
     yield "Input", f"{plan.records:,} records in {len(shards.files)} shards{_read_by(plan)}"
     yield "Columns", columns
-    yield "Model", f"{model.source}, sha256 {plan.model_sha256[:16]}"
+    revision = f" at {model.revision[:12]}" if model.revision else ""
+    yield "Model", f"{model.source}{revision}, sha256 {plan.model_sha256[:16]}"
     for variant in plan.variants:
         yield "Variant", _variant_line(variant)
     if route := plan.config.route:
@@ -121,7 +122,7 @@ def _variant_line(variant: Variant) -> str:
 
 def _sample(plan: Plan) -> Sampled:
     rows = _first_rows(plan)
-    tokenizer = load_tokenizer(resolve_model(plan.config.model.source, lambda _: None))
+    tokenizer = load_tokenizer(plan.model_on_this_node())
     tokens: dict[str, float] = {}
     reasons: dict[str, int] = {}
     for row in rows:

@@ -93,6 +93,8 @@ class ModelSettings(Settings):
 
     source: StoragePath
     """A hub id, a folder (local, `s3://` or `gs://`), or `builtin:gemma-3-270m`."""
+    revision: str | None = None
+    """Of a hub's model: a commit, branch or tag; the newest where null. A run keeps its commit."""
     dtype: Literal["bfloat16", "float16", "float32", "auto"] = "bfloat16"
     quantization: str | None = None
     """A method of vLLM's, such as `bitsandbytes` (4 bits) or `fp8`."""
@@ -133,7 +135,8 @@ class SupervisionSettings(Settings):
     max_deaths: int = Field(5, ge=1)
     """Deaths with no request finished between them after which the actor gives up."""
     start_tries: int = Field(2, ge=1)
-    """Times an engine is started anew, one after the other, before its start has failed."""
+    """Times an engine is started, one after the other, before its start has failed; after a lack
+    of memory with a smaller batch. What would fail again, as a wrong setting, is tried once."""
     backoff_s: float = Field(1.0, ge=0)
     """Pause before the second try to start; it doubles each time."""
 
@@ -152,9 +155,9 @@ class VllmSettings(_EngineBounds):
     kind: Literal["vllm"] = "vllm"
     device: Literal["auto", "cpu", "gpu"] = "auto"
     max_num_seqs: int | None = Field(None, ge=1)
-    """Sequences at a time; found for the device where null."""
+    """Sequences at a time; 1024 on a GPU and 64 on a CPU where null."""
     max_num_batched_tokens: int | None = Field(None, ge=64)
-    """Tokens in one step; found for the device where null."""
+    """Tokens in one step; 16384 on a GPU and 2048 on a CPU where null."""
     max_lora_rank: int = Field(16, ge=1)
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
     kv_cache_gib: int = Field(2, ge=1)
@@ -164,7 +167,7 @@ class VllmSettings(_EngineBounds):
 
     def sequences(self, on_gpu: bool) -> int:
         """Return how many sequences at a time there are on such a device."""
-        return self.max_num_seqs or (256 if on_gpu else 64)
+        return self.max_num_seqs or (1024 if on_gpu else 64)
 
 
 class ScriptedSettings(_EngineBounds):

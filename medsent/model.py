@@ -10,6 +10,8 @@ from typing import Any
 
 from medsent.cache import cache_dir, fetched
 from medsent.errors import ModelError, StorageError
+from medsent.hashes import kept_sha256, sha256_file
+from medsent.hub import snapshot
 
 BUILTIN = "builtin:gemma-3-270m"
 CONTENT = frozenset({".json", ".jinja", ".model", ".safetensors", ".txt"})
@@ -19,12 +21,6 @@ PREPARED = "medsent-model.json"
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 Say = Callable[[str], None]
-
-
-def sha256_file(path: Path) -> str:
-    """Return the hex sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_pointer(path: Path) -> bool:
@@ -40,15 +36,30 @@ def is_pointer(path: Path) -> bool:
 
 
 def content_sha256(folder: Path) -> str:
-    """Return one sha256 over a model folder: weights, configuration, tokenizer, chat template."""
+    """Return one sha256 over a model folder: weights, configuration, tokenizer, chat template.
+
+    Large files are read once for each content, on each machine.
+    """
     known = folder / PREPARED  # hashed when it was prepared and verified since
     if known.is_file():
         return sha256_file(known)
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in CONTENT:
-            digest.update(f"{path.name} {sha256_file(path)}\n".encode())
+    for path in _content(folder):
+        digest.update(f"{path.name} {kept_sha256(path)}\n".encode())
     return digest.hexdigest()
+
+
+def content_marks(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return size and time of change of the files that a model is hashed by.
+
+    Of a folder that several machines share they are the same on each, and nothing is read.
+    """
+    stats = {path.name: path.stat() for path in _content(folder)}
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+
+
+def _content(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.suffix in CONTENT]
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -67,27 +78,36 @@ def load_tokenizer(folder: Path) -> Any:
         ) from error
 
 
-def resolve_model(source: str, say: Say = print) -> Path:
+def is_on_hub(source: str) -> bool:
+    """Tell whether `model.source` is a hub id: `owner/name`, and no folder here."""
+    if "://" in source or source.startswith(("builtin:", ".", "/", "~")):
+        return False
+    return source.count("/") == 1 and not Path(source).is_dir()
+
+
+def resolve_model(source: str, say: Say = print, revision: str | None = None) -> Path:
     """Turn `model.source` into a folder on this machine, preparing or fetching it if need be.
 
-    Raises `ModelError` where a folder is missing or is not a model's.
+    `revision` is of a hub's model: a commit, branch or tag; None for the newest. Raises
+    `ModelError` where a folder is missing or is not a model's.
     """
+    if is_on_hub(source):
+        return snapshot(source, revision, say)
+    if revision is not None:
+        raise ModelError(f"model.revision is for a model of the hub, and {source} is none")
     if source == BUILTIN:
         return prepare_builtin(say)
     if source.startswith("builtin:"):
         raise ModelError(f"model.source: there is no {source!r}; the embedded model is {BUILTIN!r}")
     if "://" in source:
         return _from_objects(source)
-    looks_local = source.startswith((".", "/", "~")) or source.count("/") != 1
     folder = Path(source).expanduser()
     if folder.is_dir():
         return _checked(folder.resolve(), folder)
-    if looks_local:
-        raise ModelError(
-            f"model.source: there is no folder {source!r}; give a folder, a hub id "
-            f"(owner/name) or {BUILTIN!r}"
-        )
-    return _from_hub(source)
+    raise ModelError(
+        f"model.source: there is no folder {source!r}; give a folder, a hub id (owner/name) or "
+        f"{BUILTIN!r}"
+    )
 
 
 def _checked(folder: Path, source: object) -> Path:
@@ -116,18 +136,6 @@ def _from_objects(source: str) -> Path:
         raise ModelError(f"model.source: {error.strerror} at {source}") from error
     except OSError as error:
         raise StorageError(f"model.source: cannot fetch {source}: {error.strerror}") from error
-
-
-def _from_hub(source: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(source))
-    except Exception as error:  # the library raises many kinds; each means "not to be had"
-        raise ModelError(
-            f"model.source: cannot get {source!r} from the hub ({type(error).__name__}); "
-            "check the name, the network and HF_TOKEN, or give a folder"
-        ) from error
 
 
 def prepare_builtin(say: Say = print) -> Path:
@@ -193,7 +201,7 @@ def _publish(work: Path, target: Path) -> None:
 def _verify(folder: Path) -> None:
     try:
         hashes: dict[str, str] = json.loads((folder / PREPARED).read_text())
-        wrong = [name for name, digest in hashes.items() if sha256_file(folder / name) != digest]
+        wrong = [name for name, digest in hashes.items() if kept_sha256(folder / name) != digest]
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{folder} is not a whole model ({error}); delete the folder and try again"

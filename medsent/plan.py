@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import platform
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -18,8 +19,7 @@ from medsent.engine.vllm import EnginePlan
 from medsent.errors import AdapterError, ConfigError, ModelError
 from medsent.labels import LABELS
 from medsent.merged import read_merged
-from medsent.model import Say, content_sha256, resolve_model
-from medsent.modules import refuse_partial
+from medsent.model import Say, content_marks, content_sha256, is_on_hub, resolve_model
 from medsent.overlap import refuse_input
 from medsent.personas import Persona, load_personas
 from medsent.prompts import PromptText
@@ -27,6 +27,7 @@ from medsent.sampling import Sample, make_sample
 from medsent.served import kernel_targets, refuse_unserved
 from medsent.shards import BadShard, Shard, Shards, open_shards
 from medsent.statistics.thresholds import NEUTRAL, Thresholds, TunedOn, read_thresholds
+from medsent.weights import refuse_incomplete
 
 _BLOCKS_EACH = 4
 """Blocks for each engine, at least: the last one to end is then a quarter of its work."""
@@ -68,6 +69,8 @@ class Plan:
     """The opinions that are taken; None for all."""
     model_copy: str | None = None
     """The name of what was fetched, where the model lies in object storage."""
+    model_marks: dict[str, tuple[int, int]] | None = None
+    """Size and time of change of the model's files where the plan was made."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -164,14 +167,22 @@ class Plan:
     def model_on_this_node(self) -> Path:
         """Return the model's folder on the machine that calls, fetched there if need be.
 
-        Raises `ModelError` where objects were rewritten since the plan was made.
+        Raises `ModelError` where its content is not what the plan was made with.
         """
-        source = self.config.model.source
-        folder = resolve_model(source, lambda _: None)
+        model = self.config.model
+        folder = resolve_model(model.source, lambda _: None, model.revision)
         if self.model_copy not in (None, folder.name):
             raise ModelError(
-                f"model.source: {source} was rewritten since the job began; give the new one "
+                f"model.source: {model.source} was rewritten since the job began; give the new one "
                 "another name"
+            )
+        # Read only where it is not plainly the same folder: on a disk of the node's own, say.
+        if self.model_marks in (None, content_marks(folder)):
+            return folder
+        if content_sha256(folder) != self.model_sha256:
+            raise ModelError(
+                f"model.source: {model.source} has another content on {platform.node()} than where "
+                "the job began; every node needs the same files, and none may change while it runs"
             )
         return folder
 
@@ -187,10 +198,15 @@ class Plan:
             lora_targets=kernel_targets(adapters.values()),
         )
 
+    def _model(self) -> dict[str, str]:
+        model = self.config.model
+        at = {"revision": model.revision} if model.revision else {}
+        return {"source": model.source, **at, "sha256": self.model_sha256}
+
     def provenance(self) -> dict[str, Any]:
         """Return what a report says of where its numbers come from."""
         return {
-            "model": {"source": self.config.model.source, "sha256": self.model_sha256},
+            "model": self._model(),
             "adapters": {v.name: v.adapter_sha256 for v in self.variants if v.adapter_sha256},
             "methods": {v.name: v.settings.method for v in self.variants},
             "prompts": {v.name: _digest(asdict(PROMPTS[v.settings.method])) for v in self.variants},
@@ -208,19 +224,33 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     personas = load_personas(config.personas)
     tuned = {name: _tuned(settings) for name, settings in config.variants.items()}
     shards = open_shards(config.input)
-    folder = resolve_model(config.model.source, say)
+    folder = resolve_model(config.model.source, say, config.model.revision)
+    config = _pinned(config, folder)
     if isinstance(config.engine, VllmSettings):
         text_class(read_config(folder), config.engine.options)
-        if "load_format" not in config.engine.options:
-            refuse_partial(folder)
     variants = tuple(
         _variant(name, settings, tuned[name], folder) for name, settings in config.variants.items()
     )
     refuse_unserved(config.engine, {v.name: v.adapter for v in variants if v.adapter}, folder, say)
     refuse_input(shards, _tuned_on(variants))
+    if isinstance(config.engine, VllmSettings) and "load_format" not in config.engine.options:
+        refuse_incomplete(folder)
     sample = make_sample(config.input, shards)
     copy = folder.name if "://" in config.model.source else None
-    return Plan(config, personas, shards, variants, content_sha256(folder), sample, copy)
+    marks = content_marks(folder)  # before: what is rewritten meanwhile is then seen as another
+    sha256 = content_sha256(folder)
+    return Plan(config, personas, shards, variants, sha256, sample, copy, marks)
+
+
+def _pinned(config: JobConfig, folder: Path) -> JobConfig:
+    """Return the settings with the hub's commit, the name of a snapshot's folder, in them.
+
+    So every node, and whoever goes on with the run, gets that one, though a newer one be there.
+    """
+    if not is_on_hub(config.model.source):
+        return config
+    model = config.model.model_copy(update={"revision": folder.name})
+    return config.model_copy(update={"model": model})
 
 
 def versions() -> dict[str, str]:

@@ -17,6 +17,7 @@ from medsent.answers.method import ENGINE_ERROR, Answer
 from medsent.block import Block, Reply
 from medsent.config import ScriptedSettings
 from medsent.engine.effect import check_effects
+from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Engine
 from medsent.engine.scripted import ScriptedEngine
 from medsent.engine.supervised import Event, SupervisedEngine
@@ -60,8 +61,16 @@ class Scorer:
             variants, plan.shards.kept, routed=self._route is not None
         )
         self._telemetry, self._in_flight = Telemetry(plan.config.name, variants), 0
+        self._refusal: MedsentError | None = None
         started = time.monotonic()
-        self._speakers, self._engine = self._started(plan)
+        try:
+            self._speakers, self._engine = self._started(plan)
+        except MedsentError as error:
+            if isinstance(error, EngineDiedError) or _is_replacement():
+                raise
+            # Every other start would meet it too, after minutes: the first block tells it.
+            self._refusal = error
+            return
         self._checked = asyncio.Lock()
         self._effect_known = not any(speaker.adapter for speaker in self._speakers)
         self._draining = asyncio.Event()
@@ -138,7 +147,7 @@ class Scorer:
     def _start(self, plan: Plan) -> tuple[tuple[Speaker, ...], Engine]:
         folder = plan.model_on_this_node()
         settings = plan.config.engine
-        start: Callable[[int | None], Engine]
+        start: Callable[[Footprint | None], Engine]
         if isinstance(settings, ScriptedSettings):
             start = partial(ScriptedEngine, settings)
         else:
@@ -158,6 +167,8 @@ class Scorer:
             self._telemetry.died(event.kind)
 
     async def _score(self, records: pa.Table) -> pa.Table:
+        if self._refusal is not None:
+            raise self._refusal
         await self._ensure_effect()
         self._looking = self._looking or asyncio.create_task(self._look_for_the_end())
         if self._draining.is_set() or not records.num_rows:

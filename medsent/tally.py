@@ -79,7 +79,7 @@ class Tally:
         self._standing.start_failure = None
 
     def did_not_start(self, kind: str, message: str) -> None:
-        """Keep why a scorer could not start; the pool tries again a few times."""
+        """Keep why a scorer could not start."""
         self._standing.start_failure = (kind, message)
 
     def others_work(self, replica: str) -> bool | None:

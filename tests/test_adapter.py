@@ -12,7 +12,7 @@ from safetensors.torch import save_file as save_tensors
 
 from medsent.adapter import open_adapter
 from medsent.errors import AdapterError
-from medsent.model import sha256_file
+from medsent.hashes import sha256_file
 from medsent.modules import NAMINGS
 from tests.checkpoints import STORED, TEXT, WRAPPER, write_model
 from tests.conftest import AdapterWriter

@@ -18,9 +18,10 @@ from medsent.demo.data import Split, shard_table
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import AdapterError, ConfigError, MedsentError, ModelError, UsageError
+from medsent.hashes import sha256_file
 from medsent.labels import LABELS
 from medsent.merged import PROVENANCE, merge, read_merged
-from medsent.model import content_sha256, sha256_file
+from medsent.model import content_sha256
 from medsent.personas import load_personas
 from medsent.plan import make_plan
 from medsent.prompts import Prompter

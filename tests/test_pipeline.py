@@ -207,11 +207,11 @@ def test_an_opinion_reaches_a_scorer_whole_however_its_records_lie(
 @pytest.mark.parametrize(
     ("engine", "on_gpu", "blocks"),
     [
-        (VllmSettings(), True, 2),
+        (VllmSettings(), True, 5),
         (VllmSettings(rows_per_block=200), False, 2),
         (VllmSettings(rows_per_block=16), False, 5),
-        (VllmSettings(rows_per_block=16), True, 17),
-        (VllmSettings(rows_per_block=100), True, 4),
+        (VllmSettings(rows_per_block=16), True, 32),
+        (VllmSettings(rows_per_block=100), True, 12),
         (VllmSettings(rows_per_block=1024, max_num_seqs=512), True, 2),
         (VllmSettings(rows_per_block=256, max_num_seqs=512), True, 3),
         (VllmSettings(rows_per_block=1), True, 32),

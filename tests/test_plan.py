@@ -13,8 +13,8 @@ import yaml
 from medsent.config import VllmSettings
 from medsent.engine.vllm import arguments_of
 from medsent.errors import ConfigError
+from medsent.hashes import sha256_file
 from medsent.labels import LABELS
-from medsent.model import sha256_file
 from medsent.plan import make_plan
 from tests.conftest import AdapterWriter, JobBuilder
 

@@ -12,7 +12,14 @@ import pytest
 from medsent import predictions, scorer
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.scripted import ScriptedEngine
-from medsent.errors import AdapterError, EngineDiedError, EngineError, EngineGoneError
+from medsent.errors import (
+    AdapterError,
+    EngineDiedError,
+    EngineError,
+    EngineGoneError,
+    MedsentError,
+    ModelError,
+)
 from medsent.plan import Plan, make_plan
 from medsent.records import schema
 from medsent.scorer import Scorer
@@ -82,6 +89,44 @@ def records(*rows: dict[str, Any]) -> pa.Table:
 def scored(actor: Scorer, table: pa.Table) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = asyncio.run(actor(table)).to_pylist()
     return rows
+
+
+@pytest.mark.parametrize(
+    ("error", "replaced", "refused"),
+    [
+        (EngineError("a wrong setting"), False, True),
+        (ModelError("other files"), False, True),
+        (EngineError("a wrong setting"), True, False),
+        (EngineGoneError("killed"), False, False),
+    ],
+)
+def test_a_start_that_would_fail_again_ends_the_job_at_the_first_block(
+    job: JobBuilder,
+    monkeypatch: pytest.MonkeyPatch,
+    error: MedsentError,
+    replaced: bool,
+    refused: bool,
+) -> None:
+    """Others would start in vain; in place of one that had started it may be the node's fault."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(scorer, "_replica_name", lambda: "node-actor")
+    monkeypatch.setattr(scorer, "_is_replacement", lambda: replaced)
+    monkeypatch.setattr(Scorer, "_start", fail)
+    monkeypatch.setattr(Scorer, "_others_work", lambda _: False)
+    monkeypatch.setattr(scorer.ray, "get", lambda _: None)
+    plan, told = make_plan(job(), lambda _: None), Told()
+    if not refused:
+        with pytest.raises(type(error)):
+            Scorer(plan, told)
+        return
+    actor = Scorer(plan, told)
+    assert not told.told("started")
+    with pytest.raises(type(error), match=str(error)):
+        asyncio.run(actor(records({"text": "unread"})))
+    assert told.told("fail") == [[type(error).__name__, str(error)]]
 
 
 def test_rows_come_back_in_their_order(made: Any) -> None:

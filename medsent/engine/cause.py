@@ -1,36 +1,62 @@
 """Why an engine died, in our words: a library's own may quote a prompt.
 
-The engine's processes leave the kinds of their last errors in a small file of their
-owner's. The file's path stands in their environment, where it also marks the processes
-of one engine.
+The engine's processes leave their last errors in a small file of their owner's: their kinds,
+and until it serves requests their words. The file's path stands in their environment, where it
+also marks the processes of one engine.
 """
 
+import json
 import logging
 import os
+import re
 import signal
 import tempfile
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from medsent.errors import EngineDiedError
+from medsent.engine.footprint import Footprint
+from medsent.engine.words import (
+    OUT_OF_MEMORY,
+    is_certain,
+    is_lack_of_cache,
+    is_reference,
+    kind_of,
+    with_remedy,
+    words,
+)
+from medsent.errors import EngineDiedError, EngineError
 
 NOTE: Final = "MEDSENT_ENGINE_NOTE"
-OUT_OF_MEMORY: Final = "out of memory"
 
-_MEMORY_KINDS = {"OutOfMemoryError", "MemoryError"}
-_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory")
-_TOLD_KINDS = 3
-_TOLD_CHARACTERS = 300
+_SERVES: Final = "serves"
+_FATAL: Final = ("failed to start", "hit an exception")
+"""What vLLM's processes log with the error that ends them."""
+_EXIT_CODE: Final = re.compile(r"proc\(s\): \{[^}]*?: (-?\d+)")
+_TOLD_KINDS: Final = 3
 
 
 class EngineMemoryError(EngineDiedError):
-    """The engine died of a lack of memory: fewer sequences at a time may fit."""
+    """The engine died of a lack of memory; `smaller` may fit, or nothing where it is None."""
 
-    def __init__(self, message: str, max_num_seqs: int) -> None:
-        """`max_num_seqs` is how many it worked on at a time."""
+    def __init__(self, message: str, footprint: Footprint, smaller: Footprint | None) -> None:
+        """`footprint` is what it did not fit with."""
         super().__init__(message)
-        self.max_num_seqs = max_num_seqs
+        self.footprint, self.smaller = footprint, smaller
+
+
+@dataclass(frozen=True)
+class Trace:
+    """An error that a process of the engine met."""
+
+    kind: str
+    told: str = ""
+    """Its words; empty once the engine serves requests."""
+    fatal: bool = False
+    """Whether the process ended with it."""
+    certain: bool = False
+    """Whether another start would meet it again."""
 
 
 class Note:
@@ -45,35 +71,64 @@ class Note:
         """Return the variable that the engine's processes need."""
         return {NOTE: self.path}
 
-    def died(self, exit_code: int | None, max_num_seqs: int) -> EngineDiedError:
-        """Return the error that tells of the death; `exit_code` is -n for signal n."""
-        kinds = self._kinds()
+    def serves(self) -> None:
+        """From now on errors may quote an opinion; those of the start led to nothing."""
+        with suppress(OSError):
+            Path(self.path).write_text(f"{_SERVES}\n", encoding="utf-8")
+
+    def died(self, exit_code: int | None, footprint: Footprint) -> EngineDiedError:
+        """Return the error that tells of a death; `exit_code` is -n for signal n."""
+        kinds = list(dict.fromkeys(trace.kind for trace in self._traces()))
         if OUT_OF_MEMORY in kinds:
-            text = f"{OUT_OF_MEMORY} with {max_num_seqs} sequences at a time"
-            return EngineMemoryError(text, max_num_seqs)
+            return _lack(footprint, footprint.smaller())
         told = ", ".join(kinds[-_TOLD_KINDS:]) or _ending(exit_code)
         return EngineDiedError(f"the engine's process ended ({told})")
+
+    def did_not_start(self, error: Exception, footprint: Footprint) -> EngineError:
+        """Return the error that tells the root cause of a failed start, `error` being how it ended.
+
+        It is an `EngineDiedError` where another start may go well.
+        """
+        traces = self._traces()
+        # In this process a plain one is of the processes that were lost on the way.
+        certain = is_certain(error) and type(error) is not RuntimeError
+        own = Trace(kind_of(error), words(error), fatal=True, certain=certain)
+        if OUT_OF_MEMORY in (own.kind, *(trace.kind for trace in traces)):
+            return _lack(footprint, footprint.smaller())
+        root = _root(own, traces)
+        if root is None:
+            code = _EXIT_CODE.search(str(error))
+            ending = _ending(int(code[1]) if code else None)
+            return EngineDiedError(with_remedy(f"vLLM did not start: its process ended ({ending})"))
+        if is_lack_of_cache(root.told) and footprint.gpu_memory_utilization is not None:
+            smaller = footprint.smaller(for_cache=True)
+            return _lack(footprint, smaller, with_remedy(root.told))
+        kind = EngineError if root.certain else EngineDiedError
+        return kind(f"vLLM did not start: {with_remedy(root.told)}")
 
     def remove(self) -> None:
         """Delete the file; safe to call again."""
         with suppress(OSError):
             Path(self.path).unlink(missing_ok=True)
 
-    def _kinds(self) -> list[str]:
-        """Return the kinds of error, each once, in the order they came."""
-        try:
-            lines = Path(self.path).read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return []
-        return list(dict.fromkeys(lines))
+    def _traces(self) -> list[Trace]:
+        """Return what the processes left, in the order it came."""
+        found = []
+        for line in _lines(self.path):
+            with suppress(ValueError, TypeError):  # one that a kill cut short
+                found.append(Trace(**json.loads(line)))
+        return found
 
 
-def leave(kind: str) -> None:
-    """Write down why this process of an engine is about to die."""
+def leave(trace: Trace) -> None:
+    """Write down what this process of an engine met; its words only before it serves."""
     path = os.environ.get(NOTE)
-    if path is not None:
-        with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
-            file.write(f"{kind}\n")
+    if path is None:
+        return
+    if trace.told and _SERVES in _lines(path)[:1]:
+        trace = Trace(trace.kind)
+    with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
+        file.write(f"{json.dumps(asdict(trace))}\n")
 
 
 def leave_nothing() -> None:
@@ -84,40 +139,43 @@ def leave_nothing() -> None:
             Path(path).unlink(missing_ok=True)
 
 
-def kind_of(error: BaseException) -> str:
-    """Return `out of memory`, or the name of the error's class."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if type(seen).__name__ in _MEMORY_KINDS:
-            return OUT_OF_MEMORY
-        if any(sign in str(seen).lower() for sign in _MEMORY_SIGNS):
-            return OUT_OF_MEMORY
-        seen = seen.__cause__ or seen.__context__
-    return type(error).__name__
-
-
 def listen(logger: str) -> None:
-    """From now on leave the kind of each error that a library of this process logs."""
+    """From now on leave each error that a library of this process logs."""
     found = logging.getLogger(logger)
     if not any(isinstance(handler, _Listener) for handler in found.handlers):
         found.addHandler(_Listener(logging.ERROR))
 
 
-def first_line(error: BaseException) -> str:
-    """Return an error's own words, cut; to be told only where no opinion was read before it."""
-    return str(error).partition("\n")[0][:_TOLD_CHARACTERS]
-
-
 class _Listener(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        if error is None:
-            return
-        kind = kind_of(error)
-        # Nothing was read before the start was over, so that an error's own words are safe.
-        if "failed to start" in str(record.msg) and kind != OUT_OF_MEMORY and str(error):
-            kind = f"{kind}: {first_line(error)}"
-        leave(kind)
+        if error is not None:
+            fatal = any(sign in str(record.msg) for sign in _FATAL)
+            leave(Trace(kind_of(error), words(error), fatal, is_certain(error)))
+
+
+def _root(own: Trace, traces: list[Trace]) -> Trace | None:
+    """Return the error behind a failed start; None where no process could say any.
+
+    What ended it here is the cause where it does not point at another. That is the first one that
+    ended a process: others ended since that one did. Else it is the last that was logged.
+    """
+    fatal = [trace for trace in traces if trace.fatal]
+    others = [trace for trace in reversed(traces) if not trace.fatal]
+    told = (each for each in (own, *fatal, *others) if not is_reference(each.told))
+    return next(told, None)
+
+
+def _lack(footprint: Footprint, smaller: Footprint | None, told: str = "") -> EngineMemoryError:
+    text = f"{OUT_OF_MEMORY} with {footprint}" + (f" ({told})" if told else "")
+    return EngineMemoryError(text, footprint, smaller)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
 
 
 def _ending(exit_code: int | None) -> str:

@@ -13,6 +13,7 @@ from typing import IO
 from medsent.config import ScriptedSettings
 from medsent.engine import orphan
 from medsent.engine.cause import Note
+from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Ask, Completion, Request
 from medsent.engine.scripted_process import (
     BITS,
@@ -36,9 +37,10 @@ class ScriptedEngine:
     Requests belong to one event loop at a time.
     """
 
-    def __init__(self, settings: ScriptedSettings, max_num_seqs: int | None = None) -> None:
-        """Start the process; `max_num_seqs` goes before the settings'."""
-        self.max_num_seqs = max_num_seqs or settings.max_num_seqs
+    def __init__(self, settings: ScriptedSettings, footprint: Footprint | None = None) -> None:
+        """Start the process; `footprint` goes before the settings'."""
+        self._footprint = footprint or Footprint(settings.max_num_seqs)
+        self.max_num_seqs = self._footprint.max_num_seqs
         self._note = Note()
         self._process = _start(settings, self.max_num_seqs, self._note)
         self._inlet, self._outlet = _pipe(self._process.stdin), _pipe(self._process.stdout)
@@ -50,7 +52,7 @@ class ScriptedEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._died: EngineDiedError | None = None
         if not os.read(self._outlet.fileno(), READ_BYTES):  # it says when it is ready
-            died = self._note.died(self._process.wait(), self.max_num_seqs)
+            died = self._note.died(self._process.wait(), self._footprint)
             self.close()
             raise died
         os.set_blocking(self._inlet.fileno(), False)
@@ -139,7 +141,7 @@ class ScriptedEngine:
         """Tell those who wait that the process has ended, and free what it leaves."""
         if self._died is not None:
             return
-        self._died = self._note.died(self._process.returncode, self.max_num_seqs)
+        self._died = self._note.died(self._process.returncode, self._footprint)
         self._note.remove()
         if self._loop is not None and not self._loop.is_closed():
             self._loop.remove_reader(self._outlet.fileno())

@@ -18,6 +18,7 @@ from collections import deque
 from typing import Any, NoReturn
 
 from medsent.engine import cause, orphan
+from medsent.engine.words import OUT_OF_MEMORY
 from medsent.labels import LABELS
 
 Query = tuple[int, list[int], str | None, tuple[int, ...], str]
@@ -99,7 +100,7 @@ class ScriptedProcess:
         self._ends.append(start + self._latency_s)
         self._waiting.append((start + self._latency_s, query))
         if min(len(self._waiting), self._seqs) > self._memory_for:
-            cause.leave(cause.OUT_OF_MEMORY)
+            cause.leave(cause.Trace(OUT_OF_MEMORY))
             os._exit(1)
 
     def _step(self, now: float) -> None:

@@ -16,6 +16,7 @@ from itertools import islice
 
 from medsent.config import SupervisionSettings
 from medsent.engine.cause import EngineMemoryError
+from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Ask, Completion, Engine, Request
 from medsent.errors import (
     EngineDiedError,
@@ -69,14 +70,14 @@ class _Flight:
 class SupervisedEngine:
     """Starts an engine, and another one whenever it dies, hangs or runs out of memory.
 
-    `start` takes the most sequences at a time, None for as many as configured. `tell` is
-    called for each event, from any thread. Requests belong to one event loop at a time.
+    `start` takes what the engine may take of memory, None for as much as configured. `tell`
+    is called for each event, from any thread. Requests belong to one event loop at a time.
     The constructor raises `EngineError` where no engine starts.
     """
 
     def __init__(
         self,
-        start: Callable[[int | None], Engine],
+        start: Callable[[Footprint | None], Engine],
         settings: SupervisionSettings,
         tell: Callable[[Event], None],
     ) -> None:
@@ -91,7 +92,7 @@ class SupervisedEngine:
         self._deaths = 0
         self._closed = threading.Event()
         self._swap = threading.Lock()
-        self._limit: int | None = None
+        self._footprint: Footprint | None = None
         self._engine = self._started()
         self._born = self._last_sign = time.monotonic()
         self._untried = True
@@ -215,8 +216,8 @@ class SupervisedEngine:
     def _count(self, engine: Engine, error: EngineDiedError) -> None:
         """Tell of a death, and find who may be its cause."""
         self._tell(Event(_kind(error), time.monotonic() - self._born, str(error)))
-        if isinstance(error, EngineMemoryError) and error.max_num_seqs > 1:
-            self._limit = error.max_num_seqs // 2
+        if isinstance(error, EngineMemoryError) and error.smaller is not None:
+            self._footprint = error.smaller
             return
         self._deaths += 1
         # Requests are served in the order they come, so later ones had only been waiting.
@@ -268,23 +269,24 @@ class SupervisedEngine:
         self._tell(Event("start", self._born - began, ""))
 
     def _started(self) -> Engine:
-        """Start an engine, in a few tries. Raises `EngineError`."""
-        cause: EngineDiedError
+        """Start an engine, in a few tries, a smaller one after a lack of memory.
+
+        Raises `EngineError`: an `EngineGoneError` where it may start elsewhere.
+        """
         pause, tries = self._settings.backoff_s, 0
         while not self._closed.is_set():
+            tries += 1
+            last = tries >= self._settings.start_tries
             try:
-                return self._start(self._limit)
+                return self._start(self._footprint)
             except EngineMemoryError as error:
                 self._tell(Event("out_of_memory", 0.0, str(error)))
-                cause = error
-                if error.max_num_seqs > 1:
-                    self._limit = error.max_num_seqs // 2
-                    continue
+                if last or error.smaller is None:
+                    raise EngineError(f"{_none(tries, error)}; {error.footprint.remedy}") from None
+                self._footprint = error.smaller
             except EngineDiedError as error:  # another error would come again
-                cause = error
-            tries += 1
-            if tries >= self._settings.start_tries:
-                raise EngineGoneError(f"no engine started in {tries} tries: {cause}")
+                if last:
+                    raise EngineGoneError(_none(tries, error)) from None
             self._closed.wait(pause)
             pause *= 2
         raise EngineGoneError(_CLOSED)
@@ -331,6 +333,10 @@ def _kind(error: EngineDiedError) -> str:
     if isinstance(error, EngineMemoryError):
         return "out_of_memory"
     return "hang" if isinstance(error, _HangError) else "death"
+
+
+def _none(tries: int, error: EngineDiedError) -> str:
+    return f"no engine started in {tries} {'try' if tries == 1 else 'tries'}: {error}"
 
 
 def _silence(seconds: float) -> str:

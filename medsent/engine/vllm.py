@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import resource_tracker
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from medsent.config import ModelSettings, VllmSettings
-from medsent.engine import cpu, forking, orphan, text_model
-from medsent.engine.cause import EngineMemoryError, Note, first_line
+from medsent.engine import cause, cpu, forking, orphan, text_model
+from medsent.engine.cause import Note
+from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Ask, Completion, Request
 from medsent.errors import EngineDiedError, EngineError
 
@@ -28,6 +29,8 @@ _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    # No request of ours samples, and its top-k and top-p would be compiled, by nvcc, at the start.
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
     # Its processes give themselves names, over the variables by which we know them.
     "SPT_NOENV": "1",
 }
@@ -82,21 +85,26 @@ def _is_installed(package: str) -> bool:
 class VllmEngine:
     """Starts vLLM in this process's children; `close` ends them."""
 
-    def __init__(self, plan: EnginePlan, max_num_seqs: int | None = None) -> None:
-        """Start the engine; `max_num_seqs` goes before the settings'.
+    def __init__(self, plan: EnginePlan, footprint: Footprint | None = None) -> None:
+        """Start the engine; `footprint` goes before the settings'.
 
         Raises `EngineDiedError` where its process died, which another try may mend, and
-        `EngineError` where its settings do not fit.
+        `EngineError` where its settings or files do not fit; both tell the root cause.
         """
+        if footprint and footprint.kv_cache_gib:
+            cache = {"kv_cache_gib": footprint.kv_cache_gib}
+            plan = replace(plan, settings=plan.settings.model_copy(update=cache))
         os.environ.update(plan.environment())
-        logging.getLogger("vllm").setLevel(logging.ERROR)
         arguments = arguments_of(plan)
-        if max_num_seqs is not None:
-            arguments["max_num_seqs"] = max_num_seqs
-        self.max_num_seqs: int = arguments["max_num_seqs"]
+        self._footprint = footprint or footprint_of(plan, arguments)
+        self.max_num_seqs = self._footprint.max_num_seqs
+        logging.getLogger("vllm").setLevel(logging.ERROR)
         self._note = Note()
         self._death: EngineDiedError | None = None
-        self._llm = self._start(arguments, {} if plan.on_gpu else forking.environment())
+        self._llm = self._start(
+            arguments | self._footprint.arguments(), {} if plan.on_gpu else forking.environment()
+        )
+        self._note.serves()
         self._adapters = adapters_of(plan)
         self._numbers = itertools.count()
 
@@ -140,7 +148,7 @@ class VllmEngine:
     def close(self) -> None:
         llm, self._llm = self._llm, None  # its own clean-up fails in a half gone interpreter
         if llm is not None:
-            self._death = self._death or _death(llm, self._note, self.max_num_seqs)
+            self._death = self._death or _death(llm, self._note, self._footprint)
             with suppress(Exception):  # what it leaves is ended below
                 llm.shutdown()
         self._end()
@@ -152,24 +160,17 @@ class VllmEngine:
         try:
             with _environment({**variables, **own}):
                 return _launched(arguments)
-        except (RuntimeError, TimeoutError, EOFError, ConnectionError) as error:
-            died = self._note.died(None, self.max_num_seqs)
-            self._end()
-            if isinstance(died, EngineMemoryError):
-                raise died from None
-            # No opinion was read yet, so an error's own words are safe to tell.
-            told = f"{died}; {type(error).__name__}: {first_line(error)}"
-            raise EngineDiedError(f"vLLM did not start: {told}") from error
         except Exception as error:
+            failure = self._note.did_not_start(error, self._footprint)
             self._end()
-            raise EngineError(f"vLLM did not start: {type(error).__name__}: {error}") from error
+            raise failure from error
 
     def _is_dead(self) -> bool:
         return self._llm is None or bool(self._llm.engine_core.resources.engine_dead)
 
     def _died(self) -> EngineDiedError:
         if self._death is None:
-            self._death = _death(self._llm, self._note, self.max_num_seqs)
+            self._death = _death(self._llm, self._note, self._footprint)
         return self._death
 
     def _end(self) -> None:
@@ -187,6 +188,7 @@ def _launched(arguments: dict[str, Any]) -> Any:
     from vllm.v1.engine.async_llm import AsyncLLM
 
     forking.register()
+    cause.listen("vllm")  # of an error here vLLM may only say that it was logged
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
 
 
@@ -200,10 +202,10 @@ def adapters_of(plan: EnginePlan) -> dict[str, Any]:
     }
 
 
-def _death(llm: Any, note: Note, max_num_seqs: int) -> EngineDiedError:
+def _death(llm: Any, note: Note, footprint: Footprint) -> EngineDiedError:
     processes = getattr(llm.engine_core.resources.engine_manager, "processes", ())
     codes = [process.exitcode for process in processes if process.exitcode is not None]
-    return note.died(codes[0] if codes else None, max_num_seqs)
+    return note.died(codes[0] if codes else None, footprint)
 
 
 @contextmanager
@@ -231,7 +233,7 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
         "max_model_len": model.max_model_len,
         "max_num_seqs": settings.sequences(plan.on_gpu),
         "max_num_batched_tokens": settings.max_num_batched_tokens
-        or (8192 if plan.on_gpu else 2048),
+        or (16384 if plan.on_gpu else 2048),
         # Processors of images need a tokenizer too, so that the model must be known to have none.
         "skip_tokenizer_init": not plan.written and architecture is not None,
         "enable_prefix_caching": True,
@@ -256,10 +258,22 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
         arguments["gpu_memory_utilization"] = settings.gpu_memory_utilization
     else:
         arguments["enforce_eager"] = True
+    if model.tensor_parallel_size > 1:
+        arguments["distributed_executor_backend"] = "mp"  # not actors of Ray, which outlive ours
     if text_model.names_wrapper(config):
         arguments["language_model_only"] = True
     overrides = text_model.overrides(Path(plan.model), config, settings.options)
     return arguments | settings.options | {"hf_overrides": overrides}
+
+
+def footprint_of(plan: EnginePlan, arguments: dict[str, Any]) -> Footprint:
+    """Return what decides the memory of an engine with these arguments."""
+    return Footprint(
+        max_num_seqs=arguments["max_num_seqs"],
+        max_num_batched_tokens=arguments["max_num_batched_tokens"],
+        gpu_memory_utilization=arguments["gpu_memory_utilization"] if plan.on_gpu else None,
+        kv_cache_gib=None if plan.on_gpu else plan.settings.kv_cache_gib,
+    )
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medsent.model import sha256_file
+from medsent.hashes import sha256_file
 from medsent.statistics.thresholds import Thresholds, TunedOn, hashed_opinions
 from medsent.training.card import Facts, model_card
 from medsent.training.config import TrainingConfig

@@ -4,15 +4,19 @@ import copy
 import json
 import re
 import shlex
+import subprocess
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cluster.spread import job_files, with_cluster
 from medsent.backfill.settings import BackfillConfig
 from medsent.cluster import Capacity, shortfalls
 from medsent.config import JobConfig
+from medsent.engine.vllm import _ENVIRONMENT as ENGINE_VARIABLES
 from medsent.nightly.settings import NightlyConfig
 from medsent.pipeline import _GRACE_S
 from medsent.settings import load_settings
@@ -140,6 +144,62 @@ def test_the_cluster_holds_the_jobs_that_are_shipped(config: str, kind: type[Job
     cpus, gpus, always = int(limits["cpu"]), int(limits["nvidia.com/gpu"]), workers["minReplicas"]
     assert shortfalls(plan, Capacity(always * cpus, always * gpus, gpus)) == []
     assert workers["maxReplicas"] * gpus >= plan.engine.replicas.max
+
+
+@each_of_ray
+def test_what_a_start_costs_is_kept_for_all_nodes(manifest: Manifest) -> None:
+    [cluster] = manifest.clusters()
+    for group, shared in (
+        (cluster["headGroupSpec"], {"HF_HOME", "MEDSENT_CACHE"}),
+        (cluster["workerGroupSpecs"][0], {"HF_HOME", "MEDSENT_CACHE", "VLLM_CACHE_ROOT"}),
+    ):
+        [container] = group["template"]["spec"]["containers"]
+        places = {v["name"]: v["value"] for v in container["env"] if "/" in v.get("value", "")}
+        assert set(places) == shared
+        assert len(set(places.values())) == len(shared)
+        assert all(place.startswith("/shared/") for place in places.values())
+        # The engine's own variables go before the pod's.
+        assert not shared & set(ENGINE_VARIABLES)
+
+
+@each_of_ray
+def test_workers_have_shared_memory_for_nccl_and_ray(manifest: Manifest) -> None:
+    [cluster] = manifest.clusters()
+    pod = cluster["workerGroupSpecs"][0]["template"]["spec"]
+    [container] = pod["containers"]
+    [mount] = [m for m in container["volumeMounts"] if m["mountPath"] == "/dev/shm"]
+    [volume] = [v for v in pod["volumes"] if v["name"] == mount["name"]]
+    assert volume["emptyDir"]["medium"] == "Memory"
+    assert gib(volume["emptyDir"]["sizeLimit"]) < gib(container["resources"]["limits"]["memory"])
+
+
+def gib(quantity: str) -> int:
+    return int(quantity.removesuffix("Gi"))
+
+
+def test_the_guides_recipe_gives_an_engine_two_gpus(tmp_path: Path) -> None:
+    guide = (CLUSTER / "README.md").read_text(encoding="utf-8")
+    [recipe] = re.findall(r"^sed -i .*nvidia.*$", guide, re.MULTILINE)
+    program, flag, script, file = shlex.split(recipe)
+    assert (program, flag, file) == ("sed", "-i", "cluster/raycluster.yaml")
+    whole = (REPOSITORY / file).read_text(encoding="utf-8")
+    changed = subprocess.run(
+        ["sed", script], input=whole, capture_output=True, text=True, check=True
+    ).stdout
+    for job in (None, *job_files()):
+        text = with_cluster(job.read_text(encoding="utf-8"), changed) if job else changed
+        documents = list(yaml.safe_load_all(text))
+        assert [problem(document) for document in documents] == [None] * len(documents)
+    [workers] = yaml.safe_load(changed)["spec"]["workerGroupSpecs"]
+    resources = workers["template"]["spec"]["containers"][0]["resources"]
+    assert resources["limits"] == resources["requests"]
+    limits = resources["limits"]
+    cpus, gpus, always = int(limits["cpu"]), int(limits["nvidia.com/gpu"]), workers["minReplicas"]
+    override = ["model.tensor_parallel_size=2"]
+    assert override[0] in guide
+    plan = load_settings(JobConfig, REPOSITORY / "jobs" / "evaluate.yaml", override)
+    assert shortfalls(plan, Capacity(always * cpus, always * gpus, gpus)) == []
+    assert workers["maxReplicas"] * gpus == plan.engine.replicas.max * 2
 
 
 def test_a_night_is_not_run_again() -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from medsent.config import ScriptedSettings, SupervisionSettings
 from medsent.engine import orphan
+from medsent.engine.cause import EngineMemoryError
+from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Ask, Completion, Request
 from medsent.engine.scripted import ScriptedEngine
 from medsent.engine.supervised import Event, SupervisedEngine
@@ -48,10 +50,10 @@ class Bench:
         settings = SupervisionSettings(**{"backoff_s": 0.01, **supervision})
         self.engine = SupervisedEngine(self._start, settings, self.events.append)
 
-    def _start(self, max_num_seqs: int | None) -> ScriptedEngine:
+    def _start(self, footprint: Footprint | None) -> ScriptedEngine:
         self.tries += 1
         self._before(self.tries)
-        self.engines.append(ScriptedEngine(self._settings, max_num_seqs))
+        self.engines.append(ScriptedEngine(self._settings, footprint))
         return self.engines[-1]
 
     @property
@@ -276,13 +278,57 @@ def test_a_first_start_is_tried_again_only_where_that_may_help(
 ) -> None:
     tried = []
 
-    def start(_: int | None) -> Any:
+    def start(_: Footprint | None) -> Any:
         tried.append(1)
         raise error
 
     with pytest.raises(told, match=str(error)):
         SupervisedEngine(start, SupervisionSettings(backoff_s=0), lambda _: None)
     assert len(tried) == tries
+
+
+@pytest.mark.parametrize(
+    ("fits", "tries", "told"),
+    [
+        (256, 2, None),
+        (64, 3, None),
+        (16, 3, "no engine started in 3 tries: out of memory with 64 sequences.*; it takes GPUs"),
+        (0, 3, "no engine started in 3 tries: "),
+    ],
+)
+def test_a_lack_of_memory_at_the_start_counts_as_a_try(
+    fits: int, tries: int, told: str | None
+) -> None:
+    tried: list[Footprint] = []
+    events: list[Event] = []
+
+    def start(footprint: Footprint | None) -> Any:
+        tried.append(footprint or Footprint(1024, 16384, 0.9))
+        if tried[-1].max_num_seqs > fits:
+            text = f"out of memory with {tried[-1]}"
+            raise EngineMemoryError(text, tried[-1], tried[-1].smaller())
+        return None
+
+    settings = SupervisionSettings(start_tries=3, backoff_s=0)
+    if told is None:
+        SupervisedEngine(start, settings, events.append)
+    else:
+        with pytest.raises(EngineError, match=told) as caught:
+            SupervisedEngine(start, settings, events.append)
+        # Nor would another actor's engine start.
+        assert not isinstance(caught.value, EngineDiedError)
+    assert len(tried) == tries
+    assert {event.kind for event in events} == {"out_of_memory"}
+
+
+def test_where_nothing_smaller_is_left_no_other_start_is_tried() -> None:
+    least = Footprint(1)
+
+    def start(_: Footprint | None) -> Any:
+        raise EngineMemoryError("out of memory", least, least.smaller())
+
+    with pytest.raises(EngineError, match="in 1 try: out of memory; lower engine"):
+        SupervisedEngine(start, SupervisionSettings(start_tries=9), lambda _: None)
 
 
 @pytest.mark.parametrize("when", ["in flight", "restarting", "held back", "on trial"])

@@ -22,6 +22,7 @@ from medsent.config import ModelSettings, SupervisionSettings, VllmSettings
 from medsent.demo.data import write_split
 from medsent.engine import orphan
 from medsent.engine.effect import check_effects
+from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.supervised import Event, SupervisedEngine
 from medsent.engine.vllm import EnginePlan, VllmEngine
@@ -48,8 +49,8 @@ class Bench:
         self.events: list[Event] = []
         self.started: list[VllmEngine] = []
 
-        def start(max_num_seqs: int | None) -> VllmEngine:
-            self.started.append(VllmEngine(plan, max_num_seqs))
+        def start(footprint: Footprint | None) -> VllmEngine:
+            self.started.append(VllmEngine(plan, footprint))
             return self.started[-1]
 
         self.engine = SupervisedEngine(start, SupervisionSettings(), self.events.append)

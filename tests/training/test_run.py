@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from medsent.errors import AdapterError, ConfigError, InputError, ModelError
+from medsent.hashes import sha256_file
 from medsent.labels import LABELS
-from medsent.model import sha256_file
 from medsent.settings import load_settings
 from medsent.statistics.thresholds import load_thresholds, read_thresholds
 from medsent.training.config import TrainingConfig

@@ -1,0 +1,78 @@
+"""Models of the Hugging Face hub: one commit of one, whole, in the hub's own cache."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from medsent.errors import ModelError
+
+_WANTED: Final = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+_LEFT_OUT: Final = ["*/*"]
+"""Folders: other formats of the same weights, and pictures. The model's own files lie beside."""
+_INDEX: Final = "model.safetensors.index.json"
+
+
+def snapshot(source: str, revision: str | None = None, say: Callable[[str], None] = print) -> Path:
+    """Return the folder of a model's revision, fetched if need be; its name is the commit.
+
+    Without a revision it is the newest; of a commit that is here already nothing is asked of the
+    network. Raises `ModelError` that says why it cannot be had.
+    """
+    from huggingface_hub import snapshot_download, try_to_load_from_cache
+
+    try:
+        if try_to_load_from_cache(source, "config.json", revision=revision) is None:
+            say(f"Fetching {source} from the hub ...")
+        folder = snapshot_download(
+            source, revision=revision, allow_patterns=_WANTED, ignore_patterns=_LEFT_OUT
+        )
+    except Exception as error:  # the library raises many kinds; each means "not to be had"
+        raise ModelError(_refusal(source, revision, error)) from error
+    return _whole(Path(folder), source)
+
+
+def _whole(folder: Path, source: str) -> Path:
+    """Refuse what an interrupted download left, which is all that is here without a network."""
+    index = folder / _INDEX
+    names = {"config.json"}
+    if index.is_file():
+        names |= set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    missing = sorted(name for name in names if not (folder / name).is_file())
+    if missing:
+        raise ModelError(
+            f"model.source: of {source!r} at {folder.name[:12]} there is no {missing[0]}; is it a "
+            "model of transformers, with safetensors? Where its download was cut short, run again "
+            "with the network"
+        )
+    return folder
+
+
+def _refusal(source: str, revision: str | None, error: Exception) -> str:
+    """Return why a model is not to be had; the library's own words may hold addresses."""
+    from huggingface_hub import errors
+
+    name = f"model.source: cannot get {source!r} from the hub"
+    if isinstance(error, errors.HFValidationError):
+        return f"{name}: that is no hub id; write owner/name, or give a folder"
+    if isinstance(error, errors.GatedRepoError):
+        return f"{name}: it is gated; accept its terms there and set HF_TOKEN to that account's"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"model.revision: {source!r} has no revision {revision!r} on the hub"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"{name}: there is none of that name, or it is private and HF_TOKEN may not read it"
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        wanted = f"revision {revision!r}" if revision else "any of it"
+        return (
+            f"{name} ({_reason(error)}), and {wanted} is not whole in this machine's cache; check "
+            "the network, HF_HUB_OFFLINE and HF_TOKEN, or give a folder"
+        )
+    return f"{name} ({_reason(error)}); check the name, the network and HF_TOKEN, or give a folder"
+
+
+def _reason(error: Exception) -> str:
+    """Return the kind of what lies behind an error, and the hub's status code where it gave one."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return f"status {status}" if status else type(error).__name__
