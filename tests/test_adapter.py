@@ -253,6 +253,9 @@ def test_a_module_under_two_names_is_refused(
     }
     save_file({**found, **{name: tensor.copy() for name, tensor in twin.items()}}, weights)
     assert "layers.0.self_attn.q_proj twice" in refused(tmp_path, model_folder)
+    other = {name.replace(".weight", ".other.weight"): found[name].copy() for name in found}
+    save_file({**found, **other}, weights)
+    assert "layers.0.self_attn.q_proj twice; write one" in refused(tmp_path, model_folder)
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16", "float64"])
