@@ -200,8 +200,8 @@ def _unbound(module: str, modules: Modules) -> str:
     """Say why a module is not among the model's."""
     if module.rpartition(".")[2] in ("lm_head", "embed_tokens"):
         return (
-            "which is of the model's vocabulary and mostly tied to the other end of it: that "
-            "is not served; train a plain LoRA of the layers"
+            "which belongs to the model's vocabulary (lm_head and the embeddings are mostly tied): "
+            "that is not served; train a plain LoRA of the layers"
         )
     if _OTHER_PARTS.search(module):
         return (

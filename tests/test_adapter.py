@@ -142,8 +142,8 @@ def test_one_fits_whatever_the_models_names_and_however_its_weights_are_stored(
             "base_model.model.module.model.layers.0.self_attn.q_proj",
             "which the model does not have under that name; load the adapter with peft",
         ),
-        ("base_model.model.lm_head", "lm_head, which is of the model's vocabulary"),
-        ("base_model.model.model.embed_tokens", "embed_tokens, which is of the model's vocabulary"),
+        ("base_model.model.lm_head", "lm_head, which belongs to the model's"),
+        ("base_model.model.model.embed_tokens", "embed_tokens, which belongs to the model's"),
     ],
 )
 def test_targets_that_match_nothing(
