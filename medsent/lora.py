@@ -113,7 +113,9 @@ def read_pairs(name: str, content: bytes) -> list[Pair]:
         module, half = _place(name, key)
         matrix = Matrix(key, tuple(tensor["shape"]), tensor["dtype"], bytes(tensor["data"]))
         _refuse_unsound(name, matrix)
-        halves.setdefault(module, {})[half] = matrix
+        if half in halves.setdefault(module, {}):
+            raise AdapterError(f"{name} holds {half} of {module} twice; write one adapter a file")
+        halves[module][half] = matrix
     if not halves:
         raise AdapterError(f"{name} holds no tensors; the file is not a whole adapter{_ZERO3}")
     return [_pair(name, module, found) for module, found in halves.items()]
@@ -184,7 +186,7 @@ def bind(name: str, pairs: list[Pair], config: dict[str, Any], modules: Modules)
         rank=max(pair.rank for pair in pairs),
         targets=tuple(sorted({".".join(module.split(".")[-2:]) for module in bound})),
         namings=tuple(sorted({place[0] for pair in pairs if (place := text_layer(pair.module))})),
-        unnamed=not any((_HALF.fullmatch(pair.down.name) or "")[3] for pair in pairs),
+        unnamed=all(plain_name(pair.down.name) == pair.down.name for pair in pairs),
         sized=all(modules.sizes[module] for module in bound),
     )
 
@@ -198,8 +200,8 @@ def _unbound(module: str, modules: Modules) -> str:
     """Say why a module is not among the model's."""
     if module.rpartition(".")[2] in ("lm_head", "embed_tokens"):
         return (
-            "which is of the model's vocabulary and mostly tied to the other end of it: that "
-            "is not served; train a plain LoRA of the layers"
+            "which belongs to the model's vocabulary (lm_head and the embeddings are mostly tied): "
+            "that is not served; train a plain LoRA of the layers"
         )
     if _OTHER_PARTS.search(module):
         return (

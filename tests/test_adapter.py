@@ -142,8 +142,8 @@ def test_one_fits_whatever_the_models_names_and_however_its_weights_are_stored(
             "base_model.model.module.model.layers.0.self_attn.q_proj",
             "which the model does not have under that name; load the adapter with peft",
         ),
-        ("base_model.model.lm_head", "lm_head, which is of the model's vocabulary"),
-        ("base_model.model.model.embed_tokens", "embed_tokens, which is of the model's vocabulary"),
+        ("base_model.model.lm_head", "lm_head, which belongs to the model's"),
+        ("base_model.model.model.embed_tokens", "embed_tokens, which belongs to the model's"),
     ],
 )
 def test_targets_that_match_nothing(
@@ -253,6 +253,9 @@ def test_a_module_under_two_names_is_refused(
     }
     save_file({**found, **{name: tensor.copy() for name, tensor in twin.items()}}, weights)
     assert "layers.0.self_attn.q_proj twice" in refused(tmp_path, model_folder)
+    other = {name.replace(".weight", ".other.weight"): found[name].copy() for name in found}
+    save_file({**found, **other}, weights)
+    assert "layers.0.self_attn.q_proj twice; write one" in refused(tmp_path, model_folder)
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16", "float64"])
