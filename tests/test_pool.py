@@ -208,7 +208,7 @@ def test_a_resumed_pool_grows_again_whatever_its_blocks(pools: Pools, joined: Sc
 
 def test_neither_idling_nor_a_start_that_fails_ends_an_engine(pools: Pools, joined: Scored) -> None:
     run = pools.finish(
-        pools.start("-m tests.slow_reading", latency_s=0.1, replicas={"min": 1, "max": ENGINES})
+        pools.start("-m tests.slow_reading", latency_s=1.0, replicas={"min": 1, "max": ENGINES})
     )
     assert run.records == RECORDS
     assert len(run.replicas) == ENGINES
