@@ -79,7 +79,7 @@ def _run(folder: Path, source: Path, model: Path, engines: int, minimum: int) ->
     [run] = (folder / "runs").iterdir()
     answers = predictions.table(run / "predictions", ["plain"])["plain"].combine_chunks()
     replicas = np.asarray(pc.struct_field(answers, "replica").to_pylist())
-    finished = pc.struct_field(answers, "finished_at").cast("timestamp[us, tz=UTC]").cast("int64")
+    finished = pc.struct_field(answers, "finished_at").cast("int64")  # in microseconds
     latency = pc.struct_field(answers, "latency_s")
     return pool_of(
         np.asarray(finished, float) / 1e6, np.asarray(latency, float), replicas, engines, minimum
