@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medsent.answers.method import method_for
-from medsent.cluster import check_cluster
+from medsent.cluster import Capacity, check_cluster, engines_held, occupancy
 from medsent.config import JobConfig
 from medsent.errors import ConfigError
 from medsent.model import Say, load_tokenizer
@@ -74,16 +74,23 @@ def _lines(plan: Plan, here: bool) -> Iterator[tuple[str, str]]:
     yield "Quarantine", f"of {sampled.records} records that were looked at: {found or 'none'}"
     for bad in shards.bad:
         yield "Bad shard", bad.message
-    yield "Cluster", _cluster(plan.config, here)
+    yield from _cluster(plan.config, here)
 
 
-def _cluster(config: JobConfig, here: bool) -> str:
+def _cluster(config: JobConfig, here: bool) -> Iterator[tuple[str, str]]:
     try:
-        return f"{check_cluster(config)}: enough"
+        capacity = check_cluster(config)
     except ConfigError as error:
         if here:
             raise
-        return f"not this one: {error}"
+        if getattr(config.engine, "device", "cpu") != "auto":  # else that cluster's GPUs decide
+            yield "Engines", occupancy(config, Capacity(0, 0, 0))
+        yield "Cluster", f"not this one: {error}"
+        return
+    yield "Engines", occupancy(config, capacity)
+    held, most = engines_held(config, capacity), config.engine.replicas.max
+    short = f", for {held} of at most {most} engines now" if held < most else ""
+    yield "Cluster", f"{capacity}: enough{short}"
 
 
 def _read_by(plan: Plan) -> str:

@@ -29,8 +29,8 @@ class Capacity:
     gpus: float
     node_gpus: float
     """The most GPUs on one node."""
-    node_cpus: float = 0
-    """The most logical CPUs on one node; 0 where that is not known."""
+    nodes: tuple[tuple[float, float], ...] = ()
+    """Logical CPUs and GPUs of each node that is up."""
 
     def __str__(self) -> str:
         return f"{self.cpus:.0f} logical CPUs and {self.gpus:.0f} GPUs"
@@ -56,7 +56,8 @@ def check_cluster(config: JobConfig) -> Capacity:
         connect(config)
         return _capacity()
     gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if has_gpu() else 0
-    capacity = Capacity(_local_cpus(config), gpus, gpus)
+    cpus = _local_cpus(config)
+    capacity = Capacity(cpus, gpus, gpus, ((cpus, gpus),))
     _refuse_too_small(config, capacity)
     return capacity
 
@@ -84,9 +85,9 @@ def shortfalls(config: JobConfig, capacity: Capacity) -> list[str]:
     return found
 
 
-def engines_held(config: JobConfig) -> int:
-    """Return how many engines the nodes that are up can hold beside reading."""
-    return int(min(_held_by_gpus(config), _held_by_cpus()))
+def engines_held(config: JobConfig, capacity: Capacity | None = None) -> int:
+    """Return how many engines the nodes that are up can hold beside reading; Ray is asked."""
+    return int(min(_held(config, capacity or _capacity())))
 
 
 def engines_asked(config: JobConfig) -> int:
@@ -96,23 +97,26 @@ def engines_asked(config: JobConfig) -> int:
     scales itself to add it. Bounded by CPUs alone they would take those that reading needs.
     """
     replicas = config.engine.replicas
-    if _held_by_gpus(config) <= _held_by_cpus():
+    by_gpus, by_cpus = _held(config, _capacity())
+    if by_gpus <= by_cpus:
         return replicas.max
-    return max(replicas.min, min(replicas.max, _held_by_cpus()))
+    return max(replicas.min, min(replicas.max, int(by_cpus)))
 
 
 def why_no_more(config: JobConfig, engines: int) -> str:
     """Tell why a pool of so many engines does not grow on the nodes that are up."""
-    scorer, free = scorer_resources(config), ray.available_resources()
-    by_gpus = _held_by_gpus(config) <= _held_by_cpus()
-    scarce = "GPUs" if by_gpus else "logical CPUs"
-    beside = "" if by_gpus else f" beside the {_BESIDE_SCORERS} that reading and writing take"
-    each = f"an engine takes {scorer['num_gpus'] if by_gpus else 1}{beside}"
-    if engines >= engines_held(config):
-        return f"the cluster has no more {scarce} ({each}); others start as nodes join"
-    if free.get("GPU" if by_gpus else "CPU", 0) < (scorer["num_gpus"] if by_gpus else 1):
-        return f"what the cluster has of {scarce} is in use ({each}); others start as some go free"
-    return "Ray Data keeps what is free for reading and writing"
+    scorer, (by_gpus, by_cpus) = scorer_resources(config), _held(config, _capacity())
+    scarce, each, told = "CPU", 1, f"an engine takes 1 beside the {_BESIDE_SCORERS} that reading"
+    told = f"{told} and writing take"
+    if by_gpus <= by_cpus:
+        scarce, each = "GPU", scorer["num_gpus"]
+        told = f"an engine takes {each}"
+    what = "GPUs" if scarce == "GPU" else "logical CPUs"
+    if engines >= min(by_gpus, by_cpus):
+        return f"the cluster has no more {what} ({told}); others start as nodes join"
+    if ray.available_resources().get(scarce, 0) < each:
+        return f"the cluster has no more free {what} ({told}); others start as some go free"
+    return "Ray has not placed the others, though there is room; `ray status` tells more"
 
 
 def occupancy(config: JobConfig, capacity: Capacity) -> str:
@@ -121,20 +125,18 @@ def occupancy(config: JobConfig, capacity: Capacity) -> str:
     gpus = scorer.get("num_gpus", 0)
     bounds = (replicas.min, replicas.max)
     if not gpus:
+        size = max((cpus for cpus, _ in capacity.nodes), default=0)
         cpus = [engines + _BESIDE_SCORERS for engines in bounds]
-        nodes = [math.ceil(each / capacity.node_cpus) for each in cpus if capacity.node_cpus]
-        return (
-            f"{_span(bounds, 'engine')}, each of 1 logical CPU and no GPU: with "
-            f"{_BESIDE_SCORERS} for reading and writing {_span(cpus, 'logical CPU')}"
-            + (f", {_span(nodes, 'node')} of {capacity.node_cpus:.0f}" if nodes else "")
-        )
-    per_node = int(capacity.node_gpus // gpus)
-    nodes = [math.ceil(engines / per_node) for engines in bounds if per_node]
-    return (
-        f"{_span(bounds, 'engine')}, each of 1 logical CPU and {_span([gpus], 'GPU')}: "
-        + _span([engines * gpus for engines in bounds], "GPU")
-        + (f", {_span(nodes, 'node')} of {capacity.node_gpus:.0f}" if nodes else "")
-    )
+        beside = f"with {_BESIDE_SCORERS} for reading and writing {_span(cpus, 'logical CPU')}"
+        nodes = [math.ceil(each / size) for each in cpus if size]
+        taken = f"each of 1 logical CPU and no GPU: {beside}"
+    else:
+        size = capacity.node_gpus
+        nodes = [math.ceil(engines / (size // gpus)) for engines in bounds if size >= gpus]
+        in_all = _span([engines * gpus for engines in bounds], "GPU")
+        taken = f"each of 1 logical CPU and {_span([gpus], 'GPU')}: {in_all}"
+    on = f", on {_span(nodes, 'node')} of {size:.0f}" if nodes else ""
+    return f"{_span(bounds, 'engine')}, {taken}{on}"
 
 
 def scorer_resources(config: JobConfig) -> dict[str, Any]:
@@ -168,36 +170,26 @@ def _capacity() -> Capacity:
     """Return what the cluster has; of one that scales itself, the most it can have."""
     now = ray.cluster_resources()
     most = ray_state.get_max_resources_from_cluster_config() or {}
-    nodes = _nodes()
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = tuple((float(node.get("CPU", 0)), float(node.get("GPU", 0))) for node in alive)
     gpus = max(now.get("GPU", 0), most.get("GPU", 0))
+    largest = max((gpus for _, gpus in nodes), default=0)
     return Capacity(
         cpus=max(now.get("CPU", 0), most.get("CPU", 0)),
         gpus=gpus,
         # A node that is not up yet may be of any size.
-        node_gpus=_most(nodes, "GPU") if gpus == now.get("GPU", 0) else gpus,
-        node_cpus=_most(nodes, "CPU"),
+        node_gpus=largest if gpus == now.get("GPU", 0) else gpus,
+        nodes=nodes,
     )
 
 
-def _nodes() -> list[dict[str, float]]:
-    """Return what each node that is up has."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def _most(nodes: list[dict[str, float]], what: str) -> float:
-    return max((node.get(what, 0) for node in nodes), default=0)
-
-
-def _held_by_gpus(config: JobConfig) -> float:
-    """Return how many engines the nodes' GPUs hold; without end where they need none."""
-    gpus = scorer_resources(config).get("num_gpus", 0)
-    if not gpus:
-        return math.inf
-    return float(sum(min(n.get("GPU", 0) // gpus, n.get("CPU", 0)) for n in _nodes()))
-
-
-def _held_by_cpus() -> int:
-    return max(0, int(ray.cluster_resources().get("CPU", 0)) - _BESIDE_SCORERS)
+def _held(config: JobConfig, capacity: Capacity) -> tuple[float, float]:
+    """Return how many engines the nodes' GPUs hold, without end where they need none, and CPUs."""
+    each = _scorer(config, capacity).get("num_gpus", 0)
+    by_cpus = max(0.0, sum(cpus for cpus, _ in capacity.nodes) - _BESIDE_SCORERS)
+    if not each:
+        return math.inf, by_cpus
+    return sum(min(gpus // each, cpus) for cpus, gpus in capacity.nodes), by_cpus
 
 
 def _span(bounds: Sequence[int], what: str) -> str:

@@ -100,16 +100,17 @@ def _scaling(growth: Growth) -> type[ExecutionCallback]:
 
     class Scaling(ExecutionCallback):  # a class, as Ray Data copies a context's objects
         def on_execution_step(self, executor: Any) -> None:
-            """Ask for what is missing, where blocks wait for it."""
+            """Ask for what is missing, until all work is given out."""
             pools = [
-                (pool, state)
+                (pool, operator, state)
                 for operator, state in executor._topology.items()
                 for pool in operator.get_autoscaling_actor_pools()
             ]
             # Before it is the checkpoint's filter; reading the checkpoint has no pool at all.
-            for pool, state in pools[-1:]:
+            for pool, operator, state in pools[-1:]:
+                over = operator._inputs_complete and not state.total_enqueued_input_blocks()
                 missing = min(growth.wanted, pool.max_size()) - pool.current_size()
-                if missing > 0 and state.total_enqueued_input_blocks():
+                if missing > 0 and not over:
                     reason = "they fit now"
                     pool.scale(ActorPoolScalingRequest.upscale(delta=missing, reason=reason))
 

@@ -1,11 +1,11 @@
-"""The command with a reader that pauses between blocks, and one engine that starts late."""
+"""The command with a reader that pauses once, and one engine that does not start at first."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import ray
 import ray.data
 
 from medsent import pipeline, scorer
@@ -13,38 +13,44 @@ from medsent.cli import main
 from medsent.errors import EngineError
 from medsent.plan import Plan
 
-PAUSE_S = 14.0
+ENGINES = 3
+PAUSE_S = 11.0
 """Ray Data's own scaling would end an engine that idles, ten seconds after the last was asked."""
-AGAIN_S = 3.0
-BLOCK_BYTES = 200_000
-"""Of those that reading gives on at once: less than half of all."""
+_LATE_RECORD = "299-4799"
+_BLOCK_BYTES = 20_000
+"""Of what reading gives on at once, so that what is before the pause is not kept for the rest."""
 
 
 class Reading(pipeline._Reading):
-    """Gives half of the records, and the others late."""
+    """Pauses before the last rows, until all engines are there and for a while longer."""
 
-    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:  # type: ignore[override]
-        records = super().__call__(rows)
-        half = records.num_rows // 2
-        yield records.slice(0, half)
-        time.sleep(PAUSE_S)
-        yield records.slice(half)
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        if _LATE_RECORD in rows["record_id"].to_pylist():
+            _wait_for(self._tally, ENGINES)
+            time.sleep(PAUSE_S)
+        return super().__call__(rows)
 
 
 class Scorer(scorer.Scorer):
     """One of them does not start the first time."""
 
     def _start(self, plan: Plan) -> Any:
-        scorer._START_AGAIN_S = AGAIN_S
         try:
             Path(f"{plan.config.output.path}.failed").touch(exist_ok=False)
         except FileExistsError:
             return super()._start(plan)
+        scorer._START_AGAIN_S = 0.1
+        _wait_for(self._tally, 1)
         raise EngineError("not this time")
+
+
+def _wait_for(tally: Any, engines: int) -> None:
+    while len(ray.get(tally.standing.remote()).starts_s) < engines:
+        time.sleep(0.2)
 
 
 if __name__ == "__main__":
     pipeline._Reading = Reading  # type: ignore[misc]
     pipeline.Scorer = Scorer  # type: ignore[misc]
-    ray.data.DataContext.get_current().target_max_block_size = BLOCK_BYTES
+    ray.data.DataContext.get_current().target_max_block_size = _BLOCK_BYTES
     main()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from medsent.cluster import Capacity, check_cluster, shortfalls
+from medsent.cluster import Capacity, check_cluster, engines_held, occupancy, shortfalls
 from medsent.config import JobConfig
 from medsent.errors import ConfigError
 from tests.conftest import JobBuilder, job_values, merged
@@ -65,6 +65,51 @@ def test_a_model_over_several_gpus_needs_them_on_one_node() -> None:
     assert shortfalls(config, Capacity(16, 2, 1)) == [
         "no node has the 2 GPUs that model.tensor_parallel_size asks for"
     ]
+
+
+EIGHT = {"replicas": {"min": 1, "max": 8}}
+
+
+@pytest.mark.parametrize(
+    ("capacity", "engine", "gpus_each", "says", "held"),
+    [
+        (
+            Capacity(32, 4, 2, ((16, 2), (16, 2))),
+            {**ON_GPUS, **EIGHT},
+            2,
+            "1 to 8 engines, each of 1 logical CPU and 2 GPUs: 2 to 16 GPUs, on 1 to 8 nodes of 2",
+            2,
+        ),
+        (
+            Capacity(32, 3, 2, ((16, 2), (16, 1))),
+            {**ON_GPUS, "replicas": {"min": 3, "max": 3}},
+            1,
+            "3 engines, each of 1 logical CPU and 1 GPU: 3 GPUs, on 2 nodes of 2",
+            3,
+        ),
+        (
+            Capacity(0, 0, 0),
+            {**ON_GPUS, **EIGHT},
+            1,
+            "1 to 8 engines, each of 1 logical CPU and 1 GPU: 1 to 8 GPUs",
+            0,
+        ),
+        (
+            Capacity(6, 0, 0, ((6, 0),)),
+            EIGHT,
+            1,
+            "1 to 8 engines, each of 1 logical CPU and no GPU: with 4 for reading and writing "
+            "5 to 12 logical CPUs, on 1 to 2 nodes of 6",
+            2,
+        ),
+    ],
+)
+def test_what_a_plan_will_occupy_is_said(
+    capacity: Capacity, engine: dict[str, object], gpus_each: int, says: str, held: int
+) -> None:
+    config = plan(engine=engine, model={"tensor_parallel_size": gpus_each})
+    assert occupancy(config, capacity) == says
+    assert engines_held(config, capacity) == held
 
 
 def test_this_machine_holds_any_number_of_scorers_on_its_cpu() -> None:

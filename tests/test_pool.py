@@ -18,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from tests.chaos.nodes import SETTINGS
 from tests.chaos.opinions import write_shards
 from tests.conftest import job_values, merged, predictions_of
-from tests.slow_reading import PAUSE_S
+from tests.slow_reading import ENGINES, PAUSE_S
 
 pytestmark = pytest.mark.ray
 
@@ -86,7 +87,9 @@ class Pools:
         self._nodes: Any = Cluster(
             initialize_head=True, head_node_args={"num_cpus": CPUS, "include_dashboard": False}
         )
-        write_shards(folder / "shards", opinions=RECORDS // 16, shards=2)
+        write_shards(folder / "shards", opinions=RECORDS // 16, shards=1)
+        [shard] = (folder / "shards").iterdir()
+        pq.write_table(pq.read_table(shard), shard, row_group_size=RECORDS // 5)
 
     def start(self, script: str = "-m medsent", **engine: Any) -> "subprocess.Popen[str]":
         """Start a job of a name of its own; `script` is what runs the command."""
@@ -205,10 +208,10 @@ def test_a_resumed_pool_grows_again_whatever_its_blocks(pools: Pools, joined: Sc
 
 def test_neither_idling_nor_a_start_that_fails_ends_an_engine(pools: Pools, joined: Scored) -> None:
     run = pools.finish(
-        pools.start("-m tests.slow_reading", latency_s=0.1, replicas={"min": 1, "max": 3})
+        pools.start("-m tests.slow_reading", latency_s=1.0, replicas={"min": 1, "max": ENGINES})
     )
     assert run.records == RECORDS
-    assert len(run.replicas) == 3
+    assert len(run.replicas) == ENGINES
     assert run.replicas_after(PAUSE_S / 2) == run.replicas
     assert [event["cause"] for event in run.events("engine_no_start")] == ["not this time"]
     assert not run.events("engine_restart")

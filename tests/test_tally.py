@@ -34,6 +34,23 @@ def test_a_failed_start_is_forgotten_once_another_works(tally: Any) -> None:
     assert tally.standing().starts_s == {"a": 3.0}
 
 
+def test_a_scorer_that_does_not_start_waits_for_those_that_may(tally: Any) -> None:
+    for name in "ab":
+        tally.starting(name)
+    assert tally.others_work("a") is None
+    assert tally.others_work("b") is False
+    tally.starting("c")
+    assert tally.others_work("a") is None
+    tally.started("c", 3.0)
+    assert tally.others_work("a") is True
+
+
+def test_a_large_pool_may_lose_all_its_first_engines_twice() -> None:
+    tally = Tally.__ray_metadata__.modified_class(8)  # type: ignore[attr-defined]
+    assert [tally.starting(str(each % 8)) for each in range(24)] == [None] * 24
+    assert tally.starting("0") is not None
+
+
 def test_a_scorer_that_starts_again_is_noted(tally: Any) -> None:
     assert tally.starting("a") is None
     tally.started("a", 3.0)

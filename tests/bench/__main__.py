@@ -16,7 +16,7 @@ from typing import Any
 
 from medsent.model import prepare_builtin
 from medsent.quiet import quieten
-from tests.bench import figures, peer
+from tests.bench import figures, machine, peer, pool
 from tests.bench.limit import read_shape
 from tests.bench.measured import Measured, measure
 
@@ -29,10 +29,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--read", type=Path, help="take what was measured from this file: bench.measured.json"
     )
-    parser.add_argument("--only", choices=("peer",), help="peer: the job and ray.data.llm alone")
+    parser.add_argument(
+        "--only",
+        choices=("peer", "pool"),
+        help="measure a part alone: the job beside ray.data.llm, or the pool",
+    )
     options = parser.parse_args(arguments)
     quieten()
     model = prepare_builtin()
+    if options.only == "pool":
+        return _only_pool(options.output, model)
     if options.only == "peer":
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             found = peer.compare(Path(folder), model, options.rounds)
@@ -54,10 +60,22 @@ def _told(found: dict[str, Any], lines: list[str], output: Path) -> int:
     return 0
 
 
+def _only_pool(output: Path, model: Path) -> int:
+    """Measure the pools and write them where the whole bench would."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        rows = [pool.row(each) for each in pool.measure(Path(folder), model)]
+    found = {"machine": machine.describe(), "pools": rows}
+    return _told(found, pool.table(rows), output)
+
+
 def summary(measured: Measured, model: Path) -> dict[str, Any]:
     """Return what `bench.json` holds: goals first, then what they are made from."""
     rounds, operations = measured.rounds, measured.matrix_operations_per_s
-    goals = [*figures.engine_goals(rounds), figures.orchestration_goal(measured.costs)]
+    goals = [
+        *figures.engine_goals(rounds),
+        figures.orchestration_goal(measured.costs),
+        *figures.pool_goals(measured.pools),
+    ]
     return {
         "machine": measured.machine,
         "rounds": len(rounds),
@@ -67,6 +85,7 @@ def summary(measured: Measured, model: Path) -> dict[str, Any]:
         "rates": figures.rates(rounds, measured.bare_start_s),
         "orders": figures.orders(rounds, read_shape(model), operations),
         "scripted": figures.growth(measured.costs),
+        "pools": [pool.row(each) for each in measured.pools],
     }
 
 
@@ -101,7 +120,7 @@ def tables(found: dict[str, Any]) -> list[str]:
             f"| {row['replicas']} | {row['records_per_s']:,.0f} | "
             f"{row['records_per_core_s']:,.0f} |"
         )
-    lines.append("")
+    lines += ["", *pool.table(found["pools"]), ""]
     lines.append(f"{found['rounds']} rounds, {found['minutes']:.0f} minutes.")
     return lines
 

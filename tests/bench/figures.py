@@ -7,6 +7,7 @@ from typing import Any
 from medsent.config import MethodName
 from tests.bench.limit import Shape, limit
 from tests.bench.orchestration import Cost
+from tests.bench.pool import Pool
 from tests.bench.rounds import (
     BASE,
     BOTH_EDGES,
@@ -120,6 +121,20 @@ def orchestration_goal(costs: dict[int, list[Cost]]) -> Goal:
     """Return the claim about everything around the engine."""
     figure = median([cost.records_per_core_s for cost in costs[1]])
     return Goal("records/s a core around the engine", figure, at_least=5000)
+
+
+def pool_goals(pools: Sequence[Pool]) -> list[Goal]:
+    """Return the claim about a pool of the most engines, all at once and from one on."""
+    most = max((pool.engines for pool in pools), default=0)
+    return [
+        Goal(
+            f"{most} engines against {most} times one, the pool from {pool.minimum} on",
+            pool.of_all,
+            at_least=0.9,
+        )
+        for pool in pools
+        if pool.engines == most
+    ]
 
 
 def rates(rounds: Sequence[Found], bare_start_s: float) -> list[dict[str, Any]]:

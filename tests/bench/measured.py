@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tests.bench import machine, orchestration
+from tests.bench import machine, orchestration, pool
 from tests.bench.limit import MatrixRate, read_shape
 from tests.bench.rounds import Contenders, Found
 from tests.bench.worker import Worker
@@ -23,6 +23,8 @@ class Measured(BaseModel):
     matrix_operations_per_s: float
     costs: dict[int, list[orchestration.Cost]]
     """Number of scripted engines to what each round cost around them."""
+    pools: list[pool.Pool] = []
+    """Scripted engines of a fixed rate, by their number and the pool's minimum."""
     bare_start_s: float = 0.0
     rounds: list[Found] = []
 
@@ -32,9 +34,13 @@ def measure(folder: Path, model: Path, rounds: int, kept: Path) -> Measured:
     began = time.monotonic()
     described = machine.describe()  # before an hour's work: it needs the CPU lock
     costs = _costs(folder, model, rounds)
+    print("Pools of engines of a fixed rate", flush=True)
+    pools = list(pool.measure(folder, model))
     with Worker(MatrixRate, as_engine=True) as worker:
         operations = worker.ask("measure", read_shape(model))
-    measured = Measured(machine=described, matrix_operations_per_s=operations, costs=costs)
+    measured = Measured(
+        machine=described, matrix_operations_per_s=operations, costs=costs, pools=pools
+    )
     print("Starting those that stay", flush=True)
     with Contenders(folder, model) as contenders:
         measured.bare_start_s = contenders.bare_start_s

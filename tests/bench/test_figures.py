@@ -3,15 +3,17 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.bench.__main__ import summary, tables
-from tests.bench.figures import Goal, engine_goals, orchestration_goal
+from tests.bench.figures import Goal, engine_goals, orchestration_goal, pool_goals
 from tests.bench.gpu.shapes import TEXT_12B, write_model
 from tests.bench.job import Job
 from tests.bench.limit import limit, operations, read_shape
 from tests.bench.measured import Measured
 from tests.bench.orchestration import Cost, Look, cost_of
+from tests.bench.pool import Pool, pool_of
 from tests.bench.rounds import BASE, RECORDS, SHARING, Found
 from tests.bench.timing import Edges, Round, median_ratio
 from tests.bench.workload import ADAPTED
@@ -135,20 +137,32 @@ def test_the_tables_leave_nothing_out_that_fell_short(tmp_path: Path) -> None:
         minutes=2.0,
         matrix_operations_per_s=1e6,
         costs={replicas: [Cost(4000.0, 4500.0, 2e-5)] for replicas in (1, 2)},
+        pools=[Pool(engines=8, minimum=1, started_s=2.0, records_per_s=2800.0)],
         rounds=[found(bare=40.0)],
     )
     # As it is read again from the file that is kept.
     measured = Measured.model_validate_json(measured.model_dump_json())
     goals = [*engine_goals(measured.rounds), orchestration_goal(measured.costs)]
-    text = "\n".join(
-        tables(
-            summary(measured, write_model(tmp_path / "model", TEXT_12B, tmp_path, wrapper=False))
-        )
-    )
+    goals += pool_goals(measured.pools)
+    model = write_model(tmp_path / "model", TEXT_12B, tmp_path, wrapper=False)
+    text = "\n".join(tables(summary(measured, model)))
     assert "P, 2 cores, 24.0 GiB" in text
     assert "| the job against bare vLLM, json | 0.5 | >= 0.95 | **missed** |" in text
     assert "| records/s a core around the engine | 4,500 | >= 5000 | **missed** |" in text
+    assert "| 8 | 1 | 2,800 | 0.88 | 2.0 s |" in text
     assert "| onepass against json, per record | 20 | >= 10 | reached |" in text
     assert "| medsent, both in one engine | 20 | " in text
     assert "| 16 | opinion | 20 | 10 | 20 |" in text
     assert text.count("missed") == sum(not goal.reached for goal in goals)
+
+
+def test_a_pools_rate_is_that_of_whole_rounds_of_all_its_engines() -> None:
+    # One engine answers from the start, one from two seconds on; each 256 records in 0.64 s.
+    ends = [(name, late + 0.64 * turn) for name, late in (("a", 0), ("b", 2)) for turn in range(20)]
+    replicas = np.array([name for name, _ in ends for _ in range(256)])
+    finished = np.array([end + 0.64 for _, end in ends for _ in range(256)])
+    pool = pool_of(finished, np.full(len(finished), 0.64), replicas, engines=2, minimum=1)
+    assert pool.started_s == pytest.approx(2)
+    assert pool.of_all == pytest.approx(1, abs=0.05)
+    with pytest.raises(SystemExit, match="of at most 3 engines, 2 answered"):
+        pool_of(finished, np.full(len(finished), 0.64), replicas, engines=3, minimum=1)
