@@ -42,6 +42,14 @@ def test_a_long_line_ends_with_a_sentence_where_it_has_one() -> None:
     assert len(words(ValueError("x" * 1000))) < 310
 
 
+def test_of_another_processs_trace_the_last_line_is_told() -> None:
+    error = RuntimeError(
+        "Raised in subprocess:\nTraceback (most recent call last):\n  File x\nKeyError: 'gemma'\n"
+    )
+    error.__cause__ = OSError("Command returned 1")
+    assert words(error) == "KeyError: 'gemma'"
+
+
 def test_an_error_without_words_is_told_by_its_kind() -> None:
     assert words(NotImplementedError()) == "NotImplementedError"
 
