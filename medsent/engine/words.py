@@ -45,6 +45,7 @@ _REMEDIES = {
     "C compiler": "install g++ where engines run, as cluster/Dockerfile.gpu does",
     "nvcc": "cluster/README.md says how an engine starts without it",
     "No module named": "install it where engines run",
+    "AsyncEngineArgs.__init__() got an unexpected": "take it out of engine.options",
     "READY_TIMEOUT": "where weights lie on a slow disk, raise VLLM_ENGINE_READY_TIMEOUT_S there",
     "SIGKILL": "the kernel ends a process so where the machine's memory runs out",
 }

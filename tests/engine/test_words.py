@@ -88,6 +88,7 @@ def test_what_another_start_cannot_mend_is_certain(error: Exception, certain: bo
         ("User-specified max_model_len (9) is greater", "lower model.max_model_len"),
         ("SafetensorError: Error while deserializing header", "fetch them again"),
         ("Failed to find C compiler", "install g++"),
+        ("AsyncEngineArgs.__init__() got an unexpected keyword argument 'x'", "engine.options"),
     ],
 )
 def test_what_is_known_to_help_is_said(line: str, setting: str) -> None:
