@@ -11,10 +11,11 @@ import os
 import re
 import signal
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from medsent.engine.footprint import Footprint
 from medsent.engine.words import (
@@ -33,8 +34,10 @@ NOTE: Final = "MEDSENT_ENGINE_NOTE"
 _SERVES: Final = "serves"
 _FATAL: Final = ("failed to start", "hit an exception")
 """What vLLM's processes log with the error that ends them."""
-_EXIT_CODE: Final = re.compile(r"proc\(s\): \{[^}]*?: (-?\d+)")
+_LOST: Final = re.compile(r"proc\(s\): \{(?:[^}]*?: (-?\d+))?")
 _TOLD_KINDS: Final = 3
+_HEARD: Final[set[str]] = set()
+"""The libraries whose errors this process leaves."""
 
 
 class EngineMemoryError(EngineDiedError):
@@ -97,9 +100,8 @@ class Note:
             return _lack(footprint, footprint.smaller())
         root = _root(own, traces)
         if root is None:
-            code = _EXIT_CODE.search(str(error))
-            ending = _ending(int(code[1]) if code else None)
-            return EngineDiedError(with_remedy(f"vLLM did not start: its process ended ({ending})"))
+            told = _lost(str(error)) or own.told
+            return EngineDiedError(with_remedy(f"vLLM did not start: {told}"))
         if is_lack_of_cache(root.told) and footprint.gpu_memory_utilization is not None:
             smaller = footprint.smaller(for_cache=True)
             return _lack(footprint, smaller, with_remedy(root.told))
@@ -140,18 +142,33 @@ def leave_nothing() -> None:
 
 
 def listen(logger: str) -> None:
-    """From now on leave each error that a library of this process logs."""
-    found = logging.getLogger(logger)
-    if not any(isinstance(handler, _Listener) for handler in found.handlers):
-        found.addHandler(_Listener(logging.ERROR))
+    """From now on leave each error that a library of this process logs; safe to call again.
+
+    Where records are made, since vLLM sets its logging up anew while it starts: a handler of
+    ours would be lost then.
+    """
+    if logger not in _HEARD:
+        _HEARD.add(logger)
+        logging.setLogRecordFactory(_Listener(logging.getLogRecordFactory(), logger))
 
 
-class _Listener(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
+class _Listener:
+    """Makes records as another one does."""
+
+    def __init__(self, make: Callable[..., logging.LogRecord], logger: str) -> None:
+        self._make, self._logger = make, logger
+
+    def __call__(self, *values: Any, **named: Any) -> logging.LogRecord:
+        record = self._make(*values, **named)
         error = record.exc_info[1] if record.exc_info else None
-        if error is not None:
+        if (
+            error is not None
+            and record.levelno >= logging.ERROR
+            and f"{record.name}.".startswith(f"{self._logger}.")
+        ):
             fatal = any(sign in str(record.msg) for sign in _FATAL)
             leave(Trace(kind_of(error), words(error), fatal, is_certain(error)))
+        return record
 
 
 def _root(own: Trace, traces: list[Trace]) -> Trace | None:
@@ -164,6 +181,13 @@ def _root(own: Trace, traces: list[Trace]) -> Trace | None:
     others = [trace for trace in reversed(traces) if not trace.fatal]
     told = (each for each in (own, *fatal, *others) if not is_reference(each.told))
     return next(told, None)
+
+
+def _lost(text: str) -> str | None:
+    """Return how the process ended that vLLM says it lost; None where it says no such thing."""
+    if found := _LOST.search(text):
+        return f"its process ended ({_ending(int(found[1]) if found[1] else None)})"
+    return None
 
 
 def _lack(footprint: Footprint, smaller: Footprint | None, told: str = "") -> EngineMemoryError:

@@ -45,11 +45,14 @@ _REMEDIES = {
     "C compiler": "install g++ where engines run, as cluster/Dockerfile.gpu does",
     "nvcc": "cluster/README.md says how an engine starts without it",
     "No module named": "install it where engines run",
+    "AsyncEngineArgs.__init__() got an unexpected": "take it out of engine.options",
     "READY_TIMEOUT": "where weights lie on a slow disk, raise VLLM_ENGINE_READY_TIMEOUT_S there",
     "SIGKILL": "the kernel ends a process so where the machine's memory runs out",
 }
 """A sign in an error's line to what to do about it; the first that is found is told."""
 
+_ELSEWHERE = "Traceback (most recent call last)"
+"""In an error's words: those of another process's error."""
 _MOST_CHARACTERS = 300
 
 
@@ -70,7 +73,7 @@ def words(error: BaseException) -> str:
     while root.__cause__ is not None:
         root = root.__cause__
     cause = _line(root)
-    if root is error or cause.partition(": ")[2] in told:
+    if root is error or cause.partition(": ")[2] in told or _ELSEWHERE in str(error):
         return told
     return f"{told} (from {cause})"
 
@@ -90,7 +93,7 @@ def is_certain(error: BaseException) -> bool:
     return not any(
         isinstance(each, _PASSING_KINDS)
         or type(each).__name__ in _PASSING_NAMES
-        or any(sign in str(each).lower() for sign in _PASSING_SIGNS)
+        or any(sign in _line(each).lower() for sign in _PASSING_SIGNS)
         for each in _chain(error)
     )
 
@@ -118,8 +121,8 @@ def _line(error: BaseException) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    if "Traceback (most recent call last)" in text:
-        return _cut(lines[-1])  # another process's error, with its kind
+    if _ELSEWHERE in text:
+        return _cut(lines[-1])  # its kind is there
     headed = len(lines) > 1 and lines[0].endswith(":")
     return _cut(f"{type(error).__name__}: {' '.join(lines[: 1 + headed])}")
 

@@ -15,11 +15,12 @@ from medsent.errors import EngineDiedError, EngineError
 from tests.conftest import MARKER
 
 LOGS = """
-import logging, sys
+import logging, logging.config, sys
 from medsent.engine import cause
 
 cause.listen("vllm")
 cause.listen("vllm")
+logging.config.dictConfig({"version": 1, "loggers": {"vllm": {"level": "ERROR"}}})  # as vLLM does
 for line in sys.stdin:
     place, _, error = line.strip().partition("|")
     try:
@@ -153,12 +154,15 @@ def test_an_error_of_this_process_that_points_at_its_log_is_looked_up(note: Note
     log(
         note,
         "Error in inspecting model architecture|raise RuntimeError('Error raised in subprocess:"
-        r"\nTraceback (most recent call last):\n  File x\nModuleNotFoundError: No module named "
-        '"torchvision"\')',
+        r"\nTraceback (most recent call last):\n  File pynccl.py\nModuleNotFoundError: "
+        'No module named "torchvision"\')',
     )
     pointing = ValueError("It failed to be inspected. Please check the logs for more details.")
-    assert 'ModuleNotFoundError: No module named "torchvision"; install it where engines run' in (
-        str(note.did_not_start(pointing, EIGHT))
+    failure = note.did_not_start(pointing, EIGHT)
+    assert type(failure) is EngineError
+    assert str(failure) == (
+        'vLLM did not start: ModuleNotFoundError: No module named "torchvision"; install it where '
+        "engines run"
     )
     own = ValueError("block_size must be one of 16, 32")
     assert "block_size must be" in str(note.did_not_start(own, EIGHT))
@@ -184,6 +188,7 @@ def test_an_error_of_this_process_that_points_at_its_log_is_looked_up(note: Note
             "end what else holds that GPU's memory, or lower engine.gpu_memory_utilization",
         ),
         ([], TimeoutError("no answer in 600 s"), "TimeoutError: no answer in 600 s"),
+        ([], ValueError("Please check the logs for more details."), "ValueError: Please check"),
     ],
 )
 def test_what_may_not_come_again_is_worth_another_start(

@@ -42,6 +42,14 @@ def test_a_long_line_ends_with_a_sentence_where_it_has_one() -> None:
     assert len(words(ValueError("x" * 1000))) < 310
 
 
+def test_of_another_processs_trace_the_last_line_is_told() -> None:
+    error = RuntimeError(
+        "Raised in subprocess:\nTraceback (most recent call last):\n  File x\nKeyError: 'gemma'\n"
+    )
+    error.__cause__ = OSError("Command returned 1")
+    assert words(error) == "KeyError: 'gemma'"
+
+
 def test_an_error_without_words_is_told_by_its_kind() -> None:
     assert words(NotImplementedError()) == "NotImplementedError"
 
@@ -80,6 +88,7 @@ def test_what_another_start_cannot_mend_is_certain(error: Exception, certain: bo
         ("User-specified max_model_len (9) is greater", "lower model.max_model_len"),
         ("SafetensorError: Error while deserializing header", "fetch them again"),
         ("Failed to find C compiler", "install g++"),
+        ("AsyncEngineArgs.__init__() got an unexpected keyword argument 'x'", "engine.options"),
     ],
 )
 def test_what_is_known_to_help_is_said(line: str, setting: str) -> None:
