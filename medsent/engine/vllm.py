@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import json
 import logging
 import os
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medsent.config import ModelSettings, VllmSettings
-from medsent.engine import cpu, forking, orphan
+from medsent.engine import cpu, forking, orphan, text_model
 from medsent.engine.cause import EngineMemoryError, Note, first_line
 from medsent.engine.protocol import Ask, Completion, Request
 from medsent.errors import EngineDiedError, EngineError
@@ -217,6 +216,8 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
     """Return the arguments of vLLM's engine: steady, and fast for short answers of long prompts."""
     settings, model = plan.settings, plan.model_settings
     adapters = len(plan.adapters)
+    config = text_model.read_config(Path(plan.model))
+    architecture = text_model.text_class(config, settings.options)
     arguments: dict[str, Any] = {
         "model": plan.model,
         "dtype": model.dtype if plan.on_gpu else cpu.compute_dtype(model.dtype),
@@ -226,7 +227,8 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
         "max_num_seqs": settings.sequences(plan.on_gpu),
         "max_num_batched_tokens": settings.max_num_batched_tokens
         or (8192 if plan.on_gpu else 2048),
-        "skip_tokenizer_init": not plan.written and _reads_text_alone(Path(plan.model)),
+        # Processors of images need a tokenizer too, so that the model must be known to have none.
+        "skip_tokenizer_init": not plan.written and architecture is not None,
         "enable_prefix_caching": True,
         # Small blocks, or prompts of a hundred tokens share nothing.
         "block_size": 16,
@@ -247,19 +249,11 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
         arguments["gpu_memory_utilization"] = settings.gpu_memory_utilization
     else:
         arguments["enforce_eager"] = True
-    return arguments | settings.options
-
-
-def _reads_text_alone(model: Path) -> bool:
-    """Tell whether a model is known to take no images or sounds: their processors need a tokenizer.
-
-    Others of its family may, so that the name must be one of those that were tried.
-    """
-    try:
-        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return bool(config.get("architectures") == ["Gemma3ForCausalLM"])
+    arguments |= settings.options
+    own = settings.options.get("hf_overrides") or {}
+    if isinstance(own, dict):
+        arguments["hf_overrides"] = text_model.overrides(config, architecture, own)
+    return arguments
 
 
 @functools.cache
