@@ -1,23 +1,19 @@
 """A LoRA adapter's folder: does it fit the model, and does it change anything?"""
 
 import json
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, deserialize, safe_open
-
 from medsent.cache import fetched
 from medsent.errors import AdapterError, StorageError
-from medsent.model import sha256_file
+from medsent.lora import bind, read_pairs
+from medsent.model import is_pointer, sha256_file
+from medsent.modules import read_modules
 
-_CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_REFUSED = {
-    "use_dora": "DoRA",
-    "modules_to_save": "modules_to_save",
-    "alora_invocation_tokens": "aLoRA",
-}
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -29,10 +25,17 @@ class Adapter:
     folder: Path
     """On the machine that checked it: the source itself, or a copy of its objects."""
     rank: int
+    """The highest of its modules."""
     sha256: str
     """Of the weights."""
     settings_sha256: str
     """Of `adapter_config.json`: its alpha scales what the weights do."""
+    targets: tuple[str, ...]
+    """The last parts of the names of the modules that it changes, such as `q_proj`."""
+    trained_on: str
+    """What its tensors' names say it was trained on, in words."""
+    sized: bool
+    """Whether the sizes of all its modules could be compared with the model's."""
 
     def on_this_node(self) -> Path:
         """Return its folder on the machine that calls, fetched there if need be.
@@ -41,7 +44,7 @@ class Adapter:
         """
         folder = _folder(self.source, self.source)
         try:
-            now = sha256_file(folder / WEIGHTS), sha256_file(folder / _CONFIG)
+            now = sha256_file(folder / WEIGHTS), sha256_file(folder / CONFIG)
         except OSError as error:
             raise AdapterError(f"{self.source} is not on every node: {error.strerror}") from error
         if now != (self.sha256, self.settings_sha256):
@@ -49,6 +52,10 @@ class Adapter:
                 f"{self.source} was rewritten since the job began; give the new one another name"
             )
         return folder
+
+    def settings_text(self) -> str:
+        """Return what `adapter_config.json` holds."""
+        return (self.folder / CONFIG).read_text(encoding="utf-8")
 
 
 def open_adapter(variant: str, path: str, model_folder: Path) -> Adapter:
@@ -59,28 +66,25 @@ def open_adapter(variant: str, path: str, model_folder: Path) -> Adapter:
 def fit_adapter(setting: str, path: str, model_folder: Path) -> Adapter:
     """Check an adapter without an engine: its files, and that every tensor binds to a module.
 
-    Raises `AdapterError` that names the setting it comes from and the adapter.
+    Raises `AdapterError` that names the setting it comes from and the adapter, or `ModelError`
+    where the model's modules cannot be read.
     """
     source = path if "://" in path else str(Path(path).expanduser().resolve())
     name = f"{setting}: {source}"
     folder = _folder(source, name)
-    try:
-        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-        rank = int(config["r"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise AdapterError(
-            f"{name} has no readable {_CONFIG}; give the folder of a LoRA"
-        ) from error
-    for key, what in _REFUSED.items():
-        if config.get(key):
-            raise AdapterError(f"{name} uses {what}, which vLLM cannot serve; train a plain LoRA")
-    try:
-        tensors = dict(deserialize((folder / WEIGHTS).read_bytes()))
-    except (OSError, SafetensorError) as error:
-        raise AdapterError(f"{name} has no whole {WEIGHTS} ({error})") from error
-    _bind(name, tensors, _shapes(model_folder))
+    _refuse_other_kinds(name, path, folder)
+    config = _settings(name, folder)
+    pairs = read_pairs(name, _weights(name, folder))
+    bound = bind(name, pairs, config, read_modules(model_folder))
     return Adapter(
-        source, folder, rank, sha256_file(folder / WEIGHTS), sha256_file(folder / _CONFIG)
+        source,
+        folder,
+        bound.rank,
+        sha256_file(folder / WEIGHTS),
+        sha256_file(folder / CONFIG),
+        bound.targets,
+        bound.trained_on,
+        bound.sized,
     )
 
 
@@ -93,63 +97,62 @@ def _folder(source: str, name: str) -> Path:
         raise StorageError(f"{name} cannot be fetched: {error.strerror}") from error
 
 
-def _pairs(name: str, keys: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Group tensor names by module: (lora_A, lora_B)."""
-    pairs: dict[str, dict[str, str]] = {}
-    for key in keys:
-        for half in ("lora_A", "lora_B"):
-            if f".{half}." in key:
-                pairs.setdefault(_module(key.split(f".{half}.")[0]), {})[half] = key
-                break
-        else:
-            raise AdapterError(f"{name} holds the tensor {key}, which is no LoRA pair")
-    broken = [module for module, halves in pairs.items() if len(halves) != 2]
-    if broken or not pairs:
-        what = f"lacks one half of {broken[0]}" if broken else "holds no tensors"
-        raise AdapterError(f"{name} {what}; the file is not a whole adapter")
-    return {module: (halves["lora_A"], halves["lora_B"]) for module, halves in pairs.items()}
+def _refuse_other_kinds(name: str, path: str, folder: Path) -> None:
+    """Say what was given where it is no folder with an adapter's configuration."""
+    if folder.is_file():
+        raise AdapterError(f"{name} is a file; give the folder that holds it and {CONFIG}")
+    if (folder / CONFIG).exists():
+        return
+    told = "give the folder of a LoRA"
+    if not folder.is_dir() and _HUB_ID.fullmatch(path):
+        told = f"an adapter of the hub has to be downloaded (hf download {path} --local-dir "
+        told += "FOLDER), and the folder given"
+    elif held := sorted(folder.glob(f"*/{CONFIG}")):
+        told = f"there is one in {held[-1].parent.name} below it"
+    elif (folder / "config.json").exists():
+        told = "it looks like a whole model, which model.source names"
+    raise AdapterError(f"{name} has no readable {CONFIG}; {told}")
 
 
-def _bind(name: str, tensors: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> None:
-    pairs = _pairs(name, tensors)
-    for module, (down, up) in pairs.items():
-        if module not in shapes:
-            raise AdapterError(
-                f"{name} targets {module}, which the model does not have; "
-                "it was trained for another model, or its target names match nothing"
-            )
-        mine = (tensors[up]["shape"][0], tensors[down]["shape"][1])
-        theirs = shapes[module]
-        if theirs and mine != theirs:
-            raise AdapterError(
-                f"{name}: {module} is {mine[0]}x{mine[1]}, the model's is "
-                f"{theirs[0]}x{theirs[1]}; it was trained for another model"
-            )
-    # In every floating type zero is bytes of zero, and of minus zero one is the sign alone.
-    if not any(bytes(tensors[up]["data"]).strip(b"\x00\x80") for _, up in pairs.values()):
-        raise AdapterError(f"{name} changes nothing: every lora_B is zero; was it trained?")
+def _settings(name: str, folder: Path) -> dict[str, Any]:
+    """Read the configuration of a LoRA, with its rank."""
+    _refuse_pointer(name, folder / CONFIG)
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise TypeError("it is no mapping")
+    except (OSError, ValueError, TypeError) as error:
+        raise AdapterError(f"{name} has no readable {CONFIG}; give the folder of a LoRA") from error
+    if "peft_type" not in config and {"fine_tune_type", "lora_parameters"} & config.keys():
+        raise AdapterError(f"{name} is an adapter of MLX; convert it to peft's names and layout")
+    kind = config.get("peft_type") or "LORA"
+    if str(kind).upper() != "LORA":
+        raise AdapterError(f"{name} is of peft_type {kind}, not LORA; train a plain LoRA")
+    rank = config.get("r")
+    if not isinstance(rank, int) or isinstance(rank, bool):
+        raise AdapterError(f"{name} has no readable {CONFIG} (r is {rank!r}); give that of a LoRA")
+    return config
 
 
-def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the model's modules with the shapes of their weights, from the files' headers."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="np") as tensors:
-            for key in tensors.keys():  # noqa: SIM118 - the handle is no mapping
-                if key.endswith(".weight"):
-                    shape = tuple(tensors.get_slice(key).get_shape())
-                    shapes[_module(key.removesuffix(".weight"))] = shape
-    if not shapes:
-        for path in folder.glob("*.safetensors.index.json"):
-            names = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-            shapes |= {
-                _module(n.removesuffix(".weight")): () for n in names if n.endswith(".weight")
-            }
-    return shapes
+def _weights(name: str, folder: Path) -> bytes:
+    """Read the file of tensors."""
+    if not (folder / WEIGHTS).exists() and (
+        others := [file.name for kind in ("*.bin", "*.pt") for file in sorted(folder.glob(kind))]
+    ):
+        raise AdapterError(
+            f"{name} has no whole {WEIGHTS} but {others[0]}; load it with peft and write it with "
+            "save_pretrained"
+        )
+    try:
+        _refuse_pointer(name, folder / WEIGHTS)
+        return (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise AdapterError(f"{name} has no whole {WEIGHTS} ({error.strerror})") from error
 
 
-def _module(name: str) -> str:
-    """Drop what wrappers put before the text model's layers; a vision tower keeps its own name."""
-    if "vision" in name or "layers." not in name:
-        return name
-    return name[name.index("layers.") :]
+def _refuse_pointer(name: str, file: Path) -> None:
+    if is_pointer(file):
+        raise AdapterError(
+            f"{name}: {file.name} is not the file itself but a git-lfs pointer to it; run git lfs "
+            "pull there"
+        )

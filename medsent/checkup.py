@@ -104,7 +104,11 @@ def _variant_line(variant: Variant) -> str:
     adapter = variant.adapter
     weights = "base model"
     if adapter:
-        weights = f"adapter of rank {adapter.rank} fits, sha256 {adapter.sha256[:16]}"
+        how = "fits" if adapter.sized else "fits by its modules' names (sizes are not known here)"
+        weights = (
+            f"adapter of rank {adapter.rank} {how}, trained on {adapter.trained_on}, "
+            f"sha256 {adapter.sha256[:16]}"
+        )
     elif variant.adapter_sha256:
         weights = f"adapter in the model, sha256 {variant.adapter_sha256[:16]}"
     thresholds = variant.settings.thresholds or "0.5 for every label"

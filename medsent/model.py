@@ -16,6 +16,7 @@ CONTENT = frozenset({".json", ".jinja", ".model", ".safetensors", ".txt"})
 """The suffixes of what a model's folder is hashed by: all that decides a prediction."""
 PREPARED = "medsent-model.json"
 """Hashes of the embedded model's files, in its own folder alone."""
+_POINTER = b"version https://git-lfs.github.com/spec/"
 
 Say = Callable[[str], None]
 
@@ -24,6 +25,12 @@ def sha256_file(path: Path) -> str:
     """Return the hex sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_pointer(path: Path) -> bool:
+    """Tell whether a file is what git leaves in its place where git-lfs did not fetch it."""
+    with path.open("rb") as file:
+        return file.read(len(_POINTER)) == _POINTER
 
 
 def content_sha256(folder: Path) -> str:
@@ -74,6 +81,12 @@ def resolve_model(source: str, say: Say = print) -> Path:
 def _checked(folder: Path, source: object) -> Path:
     if not (folder / "config.json").is_file():
         raise ModelError(f"model.source: {source} has no config.json; is it a model's folder?")
+    for path in sorted(folder.iterdir()):
+        if path.suffix in CONTENT and path.is_file() and is_pointer(path):
+            raise ModelError(
+                f"model.source: {path} is not the file itself but a git-lfs pointer to it; run "
+                "git lfs pull there"
+            )
     return folder
 
 

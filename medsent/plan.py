@@ -17,10 +17,12 @@ from medsent.errors import AdapterError, ConfigError, ModelError
 from medsent.labels import LABELS
 from medsent.merged import read_merged
 from medsent.model import Say, content_sha256, resolve_model
+from medsent.modules import refuse_partial
 from medsent.overlap import refuse_input
 from medsent.personas import Persona, load_personas
 from medsent.prompts import PromptText
 from medsent.sampling import Sample, make_sample
+from medsent.served import refuse_unserved
 from medsent.shards import BadShard, Shard, Shards, open_shards
 from medsent.statistics.thresholds import NEUTRAL, Thresholds, TunedOn, read_thresholds
 
@@ -159,9 +161,15 @@ class Plan:
 
     def engine_plan(self, settings: VllmSettings, model_folder: Path) -> EnginePlan:
         """Return what an actor needs to start vLLM on its node."""
-        adapters = {v.name: str(v.adapter.on_this_node()) for v in self.variants if v.adapter}
-        written = any(v.settings.method != "onepass" for v in self.variants)
-        return EnginePlan(str(model_folder), settings, self.config.model, adapters, written)
+        adapters = {v.name: v.adapter for v in self.variants if v.adapter}
+        return EnginePlan(
+            str(model_folder),
+            settings,
+            self.config.model,
+            {name: str(adapter.on_this_node()) for name, adapter in adapters.items()},
+            written=any(v.settings.method != "onepass" for v in self.variants),
+            lora_targets=tuple(sorted({t for each in adapters.values() for t in each.targets})),
+        )
 
     def provenance(self) -> dict[str, Any]:
         """Return what a report says of where its numbers come from."""
@@ -185,10 +193,12 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     tuned = {name: _tuned(settings) for name, settings in config.variants.items()}
     shards = open_shards(config.input)
     folder = resolve_model(config.model.source, say)
+    if isinstance(config.engine, VllmSettings) and "load_format" not in config.engine.options:
+        refuse_partial(folder)
     variants = tuple(
         _variant(name, settings, tuned[name], folder) for name, settings in config.variants.items()
     )
-    _check_ranks(config, variants)
+    refuse_unserved(config.engine, {v.name: v.adapter for v in variants if v.adapter}, say)
     refuse_input(shards, _tuned_on(variants))
     sample = make_sample(config.input, shards)
     copy = folder.name if "://" in config.model.source else None
@@ -250,17 +260,6 @@ def _tuned_on(variants: tuple[Variant, ...]) -> dict[str, TunedOn]:
         for variant in variants
         if variant.settings.thresholds and variant.tuned_on
     }
-
-
-def _check_ranks(config: JobConfig, variants: tuple[Variant, ...]) -> None:
-    if not isinstance(config.engine, VllmSettings):
-        return
-    for variant in variants:
-        if variant.adapter and variant.adapter.rank > config.engine.max_lora_rank:
-            raise AdapterError(
-                f"variants.{variant.name}.adapter has rank {variant.adapter.rank}, above "
-                f"engine.max_lora_rank {config.engine.max_lora_rank}; raise that setting"
-            )
 
 
 def _digest(value: Any) -> str:

@@ -48,6 +48,8 @@ class EnginePlan:
     """Variant to the adapter's folder."""
     written: bool = True
     """Whether any answer is text: guided, decoded. Without one vLLM needs no tokenizer."""
+    lora_targets: tuple[str, ...] = ()
+    """The modules that any adapter changes, by the last parts of their names; all where empty."""
 
     @property
     def on_gpu(self) -> bool:
@@ -244,6 +246,8 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
             "enable_lora": True,
             "max_loras": slots,
             "max_lora_rank": settings.max_lora_rank,
+            # Each further module would cost a pass over zeros in every layer and step.
+            "lora_target_modules": list(plan.lora_targets) or None,
         }
     if plan.on_gpu:
         arguments["gpu_memory_utilization"] = settings.gpu_memory_utilization
