@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from medsent.adapter import WEIGHTS, Adapter
 from medsent.errors import AdapterError
+from medsent.modules import text_layer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_PREFIX = "base_model.model."
+"""What the library puts before the model's own names."""
 _PLAIN = {
     "alpha_pattern", "auto_mapping", "base_model_name_or_path", "exclude_modules",
     "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha",
@@ -16,8 +19,6 @@ _PLAIN = {
     "rank_pattern", "revision", "runtime_config", "target_modules", "task_type", "use_rslora",
 }  # fmt: skip
 """The library's settings under which a LoRA is the sum below; any other makes it another one."""
-_SENSES = ("vision", "visual", "audio")
-"""In the names of a wrapper's other models, whose layers are not the text model's."""
 _ON_ITS_OWN_BASE = ("corda", "loftq", "lora_ga", "olora", "pissa")
 """Ways to begin that change the base model's weights too."""
 
@@ -52,7 +53,7 @@ class Delta:
 
 
 def read_deltas(adapter: Adapter) -> dict[str, Delta]:
-    """Return what the adapter adds, by the module's name as `text_module` gives it.
+    """Return what the adapter adds, by the module's name as `own_name` gives it.
 
     Raises `AdapterError` for a kind of LoRA that is no plain sum.
     """
@@ -70,20 +71,17 @@ def read_deltas(adapter: Adapter) -> dict[str, Delta]:
     deltas = {}
     for name, down in tensors.items():
         if name.endswith(".lora_A.weight"):
-            module = name.removesuffix(".lora_A.weight")
-            up = tensors[f"{module}.lora_B.weight"]
-            scale = _scale(config, module.removeprefix("base_model.model."), len(down))
-            deltas[text_module(module)] = Delta(adapter.source, down, up, scale)
-    if 2 * len(deltas) != len(tensors):
-        raise AdapterError(f"--adapter: {adapter.source} is no plain LoRA; merge it with peft")
+            up = tensors[name.replace(".lora_A.", ".lora_B.")]
+            module = name.removesuffix(".lora_A.weight").removeprefix(_PREFIX)
+            scale = _scale(config, module, len(down))
+            deltas[own_name(module)] = Delta(adapter.source, down, up, scale)
     return deltas
 
 
-def text_module(name: str) -> str:
-    """Return a module's name without what model classes and wrappers put before its layers."""
-    if any(part in name for part in _SENSES) or "layers." not in name:
-        return name
-    return name[name.index("layers.") :]
+def own_name(module: str) -> str:
+    """Return a text layer's module without what its model puts before it; others as they are."""
+    place = text_layer(module)
+    return place[1] if place else module
 
 
 def _refuse_other_kinds(source: str, config: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medsent.adapter import Adapter, fit_adapter
-from medsent.delta import Delta, read_deltas, text_module
+from medsent.delta import Delta, own_name, read_deltas
 from medsent.errors import AdapterError, ModelError, UsageError
 from medsent.model import CONTENT, PREPARED, Say, content_sha256, resolve_model
 
@@ -144,7 +144,7 @@ def _bind(adapter: Adapter, files: list[Path]) -> dict[str, Delta]:
             names += [name for name in tensors.keys() if name.endswith(".weight")]  # noqa: SIM118
     modules: dict[str, list[str]] = {}
     for name in names:
-        modules.setdefault(text_module(name.removesuffix(".weight")), []).append(name)
+        modules.setdefault(own_name(name.removesuffix(".weight")), []).append(name)
     bound = {}
     for module, delta in read_deltas(adapter).items():
         found = modules.get(module, [])

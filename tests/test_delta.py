@@ -102,12 +102,12 @@ def test_a_lora_that_is_no_plain_sum_is_refused(
 def test_two_weights_of_one_name_are_refused(
     model: Path, write_adapter: AdapterWriter, tmp_path: Path
 ) -> None:
-    """A wrapper may hold a second stack of layers, and the adapter does not say which it means."""
+    """The layers under two namings: the adapter does not say which it means."""
     twice = tmp_path / "twice"
     twice.mkdir()
     (twice / "config.json").write_text("{}")
     weights = _weights(model)
-    more = {f"other.{name}": tensor.clone() for name, tensor in weights.items()}
+    more = {f"language_model.{name}": tensor.clone() for name, tensor in weights.items()}
     save_file({**weights, **more}, twice / "model.safetensors")
     adapter = write_adapter(tmp_path / "adapter", shape=(32, 32))
     with pytest.raises(AdapterError, match="the model has 2 weights of that name"):
