@@ -10,7 +10,7 @@ from transformers import set_seed
 
 from medsent.model import content_sha256, load_tokenizer, resolve_model
 from medsent.personas import load_personas
-from medsent.training.base import build_model, load_weights, round_adapter
+from medsent.training.base import build_model, load_weights, refuse_unquantisable, round_adapter
 from medsent.training.card import Facts, SplitFacts
 from medsent.training.checkpoints import Checkpoint, claim, drop_partial, last_checkpoint
 from medsent.training.config import TrainingConfig
@@ -54,6 +54,7 @@ def run_training(config: TrainingConfig, say: Say = print) -> Path:
 
 def train(config: TrainingConfig, say: Say = print) -> Trained:
     """Train, from the last checkpoint if there is one; errors as above."""
+    refuse_unquantisable(config.model)
     set_seed(config.seed)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -119,9 +120,11 @@ def _recipe(config: TrainingConfig, readings: Readings) -> dict[str, Any]:
     recipe = config.model_dump(
         mode="json",
         include={"model", "method", "personas", "lora", "label_weights", "start_from", "seed"},
+        exclude_none=True,  # so that a setting that came later stands in no one's way
     )
-    spent = {"minutes", "checkpoints", "evaluations"}  # how long and how often, not what
-    recipe["optimiser"] = config.optimiser.model_dump(mode="json", exclude=spent)
+    how = {"minutes", "checkpoints", "evaluations"}  # how long and how often, not what
+    how |= {"gradient_accumulation", "gradient_checkpointing"}
+    recipe["optimiser"] = config.optimiser.model_dump(mode="json", exclude=how)
     return {**recipe, "train_digest": readings.digest()}
 
 

@@ -35,12 +35,12 @@ def _kill_at(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     """Let the loss of the training's `call`-th batch never come."""
     real, calls = OnePass.loss, []
 
-    def counted(self: OnePass, model: Any, batch: Any) -> Any:
+    def counted(self: OnePass, model: Any, batch: Any, over: Any = None) -> Any:
         if torch.is_grad_enabled():
             calls.append(1)
             if len(calls) == call:
                 raise Killed
-        return real(self, model, batch)
+        return real(self, model, batch, over)
 
     monkeypatch.setattr(OnePass, "loss", counted)
 
