@@ -300,16 +300,31 @@ def thresholds(
 
 
 @app.command()
-def train(config: Config, overrides: Overrides = None) -> None:
+def train(
+    config: Config,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say what it would train on and how much memory it would take, beside what "
+            "there is.",
+        ),
+    ] = False,
+) -> None:
     """Train a LoRA adapter for an answer method; goes on from its last checkpoint.
 
     Writes the adapter, thresholds tuned on validation, and a model card into `output`.
     """
     from medsent.settings import load_settings
     from medsent.training.config import TrainingConfig
-    from medsent.training.run import run_training
+    from medsent.training.run import plan_training, run_training
 
-    say(str(run_training(load_settings(TrainingConfig, config, overrides), say)))
+    settings = load_settings(TrainingConfig, config, overrides)
+    if dry_run:
+        plan_training(settings, say)
+    else:
+        say(str(run_training(settings, say)))
 
 
 @app.command()

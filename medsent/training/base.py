@@ -140,8 +140,8 @@ def _fresh_shape(lora: LoraSettings) -> LoraConfig:
     )
 
 
-def _shape_of(folder: str) -> PeftConfig:
-    shape = PeftConfig.from_pretrained(folder)
+def _shape_of(folder: str) -> Any:
+    shape: Any = PeftConfig.from_pretrained(folder)
     shape.inference_mode = False
     return shape
 

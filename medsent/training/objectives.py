@@ -21,7 +21,7 @@ Batch = dict[str, Tensor]
 Writer = Callable[[npt.NDArray[np.float32]], Written]
 
 _NOT_ASKED = -100
-_POSITIONS_AT_ONCE = 512  # rows of vocabulary logits held at a time
+POSITIONS_AT_ONCE = 512  # rows of vocabulary logits held at a time
 
 
 class Objective(ABC):
@@ -204,7 +204,7 @@ def _token_losses(hidden: Tensor, targets: Tensor, weight: Tensor, cap: float | 
         logits = _capped((states.to(weight.dtype) @ weight.T).float(), cap)
         return F.cross_entropy(logits, wanted, reduction="none")
 
-    parts = zip(hidden.split(_POSITIONS_AT_ONCE), targets.split(_POSITIONS_AT_ONCE), strict=True)
+    parts = zip(hidden.split(POSITIONS_AT_ONCE), targets.split(POSITIONS_AT_ONCE), strict=True)
     losses = [checkpoint(slice_losses, *part, use_reentrant=False) for part in parts]
     return torch.cat(losses)
 

@@ -25,6 +25,7 @@ from medsent.training.base import working_dtype
 from medsent.training.config import OptimiserSettings, TrainingConfig
 from medsent.training.evaluation import macro_f1, tuned_results
 from medsent.training.objectives import Objective
+from medsent.training.plan import steps_of
 from medsent.training.readings import Readings, SimilarLengths
 from medsent.training.schedule import Budget, warmup_cosine
 
@@ -51,7 +52,7 @@ class AdapterTrainer(Trainer):
         say: Say,
     ) -> None:
         settings = config.optimiser
-        steps = max(1, round(len(readings) * settings.epochs / settings.opinions_per_step))
+        steps = steps_of(config, readings)
         self._settings, self._objective, self._seed = settings, objective, config.seed
         self.budget = Budget(steps, settings.minutes)
         logging.set_verbosity_error()
