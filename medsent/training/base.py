@@ -19,7 +19,11 @@ from transformers.utils import logging
 from medsent.delta import own_name
 from medsent.engine import cpu
 from medsent.errors import AdapterError, ConfigError, ModelError
+from medsent.modules import NAMINGS, text_layer
 from medsent.training.config import LoraSettings, TrainingConfig, TrainingModel
+
+_PREFIX = "base_model.model."
+"""What peft puts before the model's own names."""
 
 
 def build_model(config: TrainingConfig, base: Path) -> Any:
@@ -100,6 +104,13 @@ def load_weights(model: Any, folder: Path) -> None:
         raise AdapterError(f"{folder} does not fit the model: {error}") from error
 
 
+def naming(model: Any) -> str:
+    """Return in words whose names the adapter's tensors have."""
+    first = next(name for name, parameter in model.named_parameters() if parameter.requires_grad)
+    place = text_layer(first.removeprefix(_PREFIX))
+    return NAMINGS[place[0]] if place else "the base model"
+
+
 def round_adapter(model: Any) -> None:
     """Cast the adapter to bfloat16, the type it is written and served in."""
     _cast_adapter(model, torch.bfloat16)
@@ -125,9 +136,15 @@ def _frozen(settings: TrainingModel, base: Path) -> Any:
                 f"model.quantization: the weights of {settings.source} are quantised already; "
                 "leave it out, or name the model that they were made of"
             )
-        return AutoModelForCausalLM.from_pretrained(str(base), **given)
+        model: Any = AutoModelForCausalLM.from_pretrained(str(base), **given)
     except (ImportError, OSError, ValueError) as error:
         raise ModelError(f"model.source: cannot load {base}: {error}") from error
+    for module in model.modules():
+        # On a CPU with products of 16 bits the first evaluation would pack the weights anew, with
+        # their scales rounded, and training would go on with other ones.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def _fresh_shape(lora: LoraSettings) -> LoraConfig:
@@ -147,7 +164,7 @@ def _shape_of(folder: str) -> Any:
 
 
 def _own_name(tensor: str) -> str:
-    return own_name(tensor.removeprefix("base_model.model."))
+    return own_name(tensor.removeprefix(_PREFIX))
 
 
 def _cast_adapter(model: Any, dtype: torch.dtype) -> None:

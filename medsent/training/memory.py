@@ -3,8 +3,8 @@
     weights      the text model's parameters in the type they are loaded in; under nf4 the linear
                  layers' take 4 bits each, 8 for every 64 of them and 32 for every 16,384
     adapter      16 bytes a parameter: float32, its gradient, and AdamW's two averages
-    activations  what the layers keep for the way back, plus one layer's once more for the
-                 gradients on it; with checkpointing one layer's twice beside the layers' inputs
+    activations  what the layers keep for the way back, with checkpointing their inputs and one
+                 layer's at a time; and 0.3 of one layer's for the gradients on the way
     answers      of 512 positions the vocabulary's logits and what is made of them (20 bytes each)
     unpacking    under nf4 the largest layer in the type that is computed in
     libraries    1 GB for torch's and the device's own
@@ -32,6 +32,7 @@ from medsent.training.objectives import POSITIONS_AT_ONCE, Batch, decoder_inputs
 _PACKED = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a parameter of nf4 with its scales quantised too
 _ADAPTER = 4 + 4 + 8
 _A_LOGIT = 20
+_GRADIENTS = 0.3
 _LIBRARIES = 1.0e9
 
 
@@ -101,9 +102,9 @@ def _activations(config: TrainingConfig, model: Any, batch: Batch) -> float:
     kept = _kept(decoder, batch)
     one_layer = kept / int(decoder.config.num_hidden_layers)
     if not config.optimiser.gradient_checkpointing:
-        return kept + one_layer
+        return kept + _GRADIENTS * one_layer
     model.gradient_checkpointing_enable({"use_reentrant": False})
-    return _kept(decoder, batch) + 2 * one_layer
+    return _kept(decoder, batch) + (1 + _GRADIENTS) * one_layer
 
 
 def _kept(decoder: Any, batch: Batch) -> float:

@@ -11,7 +11,13 @@ from transformers import set_seed
 from medsent.errors import ConfigError
 from medsent.model import content_sha256, load_tokenizer, resolve_model
 from medsent.personas import Persona, load_personas
-from medsent.training.base import build_model, load_weights, refuse_unquantisable, round_adapter
+from medsent.training.base import (
+    build_model,
+    load_weights,
+    naming,
+    refuse_unquantisable,
+    round_adapter,
+)
 from medsent.training.card import Facts, SplitFacts
 from medsent.training.checkpoints import Checkpoint, claim, drop_partial, last_checkpoint
 from medsent.training.config import TrainingConfig
@@ -162,6 +168,7 @@ def _facts(trained: Trained, result: Result) -> Facts:
         baseline_loss=result.baseline_loss,
         base_digest=content_sha256(trained.base),
         architecture=str(trained.model.config.model_type),
+        naming=naming(trained.model),
     )
 
 
