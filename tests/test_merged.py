@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,6 +17,7 @@ from medsent.answers.method import OnePass
 from medsent.cli import main
 from medsent.config import ModelSettings, VllmSettings
 from medsent.demo.data import Split, shard_table
+from medsent.engine.effect import check_effects
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import AdapterError, ConfigError, MedsentError, ModelError, UsageError
@@ -26,8 +28,11 @@ from medsent.personas import load_personas
 from medsent.plan import make_plan
 from medsent.prompts import Prompter
 from medsent.statistics.thresholds import load_thresholds
+from medsent.training.config import TrainingConfig
+from medsent.training.run import run_training
 from tests.conftest import AdapterWriter, JobBuilder, captured
 from tests.plain import load_plain, plain_logits
+from tests.training.sittings import Killed, kill_at
 
 ADAPTER = Path("medsent/demo/adapter")
 ROUNDING = 0.15
@@ -140,16 +145,59 @@ def assert_same_answers(ours: np.ndarray, reference: np.ndarray) -> None:
     assert np.abs(reference - cuts)[differ].max(initial=0.0) < 4 * ROUNDING
 
 
-def test_a_merged_wrapper_answers_so_under_the_real_engine(
-    merged_wrapper: Path, tokenizer: Any, prompts: list[list[int]], unmerged: np.ndarray
+@pytest.fixture(scope="module")
+def further(merged_wrapper: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter trained on top of the merged wrapper in 4 bits, killed and resumed."""
+    folder = tmp_path_factory.mktemp("further")
+    for name, seed in (("train", 7), ("validation", 8)):
+        (folder / name).mkdir()
+        table = shard_table(name, Split(opinions=4, readers=2, shards=1, seed=seed), 0)
+        pq.write_table(table, folder / name / "part.parquet")
+    settings = {
+        "name": "further",
+        "model": {"source": str(merged_wrapper), "quantization": "nf4"},
+        "data": {"train": str(folder / "train"), "validation": str(folder / "validation")},
+        "output": str(folder / "adapter"),
+        "lora": {"rank": 8},
+        "optimiser": {
+            "opinions_per_step": 1,
+            "learning_rate": 0.005,
+            "checkpoints": 4,
+            "evaluations": 1,
+            "gradient_checkpointing": True,
+        },
+    }
+    config = TrainingConfig.model_validate(settings)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, 3)
+        with pytest.raises(Killed):
+            run_training(config, silent)
+    lines: list[str] = []
+    adapter = run_training(config, lines.append)
+    assert any("Resuming from step 2" in line for line in lines)
+    return adapter
+
+
+def test_a_merged_wrapper_and_an_adapter_on_it_answer_so_under_the_real_engine(
+    merged_wrapper: Path,
+    further: Path,
+    tokenizer: Any,
+    prompts: list[list[int]],
+    unmerged: np.ndarray,
 ) -> None:
     settings = VllmSettings(device="cpu", kv_cache_gib=1)
     model = ModelSettings(source=str(merged_wrapper), max_model_len=1024)
-    engine = VllmEngine(EnginePlan(str(merged_wrapper), settings, model, written=False))
+    adapters = {"further": str(further)}
+    engine = VllmEngine(EnginePlan(str(merged_wrapper), settings, model, adapters, written=False))
     ask = OnePass(tokenizer).ask
+    prompter = Prompter(tokenizer, OnePass.prompt, load_personas(None))
+    wanted = [(prompt, None) for prompt in prompts] + [
+        (prompt, "further") for prompt in prompts[:2]
+    ]
 
     async def answers() -> list[Completion]:
-        return await asyncio.gather(*(engine.complete(Request(p, ask, None)) for p in prompts))
+        await check_effects(engine, {"further": prompter})
+        return await asyncio.gather(*(engine.complete(Request(p, ask, v)) for p, v in wanted))
 
     try:
         found = asyncio.run(answers())
@@ -157,7 +205,10 @@ def test_a_merged_wrapper_answers_so_under_the_real_engine(
         engine.close()
     *labels, none = ask.token_ids
     logits = [[each.logprobs[0][t] - each.logprobs[0][none] for t in labels] for each in found]
-    assert_same_answers(np.array(logits), unmerged)
+    assert_same_answers(np.array(logits[: len(prompts)]), unmerged)
+    tuned = plain_logits(load_plain(merged_wrapper, further), prompts[:2], ask.token_ids)
+    assert np.abs(np.array(logits[-2:]) - tuned).mean() < ROUNDING
+    assert np.abs(tuned - unmerged[:2]).mean() > 2 * ROUNDING
 
 
 def test_thresholds_of_the_adapter_hold_for_it(
