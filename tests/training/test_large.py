@@ -202,9 +202,10 @@ def test_four_bits_are_near_the_whole(config: TrainingConfig, tiny_wrapper: Path
         wanted = changed(config, model={"source": str(tiny_wrapper), "quantization": kind})
         decoder = build_model(wanted, tiny_wrapper).get_base_model().get_decoder()
         layer = decoder.layers[0].mlp.up_proj
-        found[kind] = [mode(inputs).detach() for mode in (layer.eval(), layer.train())]
+        found[kind] = [layer.train(mode)(inputs).detach() for mode in (True, False, True)]
     whole, four = found[None][0], found["nf4"]
     assert four[0].equal(four[1])
+    assert four[0].equal(four[2])
     assert 0.02 < (whole - four[0]).norm() / whole.norm() < 0.2
 
 
