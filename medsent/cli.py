@@ -338,10 +338,10 @@ def merge(
 ) -> None:
     """Fold an adapter into its model's weights, for a job with one variant and no adapter.
 
-    Adds up in float32, which takes 4 bytes a parameter of memory and no GPU, and writes the
-    weights in the model's own type, with tokenizer and configuration. Thresholds that were
-    tuned for the adapter hold for the result. The last line printed is its folder; those
-    before it say what to put into the job's YAML file.
+    Adds up in float32, a file of weights at a time and with no GPU, and writes the model's own
+    files with the same names and types in them, so that what loads the model loads the result.
+    Thresholds that were tuned for the adapter hold for it. The last line printed is its folder;
+    those before it say what to put into the job's YAML file.
     """
     from medsent.merged import merge as run
 
