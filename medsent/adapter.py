@@ -2,13 +2,15 @@
 
 import json
 import re
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medsent.cache import fetched
+from medsent.cache import cache_dir, fetched
 from medsent.errors import AdapterError, StorageError
-from medsent.lora import bind, read_pairs
+from medsent.lora import Binding, bind, plain_name, read_pairs
 from medsent.model import is_pointer, sha256_file
 from medsent.modules import read_modules
 
@@ -24,23 +26,23 @@ class Adapter:
     """A folder, or `s3://` and `gs://` to one."""
     folder: Path
     """On the machine that checked it: the source itself, or a copy of its objects."""
-    rank: int
-    """The highest of its modules."""
     sha256: str
     """Of the weights."""
     settings_sha256: str
     """Of `adapter_config.json`: its alpha scales what the weights do."""
-    targets: tuple[str, ...]
-    """The last parts of the names of the modules that it changes, such as `q_proj`."""
-    trained_on: str
-    """What its tensors' names say it was trained on, in words."""
-    sized: bool
-    """Whether the sizes of all its modules could be compared with the model's."""
+    binding: Binding
+
+    @property
+    def rank(self) -> int:
+        """The highest of its modules."""
+        return self.binding.rank
 
     def on_this_node(self) -> Path:
         """Return its folder on the machine that calls, fetched there if need be.
 
-        Raises `AdapterError` where it is not there any more, or not what was checked.
+        Where its tensors have names that only training knows it is a copy with those that vLLM
+        and peft know. Raises `AdapterError` where it is not there any more, or not what was
+        checked.
         """
         folder = _folder(self.source, self.source)
         try:
@@ -51,7 +53,25 @@ class Adapter:
             raise AdapterError(
                 f"{self.source} was rewritten since the job began; give the new one another name"
             )
-        return folder
+        return folder if self.binding.unnamed else self._renamed(folder)
+
+    def _renamed(self, folder: Path) -> Path:
+        """Return a copy of this machine without the adapter's own name in its tensors' names."""
+        copy = cache_dir() / "adapters" / f"{self.sha256[:16]}-{self.settings_sha256[:16]}"
+        if copy.is_dir():
+            return copy
+        from safetensors.torch import load_file, save_file
+
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{copy.name}-", dir=copy.parent))
+        tensors = load_file(folder / WEIGHTS)
+        save_file({plain_name(key): tensor for key, tensor in tensors.items()}, work / WEIGHTS)
+        shutil.copy(folder / CONFIG, work)
+        try:
+            work.rename(copy)
+        except OSError:  # another process was first: its copy is as good
+            shutil.rmtree(work)
+        return copy
 
     def settings_text(self) -> str:
         """Return what `adapter_config.json` holds."""
@@ -75,17 +95,9 @@ def fit_adapter(setting: str, path: str, model_folder: Path) -> Adapter:
     _refuse_other_kinds(name, path, folder)
     config = _settings(name, folder)
     pairs = read_pairs(name, _weights(name, folder))
-    bound = bind(name, pairs, config, read_modules(model_folder))
-    return Adapter(
-        source,
-        folder,
-        bound.rank,
-        sha256_file(folder / WEIGHTS),
-        sha256_file(folder / CONFIG),
-        bound.targets,
-        bound.trained_on,
-        bound.sized,
-    )
+    binding = bind(name, pairs, config, read_modules(model_folder))
+    hashes = sha256_file(folder / WEIGHTS), sha256_file(folder / CONFIG)
+    return Adapter(source, folder, *hashes, binding)
 
 
 def _folder(source: str, name: str) -> Path:

@@ -104,9 +104,13 @@ def _variant_line(variant: Variant) -> str:
     adapter = variant.adapter
     weights = "base model"
     if adapter:
-        how = "fits" if adapter.sized else "fits by its modules' names (sizes are not known here)"
+        how = (
+            "fits"
+            if adapter.binding.sized
+            else "fits by its modules' names (sizes are not known here)"
+        )
         weights = (
-            f"adapter of rank {adapter.rank} {how}, trained on {adapter.trained_on}, "
+            f"adapter of rank {adapter.rank} {how}, trained on {adapter.binding.trained_on}, "
             f"sha256 {adapter.sha256[:16]}"
         )
     elif variant.adapter_sha256:

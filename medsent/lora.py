@@ -13,21 +13,22 @@ from medsent.modules import NAMINGS, Modules, text_layer
 
 _PREFIX = "base_model.model."
 """What peft puts before the model's own names."""
-_HALF = re.compile(r"(.+)\.(lora_[AB])\.weight")
+_HALF = re.compile(r"(.+)\.(lora_[AB])(\.\w+)?\.weight")
+"""The third part, an adapter's own name, is there where a training state was saved as it is."""
 _EXPONENTS = {"F64": 0x7FF << 52, "F32": 0xFF << 23, "F16": 0x1F << 10, "BF16": 0xFF << 7}
 """Floating type to the bits of its exponent: all are set in NaN and infinity alone."""
 _UNSERVED = {
-    r"\.default\.": "was saved under a training state's names; write it with peft's "
-    "save_pretrained",
     r"\.lora_[AB]\.bias$": "has a bias (lora_bias), which vLLM cannot serve; train without it",
     r"lora_magnitude_vector": "is of DoRA, which vLLM cannot serve; train a plain LoRA",
     r"embed|lm_head|trainable_tokens": "changes the model's vocabulary (embeddings or lm_head), "
     "which is not served; train a plain LoRA of the layers",
     r"": "is no LoRA pair, and what is trained whole (modules_to_save) is not served; train a "
-    "plain LoRA",
+    "plain LoRA of the layers",
 }
 """Pattern to what a tensor is that is no half of a pair; the first that is found holds."""
-_OTHER_PARTS = re.compile(r"vision|visual|image|audio|speech|projector|connector|multi_modal")
+_OTHER_PARTS = re.compile(
+    r"vision|visual|image|audio|speech|projector|connector|multi_modal|resampler"
+)
 """What the parts of a multimodal model besides its text model are called; for messages alone."""
 _ZERO3 = " (DeepSpeed ZeRO-3 saves it so where the weights are not gathered first)"
 _KEPT = re.compile(r"(embed_tokens|lm_head)\.base_layer\.weight$")
@@ -82,8 +83,18 @@ class Binding:
     rank: int
     """The highest of its modules."""
     targets: tuple[str, ...]
-    trained_on: str
+    """The last two parts of the names of the modules that it changes: `self_attn.q_proj`."""
+    namings: tuple[str, ...]
+    """What stands before the layers' names in the file, of `NAMINGS`."""
+    unnamed: bool
+    """Whether no tensor's name has the adapter's own in it, as peft's save_pretrained leaves it."""
     sized: bool
+    """Whether the sizes of all its modules could be compared with the model's."""
+
+    @property
+    def trained_on(self) -> str:
+        """What the names say the adapter was trained on, in words."""
+        return " and ".join(NAMINGS[naming] for naming in self.namings) or "names of its own"
 
 
 def read_pairs(name: str, content: bytes) -> list[Pair]:
@@ -102,10 +113,17 @@ def read_pairs(name: str, content: bytes) -> list[Pair]:
         module, half = _place(name, key)
         matrix = Matrix(key, tuple(tensor["shape"]), tensor["dtype"], bytes(tensor["data"]))
         _refuse_unsound(name, matrix)
-        halves.setdefault(module, {})[half] = matrix
+        if half in halves.setdefault(module, {}):
+            raise AdapterError(f"{name} holds {half} of {module} twice; write one adapter a file")
+        halves[module][half] = matrix
     if not halves:
         raise AdapterError(f"{name} holds no tensors; the file is not a whole adapter{_ZERO3}")
     return [_pair(name, module, found) for module, found in halves.items()]
+
+
+def plain_name(key: str) -> str:
+    """Return a tensor's name as peft's save_pretrained leaves it, without the adapter's own."""
+    return _HALF.sub(r"\1.\2.weight", key)
 
 
 def _place(name: str, key: str) -> tuple[str, str]:
@@ -166,8 +184,9 @@ def bind(name: str, pairs: list[Pair], config: dict[str, Any], modules: Modules)
     _refuse_idle(name, pairs, config)
     return Binding(
         rank=max(pair.rank for pair in pairs),
-        targets=tuple(sorted({module.rpartition(".")[2] for module in bound})),
-        trained_on=_trained_on(pairs),
+        targets=tuple(sorted({".".join(module.split(".")[-2:]) for module in bound})),
+        namings=tuple(sorted({place[0] for pair in pairs if (place := text_layer(pair.module))})),
+        unnamed=all(plain_name(pair.down.name) == pair.down.name for pair in pairs),
         sized=all(modules.sizes[module] for module in bound),
     )
 
@@ -180,7 +199,10 @@ def _own_name(module: str) -> str:
 def _unbound(module: str, modules: Modules) -> str:
     """Say why a module is not among the model's."""
     if module.rpartition(".")[2] in ("lm_head", "embed_tokens"):
-        return "the model's vocabulary, which is not served; train a plain LoRA of the layers"
+        return (
+            "which belongs to the model's vocabulary (lm_head and the embeddings are mostly tied): "
+            "that is not served; train a plain LoRA of the layers"
+        )
     if _OTHER_PARTS.search(module):
         return (
             "which the model does not have in its text layers: it is of the part for images or "
@@ -250,10 +272,3 @@ def _refuse_idle(name: str, pairs: list[Pair], config: dict[str, Any]) -> None:
         raise AdapterError(
             f"{name} changes nothing: lora_A, lora_B or lora_alpha is zero in every module"
         )
-
-
-def _trained_on(pairs: list[Pair]) -> str:
-    """Say by the names of the layers on what the adapter was trained."""
-    places = (text_layer(pair.module) for pair in pairs)
-    told = sorted({NAMINGS[place[0]] for place in places if place})
-    return " and ".join(told) or "names of its own"

@@ -28,9 +28,15 @@ def sha256_file(path: Path) -> str:
 
 
 def is_pointer(path: Path) -> bool:
-    """Tell whether a file is what git leaves in its place where git-lfs did not fetch it."""
-    with path.open("rb") as file:
-        return file.read(len(_POINTER)) == _POINTER
+    """Tell whether a file is what git leaves in its place where git-lfs did not fetch it.
+
+    One that cannot be read is none: whoever reads it says why.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False
 
 
 def content_sha256(folder: Path) -> str:
@@ -52,7 +58,13 @@ def load_tokenizer(folder: Path) -> Any:
 
     if not (folder / "tokenizer.json").is_file():
         raise ModelError(f"{folder}: the model has no fast tokenizer (tokenizer.json)")
-    return PreTrainedTokenizerFast.from_pretrained(str(folder))
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(str(folder))
+    except Exception as error:  # the libraries raise many kinds; each means that it is damaged
+        raise ModelError(
+            f"{folder}: the model's tokenizer cannot be read ({type(error).__name__}); get "
+            "tokenizer.json and tokenizer_config.json anew"
+        ) from error
 
 
 def resolve_model(source: str, say: Say = print) -> Path:
@@ -87,6 +99,13 @@ def _checked(folder: Path, source: object) -> Path:
                 f"model.source: {path} is not the file itself but a git-lfs pointer to it; run "
                 "git lfs pull there"
             )
+    try:
+        if not isinstance(json.loads((folder / "config.json").read_text(encoding="utf-8")), dict):
+            raise TypeError("it is no mapping")
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"model.source: {folder}/config.json cannot be read ({error}); get it anew"
+        ) from error
     return folder
 
 

@@ -15,12 +15,14 @@ from medsent.model import is_pointer
 Size = tuple[int, int]
 """Outputs and inputs of a linear layer: the shape of its weight."""
 
+TEXT_NAMES = "model."
 NAMINGS = {
-    "model.": "the text model",
+    TEXT_NAMES: "the text model",
     "model.language_model.": "the multimodal model under transformers 5's names",
     "language_model.model.": "the multimodal model under older names (before transformers 4.52)",
+    "model.text_model.": "the multimodal model, whose text model is called text_model",
 }
-"""What stands before a text layer's name, to whose names these are."""
+"""What stands before a text layer's name, to what is so named."""
 _LAYER = re.compile(rf"({'|'.join(map(re.escape, NAMINGS))})(layers\.\d+\..+)")
 _UNPACKED = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 """The types of weights that have one number an element: packed ones are integers."""

@@ -12,6 +12,7 @@ from medsent.adapter import Adapter, open_adapter
 from medsent.answers import bits, onepass
 from medsent.answers import json as json_answer
 from medsent.config import JobConfig, VariantSettings, VllmSettings
+from medsent.engine.text_model import read_config, text_class
 from medsent.engine.vllm import EnginePlan
 from medsent.errors import AdapterError, ConfigError, ModelError
 from medsent.labels import LABELS
@@ -22,7 +23,7 @@ from medsent.overlap import refuse_input
 from medsent.personas import Persona, load_personas
 from medsent.prompts import PromptText
 from medsent.sampling import Sample, make_sample
-from medsent.served import refuse_unserved
+from medsent.served import kernel_targets, refuse_unserved
 from medsent.shards import BadShard, Shard, Shards, open_shards
 from medsent.statistics.thresholds import NEUTRAL, Thresholds, TunedOn, read_thresholds
 
@@ -168,7 +169,7 @@ class Plan:
             self.config.model,
             {name: str(adapter.on_this_node()) for name, adapter in adapters.items()},
             written=any(v.settings.method != "onepass" for v in self.variants),
-            lora_targets=tuple(sorted({t for each in adapters.values() for t in each.targets})),
+            lora_targets=kernel_targets(adapters.values()),
         )
 
     def provenance(self) -> dict[str, Any]:
@@ -193,12 +194,14 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     tuned = {name: _tuned(settings) for name, settings in config.variants.items()}
     shards = open_shards(config.input)
     folder = resolve_model(config.model.source, say)
-    if isinstance(config.engine, VllmSettings) and "load_format" not in config.engine.options:
-        refuse_partial(folder)
+    if isinstance(config.engine, VllmSettings):
+        text_class(read_config(folder), config.engine.options)
+        if "load_format" not in config.engine.options:
+            refuse_partial(folder)
     variants = tuple(
         _variant(name, settings, tuned[name], folder) for name, settings in config.variants.items()
     )
-    refuse_unserved(config.engine, {v.name: v.adapter for v in variants if v.adapter}, say)
+    refuse_unserved(config.engine, {v.name: v.adapter for v in variants if v.adapter}, folder, say)
     refuse_input(shards, _tuned_on(variants))
     sample = make_sample(config.input, shards)
     copy = folder.name if "://" in config.model.source else None

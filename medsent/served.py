@@ -1,14 +1,35 @@
 """Whether vLLM serves a job's adapters, told before an engine starts."""
 
+from collections.abc import Iterable
+from pathlib import Path
+
 from medsent.adapter import Adapter
 from medsent.config import ScriptedSettings, VllmSettings
 from medsent.engine.lora_rules import judged
+from medsent.engine.text_model import read_config, text_class
 from medsent.errors import AdapterError, ConfigError
 from medsent.model import Say
+from medsent.modules import TEXT_NAMES
+
+_PROJECTIONS = {f"self_attn.{name}_proj" for name in "qkvo"} | {
+    f"mlp.{name}_proj" for name in ("gate", "up", "down")
+}
+"""What transformers and vLLM call alike."""
+
+
+def kernel_targets(adapters: Iterable[Adapter]) -> tuple[str, ...]:
+    """Return the modules that LoRA kernels are needed on: `q_proj`; none where on all of them.
+
+    Of other names than the usual ones (experts, say) it is not known that vLLM has them: what it
+    does not find by name it would silently leave as it is.
+    """
+    targets = {target for adapter in adapters for target in adapter.binding.targets}
+    usual = targets <= _PROJECTIONS
+    return tuple(sorted(target.rpartition(".")[2] for target in targets)) if usual else ()
 
 
 def refuse_unserved(
-    settings: VllmSettings | ScriptedSettings, adapters: dict[str, Adapter], say: Say
+    settings: VllmSettings | ScriptedSettings, adapters: dict[str, Adapter], model: Path, say: Say
 ) -> None:
     """Check adapters, by variant, against vLLM's rules, if it is the engine.
 
@@ -17,6 +38,7 @@ def refuse_unserved(
     """
     if not isinstance(settings, VllmSettings) or not adapters:
         return
+    _check_names(settings, adapters, model)
     judgements = judged([adapter.settings_text() for adapter in adapters.values()])
     if judgements is None:
         say("vLLM cannot be asked about adapters here: whether it serves them shows at its start.")
@@ -24,9 +46,26 @@ def refuse_unserved(
         if judgement.refused:
             raise AdapterError(
                 f"variants.{name}.adapter: {adapters[name].source} cannot be served: "
-                f"{judgement.refused.rstrip('.')}; train a plain LoRA, or convert it to one"
+                f"{judgement.refused.rstrip('.')}; correct its adapter_config.json, or train a "
+                "plain LoRA"
             )
     _check_ranks(settings, adapters, judgements[0].ranks if judgements else [])
+
+
+def _check_names(settings: VllmSettings, adapters: dict[str, Adapter], model: Path) -> None:
+    """Check that vLLM binds the adapters' tensors: those it does not bind it passes over."""
+    config = read_config(model)
+    if text_class(config, settings.options):
+        return
+    wrapped = "text_config" in config
+    for name, adapter in adapters.items():
+        if any((naming == TEXT_NAMES) == wrapped for naming in adapter.binding.namings):
+            raise AdapterError(
+                f"variants.{name}.adapter: {adapter.source} was trained on "
+                f"{adapter.binding.trained_on}; vLLM does not bind that to "
+                f"{'the multimodal' if wrapped else 'the text'} model that it serves here; load "
+                "it with peft on that model and write it with save_pretrained"
+            )
 
 
 def _check_ranks(settings: VllmSettings, adapters: dict[str, Adapter], taken: list[int]) -> None:

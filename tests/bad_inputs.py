@@ -115,9 +115,28 @@ def too_high_a_rank(bench: Bench) -> dict[str, Any]:
     return {**bench.adapter(rank=32), "engine": {"kind": "vllm", "latency_s": None}}
 
 
+def of_nan(bench: Bench) -> dict[str, Any]:
+    return bench.adapter(lora_alpha=float("nan"))
+
+
+def pickled_model(bench: Bench) -> dict[str, Any]:
+    model = bench.folder / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "pytorch_model.bin").write_bytes(b"PK")
+    return {"model": {"source": str(model)}, "engine": {"kind": "vllm", "latency_s": None}}
+
+
 def not_a_model(bench: Bench) -> dict[str, Any]:
     (bench.folder / "model").mkdir()
     return {"model": {"source": str(bench.folder / "model")}}
+
+
+def untried_wrapper(bench: Bench) -> dict[str, Any]:
+    kinds = {"model_type": "paligemma", "text_config": {"model_type": "gemma"}}
+    config = bench.file("config.json", json.dumps(kinds))
+    source = str(Path(config).parent)
+    return {"model": {"source": source}, "engine": {"kind": "vllm"}}
 
 
 def thresholds(text: str) -> Change:
@@ -253,11 +272,20 @@ CASES: dict[str, tuple[Change, list[str]]] = {
         too_high_a_rank,
         ["variants.tuned.adapter has rank 32, above engine.max_lora_rank 16"],
     ),
+    "adapter without a scale": (of_nan, ["lora_alpha in adapter_config.json is nan, no number"]),
+    "model in pickles": (
+        pickled_model,
+        ["{folder}/model: the model has no safetensors, pytorch_model.bin alone"],
+    ),
     "model missing": (
         settings(model={"source": "/nowhere/model"}),
         ["model.source: there is no folder '/nowhere/model'"],
     ),
     "model of no files": (not_a_model, ["model.source: {folder}/model has no config.json"]),
+    "multimodal model that was not tried": (
+        untried_wrapper,
+        ["model.source: no text model was tried alone out of paligemma with gemma"],
+    ),
     "unknown builtin": (
         settings(model={"source": "builtin:gemma-3-27b"}),
         ["model.source: there is no 'builtin:gemma-3-27b'"],

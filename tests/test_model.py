@@ -178,3 +178,30 @@ def test_the_content_hash_sees_what_changes_a_prediction(tmp_path: Path) -> None
 def test_the_embedded_model_has_a_fast_tokenizer(tokenizer: Any) -> None:
     assert tokenizer.is_fast
     assert tokenizer.bos_token_id == 2
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_file_that_git_lfs_did_not_fetch_is_no_model(tmp_path: Path, name: str) -> None:
+    for file, content in FILES.items():
+        (tmp_path / file).write_bytes(content)
+    assert model.resolve_model(str(tmp_path)) == tmp_path
+    (tmp_path / name).write_text(POINTER)
+    with pytest.raises(ModelError, match=rf"{name} is not the file itself but a git-lfs pointer"):
+        model.resolve_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"model_type"'])
+def test_a_damaged_configuration_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"config\.json cannot be read \(.*\); get it anew"):
+        model.resolve_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"version": "1.0", "trunc'])
+def test_a_damaged_tokenizer_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tokenizer.json").write_text(text)
+    with pytest.raises(ModelError, match=r"the model's tokenizer cannot be read \(.*\); get"):
+        model.load_tokenizer(tmp_path)

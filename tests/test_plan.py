@@ -3,13 +3,16 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from medsent.errors import AdapterError, ConfigError
+from medsent.config import VllmSettings
+from medsent.engine.vllm import arguments_of
+from medsent.errors import ConfigError
 from medsent.labels import LABELS
 from medsent.model import sha256_file
 from medsent.plan import make_plan
@@ -132,14 +135,22 @@ def test_thresholds_of_another_method_are_refused(
         make_plan(config, lambda _: None)
 
 
-def test_a_rank_above_the_engines_is_refused(
-    job: JobBuilder, write_adapter: AdapterWriter, tmp_path: Path
+def test_the_engine_is_told_what_its_adapters_change(
+    job: JobBuilder, write_adapter: AdapterWriter, model_folder: Path, tmp_path: Path
 ) -> None:
-    config = job(variants={"tuned": {"adapter": str(write_adapter(tmp_path / "a", rank=5))}})
-    assert make_plan(config, lambda _: None).variants[0].adapter is not None
-    engine = {"kind": "vllm", "max_lora_rank": 4}
-    with pytest.raises(AdapterError, match=r"variants\.tuned\.adapter has rank 5, above engine\."):
-        make_plan(config.model_copy(update={"engine": job(engine=engine).engine}), lambda _: None)
+    layer = "base_model.model.model.layers.0"
+    up, query = (
+        str(write_adapter(tmp_path / name, module=f"{layer}.{name}", shape=shape))
+        for name, shape in (("mlp.up_proj", (2048, 640)), ("self_attn.q_proj", (1024, 640)))
+    )
+    variants: dict[str, Any] = {"plain": {}, "a": {"adapter": up}, "b": {"adapter": query}}
+    config = job(variants=variants, model={"source": str(model_folder)})
+    plan = make_plan(config, lambda _: None)
+    settings = VllmSettings(device="cpu")
+    engine = plan.engine_plan(settings, model_folder)
+    assert arguments_of(engine)["lora_target_modules"] == ["q_proj", "up_proj"]
+    own = VllmSettings(device="cpu", options={"lora_target_modules": None})
+    assert arguments_of(replace(engine, settings=own))["lora_target_modules"] is None
 
 
 def test_provenance_names_what_made_the_numbers(

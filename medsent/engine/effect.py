@@ -1,5 +1,6 @@
 """Does an adapter change what the engine answers? Asked before anything is scored."""
 
+import math
 from collections.abc import Mapping
 
 from medsent.engine.protocol import Ask, Completion, Engine, Request
@@ -17,26 +18,44 @@ _SMALLEST = 1e-4
 async def check_effects(engine: Engine, prompters: Mapping[str, Prompter]) -> None:
     """Compare base and adapters on fixed made-up probes; `prompters` is by adapter.
 
-    A LoRA can load without an error and yet do nothing. Requests go one at a time and
-    none twice, so that an adapter without effect gives exactly the base's logprobs.
-    Raises `AdapterError` where none differs.
+    A LoRA can load without an error and yet do nothing. Requests go one at a time, and each
+    has a cache of its own: one that found its beginning there would be computed in another
+    shape than its counterpart, and differ by noise. So an adapter without effect gives
+    exactly the base's logprobs. Raises `AdapterError` where none differs.
     """
     for adapter, prompter in prompters.items():
-        largest = 0.0
+        differences = []
         for probe in _PROBES:
-            # A salt keeps one adapter's probes out of the other's prefix cache.
-            prompt = prompter.prompt(f"{adapter}: {probe}", "en", None)
-            ask = Ask(max_tokens=1, token_ids=tuple(sorted(set(prompt))[:_MOST_IDS]))
-            without = await engine.complete(Request(prompt, ask, None))
-            with_it = await engine.complete(Request(prompt, ask, adapter))
-            largest = max(largest, _difference(without, with_it))
-        if not largest > _SMALLEST:
-            raise AdapterError(
-                f"variants.{adapter}.adapter changes nothing: base model and adapter answer fixed "
-                "probes alike. Does the engine support LoRA for this model? Nothing was scored"
-            )
+            prompt = prompter.prompt(probe, "en", None)
+            without = await _ask(engine, prompt, None, f"{adapter}, {probe}, base")
+            with_it = await _ask(engine, prompt, adapter, f"{adapter}, {probe}")
+            differences.append(_difference(without, with_it))
+        if min(differences) < 0 or max(differences) <= _SMALLEST:
+            raise AdapterError(f"variants.{adapter}.adapter {_fault(differences)}")
+
+
+async def _ask(engine: Engine, prompt: list[int], adapter: str | None, salt: str) -> Completion:
+    ask = Ask(max_tokens=1, token_ids=tuple(sorted(set(prompt))[:_MOST_IDS]))
+    return await engine.complete(Request(prompt, ask, adapter, salt))
 
 
 def _difference(one: Completion, other: Completion) -> float:
+    """Return the largest difference of logprobs; -inf where one of them is no number."""
     first, second = one.logprobs[0], other.logprobs[0]
-    return max(abs(first[token] - second[token]) for token in first.keys() & second.keys())
+    found = [abs(first[token] - second[token]) for token in first.keys() & second.keys()]
+    return -math.inf if any(map(math.isnan, found)) else max(found)
+
+
+def _fault(differences: list[float]) -> str:
+    if min(differences) < 0:
+        return (
+            "does not work: fixed probes are answered with what is no number. Do its weights hold "
+            "NaN or infinity? Nothing was scored"
+        )
+    reason = "to the last digit, so that vLLM put none of its tensors into this model"
+    if max(differences) > 0:
+        reason = f"to {max(differences):.0e}: was it trained for long enough?"
+    return (
+        "changes nothing: base model and adapter answer fixed probes alike, "
+        f"{reason}. Nothing was scored"
+    )

@@ -28,6 +28,8 @@ class Request:
     ask: Ask
     adapter: str | None
     """The name of the variant whose adapter applies; None for the base model."""
+    cache_salt: str | None = None
+    """Only requests of the same salt share what the engine keeps of a prompt's beginning."""
 
 
 @dataclass(frozen=True)

@@ -6,31 +6,69 @@ encoder is profiled, and CUDA graphs are full where the wrapper's attention mixe
 """
 
 import json
+import re
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from medsent.engine import head
 from medsent.errors import ModelError
 
-_WRAPPERS: Final = {"gemma3": {"gemma3_text": "Gemma3ForCausalLM"}}
+_WRAPPERS: Final = {
+    "aya_vision": {"cohere2": "Cohere2ForCausalLM"},
+    "gemma3": {"gemma3_text": "Gemma3ForCausalLM"},
+    "gemma4": {"gemma4_text": "Gemma4ForCausalLM"},
+    "idefics3": {"llama": "LlamaForCausalLM"},
+    "internvl": {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"},
+    "llama4": {"llama4_text": "Llama4ForCausalLM"},
+    "llava": {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"},
+    "llava_next": {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"},
+    "mistral3": {"mistral": "MistralForCausalLM", "ministral3": "Ministral3ForCausalLM"},
+    "qwen2_5_vl": {"qwen2_5_vl_text": "Qwen2ForCausalLM"},
+    "qwen2_vl": {"qwen2_vl_text": "Qwen2ForCausalLM"},
+    "qwen3_vl": {"qwen3_vl_text": "Qwen3ForCausalLM"},
+}
 """Wrapper to its text models to vLLM's class of it: those that were tried against transformers."""
 
-_MODULES: Final = {"Gemma3ForCausalLM": "gemma3"}
-"""vLLM's class of a text model to its module."""
+_MODULES: Final = {
+    "Cohere2ForCausalLM": "commandr:CohereForCausalLM",
+    "Gemma3ForCausalLM": "gemma3:Gemma3ForCausalLM",
+    "Gemma4ForCausalLM": "gemma4:Gemma4ForCausalLM",
+    "LlamaForCausalLM": "llama:LlamaForCausalLM",
+    "Llama4ForCausalLM": "llama4:Llama4ForCausalLM",
+    "Ministral3ForCausalLM": "mistral:MistralForCausalLM",
+    "MistralForCausalLM": "mistral:MistralForCausalLM",
+    "Qwen2ForCausalLM": "qwen2:Qwen2ForCausalLM",
+    "Qwen3ForCausalLM": "qwen3:Qwen3ForCausalLM",
+}
+"""A text model's architecture to vLLM's module and class of it."""
 
 _TEXT: Final = {
     "model.language_model.": "model.",
     "language_model.model.": "model.",
     "language_model.lm_head.": "lm_head.",
+    "model.text_model.": "model.",
 }
 """What wrappers call the text model's tensors, and those that train an adapter its modules."""
 
-_OTHER: Final = ("vision_tower.", "multi_modal_projector.")
+_OTHER: Final = (
+    "audio_tower.",
+    "connector.",
+    "embed_audio.",
+    "embed_vision.",
+    "image_newline",
+    "multi_modal_projector.",
+    "vision_model.",
+    "vision_tower.",
+    "visual.",
+)
 """What wrappers hold beside the text model."""
 
 _CARRIED: Final = ("dtype", "quantization_config", "tie_word_embeddings")
 """What a wrapper's configuration says for its text model."""
+
+_PATTERN: Final = re.compile(r'"re:[^"]*language_model')
 
 
 def register() -> None:
@@ -39,6 +77,7 @@ def register() -> None:
 
     for architecture in _MODULES:
         ModelRegistry.register_model(architecture, f"{__name__}:{architecture}")
+    head.register()
 
 
 def __getattr__(architecture: str) -> Any:
@@ -51,12 +90,20 @@ def __getattr__(architecture: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {architecture!r}")
     from vllm.model_executor.models.utils import WeightsMapper
 
-    module = import_module(f"vllm.model_executor.models.{_MODULES[architecture]}")
-    base: Any = getattr(module, architecture)
-    others = {f"{place}{name}": None for name in _OTHER for place in ("model.", "")}
-    names = WeightsMapper(orig_to_new_prefix={**_TEXT, **others})
-    own = {"hf_to_vllm_mapper": names | getattr(base, "hf_to_vllm_mapper", WeightsMapper())}
-    return type(architecture, (base,), {**own, "__module__": __name__})
+    module, _, name = _MODULES[architecture].partition(":")
+    base: Any = getattr(import_module(f"vllm.model_executor.models.{module}"), name)
+    dropped = {f"{place}{other}": None for other in _OTHER for place in ("model.", "")}
+    names = WeightsMapper(orig_to_new_prefix={**_TEXT, **dropped})
+
+    def load_weights(self: Any, weights: Any) -> Any:
+        return base.load_weights(self, names.apply(weights))
+
+    own = {
+        "__module__": __name__,
+        "hf_to_vllm_mapper": names | getattr(base, "hf_to_vllm_mapper", WeightsMapper()),
+        "load_weights": load_weights,
+    }
+    return type(architecture, (base,), own)
 
 
 def read_config(model: Path) -> dict[str, Any]:
@@ -76,6 +123,8 @@ def text_class(config: dict[str, Any], options: dict[str, Any]) -> str | None:
     """
     if options.get("language_model_only") or _names_class(options.get("hf_overrides")):
         return None
+    if names_wrapper(config):
+        return None
     text = config.get("text_config")
     if not isinstance(text, dict):
         [architecture, *_] = config.get("architectures") or [None]
@@ -90,20 +139,39 @@ def text_class(config: dict[str, Any], options: dict[str, Any]) -> str | None:
     return found
 
 
+def names_wrapper(config: dict[str, Any]) -> bool:
+    """Tell whether a wrapper's quantisation holds for modules by patterns of its own names.
+
+    vLLM takes names to the text model, but not patterns; the whole is served without images.
+    """
+    quantisation = json.dumps(config.get("quantization_config"))
+    return "text_config" in config and bool(_PATTERN.search(quantisation))
+
+
 def _names_class(overrides: Any) -> bool:
     return not isinstance(overrides, dict | None) or bool((overrides or {}).get("architectures"))
 
 
-def overrides(config: dict[str, Any], architecture: str | None, own: dict[str, Any]) -> Any:
-    """Return vLLM's `hf_overrides` for a model, the user's `own` merged in."""
-    head = {} if _has_quantised_head(config) else {"head_dtype": "float32"}
-    text = {**head, **own.get("text_config", {})}
-    outer = {**head, **{name: value for name, value in own.items() if name != "text_config"}}
-    if "text_config" not in config:
-        return outer | text
+def overrides(model: Path, config: dict[str, Any], options: dict[str, Any]) -> Any:
+    """Return vLLM's `hf_overrides` for a model's folder and `config.json`, the user's merged in.
+
+    Raises `ModelError` as `text_class` does.
+    """
+    own = options.get("hf_overrides") or {}
+    if not isinstance(own, dict):
+        return own
+    changes = {**head.overrides(model, config), **_without(own, "text_config")}
+    within = {**changes, **own.get("text_config", {})}
+    if not isinstance(config.get("text_config"), dict):
+        return changes if "text_config" not in own else {**changes, "text_config": within}
+    architecture = text_class(config, options)
     if architecture is None:
-        return outer | {"text_config": text}
-    return partial(served, architecture=architecture, changes=outer | text)
+        return {**changes, "text_config": _without(within, "architectures")}
+    return partial(served, architecture=architecture, changes=within)
+
+
+def _without(values: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}
 
 
 def served(config: Any, architecture: str, changes: dict[str, Any]) -> Any:
@@ -118,11 +186,10 @@ def served(config: Any, architecture: str, changes: dict[str, Any]) -> Any:
         for name in _CARRIED:
             if getattr(config, name, None) is not None:
                 setattr(text, name, getattr(config, name))
+        # Of text alone all its streams of positions are one.
+        for name in ("rope_parameters", "rope_scaling"):
+            for stream in ("mrope_section", "mrope_interleaved"):
+                (getattr(text, name, None) or {}).pop(stream, None)
         config = text
     config.update(changes)
     return config
-
-
-def _has_quantised_head(config: dict[str, Any]) -> bool:
-    """Tell whether the last layer is quantised, of which vLLM makes no product in 32 bits."""
-    return False

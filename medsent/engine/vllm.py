@@ -112,8 +112,11 @@ class VllmEngine:
             raise EngineDiedError("the engine was closed")
         started = time.monotonic()
         adapter = self._adapters[request.adapter] if request.adapter else None
+        prompt = TokensPrompt(prompt_token_ids=request.prompt)
+        if request.cache_salt is not None:
+            prompt["cache_salt"] = request.cache_salt
         stream = self._llm.generate(
-            TokensPrompt(prompt_token_ids=request.prompt),
+            prompt,
             sampling(request.ask),
             f"r{next(self._numbers)}",
             lora_request=adapter,
@@ -253,11 +256,10 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
         arguments["gpu_memory_utilization"] = settings.gpu_memory_utilization
     else:
         arguments["enforce_eager"] = True
-    arguments |= settings.options
-    own = settings.options.get("hf_overrides") or {}
-    if isinstance(own, dict):
-        arguments["hf_overrides"] = text_model.overrides(config, architecture, own)
-    return arguments
+    if text_model.names_wrapper(config):
+        arguments["language_model_only"] = True
+    overrides = text_model.overrides(Path(plan.model), config, settings.options)
+    return arguments | settings.options | {"hf_overrides": overrides}
 
 
 @functools.cache
