@@ -10,6 +10,7 @@ sums of 32 bits: weights and inputs have no more than 16, and nothing is lost.
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,12 +67,26 @@ def _kept(stock: Any) -> Any:
             return head.quant_method.apply(head, hidden, bias=bias)
         if not hasattr(head, "weight_of_32_bits"):
             head.weight_of_32_bits = weight.detach().float()
-        precise: Any = torch.backends.mkldnn
-        before, precise.matmul.fp32_precision = precise.matmul.fp32_precision, "bf16"
-        try:
-            bias = None if bias is None else bias.float()
+        bias = None if bias is None else bias.float()
+        with _products_of(weight.dtype):
             return torch.nn.functional.linear(hidden.float(), head.weight_of_32_bits, bias)
-        finally:
-            precise.matmul.fp32_precision = before
 
     return apply_head
+
+
+@contextmanager
+def _products_of(dtype: Any) -> Iterator[None]:
+    """Let products of 32-bit matrices take the processor's for bfloat16, if that is what they hold.
+
+    float16 has more digits, which these would cut off.
+    """
+    import torch
+
+    precise: Any = torch.backends.mkldnn
+    before = precise.matmul.fp32_precision
+    if dtype == torch.bfloat16:
+        precise.matmul.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        precise.matmul.fp32_precision = before
