@@ -300,16 +300,31 @@ def thresholds(
 
 
 @app.command()
-def train(config: Config, overrides: Overrides = None) -> None:
+def train(
+    config: Config,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say what it would train on and how much memory it would take, beside what "
+            "there is.",
+        ),
+    ] = False,
+) -> None:
     """Train a LoRA adapter for an answer method; goes on from its last checkpoint.
 
     Writes the adapter, thresholds tuned on validation, and a model card into `output`.
     """
     from medsent.settings import load_settings
     from medsent.training.config import TrainingConfig
-    from medsent.training.run import run_training
+    from medsent.training.run import plan_training, run_training
 
-    say(str(run_training(load_settings(TrainingConfig, config, overrides), say)))
+    settings = load_settings(TrainingConfig, config, overrides)
+    if dry_run:
+        plan_training(settings, say)
+    else:
+        say(str(run_training(settings, say)))
 
 
 @app.command()
@@ -323,10 +338,10 @@ def merge(
 ) -> None:
     """Fold an adapter into its model's weights, for a job with one variant and no adapter.
 
-    Adds up in float32, which takes 4 bytes a parameter of memory and no GPU, and writes the
-    weights in the model's own type, with tokenizer and configuration. Thresholds that were
-    tuned for the adapter hold for the result. The last line printed is its folder; those
-    before it say what to put into the job's YAML file.
+    Adds up in float32, a file of weights at a time and with no GPU, and writes the model's own
+    files with the same names and types in them, so that what loads the model loads the result.
+    Thresholds that were tuned for the adapter hold for it. The last line printed is its folder;
+    those before it say what to put into the job's YAML file.
     """
     from medsent.merged import merge as run
 

@@ -3,11 +3,11 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from medsent.adapter import WEIGHTS, Adapter, fit_adapter
+from medsent.adapter import Adapter, fit_adapter
+from medsent.delta import Delta, own_name, read_deltas
 from medsent.errors import AdapterError, ModelError, UsageError
 from medsent.model import CONTENT, PREPARED, Say, content_sha256, resolve_model
 
@@ -63,9 +63,9 @@ def read_merged(folder: Path) -> Merged | None:
 def merge(model: str, adapter: str, output: str, say: Say = print) -> Path:
     """Fold an adapter into a model's weights, in float32, and write the model in its own type.
 
-    Returns the new folder, which is whole or not there. The whole model is held in memory, with
-    4 bytes a parameter. Raises `UsageError` where the output is there already, `ModelError`, or
-    `AdapterError` where the adapter does not fit the model.
+    Returns the new folder, which is whole or not there. One file of the weights is held in memory
+    at a time, and one tensor of it with 4 bytes a parameter. Raises `UsageError` where the output
+    is there already, `ModelError`, or `AdapterError` where the adapter does not fit the model.
     """
     target = _target(output)
     folder = resolve_model(model, say)
@@ -103,46 +103,72 @@ def _target(output: str) -> Path:
 
 
 def _write(folder: Path, adapter: Adapter, work: Path) -> None:
-    """Write the merged weights, and beside them what else the model's folder holds."""
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
+    """Write the merged weights, and beside them what else the model's folder holds.
 
-    logging.disable_progress_bar()
+    File by file and tensor by tensor, so that the result has the checkpoint's own names, types
+    and files: what loaded the one loads the other.
+    """
+    from safetensors import SafetensorError
+
     try:
-        base: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype="auto")
-    except (OSError, ValueError) as error:
-        raise ModelError(f"--model: cannot load {folder}: {error}") from error
-    dtype = base.dtype
-    try:
-        # Sums of 16 bits would round twice.
-        tuned = PeftModel.from_pretrained(base.to(torch.float32), str(adapter.folder))
-        _refuse_partly_loaded(tuned, adapter)
-        whole = tuned.merge_and_unload(safe_merge=True)
-    except (ValueError, RuntimeError) as error:
-        raise AdapterError(f"--adapter: {adapter.source} cannot be merged: {error}") from error
-    whole.to(dtype).save_pretrained(str(work))
+        files = _weight_files(folder)
+        deltas = _bind(adapter, files)
+        for file in files:
+            _write_merged(file, work / file.name, deltas)
+    except SafetensorError as error:
+        raise ModelError(f"--model: the weights in {folder} are damaged: {error}") from error
     for file in folder.iterdir():
-        known = (work / file.name).exists() or file.name == PREPARED
-        if file.suffix in _BESIDE and not known and ".index" not in file.suffixes:
+        if file.suffix in _BESIDE and file.name != PREPARED:
             shutil.copy(file, work)
     for file in work.iterdir():
         file.chmod(0o644)  # the library writes weights for their owner only
 
 
-def _refuse_partly_loaded(tuned: Any, adapter: Adapter) -> None:
-    """Refuse an adapter whose tensors the library passed over: it only warns."""
-    from peft import get_peft_model_state_dict
-    from safetensors.torch import load_file
+def _weight_files(folder: Path) -> list[Path]:
+    """Return the files that make up the checkpoint; a folder may hold it in a second form too."""
+    if (index := folder / "model.safetensors.index.json").is_file():
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return [folder / name for name in sorted(set(places.values()))]
+    if (whole := folder / "model.safetensors").is_file():
+        return [whole]
+    raise ModelError(f"--model: {folder} has no model.safetensors, which is what is merged")
 
-    held = get_peft_model_state_dict(tuned, save_embedding_layers=False)  # else the hub is asked
-    for name, tensor in load_file(adapter.folder / WEIGHTS).items():
-        if name not in held or not held[name].equal(tensor.to(held[name].dtype)):
+
+def _bind(adapter: Adapter, files: list[Path]) -> dict[str, Delta]:
+    """Return what is added to which tensor, by the tensor's name in the checkpoint."""
+    from safetensors import safe_open
+
+    names = []
+    for file in files:
+        with safe_open(file, framework="pt") as tensors:
+            names += [name for name in tensors.keys() if name.endswith(".weight")]  # noqa: SIM118
+    modules: dict[str, list[str]] = {}
+    for name in names:
+        modules.setdefault(own_name(name.removesuffix(".weight")), []).append(name)
+    bound = {}
+    for module, delta in read_deltas(adapter).items():
+        found = modules.get(module, [])
+        if len(found) != 1:
+            what = "no weight" if not found else f"{len(found)} weights"
             raise AdapterError(
-                f"--adapter: {adapter.source}: the model does not take {name}; "
-                "it was trained under another library's names"
+                f"--adapter: {adapter.source} targets {module}, and the model has {what} "
+                "of that name"
             )
+        bound[found[0]] = delta
+    return bound
+
+
+def _write_merged(file: Path, target: Path, deltas: dict[str, Delta]) -> None:
+    """Write one file of weights with what the adapter adds to them."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(file, framework="pt") as source:
+        tensors = {name: source.get_tensor(name) for name in source.keys()}  # noqa: SIM118
+        metadata = source.metadata()
+    for name in deltas.keys() & tensors.keys():
+        tensors[name] = deltas[name].added_to(tensors[name])
+    save_file(tensors, target, metadata)
 
 
 def _tell(target: Path, adapter: Adapter, say: Say) -> None:

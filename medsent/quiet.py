@@ -3,6 +3,7 @@
 `MEDSENT_VERBOSE=1` lets everything through.
 """
 
+import logging
 import os
 import re
 import sys
@@ -39,6 +40,7 @@ def quieten() -> None:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses kernels of others
 
 
 @contextmanager

@@ -3,18 +3,21 @@
 import asyncio
 import errno
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from medsent.answers.method import OnePass
 from medsent.cli import main
 from medsent.config import ModelSettings, VllmSettings
 from medsent.demo.data import Split, shard_table
+from medsent.engine.effect import check_effects
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import AdapterError, ConfigError, MedsentError, ModelError, UsageError
@@ -26,8 +29,11 @@ from medsent.personas import load_personas
 from medsent.plan import make_plan
 from medsent.prompts import Prompter
 from medsent.statistics.thresholds import load_thresholds
+from medsent.training.config import TrainingConfig
+from medsent.training.run import run_training
 from tests.conftest import AdapterWriter, JobBuilder, captured
 from tests.plain import load_plain, plain_logits
+from tests.training.sittings import Killed, kill_at
 
 ADAPTER = Path("medsent/demo/adapter")
 ROUNDING = 0.15
@@ -69,6 +75,43 @@ def test_all_but_the_adapters_modules_stays(merged: Path, model_folder: Path) ->
     assert [file.name for file in merged.parent.iterdir()] == ["merged"]
 
 
+def test_the_sums_are_those_of_the_library(merged: Path, model_folder: Path) -> None:
+    whole = load_plain(model_folder, ADAPTER).merge_and_unload(safe_merge=True).bfloat16()
+    ours = load_file(merged / "model.safetensors")
+    theirs = whole.state_dict()
+    assert all(tensor.equal(theirs[name]) for name, tensor in ours.items())
+
+
+@pytest.fixture(scope="module")
+def merged_wrapper(wrapped_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The multimodal wrapper with the same adapter, which was trained on the text model."""
+    output = tmp_path_factory.mktemp("wrappers") / "merged"
+    return merge(str(wrapped_model), str(ADAPTER), str(output), silent)
+
+
+def test_a_wrapper_keeps_its_files_and_the_names_in_them(
+    merged_wrapper: Path, wrapped_model: Path, merged: Path
+) -> None:
+    """What saving by the library does not: it gives the vision tower names of its own."""
+    assert {f.name for f in merged_wrapper.iterdir()} - {PROVENANCE} == {
+        file.name for file in wrapped_model.iterdir()
+    }
+    text = load_file(merged / "model.safetensors")
+    changed = 0
+    for file in wrapped_model.glob("*.safetensors"):
+        before, after = load_file(file), load_file(merged_wrapper / file.name)
+        assert before.keys() == after.keys()
+        for name, tensor in after.items():
+            if "self_attn" in name and name.startswith("language_model."):
+                assert tensor.equal(text[name.removeprefix("language_model.")])
+                changed += not tensor.equal(before[name])
+            else:
+                assert tensor.equal(before[name])
+    assert changed == 18 * 4
+    index = "model.safetensors.index.json"
+    assert (merged_wrapper / index).read_bytes() == (wrapped_model / index).read_bytes()
+
+
 def test_it_says_what_it_is_made_of(merged: Path, model_folder: Path) -> None:
     made_of = read_merged(merged)
     assert made_of is not None
@@ -103,25 +146,59 @@ def assert_same_answers(ours: np.ndarray, reference: np.ndarray) -> None:
     assert np.abs(reference - cuts)[differ].max(initial=0.0) < 4 * ROUNDING
 
 
-def test_it_answers_as_the_adapter_does(
-    merged: Path, model_folder: Path, tokenizer: Any, prompts: list[list[int]], unmerged: np.ndarray
-) -> None:
-    ids = OnePass(tokenizer).ask.token_ids
-    assert_same_answers(plain_logits(load_plain(merged, None), prompts, ids), unmerged)
-    base = plain_logits(load_plain(model_folder, None), prompts[:2], ids)
-    assert np.abs(base - unmerged[:2]).mean() > 1.0
+@pytest.fixture(scope="module")
+def further(merged_wrapper: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter trained on top of the merged wrapper in 4 bits, killed and resumed."""
+    folder = tmp_path_factory.mktemp("further")
+    for name, seed in (("train", 7), ("validation", 8)):
+        (folder / name).mkdir()
+        table = shard_table(name, Split(opinions=4, readers=2, shards=1, seed=seed), 0)
+        pq.write_table(table, folder / name / "part.parquet")
+    settings = {
+        "name": "further",
+        "model": {"source": str(merged_wrapper), "quantization": "nf4"},
+        "data": {"train": str(folder / "train"), "validation": str(folder / "validation")},
+        "output": str(folder / "adapter"),
+        "lora": {"rank": 8},
+        "optimiser": {
+            "opinions_per_step": 1,
+            "learning_rate": 0.005,
+            "checkpoints": 4,
+            "evaluations": 1,
+            "gradient_checkpointing": True,
+        },
+    }
+    config = TrainingConfig.model_validate(settings)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, 3)
+        with pytest.raises(Killed):
+            run_training(config, silent)
+    lines: list[str] = []
+    adapter = run_training(config, lines.append)
+    assert any("Resuming from step 2" in line for line in lines)
+    return adapter
 
 
-def test_it_answers_so_under_the_real_engine(
-    merged: Path, tokenizer: Any, prompts: list[list[int]], unmerged: np.ndarray
+def test_a_merged_wrapper_and_an_adapter_on_it_answer_so_under_the_real_engine(
+    merged_wrapper: Path,
+    further: Path,
+    tokenizer: Any,
+    prompts: list[list[int]],
+    unmerged: np.ndarray,
 ) -> None:
     settings = VllmSettings(device="cpu", kv_cache_gib=1)
-    model = ModelSettings(source=str(merged), max_model_len=1024)
-    engine = VllmEngine(EnginePlan(str(merged), settings, model, written=False))
+    model = ModelSettings(source=str(merged_wrapper), max_model_len=1024)
+    adapters = {"further": str(further)}
+    engine = VllmEngine(EnginePlan(str(merged_wrapper), settings, model, adapters, written=False))
     ask = OnePass(tokenizer).ask
+    prompter = Prompter(tokenizer, OnePass.prompt, load_personas(None))
+    wanted = [(prompt, None) for prompt in prompts] + [
+        (prompt, "further") for prompt in prompts[:2]
+    ]
 
     async def answers() -> list[Completion]:
-        return await asyncio.gather(*(engine.complete(Request(p, ask, None)) for p in prompts))
+        await check_effects(engine, {"further": prompter})
+        return await asyncio.gather(*(engine.complete(Request(p, ask, v)) for p, v in wanted))
 
     try:
         found = asyncio.run(answers())
@@ -129,7 +206,10 @@ def test_it_answers_so_under_the_real_engine(
         engine.close()
     *labels, none = ask.token_ids
     logits = [[each.logprobs[0][t] - each.logprobs[0][none] for t in labels] for each in found]
-    assert_same_answers(np.array(logits), unmerged)
+    assert_same_answers(np.array(logits[: len(prompts)]), unmerged)
+    tuned = plain_logits(load_plain(merged_wrapper, further), prompts[:2], ask.token_ids)
+    assert np.abs(np.array(logits[-2:]) - tuned).mean() < ROUNDING
+    assert np.abs(tuned - unmerged[:2]).mean() > 2 * ROUNDING
 
 
 def test_thresholds_of_the_adapter_hold_for_it(
@@ -177,14 +257,18 @@ def test_what_cannot_be_merged_is_refused(
     assert not list(tmp_path.glob("*out*"))
 
 
-def test_tensors_under_other_names_are_not_passed_over(
-    model_folder: Path, write_adapter: AdapterWriter, tmp_path: Path
+def test_an_adapter_under_a_wrappers_names_is_merged_all_the_same(
+    merged: Path, model_folder: Path, tmp_path: Path
 ) -> None:
-    """The check by modules takes them, whatever a wrapper calls the text model."""
-    module = "base_model.model.language_model.model.layers.0.self_attn.q_proj"
-    other = write_adapter(tmp_path / "other", module=module)
-    refused(AdapterError, "the model does not take", model_folder, other, tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    other = tmp_path / "other"
+    shutil.copytree(ADAPTER, other)
+    tensors = load_file(ADAPTER / "adapter_model.safetensors")
+    renamed = {
+        n.replace(".model.layers.", ".language_model.model.layers."): tensors[n] for n in tensors
+    }
+    save_file(renamed, other / "adapter_model.safetensors")
+    again = merge(str(model_folder), str(other), str(tmp_path / "out"), silent)
+    assert sha256_file(again / "model.safetensors") == sha256_file(merged / "model.safetensors")
 
 
 def test_what_fails_midway_leaves_nothing(

@@ -34,6 +34,8 @@ class Facts:
     baseline_loss: float
     base_digest: str
     architecture: str
+    naming: str
+    """Whose names the adapter's tensors have."""
 
 
 def model_card(
@@ -83,7 +85,7 @@ def _data(facts: Facts) -> str:
 
 
 def _recipe(config: TrainingConfig, facts: Facts) -> str:
-    lora, optimiser = config.lora, config.optimiser
+    lora, optimiser, quantised = config.lora, config.optimiser, config.model.quantization
     loss = (
         "binary cross-entropy on the 21 label logits"
         if config.method == "onepass"
@@ -99,6 +101,9 @@ def _recipe(config: TrainingConfig, facts: Facts) -> str:
         f"{facts.steps} steps of {optimiser.opinions_per_step} opinions with all their readers, "
         f"{facts.seconds / 60:.0f} minutes, seed {config.seed}",
         *([f"started from `{config.start_from}`"] if config.start_from else []),
+        *([f"the base model's layers in {quantised} (4 bits) while training"] if quantised else []),
+        f"the tensors' names are those of {facts.naming}; medsent serves them on the text model "
+        "and on the multimodal model around it",
     ]
     return "\n".join(["## Recipe\n", *(f"- {line}" for line in lines)])
 

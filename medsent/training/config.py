@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from medsent.labels import LABEL_INDEX
 from medsent.settings import Settings
@@ -15,6 +15,10 @@ class TrainingModel(Settings):
     """A hub id, a folder, or `builtin:gemma-3-270m`."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """The frozen weights' type; the adapter itself is trained in float32."""
+    quantization: Literal["nf4"] | None = None
+    """`nf4` holds the frozen weights of the layers in 4 bits (QLoRA, by bitsandbytes, from the
+    extra `train`): a quarter of their memory for a little noise. The adapter serves on the
+    unquantised model."""
 
 
 class TrainingData(Settings):
@@ -43,6 +47,12 @@ class OptimiserSettings(Settings):
     warmup: float = Field(default=0.03, ge=0, lt=1)
     """Share of the training spent warming up."""
     opinions_per_step: int = Field(default=4, ge=1)
+    gradient_accumulation: int = Field(default=1, ge=1)
+    """Passes that a step's opinions are split into, for less memory: what is learnt stays the
+    same, so it may change between the sittings of one training."""
+    gradient_checkpointing: bool = False
+    """Keep each layer's input alone and compute the rest anew on the way back: a tenth of the
+    memory of a pass for a third more time, and the same result."""
     epochs: float = Field(default=1.0, gt=0)
     minutes: float | None = Field(default=None, gt=0)
     """A budget of wall-clock minutes: the cosine reaches zero at its end, if epochs last longer.
@@ -52,6 +62,20 @@ class OptimiserSettings(Settings):
     """How many times to save on the way, at equal shares of the training."""
     evaluations: int = Field(default=5, ge=1)
     """How many times to evaluate on a part of validation on the way."""
+
+    @model_validator(mode="after")
+    def _even_passes(self) -> "OptimiserSettings":
+        if self.opinions_per_step % self.gradient_accumulation:
+            raise ValueError(
+                f"opinions_per_step ({self.opinions_per_step}) must be a multiple of "
+                f"gradient_accumulation ({self.gradient_accumulation})"
+            )
+        return self
+
+    @property
+    def opinions_per_pass(self) -> int:
+        """How many opinions are in memory at a time."""
+        return self.opinions_per_step // self.gradient_accumulation
 
 
 class TrainingConfig(Settings):

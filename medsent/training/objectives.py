@@ -21,7 +21,7 @@ Batch = dict[str, Tensor]
 Writer = Callable[[npt.NDArray[np.float32]], Written]
 
 _NOT_ASKED = -100
-_POSITIONS_AT_ONCE = 512  # rows of vocabulary logits held at a time
+POSITIONS_AT_ONCE = 512  # rows of vocabulary logits held at a time
 
 
 class Objective(ABC):
@@ -36,8 +36,18 @@ class Objective(ABC):
         """Make one batch."""
 
     @abstractmethod
-    def loss(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Return the loss, and the label logits (B, R, 21) where the method has any."""
+    def weight(self, batch: Batch) -> Tensor:
+        """Return what a batch weighs: the sum of its labels' or tokens' weights."""
+
+    @abstractmethod
+    def loss(
+        self, model: Any, batch: Batch, over: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the loss, and the label logits (B, R, 21) where the method has any.
+
+        The loss is a weighted sum over `over`: the batch's own weight where it is not given, and
+        that of a whole step where the batch is a part of one.
+        """
 
     def _pack(self, opinions: list[Opinion], answers: list[list[list[int]]]) -> Batch:
         """Pack each opinion with its readers' tails, each followed by its answer's ids."""
@@ -71,7 +81,13 @@ class OnePass(Objective):
         """Make one batch of prompts."""
         return self._pack(opinions, [[[] for _ in o.personas] for o in opinions])
 
-    def loss(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    def weight(self, batch: Batch) -> Tensor:
+        """Return the sum of the known labels' weights."""
+        return self._weights(batch).sum()
+
+    def loss(
+        self, model: Any, batch: Batch, over: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the weighted mean over known labels, and the logits (B, R, 21)."""
         hidden = hidden_states(model, batch)
         rows = torch.arange(len(hidden), device=hidden.device)[:, None]
@@ -79,10 +95,13 @@ class OnePass(Objective):
             hidden[rows, batch["ends"]], *head(model, self._token_ids.to(hidden.device))
         )
         logits = tokens[..., :-1] - tokens[..., -1:]
+        gold = batch["labels"].nan_to_num()
+        each = F.binary_cross_entropy_with_logits(logits, gold, reduction="none")
+        return _weighted_mean(each, self._weights(batch), over), logits
+
+    def _weights(self, batch: Batch) -> Tensor:
         gold = batch["labels"]
-        known = ~torch.isnan(gold)
-        each = F.binary_cross_entropy_with_logits(logits, gold.nan_to_num(), reduction="none")
-        return _weighted_mean(each, self.weights.to(logits.device) * known), logits
+        return self.weights.to(gold.device) * ~torch.isnan(gold)
 
 
 class Answer(Objective):
@@ -112,36 +131,49 @@ class Answer(Objective):
                 of_label[row, end - len(answer.ids) : end] = torch.tensor(answer.of_label)
         return {**batch, "targets": targets, "of_label": of_label}
 
-    def loss(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    def weight(self, batch: Batch) -> Tensor:
+        """Return the sum of the answers' tokens' weights."""
+        return self._weights(batch).sum()
+
+    def loss(
+        self, model: Any, batch: Batch, over: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the weighted mean over the answers' tokens; there are no label logits."""
         hidden = hidden_states(model, batch)
         # A token is predicted by the position before it in the packed row, which is the
         # position before it in its own tail, since an answer never starts a tail.
-        targets, of_label = batch["targets"][:, 1:], batch["of_label"][:, 1:]
+        targets = batch["targets"][:, 1:]
         asked = targets != _NOT_ASKED
         each = _token_losses(hidden[:, :-1][asked], targets[asked], *head(model))
-        of = of_label[asked]
-        weight = torch.where(of >= 0, self.weights.to(of.device)[of.clamp(min=0)], 1.0)
-        return _weighted_mean(each, weight * (of != UNKNOWN)), None
+        return _weighted_mean(each, self._weights(batch), over), None
+
+    def _weights(self, batch: Batch) -> Tensor:
+        of = batch["of_label"][batch["targets"] != _NOT_ASKED]
+        own = torch.where(of >= 0, self.weights.to(of.device)[of.clamp(min=0)], 1.0)
+        return own * (of != UNKNOWN)
 
 
 def hidden_states(model: Any, batch: Batch) -> Tensor:
     """Return the decoder's last hidden states, (B, T, H), under the packed mask."""
     base = _base(model)
-    config = base.config.get_text_config()
+    inputs = decoder_inputs(base.config.get_text_config(), batch)
+    hidden: Tensor = base.get_decoder()(**inputs).last_hidden_state
+    return hidden
+
+
+def decoder_inputs(config: Any, batch: Batch) -> dict[str, Any]:
+    """Return the arguments of a decoder with the text model's `config` for a packed batch."""
     full = attention_mask(batch["sees"], batch["position_ids"], None)
     mask: Any = full
     if "sliding_attention" in (getattr(config, "layer_types", None) or []):
         sliding = attention_mask(batch["sees"], batch["position_ids"], config.sliding_window)
         mask = {"full_attention": full, "sliding_attention": sliding}
-    output = base.get_decoder()(
-        input_ids=batch["input_ids"],
-        position_ids=batch["position_ids"],
-        attention_mask=mask,
-        use_cache=False,
-    )
-    hidden: Tensor = output.last_hidden_state
-    return hidden
+    return {
+        "input_ids": batch["input_ids"],
+        "position_ids": batch["position_ids"],
+        "attention_mask": mask,
+        "use_cache": False,
+    }
 
 
 def head(model: Any, token_ids: Tensor | None = None) -> tuple[Tensor, float | None]:
@@ -172,7 +204,7 @@ def _token_losses(hidden: Tensor, targets: Tensor, weight: Tensor, cap: float | 
         logits = _capped((states.to(weight.dtype) @ weight.T).float(), cap)
         return F.cross_entropy(logits, wanted, reduction="none")
 
-    parts = zip(hidden.split(_POSITIONS_AT_ONCE), targets.split(_POSITIONS_AT_ONCE), strict=True)
+    parts = zip(hidden.split(POSITIONS_AT_ONCE), targets.split(POSITIONS_AT_ONCE), strict=True)
     losses = [checkpoint(slice_losses, *part, use_reentrant=False) for part in parts]
     return torch.cat(losses)
 
@@ -181,8 +213,9 @@ def _capped(logits: Tensor, cap: float | None) -> Tensor:
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
-def _weighted_mean(each: Tensor, weight: Tensor) -> Tensor:
-    return (each * weight).sum() / weight.sum().clamp(min=1e-9)
+def _weighted_mean(each: Tensor, weight: Tensor, over: Tensor | None) -> Tensor:
+    total = weight.sum() if over is None else over
+    return (each * weight).sum() / total.clamp(min=1e-9)
 
 
 def _base(model: Any) -> Any:

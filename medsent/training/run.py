@@ -8,9 +8,16 @@ from typing import Any
 import torch
 from transformers import set_seed
 
+from medsent.errors import ConfigError
 from medsent.model import content_sha256, load_tokenizer, resolve_model
-from medsent.personas import load_personas
-from medsent.training.base import build_model, load_weights, round_adapter
+from medsent.personas import Persona, load_personas
+from medsent.training.base import (
+    build_model,
+    load_weights,
+    naming,
+    refuse_unquantisable,
+    round_adapter,
+)
 from medsent.training.card import Facts, SplitFacts
 from medsent.training.checkpoints import Checkpoint, claim, drop_partial, last_checkpoint
 from medsent.training.config import TrainingConfig
@@ -18,6 +25,7 @@ from medsent.training.evaluation import evaluate, macro_f1, tuned_results
 from medsent.training.methods import objective_for
 from medsent.training.objectives import Objective
 from medsent.training.output import Result, write_adapter
+from medsent.training.plan import tell_lack, tell_memory, tell_work
 from medsent.training.readings import Readings
 from medsent.training.trainer import AdapterTrainer
 
@@ -54,25 +62,34 @@ def run_training(config: TrainingConfig, say: Say = print) -> Path:
 
 def train(config: TrainingConfig, say: Say = print) -> Trained:
     """Train, from the last checkpoint if there is one; errors as above."""
+    refuse_unquantisable(config.model)
     set_seed(config.seed)
     if config.threads:
         torch.set_num_threads(config.threads)
-    personas = load_personas(config.personas)
-    readings = _read(config, config.data.train, personas, say)
-    validation = _read(config, config.data.validation, personas, say)
-    readings.refuse_overlap(validation)
+    readings, validation, personas = _splits(config, say)
     folder = Path(config.checkpoints or f"{config.output}/checkpoints")
     claim(folder, _recipe(config, readings))
     drop_partial(folder)
     last = last_checkpoint(folder)
     base = resolve_model(config.model.source, say)
     objective = objective_for(config, load_tokenizer(base), personas)
+    if torch.cuda.is_available():
+        tell_lack(config, base, objective, readings, say)
     model = build_model(config, base)
     trainer = AdapterTrainer(config, model, objective, readings, validation, folder, say)
     trainer.budget.resume(last)
     say(f"{config.name}: {len(readings)} opinions to train on, {len(validation)} to validate")
     steps, seconds = _learn(trainer, last, say)
     return Trained(trainer.model, objective, readings, validation, base, steps, seconds)
+
+
+def plan_training(config: TrainingConfig, say: Say = print) -> None:
+    """Say what a training would do and take, and start nothing; errors as above."""
+    readings, validation, personas = _splits(config, say)
+    base = resolve_model(config.model.source, say)
+    objective = objective_for(config, load_tokenizer(base), personas)
+    tell_work(config, objective, readings, validation, say)
+    tell_memory(config, base, objective, readings, say)
 
 
 def evaluate_both(trained: Trained, say: Say = print) -> Result:
@@ -103,8 +120,22 @@ def _learn(trainer: AdapterTrainer, last: Checkpoint | None, say: Say) -> tuple[
         return last.step, last.seconds
     if last:
         say(f"Resuming from step {last.step}, after {last.seconds / 60:.1f} minutes of training")
-    trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            "the device's memory was not enough; `medsent train --dry-run` says what takes it and "
+            "which settings take less"
+        ) from error
     return trainer.state.global_step, trainer.budget.elapsed()
+
+
+def _splits(config: TrainingConfig, say: Say) -> tuple[Readings, Readings, dict[str, Persona]]:
+    personas = load_personas(config.personas)
+    readings = _read(config, config.data.train, personas, say)
+    validation = _read(config, config.data.validation, personas, say)
+    readings.refuse_overlap(validation)
+    return readings, validation, personas
 
 
 def _read(config: TrainingConfig, path: str, personas: Any, say: Say) -> Readings:
@@ -119,9 +150,11 @@ def _recipe(config: TrainingConfig, readings: Readings) -> dict[str, Any]:
     recipe = config.model_dump(
         mode="json",
         include={"model", "method", "personas", "lora", "label_weights", "start_from", "seed"},
+        exclude_none=True,  # so that a setting that came later stands in no one's way
     )
-    spent = {"minutes", "checkpoints", "evaluations"}  # how long and how often, not what
-    recipe["optimiser"] = config.optimiser.model_dump(mode="json", exclude=spent)
+    how = {"minutes", "checkpoints", "evaluations"}  # how long and how often, not what
+    how |= {"gradient_accumulation", "gradient_checkpointing"}
+    recipe["optimiser"] = config.optimiser.model_dump(mode="json", exclude=how)
     return {**recipe, "train_digest": readings.digest()}
 
 
@@ -135,6 +168,7 @@ def _facts(trained: Trained, result: Result) -> Facts:
         baseline_loss=result.baseline_loss,
         base_digest=content_sha256(trained.base),
         architecture=str(trained.model.config.model_type),
+        naming=naming(trained.model),
     )
 
 

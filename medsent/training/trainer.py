@@ -1,11 +1,13 @@
 """The library's trainer with our batches, loss, order, schedule and progress lines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     EvalPrediction,
@@ -23,6 +25,7 @@ from medsent.training.base import working_dtype
 from medsent.training.config import OptimiserSettings, TrainingConfig
 from medsent.training.evaluation import macro_f1, tuned_results
 from medsent.training.objectives import Objective
+from medsent.training.plan import steps_of
 from medsent.training.readings import Readings, SimilarLengths
 from medsent.training.schedule import Budget, warmup_cosine
 
@@ -35,6 +38,9 @@ _STEPS_A_LINE = 25
 class AdapterTrainer(Trainer):
     """Trains what is trainable in `model` on `readings`, until the budget is spent."""
 
+    loss_is_scaled_for_ga = True
+    """To the library: a pass's loss is its share of the whole step's."""
+
     def __init__(
         self,
         config: TrainingConfig,
@@ -46,7 +52,7 @@ class AdapterTrainer(Trainer):
         say: Say,
     ) -> None:
         settings = config.optimiser
-        steps = max(1, round(len(readings) * settings.epochs / settings.opinions_per_step))
+        steps = steps_of(config, readings)
         self._settings, self._objective, self._seed = settings, objective, config.seed
         self.budget = Budget(steps, settings.minutes)
         logging.set_verbosity_error()
@@ -78,9 +84,20 @@ class AdapterTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the objective's loss, and its logits where asked."""
-        loss, logits = self._objective.loss(model, inputs)
+        """Return the objective's loss over what a step's passes weigh, and its logits if asked."""
+        loss, logits = self._objective.loss(model, inputs, over=num_items_in_batch)
         return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Tensor | int | None]:
+        """Return a step's passes, and what they weigh together.
+
+        A mean over passes would count each alike, however few labels one has.
+        """
+        passes = list(islice(epoch_iterator, num_batches))
+        weights = [self._objective.weight(each).to(device) for each in passes]
+        return passes, torch.stack(weights).sum() if weights else None
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
@@ -89,6 +106,15 @@ class AdapterTrainer(Trainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, logits = self._objective.loss(model, self._prepare_inputs(inputs))
         return loss.detach(), logits, inputs["labels"]
+
+
+class OneDevice(TrainingArguments):
+    """The library's arguments for one device: of several GPUs it would wrap the model in copies."""
+
+    @property
+    def n_gpu(self) -> int:
+        """Return 1 where there is any."""
+        return min(1, int(super().n_gpu))
 
 
 class Milestones(TrainerCallback):
@@ -144,11 +170,16 @@ class Milestones(TrainerCallback):
 def _arguments(config: TrainingConfig, checkpoints: Path, steps: int) -> TrainingArguments:
     settings = config.optimiser
     on_gpu = torch.cuda.is_available()
-    return TrainingArguments(
+    return OneDevice(
         output_dir=str(checkpoints),
         max_steps=steps,
-        per_device_train_batch_size=settings.opinions_per_step,
-        per_device_eval_batch_size=2 * settings.opinions_per_step,
+        per_device_train_batch_size=settings.opinions_per_pass,
+        per_device_eval_batch_size=2 * settings.opinions_per_pass,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        # The other kind of checkpointing gives no gradients where a layer's input needs none, as
+        # here, with the embedding frozen.
+        gradient_checkpointing_kwargs={"use_reentrant": False},
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         adam_beta2=0.99,

@@ -7,9 +7,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+from transformers import (
+    Gemma3Config,
+    Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
+)
 
 from medsent.demo.data import Split, shard_table
+from medsent.engine import cpu
 from medsent.personas import load_personas
 from medsent.training import run
 from medsent.training.config import TrainingConfig
@@ -47,6 +53,25 @@ def tiny_model(
 ) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     tiny_gemma(len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_wrapper(
+    tmp_path_factory: pytest.TempPathFactory, tokenizer: Any, tiny_gemma: Callable[[int], Any]
+) -> Path:
+    """The tiny model's weights behind a random vision tower."""
+    text = tiny_gemma(len(tokenizer))
+    sight = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    sight |= {"num_attention_heads": 2, "image_size": 56, "patch_size": 14}
+    shape: Any = Gemma3Config(
+        text_config=text.config.to_dict(), vision_config=sight, mm_tokens_per_image=4
+    )
+    whole = Gemma3ForConditionalGeneration(shape)
+    whole.model.language_model.load_state_dict(text.model.state_dict())
+    folder = tmp_path_factory.mktemp("tiny-wrapper")
+    whole.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -94,6 +119,12 @@ def config(tiny_model: Path, data: Path, tmp_path: Path) -> TrainingConfig:
 def _tokenizer_read_once(monkeypatch: pytest.MonkeyPatch, tokenizer: Any) -> None:
     """The tiny model's tokenizer is the embedded one's, and takes seconds to read."""
     monkeypatch.setattr(run, "load_tokenizer", lambda _: tokenizer)
+
+
+@pytest.fixture
+def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train as a CPU without fast products of 16 bits does, whose rounding would hide a change."""
+    monkeypatch.setattr(cpu, "compute_dtype", lambda _: "float32")
 
 
 @pytest.fixture(autouse=True)

@@ -79,6 +79,26 @@ def test_onepass_logits_are_those_of_separate_prompts(
             torch.testing.assert_close(logits[row, reader], last[:-1] - last[-1], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("method", ["onepass", "json", "bits"])
+def test_parts_of_a_step_add_up_to_the_whole(
+    config: TrainingConfig, tokenizer: Any, model: Any, opinions: list[Opinion], method: str
+) -> None:
+    """However unlike the parts are in their number of labels."""
+    objective = _objective(config, tokenizer, method, anger=3.0)
+    opinions = [replace(each, personas=each.personas[:2], gold=each.gold[:2]) for each in opinions]
+    gold = opinions[1].gold.copy()
+    gold[:, 3:] = np.nan
+    parts = [opinions[:1], [replace(opinions[1], gold=gold)]]
+    whole, *batches = (objective.collate(some) for some in (parts[0] + parts[1], *parts))
+    over = torch.stack([objective.weight(batch) for batch in batches]).sum()
+    assert over.item() == pytest.approx(objective.weight(whole).item())
+    together = objective.loss(model, whole)[0].item()
+    losses = [objective.loss(model, batch, over)[0].item() for batch in batches]
+    assert sum(losses) == pytest.approx(together, abs=1e-4)
+    means = [objective.loss(model, batch)[0].item() for batch in batches]
+    assert abs(sum(means) / 2 - together) > 1e-3  # what a mean over passes would be
+
+
 @pytest.mark.parametrize("method", ["json", "bits"])
 def test_a_missing_label_of_an_answer_carries_no_loss(
     config: TrainingConfig, tokenizer: Any, model: Any, opinions: list[Opinion], method: str

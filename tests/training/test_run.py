@@ -1,6 +1,7 @@
 """Whole trainings of a tiny model: resumed, finished, refused, and what they write."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,46 +15,20 @@ from medsent.labels import LABELS
 from medsent.settings import load_settings
 from medsent.statistics.thresholds import load_thresholds, read_thresholds
 from medsent.training.config import TrainingConfig
-from medsent.training.objectives import OnePass
 from medsent.training.readings import Readings
 from medsent.training.run import evaluate_both, run_training, train
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-def _quiet(_: str) -> None:
-    pass
-
-
-def _changed(config: TrainingConfig, **changes: Any) -> TrainingConfig:
-    return TrainingConfig.model_validate(config.model_dump() | changes)
-
-
-def _kill_at(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
-    """Let the loss of the training's `call`-th batch never come."""
-    real, calls = OnePass.loss, []
-
-    def counted(self: OnePass, model: Any, batch: Any) -> Any:
-        if torch.is_grad_enabled():
-            calls.append(1)
-            if len(calls) == call:
-                raise Killed
-        return real(self, model, batch)
-
-    monkeypatch.setattr(OnePass, "loss", counted)
+from tests.training.sittings import Killed, changed, kill_at, quiet
 
 
 def test_a_resumed_training_ends_in_the_same_weights(
     config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in the second epoch; order, dropout, optimiser and rate all go on."""
-    once = run_training(_changed(config, output=str(tmp_path / "once")), _quiet)
+    once = run_training(changed(config, output=str(tmp_path / "once")), quiet)
     with monkeypatch.context() as patch:
-        _kill_at(patch, 7)
+        kill_at(patch, 7)
         with pytest.raises(Killed):
-            run_training(config, _quiet)
+            run_training(config, quiet)
     lines: list[str] = []
     twice = run_training(config, lines.append)
     assert any("Resuming from step 6" in line for line in lines)
@@ -66,7 +41,7 @@ def test_a_resumed_training_ends_in_the_same_weights(
 def test_what_a_training_writes(
     config: TrainingConfig, data: Path, validation: Readings, tmp_path: Path
 ) -> None:
-    folder = run_training(config, _quiet)
+    folder = run_training(config, quiet)
     assert {path.name for path in folder.iterdir()} == {
         "adapter_model.safetensors",
         "adapter_config.json",
@@ -102,7 +77,7 @@ def _personas() -> Any:
 
 
 def test_a_finished_training_only_writes(config: TrainingConfig) -> None:
-    folder = run_training(config, _quiet)
+    folder = run_training(config, quiet)
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     (folder / "thresholds.json").unlink()
     lines: list[str] = []
@@ -118,45 +93,46 @@ def test_a_lowered_budget_finishes_where_the_last_checkpoint_stands(
     config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        _kill_at(patch, 4)
+        kill_at(patch, 4)
         with pytest.raises(Killed):
-            run_training(config, _quiet)
+            run_training(config, quiet)
     tiny = config.optimiser.model_copy(update={"minutes": 1e-9})
-    folder = run_training(config.model_copy(update={"optimiser": tiny}), _quiet)
+    folder = run_training(config.model_copy(update={"optimiser": tiny}), quiet)
     assert "3 steps" in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("method", ["onepass", "json", "bits"])
 def test_every_method_learns(config: TrainingConfig, method: str) -> None:
     steps = {"epochs": 2} if method == "onepass" else {"epochs": 0.5, "learning_rate": 0.1}
-    short = config.optimiser.model_copy(update=steps)
-    trained = train(_changed(config, method=method, optimiser=short.model_dump()), _quiet)
-    result = evaluate_both(trained, _quiet)
+    short = config.optimiser.model_copy(update={**steps, "evaluations": 1})
+    trained = train(changed(config, method=method, optimiser=short.model_dump()), quiet)
+    few = replace(trained, validation=trained.validation.first(2))
+    result = evaluate_both(few, quiet)
     assert result.loss < result.baseline_loss - 0.05, result
     assert (result.labels is None) == (method != "onepass")
 
 
 def test_a_generated_answer_has_no_thresholds(config: TrainingConfig) -> None:
     one_step = config.optimiser.model_copy(update={"epochs": 0.25}).model_dump()
-    folder = run_training(_changed(config, optimiser=one_step), _quiet)
+    folder = run_training(changed(config, optimiser=one_step), quiet)
     other = {"method": "bits", "checkpoints": str(folder / "other")}
-    run_training(_changed(config, optimiser=one_step, **other), _quiet)
+    run_training(changed(config, optimiser=one_step, **other), quiet)
     assert not (folder / "thresholds.json").exists()
     assert "medsent evaluate" in (folder / "README.md").read_text()
 
 
 def test_an_adapter_can_be_trained_on(config: TrainingConfig, tmp_path: Path) -> None:
-    first = run_training(config, _quiet)
+    first = run_training(config, quiet)
     optimiser = {**config.optimiser.model_dump(), "learning_rate": 1e-12, "epochs": 0.25}
     second = run_training(
-        _changed(
+        changed(
             config,
             start_from=str(first),
             output=str(tmp_path / "second"),
             optimiser=optimiser,
             label_weights={"anger": 2.0},
         ),
-        _quiet,
+        quiet,
     )
     one, two = (load_file(folder / "adapter_model.safetensors") for folder in (first, second))
     assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
@@ -166,25 +142,23 @@ def test_an_adapter_can_be_trained_on(config: TrainingConfig, tmp_path: Path) ->
 def test_the_same_opinions_for_training_and_validation_are_refused(config: TrainingConfig) -> None:
     both = {"train": config.data.train, "validation": config.data.train}
     with pytest.raises(InputError, match="16 opinions are in both"):
-        run_training(_changed(config, data=both), _quiet)
+        run_training(changed(config, data=both), quiet)
     assert not Path(config.output).exists()
 
 
 def test_other_settings_on_the_same_checkpoints_are_refused(config: TrainingConfig) -> None:
-    train(config, _quiet)
+    train(config, quiet)
     with pytest.raises(ConfigError, match="seed"):
-        train(_changed(config, seed=1), _quiet)
+        train(changed(config, seed=1), quiet)
 
 
 def test_wrong_models_targets_and_starts(config: TrainingConfig, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no folder"):
-        train(_changed(config, model={"source": str(tmp_path / "gone")}), _quiet)
+        train(changed(config, model={"source": str(tmp_path / "gone")}), quiet)
     with pytest.raises(ConfigError, match=r"lora\.targets"):
-        train(_changed(config, output=str(tmp_path / "a"), lora={"targets": ["nothing"]}), _quiet)
+        train(changed(config, output=str(tmp_path / "a"), lora={"targets": ["nothing"]}), quiet)
     with pytest.raises(AdapterError, match="start_from"):
-        train(
-            _changed(config, output=str(tmp_path / "b"), start_from=str(tmp_path / "gone")), _quiet
-        )
+        train(changed(config, output=str(tmp_path / "b"), start_from=str(tmp_path / "gone")), quiet)
 
 
 def test_an_unknown_label_in_the_weights_is_named(config: TrainingConfig, tmp_path: Path) -> None:
