@@ -60,6 +60,8 @@ def _lines(plan: Plan, here: bool) -> Iterator[tuple[str, str]]:
     yield "Input", f"{plan.records:,} records in {len(shards.files)} shards{_read_by(plan)}"
     yield "Columns", columns
     yield "Model", f"{model.source}, sha256 {plan.model_sha256[:16]}"
+    if plan.quantization:
+        yield "Quantisation", str(plan.quantization)
     for variant in plan.variants:
         yield "Variant", _variant_line(variant)
     if route := plan.config.route:

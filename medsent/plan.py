@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +13,8 @@ from medsent.adapter import Adapter, open_adapter
 from medsent.answers import bits, onepass
 from medsent.answers import json as json_answer
 from medsent.config import JobConfig, VariantSettings, VllmSettings
-from medsent.engine.vllm import EnginePlan
+from medsent.engine.quantization import Quantization, check_quantization
+from medsent.engine.vllm import EnginePlan, has_gpu
 from medsent.errors import AdapterError, ConfigError, ModelError
 from medsent.labels import LABELS
 from medsent.merged import read_merged
@@ -59,6 +61,8 @@ class Plan:
     """The opinions that are taken; None for all."""
     model_copy: str | None = None
     """The name of what was fetched, where the model lies in object storage."""
+    quantization: Quantization | None = None
+    """How the model's weights are held in fewer bits; None where they are not."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -192,7 +196,8 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     refuse_input(shards, _tuned_on(variants))
     sample = make_sample(config.input, shards)
     copy = folder.name if "://" in config.model.source else None
-    return Plan(config, personas, shards, variants, content_sha256(folder), sample, copy)
+    held = _quantization(config, folder)
+    return Plan(config, personas, shards, variants, content_sha256(folder), sample, copy, held)
 
 
 def versions() -> dict[str, str]:
@@ -261,6 +266,16 @@ def _check_ranks(config: JobConfig, variants: tuple[Variant, ...]) -> None:
                 f"variants.{variant.name}.adapter has rank {variant.adapter.rank}, above "
                 f"engine.max_lora_rank {config.engine.max_lora_rank}; raise that setting"
             )
+
+
+def _quantization(config: JobConfig, folder: Path) -> Quantization | None:
+    engine = config.engine
+    if not isinstance(engine, VllmSettings):
+        return None
+    # On a cluster the engines' machines may have what this one lacks.
+    here = not os.environ.get("RAY_ADDRESS")
+    on_cpu = here and (engine.device == "cpu" or (engine.device == "auto" and not has_gpu()))
+    return check_quantization(config.model, engine, folder, on_cpu=on_cpu)
 
 
 def _digest(value: Any) -> str:

@@ -1,28 +1,69 @@
 """Settings with which vLLM is fast and steady on a CPU."""
 
 import os
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _CPU_INFO: Final = Path("/proc/cpuinfo")
 _FAST_BFLOAT16: Final = {"avx512bw", "bf16"}
 """Features of x86 and of ARM, one of which oneDNN needs for products of 16 bits."""
+_FOUR: Final = 4
+_NO_KERNEL: Final = {"fp8", "fp8_per_tensor", "humming", "mxfp4", "mxfp8"}
+"""Methods that quantise as the weights are loaded, and that were tried on a CPU in vain."""
 _KEPT_MEMORY: Final = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 """To glibc: an engine step's matrices are hundreds of MiB. Given back and taken again they are
 a million page faults in half a minute. Kept, the embedded model's engine takes 5.7 GB for 5.5."""
 
 
-def compute_dtype(dtype: str, cpu_info: Path = _CPU_INFO) -> str:
+def compute_dtype(dtype: str, cpu_info: Path = _CPU_INFO, *, in_16_bits: bool = False) -> str:
     """Return the type in which an engine on this CPU computes: `float32` where 16 bits are slow.
 
     Without the CPU's help torch makes products of 16 bits on one core and without vectors,
-    seven times slower than those of 32, which hold every 16-bit weight as it is.
+    seven times slower than those of 32, which hold every 16-bit weight as it is. Quantised
+    weights have products `in_16_bits` alone.
     """
-    if dtype == "float32":
+    if dtype == "float32" or in_16_bits or is_fast_in_16_bits(cpu_info):
         return dtype
-    words = cpu_info.read_text(encoding="utf-8").split()
-    return dtype if _FAST_BFLOAT16 & set(words) else "float32"
+    return "float32"
+
+
+def is_fast_in_16_bits(cpu_info: Path = _CPU_INFO) -> bool:
+    """Tell whether this CPU has instructions for products of 16 bits."""
+    return bool(_FAST_BFLOAT16 & _features(cpu_info))
+
+
+def missing_kernel(
+    method: str, held: Mapping[str, Any] | None, cpu_info: Path = _CPU_INFO
+) -> str | None:
+    """Return what vLLM's CPU build lacks for quantised weights; None where it is known to lack none.
+
+    `method` is vLLM's name, `held` what the checkpoint's `config.json` says of its weights. vLLM
+    itself finds out as it loads them.
+    """
+    features = _features(cpu_info)
+    if held is None or method == "humming":
+        if method in _NO_KERNEL or (method == "fp8_per_block" and "amx_tile" not in features):
+            return f"{method} has no kernel on this CPU (fp8_per_channel has)"
+        return None
+    if _bits(held) == _FOUR and "avx2" in features and "avx512bw" not in features:
+        return "weights of 4 bits have no kernel on a CPU without AVX-512"
+    return None
+
+
+def _bits(held: Mapping[str, Any]) -> int | None:
+    """Return the bits of a weight that stands packed in a checkpoint; None where none does."""
+    groups = held.get("config_groups")
+    if isinstance(groups, Mapping) and held.get("format") == "pack-quantized":
+        found = {(group.get("weights") or {}).get("num_bits") for group in groups.values()}
+        return min((bits for bits in found if isinstance(bits, int)), default=None)
+    bits = held.get("bits", held.get("w_bit"))
+    return bits if isinstance(bits, int) else None
+
+
+def _features(cpu_info: Path) -> set[str]:
+    return set(cpu_info.read_text(encoding="utf-8").split())
 
 
 def environment(kv_cache_gib: int) -> dict[str, str]:
