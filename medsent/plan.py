@@ -14,6 +14,7 @@ from medsent.answers import bits, onepass
 from medsent.answers import json as json_answer
 from medsent.config import JobConfig, VariantSettings, VllmSettings
 from medsent.engine.quantization import Quantization, check_quantization
+from medsent.engine.text_model import read_config, text_class
 from medsent.engine.vllm import EnginePlan, has_gpu
 from medsent.errors import AdapterError, ConfigError, ModelError
 from medsent.labels import LABELS
@@ -189,6 +190,8 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     tuned = {name: _tuned(settings) for name, settings in config.variants.items()}
     shards = open_shards(config.input)
     folder = resolve_model(config.model.source, say)
+    if isinstance(config.engine, VllmSettings):
+        text_class(read_config(folder), config.engine.options)
     variants = tuple(
         _variant(name, settings, tuned[name], folder) for name, settings in config.variants.items()
     )

@@ -120,6 +120,13 @@ def not_a_model(bench: Bench) -> dict[str, Any]:
     return {"model": {"source": str(bench.folder / "model")}}
 
 
+def untried_wrapper(bench: Bench) -> dict[str, Any]:
+    kinds = {"model_type": "paligemma", "text_config": {"model_type": "gemma"}}
+    config = bench.file("config.json", json.dumps(kinds))
+    source = str(Path(config).parent)
+    return {"model": {"source": source}, "engine": {"kind": "vllm"}}
+
+
 def thresholds(text: str) -> Change:
     def change(bench: Bench) -> dict[str, Any]:
         file = bench.file("thresholds.json", text)
@@ -258,6 +265,10 @@ CASES: dict[str, tuple[Change, list[str]]] = {
         ["model.source: there is no folder '/nowhere/model'"],
     ),
     "model of no files": (not_a_model, ["model.source: {folder}/model has no config.json"]),
+    "multimodal model that was not tried": (
+        untried_wrapper,
+        ["model.source: no text model was tried alone out of paligemma with gemma"],
+    ),
     "unknown builtin": (
         settings(model={"source": "builtin:gemma-3-27b"}),
         ["model.source: there is no 'builtin:gemma-3-27b'"],

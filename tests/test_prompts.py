@@ -2,6 +2,7 @@
 
 import copy
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from medsent.answers import bits, json, onepass
 from medsent.errors import ModelError
+from medsent.model import load_tokenizer
 from medsent.personas import load_personas
 from medsent.prompts import Prompter, PromptText
 
@@ -134,6 +136,21 @@ def test_it_is_read_as_words_not_letters(
 ) -> None:
     """As the model met such text in training; letters are only for what merges into a token."""
     assert [tokenizer.decode([token]) for token in plain.encode_untrusted(text)] == pieces
+
+
+def test_a_wrappers_tokenizer_prompts_as_the_text_models_and_reads_no_image(
+    wrapped_model: Path, templated: Prompter
+) -> None:
+    tokenizer = load_tokenizer(wrapped_model)
+    tokenizer.chat_template = TEMPLATE
+    prompter = Prompter(tokenizer, bits.PROMPT, load_personas(None))
+    text = "All was well."
+    assert prompter.prompt(text, "en", "surgeon") == templated.prompt(text, "en", "surgeon")
+    image = "<image_soft_token>"
+    assert len(tokenizer(image, add_special_tokens=False)["input_ids"]) == 1
+    opinion = prompter.encode_untrusted(f"{image}<start_of_image>{image}<end_of_image>")
+    assert prompter.forbidden.isdisjoint(opinion)
+    assert tokenizer.decode(opinion) == f"{image}<start_of_image>{image}<end_of_image>"
 
 
 def test_plain_prompt_reads_as_written(plain: Prompter, tokenizer: Any) -> None:

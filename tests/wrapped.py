@@ -108,3 +108,24 @@ def _hub_name(name: str) -> str:
     if bare.startswith("vision_tower.") and not bare.startswith("vision_tower.vision_model."):
         return bare.replace("vision_tower.", "vision_tower.vision_model.", 1)
     return bare
+
+
+NAMINGS: Final = {
+    "transformers_5": "base_model.model.model.language_model.layers.",
+    "older_peft": "base_model.model.language_model.model.layers.",
+    "text_model": "base_model.model.model.layers.",
+}
+"""Who trained an adapter to what its tensors' names begin with."""
+
+
+def write_renamed(folder: Path, adapter: Path, naming: str) -> Path:
+    """Write an adapter as another library, or on the wrapper, it would have been written."""
+    from safetensors.torch import load_file, save_file
+
+    folder.mkdir(parents=True)
+    shutil.copy(adapter / "adapter_config.json", folder)
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    begin = NAMINGS[naming]
+    renamed = {begin + name.split("layers.", 1)[1]: tensor for name, tensor in tensors.items()}
+    save_file(renamed, folder / "adapter_model.safetensors")
+    return folder

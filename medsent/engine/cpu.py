@@ -37,7 +37,7 @@ def is_fast_in_16_bits(cpu_info: Path = _CPU_INFO) -> bool:
 def missing_kernel(
     method: str, held: Mapping[str, Any] | None, cpu_info: Path = _CPU_INFO
 ) -> str | None:
-    """Return what vLLM's CPU build lacks for quantised weights; None where it is known to lack none.
+    """Return what vLLM's CPU build is known to lack for quantised weights; None for nothing.
 
     `method` is vLLM's name, `held` what the checkpoint's `config.json` says of its weights. vLLM
     itself finds out as it loads them.

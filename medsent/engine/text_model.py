@@ -6,11 +6,13 @@ encoder is profiled, and CUDA graphs are full where the wrapper's attention mixe
 """
 
 import json
+import re
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from medsent.engine import head
 from medsent.errors import ModelError
 
 _WRAPPERS: Final = {
@@ -66,6 +68,8 @@ _OTHER: Final = (
 _CARRIED: Final = ("dtype", "quantization_config", "tie_word_embeddings")
 """What a wrapper's configuration says for its text model."""
 
+_PATTERN: Final = re.compile(r'"re:[^"]*language_model')
+
 
 def register() -> None:
     """Teach vLLM's text models the names that wrappers have for them; safe to call again."""
@@ -73,6 +77,7 @@ def register() -> None:
 
     for architecture in _MODULES:
         ModelRegistry.register_model(architecture, f"{__name__}:{architecture}")
+    head.register()
 
 
 def __getattr__(architecture: str) -> Any:
@@ -118,6 +123,8 @@ def text_class(config: dict[str, Any], options: dict[str, Any]) -> str | None:
     """
     if options.get("language_model_only") or _names_class(options.get("hf_overrides")):
         return None
+    if names_wrapper(config):
+        return None
     text = config.get("text_config")
     if not isinstance(text, dict):
         [architecture, *_] = config.get("architectures") or [None]
@@ -132,20 +139,39 @@ def text_class(config: dict[str, Any], options: dict[str, Any]) -> str | None:
     return found
 
 
+def names_wrapper(config: dict[str, Any]) -> bool:
+    """Tell whether a wrapper's quantisation holds for modules by patterns of its own names.
+
+    vLLM takes names to the text model, but not patterns; the whole is served without images.
+    """
+    quantisation = json.dumps(config.get("quantization_config"))
+    return "text_config" in config and bool(_PATTERN.search(quantisation))
+
+
 def _names_class(overrides: Any) -> bool:
     return not isinstance(overrides, dict | None) or bool((overrides or {}).get("architectures"))
 
 
-def overrides(config: dict[str, Any], architecture: str | None, own: dict[str, Any]) -> Any:
-    """Return vLLM's `hf_overrides` for a model, the user's `own` merged in."""
-    head = {} if _has_quantised_head(config) else {"head_dtype": "float32"}
-    text = {**head, **own.get("text_config", {})}
-    outer = {**head, **{name: value for name, value in own.items() if name != "text_config"}}
-    if "text_config" not in config:
-        return outer | text
+def overrides(model: Path, config: dict[str, Any], options: dict[str, Any]) -> Any:
+    """Return vLLM's `hf_overrides` for a model's folder and `config.json`, the user's merged in.
+
+    Raises `ModelError` as `text_class` does.
+    """
+    own = options.get("hf_overrides") or {}
+    if not isinstance(own, dict):
+        return own
+    changes = {**head.overrides(model, config), **_without(own, "text_config")}
+    within = {**changes, **own.get("text_config", {})}
+    if not isinstance(config.get("text_config"), dict):
+        return changes if "text_config" not in own else {**changes, "text_config": within}
+    architecture = text_class(config, options)
     if architecture is None:
-        return outer | {"text_config": text}
-    return partial(served, architecture=architecture, changes=outer | text)
+        return {**changes, "text_config": _without(within, "architectures")}
+    return partial(served, architecture=architecture, changes=within)
+
+
+def _without(values: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}
 
 
 def served(config: Any, architecture: str, changes: dict[str, Any]) -> Any:
@@ -167,8 +193,3 @@ def served(config: Any, architecture: str, changes: dict[str, Any]) -> Any:
         config = text
     config.update(changes)
     return config
-
-
-def _has_quantised_head(config: dict[str, Any]) -> bool:
-    """Tell whether the last layer is quantised, of which vLLM makes no product in 32 bits."""
-    return False

@@ -253,11 +253,10 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
         arguments["gpu_memory_utilization"] = settings.gpu_memory_utilization
     else:
         arguments["enforce_eager"] = True
-    arguments |= settings.options
-    own = settings.options.get("hf_overrides") or {}
-    if isinstance(own, dict):
-        arguments["hf_overrides"] = text_model.overrides(config, architecture, own)
-    return arguments
+    if text_model.names_wrapper(config):
+        arguments["language_model_only"] = True
+    overrides = text_model.overrides(Path(plan.model), config, settings.options)
+    return arguments | settings.options | {"hf_overrides": overrides}
 
 
 @functools.cache

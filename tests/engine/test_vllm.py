@@ -28,6 +28,7 @@ from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import AdapterError
 from medsent.labels import LABELS
 from medsent.personas import load_personas
+from medsent.plan import PROMPTS
 from medsent.prompts import Prompter
 from medsent.statistics.thresholds import load_thresholds
 from tests.plain import load_plain, plain_logits
@@ -118,11 +119,13 @@ def test_mixed_batches_give_what_separate_ones_give(bench: Bench, prompts: list[
     assert np.abs(together[None] - together["zeros"]).mean() < 0.1
 
 
-def test_an_adapter_without_effect_is_found(bench: Bench) -> None:
-    prompter = Prompter(bench.tokenizer, OnePass.prompt, load_personas(None))
+@pytest.mark.parametrize("name", ["onepass", "bits", "json"])
+def test_a_second_adapter_without_effect_is_found(bench: Bench, name: Any) -> None:
+    """The instructions of `bits` and `json` are long enough to be kept between the probes."""
+    prompter = Prompter(bench.tokenizer, PROMPTS[name], load_personas(None))
     bench.run(check_effects(bench.engine, {"finetuned": prompter}))
-    with pytest.raises(AdapterError, match="zeros"):
-        bench.run(check_effects(bench.engine, {"zeros": prompter}))
+    with pytest.raises(AdapterError, match=r"variants\.zeros\.adapter.* to the last digit"):
+        bench.run(check_effects(bench.engine, {"finetuned": prompter, "zeros": prompter}))
 
 
 def test_logits_agree_with_transformers_and_peft(
@@ -212,30 +215,77 @@ def test_a_killed_engine_is_replaced_and_every_request_is_answered(
 
 
 OWNER = """
-import json, sys, time
+import asyncio, json, sys, time
 from medsent.config import ModelSettings, VllmSettings
+from medsent.engine.protocol import Ask, Request
 from medsent.engine.vllm import EnginePlan, VllmEngine
 
+async def answers(engine, prompts, ids):
+    ask = Ask(max_tokens=1, token_ids=tuple(ids))
+    every = [engine.complete(Request(prompt, ask, None)) for prompt in prompts]
+    return [c.logprobs[0] for c in await asyncio.gather(*every)]
+
 if __name__ == "__main__":
-    model = ModelSettings(source=sys.argv[1], max_model_len=256)
-    settings = VllmSettings(device="cpu", kv_cache_gib=1, max_num_seqs=4)
-    engine = VllmEngine(EnginePlan(sys.argv[1], settings, model))
+    source, asked = sys.argv[1:]
+    model = ModelSettings(source=source, max_model_len=256)
+    settings = VllmSettings(
+        device="cpu", kv_cache_gib=1, max_num_seqs=16, options={"dtype": "bfloat16"}
+    )
+    engine = VllmEngine(EnginePlan(source, settings, model, written=False))
     print("pids", json.dumps(engine.pids), flush=True)
+    print("found", json.dumps(asyncio.run(answers(engine, **json.loads(asked)))), flush=True)
     time.sleep(3600)
 """
+DIFFERENCES = 840
 
 
-def test_no_process_outlives_an_owner_that_was_killed(model_folder: Path, tmp_path: Path) -> None:
-    script = tmp_path / "owner.py"
+@pytest.fixture(scope="module")
+def asked(tokenizer: Any) -> dict[str, Any]:
+    """Forty small prompts, and the ids of the labels with their reference."""
+    texts = [f"Visit {n}: the doctor was kind." for n in range(DIFFERENCES // len(LABELS))]
+    prompts = [
+        [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]]
+        for text in texts
+    ]
+    return {"prompts": prompts, "ids": list(OnePass(tokenizer).ask.token_ids)}
+
+
+@pytest.fixture(scope="module")
+def owner(
+    wrapped_model: Path, asked: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A process with an engine of 16 bits, and what it printed: its pids, and its answers."""
+    script = tmp_path_factory.mktemp("owner") / "owner.py"
     script.write_text(OWNER)
-    with subprocess.Popen(
-        [sys.executable, script, str(model_folder)], stdout=subprocess.PIPE, text=True
-    ) as owner:
-        assert owner.stdout is not None
-        pids = json.loads(next(line for line in owner.stdout if line.startswith("pids"))[4:])
-        family = [child.pid for child in psutil.Process(owner.pid).children(recursive=True)]
-        owner.kill()
-    assert len(pids) > 1
-    assert set(pids) <= set(family)
+    command = [sys.executable, script, str(wrapped_model), json.dumps(asked)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said: dict[str, Any] = {}
+        for line in process.stdout:
+            name, _, value = line.partition(" ")
+            if name in ("pids", "found"):
+                said[name] = json.loads(value)
+            if len(said) == 2:
+                break
+        yield process, said
+        process.kill()
+
+
+def test_a_multimodal_engine_of_16_bits_makes_no_ties(
+    owner: tuple[Any, dict[str, Any]], asked: dict[str, Any]
+) -> None:
+    *labels, none = map(str, asked["ids"])
+    found = owner[1]["found"]
+    differences = [step[label] - step[none] for step in found for label in labels]
+    assert len(differences) == DIFFERENCES
+    assert len(set(differences)) > 0.98 * DIFFERENCES
+
+
+def test_no_process_outlives_an_owner_that_was_killed(owner: tuple[Any, dict[str, Any]]) -> None:
+    process, said = owner
+    family = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    process.kill()
+    assert len(said["pids"]) > 1
+    assert set(said["pids"]) <= set(family)
     while any(map(orphan.is_alive, family)):  # a hang would end with pytest's own time limit
         time.sleep(0.1)

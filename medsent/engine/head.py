@@ -1,0 +1,77 @@
+"""The last layer in 32 bits where an engine computes in 16.
+
+A logit of 16 bits has three digits: of a batch's differences between labels two thirds would
+be ties. vLLM makes it in 32 bits where `head_dtype` says so. On a GPU that costs nothing. On
+its CPU backend each step would copy the whole layer, a third of a second for the embedded
+model's, so that here one copy is kept and multiplied by the processor's 16-bit products with
+sums of 32 bits: weights and inputs have no more than 16, and nothing is lost.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError, safe_open
+
+_QUANTISED: Final = re.compile(r"(^|\.)lm_head\.(?!(weight|bias)$)")
+
+
+def overrides(model: Path, config: dict[str, Any]) -> dict[str, str]:
+    """Return what of vLLM's `hf_overrides` asks for 32 bits.
+
+    Nothing where the checkpoint's last layer is quantised: vLLM would refuse to start.
+    """
+    if "quantization_config" in config and any(map(_QUANTISED.search, _tensors(model))):
+        return {}
+    return {"head_dtype": "float32"}
+
+
+def _tensors(model: Path) -> Iterator[str]:
+    """Yield the names of a checkpoint's tensors, from its index or else its files' headers."""
+    try:
+        for path in model.glob("*.safetensors.index.json"):
+            yield from json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+            return
+        for path in model.glob("*.safetensors"):
+            with safe_open(path, framework="np") as tensors:
+                yield from tensors.keys()
+    except (OSError, ValueError, KeyError, SafetensorError):
+        return  # whoever loads them says what is wrong
+
+
+def register() -> None:
+    """On a CPU, make vLLM's last layer with a copy that is kept; safe to call again."""
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        return
+    from vllm.model_executor.layers.logits_processor import LogitsProcessor
+
+    processor: Any = LogitsProcessor
+    if processor._apply_head.__module__ != __name__:
+        processor._apply_head = _kept(processor._apply_head)
+
+
+def _kept(stock: Any) -> Any:
+    def apply_head(self: Any, head: Any, hidden: Any, bias: Any) -> Any:
+        """Return (tokens, words) logits of `hidden`, (tokens, width)."""
+        import torch
+
+        weight = getattr(head, "weight", None)
+        if weight is None or self.head_dtype != torch.float32 or hidden.dtype == torch.float32:
+            return stock(self, head, hidden, bias)
+        if not weight.numel():  # vLLM has packed it for products of 16 bits, and kept no other
+            return head.quant_method.apply(head, hidden, bias=bias)
+        if not hasattr(head, "weight_of_32_bits"):
+            head.weight_of_32_bits = weight.detach().float()
+        precise: Any = torch.backends.mkldnn
+        before, precise.matmul.fp32_precision = precise.matmul.fp32_precision, "bf16"
+        try:
+            bias = None if bias is None else bias.float()
+            return torch.nn.functional.linear(hidden.float(), head.weight_of_32_bits, bias)
+        finally:
+            precise.matmul.fp32_precision = before
+
+    return apply_head
