@@ -199,7 +199,7 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     refuse_input(shards, _tuned_on(variants))
     sample = make_sample(config.input, shards)
     copy = folder.name if "://" in config.model.source else None
-    held = _quantization(config, folder)
+    held = _quantization(config, variants, folder)
     return Plan(config, personas, shards, variants, content_sha256(folder), sample, copy, held)
 
 
@@ -271,14 +271,17 @@ def _check_ranks(config: JobConfig, variants: tuple[Variant, ...]) -> None:
             )
 
 
-def _quantization(config: JobConfig, folder: Path) -> Quantization | None:
+def _quantization(
+    config: JobConfig, variants: tuple[Variant, ...], folder: Path
+) -> Quantization | None:
     engine = config.engine
     if not isinstance(engine, VllmSettings):
         return None
     # On a cluster the engines' machines may have what this one lacks.
     here = not os.environ.get("RAY_ADDRESS")
     on_cpu = here and (engine.device == "cpu" or (engine.device == "auto" and not has_gpu()))
-    return check_quantization(config.model, engine, folder, on_cpu=on_cpu)
+    adapters = any(variant.adapter for variant in variants)
+    return check_quantization(config.model, engine, folder, on_cpu=on_cpu, adapters=adapters)
 
 
 def _digest(value: Any) -> str:

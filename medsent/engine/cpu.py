@@ -35,31 +35,54 @@ def is_fast_in_16_bits(cpu_info: Path = _CPU_INFO) -> bool:
 
 
 def missing_kernel(
-    method: str, held: Mapping[str, Any] | None, cpu_info: Path = _CPU_INFO
+    method: str,
+    held: Mapping[str, Any] | None,
+    cpu_info: Path = _CPU_INFO,
+    *,
+    adapters: bool = False,
 ) -> str | None:
     """Return what vLLM's CPU build is known to lack for quantised weights; None for nothing.
 
     `method` is vLLM's name, `held` what the checkpoint's `config.json` says of its weights. vLLM
-    itself finds out as it loads them.
+    itself finds out as it loads them. Each was tried with a small model and an adapter.
     """
     features = _features(cpu_info)
     if held is None or method == "humming":
         if method in _NO_KERNEL or (method == "fp8_per_block" and "amx_tile" not in features):
             return f"{method} has no kernel on this CPU (fp8_per_channel has)"
         return None
-    if _bits(held) == _FOUR and "avx2" in features and "avx512bw" not in features:
-        return "weights of 4 bits have no kernel on a CPU without AVX-512"
+    bits = _packed_bits(held)
+    if bits not in (None, _FOUR):
+        return f"packed weights of {bits} bits have no kernel on a CPU"
+    if bits == _FOUR and "avx2" in features and "avx512bw" not in features:
+        return "packed weights of 4 bits have no kernel on a CPU without AVX-512"
+    if _in_blocks(held) and "amx_tile" not in features:
+        return "weights of 8 bits in blocks have no kernel on a CPU without AMX"
+    if adapters and held.get("format") == "int-quantized":
+        return "integers of 8 bits cannot have an adapter beside them on a CPU"
     return None
 
 
-def _bits(held: Mapping[str, Any]) -> int | None:
+def _packed_bits(held: Mapping[str, Any]) -> int | None:
     """Return the bits of a weight that stands packed in a checkpoint; None where none does."""
-    groups = held.get("config_groups")
-    if isinstance(groups, Mapping) and held.get("format") == "pack-quantized":
-        found = {(group.get("weights") or {}).get("num_bits") for group in groups.values()}
+    if held.get("format") == "pack-quantized":
+        found = (weights.get("num_bits") for weights in _weights(held))
         return min((bits for bits in found if isinstance(bits, int)), default=None)
     bits = held.get("bits", held.get("w_bit"))
     return bits if isinstance(bits, int) else None
+
+
+def _in_blocks(held: Mapping[str, Any]) -> bool:
+    every = _weights(held)
+    return "weight_block_size" in held or any(w.get("strategy") == "block" for w in every)
+
+
+def _weights(held: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what compressed-tensors says of the weights of each group of layers."""
+    groups = held.get("config_groups")
+    every = list(groups.values()) if isinstance(groups, Mapping) else []
+    found = [group.get("weights") for group in every if isinstance(group, Mapping)]
+    return [weights for weights in found if isinstance(weights, Mapping)]
 
 
 def _features(cpu_info: Path) -> set[str]:

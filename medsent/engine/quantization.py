@@ -48,44 +48,52 @@ class Quantization:
 
 def is_quantised(config: Mapping[str, Any], model: ModelSettings) -> bool:
     """Tell whether an engine's weights are quantised, by `config.json` or by the setting."""
-    return model.quantization is not None or stored(config) is not None
+    return model.quantization is not None or _said(config) is not None
 
 
-def stored(config: Mapping[str, Any]) -> dict[str, Any] | None:
+def _said(config: Mapping[str, Any]) -> Any:
+    text = config.get("text_config")
+    groups = (config, text if isinstance(text, Mapping) else {})
+    said = (group.get(place) for group in groups for place in _PLACES)
+    return next((found for found in said if found is not None), None)
+
+
+def _stored(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what a `config.json` says of how its weights are quantised; None where they are not.
 
     Raises `ModelError` where that names no method.
     """
-    text = config.get("text_config")
-    for group in (config, text if isinstance(text, Mapping) else {}):
-        for place in _PLACES:
-            if group.get(place) is not None:
-                return _read(group[place])
-    return None
-
-
-def _read(found: Any) -> dict[str, Any]:
-    legacy = isinstance(found, dict) and ("producer" in found or "quantization" in found)
-    if not legacy and not (isinstance(found, dict) and isinstance(found.get("quant_method"), str)):
+    said = _said(config)
+    if said is None:
+        return None
+    # NVIDIA's older ones have their own words instead.
+    named = isinstance(said, dict) and {"producer", "quantization"} & set(said)
+    if not named and not (isinstance(said, dict) and isinstance(said.get("quant_method"), str)):
         raise ModelError(
             "model.source: quantization_config in config.json names no quant_method; "
             "the checkpoint is not whole"
         )
-    return dict(found)
+    return dict(said)
 
 
 def check_quantization(
-    model: ModelSettings, settings: VllmSettings, folder: Path, *, on_cpu: bool
+    model: ModelSettings,
+    settings: VllmSettings,
+    folder: Path,
+    *,
+    on_cpu: bool,
+    adapters: bool = False,
 ) -> Quantization | None:
     """Ask vLLM whether it serves a model's weights as they are held, or as the job asks for.
 
     None where they are not quantised; then nothing is imported. Else vLLM is, which takes
-    about ten seconds. `on_cpu` says that the engine will run on this machine's CPU. Raises
-    `ConfigError` for a setting that does not fit, `ModelError` for a checkpoint.
+    about ten seconds. `on_cpu` says that the engine will run on this machine's CPU, `adapters`
+    that it will have some. Raises `ConfigError` for a setting that does not fit, `ModelError`
+    for a checkpoint.
     """
     config = text_model.read_config(folder)
     given = _given(model, settings)
-    held = stored(config)
+    held = _stored(config)
     if given is None and held is None:
         return None
     name = given or str((held or {}).get("quant_method", "modelopt"))
@@ -97,8 +105,11 @@ def check_quantization(
     if find_spec("vllm") is None:
         return Quantization(name, held is not None, "vLLM is not installed here to confirm it")
     method = _judged(given, held, _Question(config, folder, model, settings))
-    if on_cpu:
-        _refuse_without_kernel(method, given, held)
+    lacking = cpu.missing_kernel(method, held, adapters=adapters) if on_cpu else None
+    if lacking is not None and held is None:
+        raise ConfigError(f"model.quantization: {lacking}; leave the setting out")
+    if lacking is not None:
+        raise ModelError(f"model.source: {lacking}; take a checkpoint of 16 bits, or a GPU")
     return Quantization(method, held is not None, _note(given, held, on_cpu=on_cpu))
 
 
@@ -254,15 +265,6 @@ def _words(error: Exception) -> str:
     if len(error.args) > 1 and isinstance(error.args[0], str) and "%s" in error.args[0]:
         return error.args[0] % error.args[1:]
     return first_line(error)
-
-
-def _refuse_without_kernel(method: str, given: str | None, held: dict[str, Any] | None) -> None:
-    lacking = cpu.missing_kernel(method, held)
-    if lacking is None:
-        return
-    if given is not None and held is None:
-        raise ConfigError(f"model.quantization: {lacking}; leave the setting out")
-    raise ModelError(f"model.source: {lacking}; take a checkpoint of 16 bits, or a GPU")
 
 
 def _note(given: str | None, held: dict[str, Any] | None, *, on_cpu: bool) -> str:

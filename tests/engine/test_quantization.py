@@ -113,12 +113,39 @@ def test_a_checkpoint_that_vllm_cannot_serve_is_refused(
         checked(tmp_path, held)
 
 
-@pytest.mark.parametrize("held", [CONFIG, GPTQ, AWQ])
-def test_4_bits_need_avx512_on_a_cpu(tmp_path: Path, held: dict[str, Any]) -> None:
-    for features, lacking in ((WITHOUT_AVX512, True), (f"{WITHOUT_AVX512} avx512bw", False)):
-        info = tmp_path / "cpuinfo"
-        info.write_text(features)
-        assert bool(cpu.missing_kernel("", held, info)) is lacking
+def in_bits(bits: int, layout: str, **weights: Any) -> dict[str, Any]:
+    """Return what compressed-tensors says of a checkpoint."""
+    return {"format": layout, "config_groups": {"g": {"weights": {"num_bits": bits, **weights}}}}
+
+
+@pytest.mark.parametrize(
+    ("held", "feature"),
+    [
+        (CONFIG, "avx512bw"),
+        (GPTQ, "avx512bw"),
+        (AWQ, "avx512bw"),
+        (in_bits(8, "float-quantized", strategy="block"), "amx_tile"),
+        (in_bits(8, "pack-quantized"), None),
+        ({**GPTQ, "bits": 8}, None),
+        (in_bits(8, "int-quantized"), None),
+    ],
+)
+def test_a_cpu_without_a_kernel_is_known_before_the_start(
+    tmp_path: Path, held: dict[str, Any], feature: str | None
+) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text(WITHOUT_AVX512)
+    assert cpu.missing_kernel("", held, info, adapters=True)
+    info.write_text(f"{WITHOUT_AVX512} avx512bw amx_tile")
+    lacking = cpu.missing_kernel("", held, info, adapters=True)
+    assert (lacking is None) is (feature is not None)
+
+
+def test_a_computed_type_of_16_bits_stays_where_weights_are_quantised(tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text(WITHOUT_AVX512)
+    assert cpu.compute_dtype("bfloat16", info) == "float32"
+    assert cpu.compute_dtype("bfloat16", info, in_16_bits=True) == "bfloat16"
 
 
 def test_check_ends_with_2_and_one_line(
