@@ -1,6 +1,7 @@
 """What check says of quantised weights: vLLM is asked, no engine is started, nothing is guessed."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,6 @@ def test_a_deprecated_name_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        ({"quantization": "bitsandbytes"}, "package vllm-bnb-plugin.*fp8_per_channel"),
         ({"quantization": "fp8_per_chanel"}, "did you mean fp8_per_channel"),
         ({"quantization": "compressed_tensors"}, "did you mean compressed-tensors"),
         ({"quantization": "int4"}, r"no 'int4'; .*jobs/quantise.py"),
@@ -102,7 +102,6 @@ def test_a_setting_that_does_not_fit_is_refused_with_what_to_do(
         ({"bits": 4}, "names no quant_method"),
         ("gptq", "names no quant_method"),
         ({"quant_method": "eetq"}, "cannot serve weights held as eetq"),
-        (BITSANDBYTES, "bitsandbytes .it is in the package vllm-bnb-plugin"),
         ({**AWQ, "bits": 3}, "cannot serve weights held as awq"),
     ],
 )
@@ -111,6 +110,14 @@ def test_a_checkpoint_that_vllm_cannot_serve_is_refused(
 ) -> None:
     with pytest.raises(ModelError, match=says):
         checked(tmp_path, held)
+
+
+@pytest.mark.skipif(find_spec("vllm_bnb_plugin") is not None, reason="bitsandbytes is there")
+def test_bitsandbytes_is_said_to_be_in_a_package_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="package vllm-bnb-plugin.*fp8_per_channel"):
+        checked(tmp_path, quantization="bitsandbytes")
+    with pytest.raises(ModelError, match=r"bitsandbytes \(it is in the package vllm-bnb-plugin"):
+        checked(tmp_path, BITSANDBYTES)
 
 
 def in_bits(bits: int, layout: str, **weights: Any) -> dict[str, Any]:
@@ -152,7 +159,7 @@ def test_check_ends_with_2_and_one_line(
     tmp_path: Path, demo_shard: Path, model_folder: Path
 ) -> None:
     values = job_values(demo_shard, tmp_path / "runs", model_folder)
-    groups = {"model": {"quantization": "bitsandbytes"}, "engine": {"kind": "vllm"}}
+    groups = {"model": {"quantization": "w4a16"}, "engine": {"kind": "vllm"}}
     job = tmp_path / "job.yaml"
     job.write_text(yaml.safe_dump(merged(values, groups)))
     with captured() as (said, complained), pytest.raises(SystemExit) as ended:
