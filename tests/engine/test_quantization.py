@@ -114,7 +114,7 @@ def test_a_checkpoint_that_vllm_cannot_serve_is_refused(
 
 @pytest.mark.skipif(find_spec("vllm_bnb_plugin") is not None, reason="bitsandbytes is there")
 def test_bitsandbytes_is_said_to_be_in_a_package_of_its_own(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="package vllm-bnb-plugin.*fp8_per_channel"):
+    with pytest.raises(ConfigError, match=r"package vllm-bnb-plugin.*fp8_per_channel"):
         checked(tmp_path, quantization="bitsandbytes")
     with pytest.raises(ModelError, match=r"bitsandbytes \(it is in the package vllm-bnb-plugin"):
         checked(tmp_path, BITSANDBYTES)
