@@ -61,6 +61,8 @@ def _lines(plan: Plan, here: bool) -> Iterator[tuple[str, str]]:
     yield "Columns", columns
     revision = f" at {model.revision[:12]}" if model.revision else ""
     yield "Model", f"{model.source}{revision}, sha256 {plan.model_sha256[:16]}"
+    if plan.quantization:
+        yield "Quantisation", str(plan.quantization)
     for variant in plan.variants:
         yield "Variant", _variant_line(variant)
     if route := plan.config.route:

@@ -97,7 +97,8 @@ class ModelSettings(Settings):
     """Of a hub's model: a commit, branch or tag; the newest where null. A run keeps its commit."""
     dtype: Literal["bfloat16", "float16", "float32", "auto"] = "bfloat16"
     quantization: str | None = None
-    """A method of vLLM's, such as `bitsandbytes` (4 bits) or `fp8`."""
+    """How vLLM quantises the weights as it loads them, such as `fp8_per_channel`; null where it
+    shall not, and for a checkpoint whose weights are quantised already."""
     tensor_parallel_size: int = Field(1, ge=1)
     max_model_len: int = Field(2048, ge=64)
     """Longest prompt and answer together, in tokens; longer records are quarantined as too_long."""

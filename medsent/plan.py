@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import platform
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -14,8 +15,9 @@ from medsent.adapter import Adapter, open_adapter
 from medsent.answers import bits, onepass
 from medsent.answers import json as json_answer
 from medsent.config import JobConfig, VariantSettings, VllmSettings
+from medsent.engine.quantization import Quantization, check_quantization
 from medsent.engine.text_model import read_config, text_class
-from medsent.engine.vllm import EnginePlan
+from medsent.engine.vllm import EnginePlan, has_gpu
 from medsent.errors import AdapterError, ConfigError, ModelError
 from medsent.labels import LABELS
 from medsent.merged import read_merged
@@ -71,6 +73,8 @@ class Plan:
     """The name of what was fetched, where the model lies in object storage."""
     model_marks: dict[str, tuple[int, int]] | None = None
     """Size and time of change of the model's files where the plan was made."""
+    quantization: Quantization | None = None
+    """How the model's weights are held in fewer bits; None where they are not."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -239,7 +243,8 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     copy = folder.name if "://" in config.model.source else None
     marks = content_marks(folder)  # before: what is rewritten meanwhile is then seen as another
     sha256 = content_sha256(folder)
-    return Plan(config, personas, shards, variants, sha256, sample, copy, marks)
+    held = _quantization(config, variants, folder)
+    return Plan(config, personas, shards, variants, sha256, sample, copy, marks, held)
 
 
 def _pinned(config: JobConfig, folder: Path) -> JobConfig:
@@ -308,6 +313,19 @@ def _tuned_on(variants: tuple[Variant, ...]) -> dict[str, TunedOn]:
         for variant in variants
         if variant.settings.thresholds and variant.tuned_on
     }
+
+
+def _quantization(
+    config: JobConfig, variants: tuple[Variant, ...], folder: Path
+) -> Quantization | None:
+    engine = config.engine
+    if not isinstance(engine, VllmSettings):
+        return None
+    # On a cluster the engines' machines may have what this one lacks.
+    here = not os.environ.get("RAY_ADDRESS")
+    on_cpu = here and (engine.device == "cpu" or (engine.device == "auto" and not has_gpu()))
+    adapters = any(variant.adapter for variant in variants)
+    return check_quantization(config.model, engine, folder, on_cpu=on_cpu, adapters=adapters)
 
 
 def _digest(value: Any) -> str:

@@ -1,28 +1,92 @@
 """Settings with which vLLM is fast and steady on a CPU."""
 
 import os
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _CPU_INFO: Final = Path("/proc/cpuinfo")
 _FAST_BFLOAT16: Final = {"avx512bw", "bf16"}
 """Features of x86 and of ARM, one of which oneDNN needs for products of 16 bits."""
+_FOUR: Final = 4
+_NO_KERNEL: Final = {"fp8", "fp8_per_tensor", "humming", "mxfp4", "mxfp8"}
+"""Methods that quantise as the weights are loaded, and that were tried on a CPU in vain."""
 _KEPT_MEMORY: Final = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 """To glibc: an engine step's matrices are hundreds of MiB. Given back and taken again they are
 a million page faults in half a minute. Kept, the embedded model's engine takes 5.7 GB for 5.5."""
 
 
-def compute_dtype(dtype: str, cpu_info: Path = _CPU_INFO) -> str:
+def compute_dtype(dtype: str, cpu_info: Path = _CPU_INFO, *, in_16_bits: bool = False) -> str:
     """Return the type in which an engine on this CPU computes: `float32` where 16 bits are slow.
 
     Without the CPU's help torch makes products of 16 bits on one core and without vectors,
-    seven times slower than those of 32, which hold every 16-bit weight as it is.
+    seven times slower than those of 32, which hold every 16-bit weight as it is. Quantised
+    weights have products `in_16_bits` alone.
     """
-    if dtype == "float32":
+    if dtype == "float32" or in_16_bits or is_fast_in_16_bits(cpu_info):
         return dtype
-    words = cpu_info.read_text(encoding="utf-8").split()
-    return dtype if _FAST_BFLOAT16 & set(words) else "float32"
+    return "float32"
+
+
+def is_fast_in_16_bits(cpu_info: Path = _CPU_INFO) -> bool:
+    """Tell whether this CPU has instructions for products of 16 bits."""
+    return bool(_FAST_BFLOAT16 & _features(cpu_info))
+
+
+def missing_kernel(
+    method: str,
+    held: Mapping[str, Any] | None,
+    cpu_info: Path = _CPU_INFO,
+    *,
+    adapters: bool = False,
+) -> str | None:
+    """Return what vLLM's CPU build is known to lack for quantised weights; None for nothing.
+
+    `method` is vLLM's name, `held` what the checkpoint's `config.json` says of its weights. vLLM
+    itself finds out as it loads them. Each was tried with a small model and an adapter.
+    """
+    features = _features(cpu_info)
+    if held is None or method == "humming":
+        if method in _NO_KERNEL or (method == "fp8_per_block" and "amx_tile" not in features):
+            return f"{method} has no kernel on this CPU (fp8_per_channel has)"
+        return None
+    bits = _packed_bits(held)
+    if bits not in (None, _FOUR):
+        return f"packed weights of {bits} bits have no kernel on a CPU"
+    if bits == _FOUR and "avx2" in features and "avx512bw" not in features:
+        return "packed weights of 4 bits have no kernel on a CPU without AVX-512"
+    if _in_blocks(held) and "amx_tile" not in features:
+        return "weights of 8 bits in blocks have no kernel on a CPU without AMX"
+    if adapters and held.get("format") == "int-quantized":
+        return "integers of 8 bits cannot have an adapter beside them on a CPU"
+    return None
+
+
+def _packed_bits(held: Mapping[str, Any]) -> int | None:
+    """Return the bits of a weight that stands packed in a checkpoint; None where none does."""
+    if held.get("format") == "pack-quantized":
+        found = (weights.get("num_bits") for weights in _weights(held))
+        return min((bits for bits in found if isinstance(bits, int)), default=None)
+    bits = held.get("bits", held.get("w_bit"))
+    return bits if isinstance(bits, int) else None
+
+
+def _in_blocks(held: Mapping[str, Any]) -> bool:
+    every = _weights(held)
+    return "weight_block_size" in held or any(w.get("strategy") == "block" for w in every)
+
+
+def _weights(held: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what compressed-tensors says of the weights of each group of layers."""
+    groups = held.get("config_groups")
+    every = list(groups.values()) if isinstance(groups, Mapping) else []
+    found = [group.get("weights") for group in every if isinstance(group, Mapping)]
+    return [weights for weights in found if isinstance(weights, Mapping)]
+
+
+def _features(cpu_info: Path) -> set[str]:
+    return set(cpu_info.read_text(encoding="utf-8").split())
 
 
 def environment(kv_cache_gib: int) -> dict[str, str]:

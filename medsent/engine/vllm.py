@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medsent.config import ModelSettings, VllmSettings
-from medsent.engine import cause, cpu, forking, orphan, text_model
+from medsent.engine import cause, cpu, forking, orphan, quantization, text_model
 from medsent.engine.cause import Note
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Ask, Completion, Request
@@ -225,9 +225,10 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
     adapters = len(plan.adapters)
     config = text_model.read_config(Path(plan.model))
     architecture = text_model.text_class(config, settings.options)
+    held = quantization.is_quantised(config, model)
     arguments: dict[str, Any] = {
         "model": plan.model,
-        "dtype": model.dtype if plan.on_gpu else cpu.compute_dtype(model.dtype),
+        "dtype": model.dtype if plan.on_gpu else cpu.compute_dtype(model.dtype, in_16_bits=held),
         "quantization": model.quantization,
         "tensor_parallel_size": model.tensor_parallel_size,
         "max_model_len": model.max_model_len,
