@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.__main__ import summary, tables
+from tests.bench import peer
+from tests.bench.__main__ import main, summary, tables
 from tests.bench.figures import Goal, engine_goals, orchestration_goal
 from tests.bench.gpu.shapes import TEXT_12B, write_model
 from tests.bench.job import Job
 from tests.bench.limit import limit, operations, read_shape
 from tests.bench.measured import Measured
 from tests.bench.orchestration import Cost, Look, cost_of
-from tests.bench.rounds import BASE, RECORDS, SHARING, Found
+from tests.bench.rounds import BASE, RECORDS, SHARING, AgainstPeer, Found
 from tests.bench.timing import Edges, Round, median_ratio
 from tests.bench.workload import ADAPTED
 
@@ -152,3 +153,26 @@ def test_the_tables_leave_nothing_out_that_fell_short(tmp_path: Path) -> None:
     assert "| medsent, both in one engine | 20 | " in text
     assert "| 16 | opinion | 20 | 10 | 20 |" in text
     assert text.count("missed") == sum(not goal.reached for goal in goals)
+
+
+class ScriptedContenders:
+    def __init__(self, folder: Path, model: Path) -> None:
+        assert folder.is_dir()
+
+    def against_peer(self) -> AgainstPeer:
+        whole = found()
+        return AgainstPeer(whole.both, whole.peer)
+
+
+def test_the_peer_alone_makes_the_claims_that_the_whole_bench_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peer, "Contenders", ScriptedContenders)
+    output = tmp_path / "bench.json"
+    assert main(["--only=peer", "--rounds=2", f"--output={output}"]) == 0
+    told = {goal["what"]: goal["figure"] for goal in json.loads(output.read_text())["goals"]}
+    assert told.keys() <= figures(found()).keys()
+    assert told["the job against ray.data.llm, steady"] == pytest.approx(20 / 16)
+    printed = capsys.readouterr().out
+    assert "| ray.data.llm, both | 16 | " in printed
+    assert "| medsent, both in one engine | 20 | " in printed
