@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from medsent.config import ModelSettings, VllmSettings
 from medsent.engine import cpu, text_model
-from medsent.engine.cause import first_line
+from medsent.engine.words import first_line
 from medsent.errors import ConfigError, ModelError
 
 _PLACES: Final = ("quantization_config", "compression_config")
@@ -263,7 +263,7 @@ def _fits(question: _Question) -> bool:
 def _words(error: Exception) -> str:
     """Return the first line of a library's words; vLLM leaves some without their arguments in."""
     if len(error.args) > 1 and isinstance(error.args[0], str) and "%s" in error.args[0]:
-        return error.args[0] % error.args[1:]
+        return str(error.args[0] % error.args[1:])
     return first_line(error)
 
 

@@ -66,6 +66,11 @@ def kind_of(error: BaseException) -> str:
     return type(error).__name__
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error says in its first line; its kind where that is nothing."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 def words(error: BaseException) -> str:
     """Return an error's kind and first line that says something, and those of its cause."""
     told = _line(error)

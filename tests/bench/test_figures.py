@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.bench.__main__ import summary, tables
+from tests.bench import peer
+from tests.bench.__main__ import main, summary, tables
 from tests.bench.figures import Goal, engine_goals, orchestration_goal, pool_goals
 from tests.bench.gpu.shapes import TEXT_12B, write_model
 from tests.bench.job import Job
@@ -14,7 +15,7 @@ from tests.bench.limit import limit, operations, read_shape
 from tests.bench.measured import Measured
 from tests.bench.orchestration import Cost, Look, cost_of
 from tests.bench.pool import Pool, pool_of
-from tests.bench.rounds import BASE, RECORDS, SHARING, Found
+from tests.bench.rounds import BASE, RECORDS, SHARING, AgainstPeer, Found
 from tests.bench.timing import Edges, Round, median_ratio
 from tests.bench.workload import ADAPTED
 
@@ -166,3 +167,26 @@ def test_a_pools_rate_is_that_of_whole_rounds_of_all_its_engines() -> None:
     assert pool.of_all == pytest.approx(1, abs=0.05)
     with pytest.raises(SystemExit, match="of at most 3 engines, 2 answered"):
         pool_of(finished, np.full(len(finished), 0.64), replicas, engines=3, minimum=1)
+
+
+class ScriptedContenders:
+    def __init__(self, folder: Path, model: Path) -> None:
+        assert folder.is_dir()
+
+    def against_peer(self) -> AgainstPeer:
+        whole = found()
+        return AgainstPeer(whole.both, whole.peer)
+
+
+def test_the_peer_alone_makes_the_claims_that_the_whole_bench_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peer, "Contenders", ScriptedContenders)
+    output = tmp_path / "bench.json"
+    assert main(["--only=peer", "--rounds=2", f"--output={output}"]) == 0
+    told = {goal["what"]: goal["figure"] for goal in json.loads(output.read_text())["goals"]}
+    assert told.keys() <= figures(found()).keys()
+    assert told["the job against ray.data.llm, steady"] == pytest.approx(20 / 16)
+    printed = capsys.readouterr().out
+    assert "| ray.data.llm, both | 16 | " in printed
+    assert "| medsent, both in one engine | 20 | " in printed
