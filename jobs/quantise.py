@@ -50,13 +50,8 @@ def quantise(model: Path, output: Path, scheme: str, group_size: int | None) -> 
     from llmcompressor import model_free_ptq
 
     preset = preset_name_to_scheme(scheme, ["Linear"])
-    weights = preset.weights
     if group_size is not None:
-        weights.group_size = group_size
-    if weights.num_bits < 8:
-        weights.observer = (
-            "memoryless_mse"  # the scale of the least error, not of the largest weight
-        )
+        preset.weights.group_size = group_size
     model_free_ptq(str(model), str(output), scheme=preset, ignore=IGNORED)
     # Hashes of the embedded model's own files.
     (output / "medsent-model.json").unlink(missing_ok=True)
