@@ -1,16 +1,12 @@
 """A model's modules by name, with the sizes of their weights, without loading the model."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
-from medsent.errors import ModelError
-from medsent.model import is_pointer
+from medsent.weights import listed, read_tensors
 
 Size = tuple[int, int]
 """Outputs and inputs of a linear layer: the shape of its weight."""
@@ -64,59 +60,21 @@ def read_modules(folder: Path) -> Modules:
     return Modules(layers or found, bool(layers))
 
 
-def refuse_partial(folder: Path) -> None:
-    """Raise `ModelError` where weights are no whole safetensors, or some of an index are away."""
-    for _ in _read(folder):
-        pass
-
-
 def _read(folder: Path) -> Iterator[tuple[str, Size | None]]:
     """Yield the modules that have a weight, of whatever kind, and its size if it tells one."""
-    files = sorted(folder.glob("*.safetensors"))
-    names = _indexed(folder)
-    if files and (away := sorted(set(names.values()) - {file.name for file in files})):
-        raise ModelError(f"{folder}: the model lacks {away[0]}, which its index names; get it anew")
-    if not files and not names:
-        held = next((file.name for file in sorted(folder.glob("*.bin"))), None)
-        raise ModelError(
-            f"{folder}: the model has no safetensors{f', {held} alone' if held else ''}; load it "
-            "with transformers and write it with save_pretrained"
-        )
-    if not files:
-        yield from ((_module(name), None) for name in names)
-    for file in files:
-        yield from _headers(file)
-
-
-def _headers(file: Path) -> Iterator[tuple[str, Size | None]]:
-    try:
-        with safe_open(file, framework="np") as tensors:
-            for key in tensors.keys():  # noqa: SIM118 - the handle is no mapping
-                weight = tensors.get_slice(key)
-                shape = weight.get_shape()
-                if len(shape) >= 2:  # norms and scales have one
-                    whole = key.endswith(".weight") and weight.get_dtype() in _UNPACKED
-                    yield _module(key), (shape[0], shape[1]) if whole else None
-    except (OSError, SafetensorError) as error:
-        told = "a git-lfs pointer; run git lfs pull" if is_pointer(file) else "no whole safetensors"
-        raise ModelError(f"{file}: the model's weights are {told}") from error
+    if not any(folder.glob("*.safetensors")) and (names := listed(folder)):
+        yield from ((_module(name), None) for name in names)  # the list alone is here
+        return
+    for name, tensor in read_tensors(folder).items():
+        if len(tensor.shape) >= 2:  # norms and scales have one
+            whole = name.endswith(".weight") and tensor.dtype in _UNPACKED
+            yield _module(name), (tensor.shape[0], tensor.shape[1]) if whole else None
 
 
 def _module(tensor: str) -> str:
     """Return the module of a tensor such as `q_proj.weight`, `.qweight` or `.weight.absmax`."""
     module, found, _ = tensor.partition(".weight")
     return module if found else tensor.rpartition(".")[0]
-
-
-def _indexed(folder: Path) -> dict[str, str]:
-    """Return tensor to file by the index, if there is one."""
-    found: dict[str, str] = {}
-    for path in folder.glob("*.safetensors.index.json"):
-        try:
-            found |= json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{path}: the model's index cannot be read; get it anew") from error
-    return found
 
 
 def _configured(folder: Path) -> dict[str, Size]:

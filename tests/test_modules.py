@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from medsent.errors import ModelError
-from medsent.modules import read_modules, refuse_partial, text_layer
+from medsent.modules import read_modules, text_layer
+from medsent.weights import refuse_incomplete
 from tests.checkpoints import SIZE, STORED, TEXT, WRAPPER, write_model
 
 LAYER = "layers.0.self_attn.q_proj"
@@ -79,11 +80,11 @@ def broken_index(model: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (pointer, "model.safetensors: the model's weights are a git-lfs pointer"),
-        (cut, "model.safetensors: the model's weights are no whole safetensors"),
-        (pickled, "the model has no safetensors, pytorch_model.bin alone"),
-        (one_away, "the model lacks model-00002.safetensors, which its index names"),
-        (broken_index, "model.safetensors.index.json: the model's index cannot be read"),
+        (pointer, "model.safetensors is not the file itself but a git-lfs pointer"),
+        (cut, "model.safetensors is damaged or not all of it is there"),
+        (pickled, "no weights as safetensors, only pytorch_model.bin; load it"),
+        (one_away, "there is no model-00002.safetensors, which the index names"),
+        (broken_index, "model.safetensors.index.json is damaged"),
     ],
 )
 def test_weights_that_are_not_there_are_the_models_fault(
@@ -92,7 +93,7 @@ def test_weights_that_are_not_there_are_the_models_fault(
     model = write_model(tmp_path / "model")
     assert callable(spoil)
     spoil(model)
-    for look in (read_modules, refuse_partial):
+    for look in (read_modules, refuse_incomplete):
         with pytest.raises(ModelError) as caught:
             look(model)
         assert told in str(caught.value)

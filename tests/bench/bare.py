@@ -5,9 +5,9 @@ import time
 from collections.abc import Sequence
 
 from medsent.engine import orphan
-from medsent.engine.cause import Note, first_line
+from medsent.engine.cause import Note
 from medsent.engine.protocol import Request
-from medsent.engine.vllm import EnginePlan, adapters_of, arguments_of, sampling
+from medsent.engine.vllm import EnginePlan, adapters_of, arguments_of, footprint_of, sampling
 from tests.bench.timing import Round
 
 
@@ -26,8 +26,8 @@ class BareVllm:
         try:
             self._llm = LLM(**arguments)
         except Exception as error:
-            died = note.died(None, arguments["max_num_seqs"])
-            raise SystemExit(f"{died}; {type(error).__name__}: {first_line(error)}") from error
+            failure = note.did_not_start(error, footprint_of(plan, arguments))
+            raise SystemExit(str(failure)) from error
         finally:
             note.remove()
         self._adapters = adapters_of(plan)
