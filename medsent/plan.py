@@ -147,6 +147,8 @@ class Plan:
             "columns": self.shards.columns,
             "keep": [field.name for field in self.shards.kept],
         }
+        if isinstance(self.config.engine, VllmSettings) and model.dtype != "float32":
+            parts["head_dtype"] = "float32"  # as `engine.text_model` has it, unless options do not
         if self.readers:
             parts["fan_out"] = self.readers
         if self.config.route:
