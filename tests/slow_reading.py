@@ -16,13 +16,13 @@ from medsent.plan import Plan
 ENGINES = 3
 PAUSE_S = 11.0
 """Ray Data's own scaling would end an engine that idles, ten seconds after the last was asked."""
-_LATE_RECORD = "299-4799"
+_LATE_RECORD = "150-2400"
 _BLOCK_BYTES = 20_000
 """Of what reading gives on at once, so that what is before the pause is not kept for the rest."""
 
 
 class Reading(pipeline._Reading):
-    """Pauses before the last rows, until all engines are there and for a while longer."""
+    """Pauses once, amidst the rows, until all engines are there and for a while longer."""
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         if _LATE_RECORD in rows["record_id"].to_pylist():
