@@ -173,3 +173,9 @@ def test_the_shipped_configuration_reads() -> None:
     assert config.method == "onepass"
     assert config.note is not None
     assert "synthetic" in config.note
+
+
+def test_the_configuration_for_a_large_model_reads() -> None:
+    config = load_settings(TrainingConfig, "jobs/train-12b.yaml")
+    assert config.optimiser.gradient_checkpointing
+    assert config.optimiser.opinions_per_pass == 4
