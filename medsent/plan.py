@@ -240,7 +240,7 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     refuse_unserved(config.engine, {v.name: v.adapter for v in variants if v.adapter}, folder, say)
     refuse_input(shards, _tuned_on(variants))
     if isinstance(config.engine, VllmSettings) and "load_format" not in config.engine.options:
-        refuse_incomplete(folder)
+        refuse_incomplete(folder, say)
     sample = make_sample(config.input, shards)
     copy = folder.name if "://" in config.model.source else None
     marks = content_marks(folder)  # before: what is rewritten meanwhile is then seen as another

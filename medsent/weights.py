@@ -6,13 +6,14 @@ Of a linear layer that its checkpoint lacks it leaves the weights as the memory 
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from medsent.engine.text_model import read_config
 from medsent.engine.words import first_line
 from medsent.errors import ModelError
 from medsent.model import is_pointer
@@ -36,15 +37,19 @@ Tensors = dict[str, Tensor]
 """By name."""
 
 
-def refuse_incomplete(folder: Path) -> None:
-    """Raise `ModelError` where a model's weights are damaged, or part of them is not there."""
+def refuse_incomplete(folder: Path, say: Callable[[str], None] = print) -> None:
+    """Raise `ModelError` where a model's weights are damaged, or a file or tensor is not there.
+
+    What only seems to be missing is said: models differ, so that it may be as it should.
+    """
     tensors = read_tensors(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    text = {**config, **(config.get("text_config") or {})}
-    lost = sorted(set(listed(folder)) - set(tensors))
-    missing = f"there is no tensor {lost[0]}, which the index names" if lost else None
-    if missing := missing or _absent(tensors, text):
-        raise _not_whole(folder, missing)
+    if lost := sorted(set(listed(folder)) - set(tensors)):
+        raise _not_whole(folder, f"there is no tensor {lost[0]}, which the index names")
+    if doubt := _doubt(tensors, read_config(folder)):
+        say(
+            f"WARNING: the weights in {folder} may not be whole: {doubt}. vLLM answers all the "
+            "same, with whatever lies in memory; where they should be there, fetch them again"
+        )
 
 
 def read_tensors(folder: Path) -> Tensors:
@@ -94,36 +99,37 @@ def _not_whole(folder: Path, missing: str) -> ModelError:
     )
 
 
-def _absent(tensors: Tensors, config: dict[str, Any]) -> str | None:
-    """Return what a model of such a configuration has and these tensors do not."""
-    words = config.get("vocab_size", 0)
-    if not any(len(t.shape) == 2 and t.shape[0] >= words for t in tensors.values()):
-        return f"no tensor has the {words} rows of an embedding"
-    stacks = _stacks(tensors)
-    layers = config.get("num_hidden_layers", 0)
-    depths = [len(found) for stack, found in stacks.items() if not _OF_IMAGES.search(stack)]
-    if depths and max(depths) < layers:
-        return f"there are {max(depths)} layers of {layers}"
-    # Where there are experts, the first layer may have none.
-    return None if any("expert" in name for name in config) else _gap(stacks)
+def _doubt(tensors: Tensors, config: dict[str, Any]) -> str | None:
+    """Return what a text model of such a configuration has and these tensors seem not to have."""
+    inner = config.get("text_config")
+    text = inner if isinstance(inner, dict) else config
+    layers = text.get("num_hidden_layers")
+    packed = any(isinstance(each.get("quantization_config"), dict) for each in (config, text))
+    if not isinstance(layers, int) or packed:
+        return None
+    stack, found = max(_stacks(tensors).items(), key=lambda item: len(item[1]), default=("", {}))
+    if found and len(found) < layers:
+        return f"there are {len(found)} layers of {layers}"
+    # Where there are experts, or layers of several kinds, one may lack what the others have.
+    varied = any("expert" in name for name in text) or "mamba" in str(text.get("layer_types"))
+    return None if varied else _gap(stack, {n: found[n] for n in found if n < layers})
 
 
-def _gap(stacks: dict[str, dict[int, set[str]]]) -> str | None:
+def _gap(stack: str, layers: dict[int, set[str]]) -> str | None:
     """Return a module that one layer alone does not have."""
-    for stack, layers in stacks.items():
-        if len(layers) < _FEWEST_LAYERS:
-            continue
-        for module in sorted(set.union(*layers.values())):
-            without = [number for number, modules in layers.items() if module not in modules]
-            if len(without) == 1:
-                return f"there is no {stack}.{without[0]}.{module}, which all other layers have"
+    if len(layers) < _FEWEST_LAYERS:
+        return None
+    for module in sorted(set.union(*layers.values())):
+        without = [number for number, modules in layers.items() if module not in modules]
+        if len(without) == 1:
+            return f"there is no {stack}.{without[0]}.{module}, which all other layers have"
     return None
 
 
 def _stacks(tensors: Tensors) -> dict[str, dict[int, set[str]]]:
-    """Return stack to layer to its modules: a model of images and text has several stacks."""
+    """Return stack to layer to its modules, those of images and sounds left out."""
     found: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
     for name in tensors:
-        if match := _LAYER.fullmatch(name):
+        if (match := _LAYER.fullmatch(name)) and not _OF_IMAGES.search(match[1]):
             found[match[1]][int(match[2])].add(match[3])
     return found

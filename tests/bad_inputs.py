@@ -275,7 +275,7 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     "adapter without a scale": (of_nan, ["lora_alpha in adapter_config.json is nan, no number"]),
     "model in pickles": (
         pickled_model,
-        ["{folder}/model: the model has no safetensors, pytorch_model.bin alone"],
+        ["{folder}/model holds no weights as safetensors, only pytorch_model.bin"],
     ),
     "model missing": (
         settings(model={"source": "/nowhere/model"}),

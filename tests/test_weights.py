@@ -74,6 +74,13 @@ def test_a_file_that_is_damaged_or_gone_is_named(
     assert "\n" not in str(caught.value)
 
 
+def warned(folder: Path) -> str:
+    """Return what is said of a folder's weights."""
+    said: list[str] = []
+    refuse_incomplete(folder, said.append)
+    return "\n".join(said)
+
+
 def without(*lost: str) -> Tensors:
     return {name: tensor for name, tensor in tensors_of().items() if name not in lost}
 
@@ -83,9 +90,8 @@ def without(*lost: str) -> Tensors:
 def test_a_module_that_one_layer_lacks_is_named(tmp_path: Path, stack: str, layer: int) -> None:
     tensors = tensors_of(stack) | tensors_of("vision_tower.layers", 2)
     del tensors[f"{stack}.{layer}.mlp.up_proj.weight"]
-    told = rf"there is no {stack}\.{layer}\.mlp\.up_proj, which all other layers have"
-    with pytest.raises(ModelError, match=told):
-        refuse_incomplete(written(tmp_path / "model", tensors))
+    told = f"there is no {stack}.{layer}.mlp.up_proj, which all other layers have"
+    assert told in warned(written(tmp_path / "model", tensors))
 
 
 @pytest.mark.parametrize("inner", [False, True])
@@ -93,15 +99,9 @@ def test_layers_that_are_not_there_are_counted(tmp_path: Path, inner: bool) -> N
     size: dict[str, Any] = {"num_hidden_layers": 5}
     config = {"text_config": size} if inner else size
     folder = written(tmp_path / "model", tensors_of() | tensors_of("vision_tower.layers", 9))
-    refuse_incomplete(folder)
+    assert not warned(folder)
     written(folder, tensors_of() | tensors_of("vision_tower.layers", 9), **config)
-    with pytest.raises(ModelError, match="there are 4 layers of 5"):
-        refuse_incomplete(folder)
-
-
-def test_an_embedding_that_is_not_there_is_missed(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no tensor has the 9 rows of an embedding"):
-        refuse_incomplete(written(tmp_path / "model", tensors_of(), vocab_size=9))
+    assert "there are 4 layers of 5" in warned(folder)
 
 
 @pytest.mark.parametrize(
@@ -119,19 +119,29 @@ def test_an_embedding_that_is_not_there_is_missed(tmp_path: Path) -> None:
             id="quantised",
         ),
         pytest.param({"transformer.h.0.mlp.weight": np.ones((2, 2))}, {}, id="other names"),
+        pytest.param(
+            without("model.layers.1.mlp.up_proj.weight"),
+            {"quantization_config": {"quant_method": "bitsandbytes"}},
+            id="one layer not quantised",
+        ),
+        pytest.param(
+            tensors_of(layers=LAYERS + 1) | {"model.layers.4.head.weight": np.ones((2, 2))},
+            {},
+            id="a layer more",
+        ),
     ],
 )
 def test_what_other_models_are_like_passes(
     tmp_path: Path, tensors: Tensors, config: dict[str, Any]
 ) -> None:
-    refuse_incomplete(written(tmp_path / "model", tensors, **config))
+    assert not warned(written(tmp_path / "model", tensors, **config))
 
 
 def test_the_embedded_model_and_a_wrapper_are_whole(
     model_folder: Path, wrapped_model: Path
 ) -> None:
-    refuse_incomplete(model_folder)
-    refuse_incomplete(wrapped_model)
+    assert not warned(model_folder)
+    assert not warned(wrapped_model)
 
 
 def test_a_job_with_such_a_model_is_refused_unless_its_weights_are_made_up(
