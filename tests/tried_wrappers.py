@@ -43,6 +43,7 @@ _VISION: Final[dict[str, Any]] = {
 }
 _CLIP: Final = {"model_type": "clip_vision_model", "projection_dim": 32, **_VISION}
 _PIXTRAL: Final = {"model_type": "pixtral", "head_dim": 16, **_VISION}
+_HEADS: Final = {**_VISION, "head_dim": 16, "num_key_value_heads": 2}
 _SQUARE: Final = {**_VISION, "image_size": [28, 28], "patch_size": [14, 14]}
 _VISUAL: Final = {
     "depth": 1,
@@ -90,6 +91,25 @@ _TRIED: Final[dict[str, Callable[[], Any]]] = {
     "qwen2_5_vl": _qwen("Qwen2_5_VL", {}),
     "qwen2_5_vl tied": _qwen("Qwen2_5_VL", {}, tie_word_embeddings=True),
     "qwen3_vl": _qwen("Qwen3VL", _DEEP),
+    "gemma4": _wrapper(
+        "Gemma4",
+        {
+            **_TEXT,
+            "global_head_dim": 64,
+            "hidden_size_per_layer_input": 16,
+            "vocab_size_per_layer_input": 512,
+            "num_kv_shared_layers": 0,
+        },
+        vision_config={**_HEADS, "global_head_dim": 16},
+        audio_config=None,
+    ),
+    "idefics3": _wrapper(
+        "Idefics3",
+        {**_LLAMA, "pad_token_id": 2},
+        vision_config=_VISION,
+        image_token_id=500,
+        pad_token_id=2,
+    ),
     "internvl qwen2": _wrapper(
         "InternVL", {"model_type": "qwen2", **_QWEN}, vision_config=_SQUARE, image_token_id=500
     ),
