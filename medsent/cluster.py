@@ -65,13 +65,14 @@ def check_cluster(config: JobConfig) -> Capacity:
 def shortfalls(config: JobConfig, capacity: Capacity) -> list[str]:
     """Return what a plan needs beyond a capacity; nothing where it fits."""
     scorers, scorer = config.engine.replicas.min, _scorer(config, capacity)
-    cpus = scorers * scorer["num_cpus"] + _BESIDE_SCORERS
+    cpus = scorers * scorer.get("num_cpus", 0) + _BESIDE_SCORERS
     gpus = scorers * scorer.get("num_gpus", 0)
     found = []
     if capacity.cpus < cpus:
         found.append(
             f"{cpus - capacity.cpus:.0f} logical CPUs are missing: it has {capacity.cpus:.0f}, "
-            f"the plan takes {cpus} (one a scorer and {_BESIDE_SCORERS} beside them)"
+            f"the plan takes {cpus} ({'' if gpus else 'one a scorer and '}{_BESIDE_SCORERS} "
+            f"beside {'the scorers' if gpus else 'them'})"
         )
     if capacity.gpus < gpus:
         found.append(
@@ -94,7 +95,7 @@ def engines_asked(config: JobConfig) -> int:
     """Return how many engines to ask for at the start.
 
     All, where GPUs bound them: those without one wait for a node, and tell a cluster that
-    scales itself to add it. Bounded by CPUs alone they would take those that reading needs.
+    scales itself to add it. Bounded by CPUs they would take those that reading needs.
     """
     replicas = config.engine.replicas
     by_gpus, by_cpus = _held(config, _capacity())
@@ -130,17 +131,19 @@ def occupancy(config: JobConfig, capacity: Capacity) -> str:
         beside = f"with {_BESIDE_SCORERS} for reading and writing {_span(cpus, 'logical CPU')}"
         nodes = [math.ceil(each / size) for each in cpus if size]
         taken = f"each of 1 logical CPU and no GPU: {beside}"
+        sort = "logical CPU"
     else:
         size = capacity.node_gpus
         nodes = [math.ceil(engines / (size // gpus)) for engines in bounds if size >= gpus]
         in_all = _span([engines * gpus for engines in bounds], "GPU")
-        taken = f"each of 1 logical CPU and {_span([gpus], 'GPU')}: {in_all}"
-    on = f", on {_span(nodes, 'node')} of {size:.0f}" if nodes else ""
+        taken = f"each of {_span([gpus], 'GPU')}: {in_all}"
+        sort = "GPU"
+    on = f", on {_span(nodes, 'node')} with {_span([int(size)], sort)} each" if nodes else ""
     return f"{_span(bounds, 'engine')}, {taken}{on}"
 
 
 def scorer_resources(config: JobConfig) -> dict[str, Any]:
-    """Return the logical CPUs and GPUs of one scorer."""
+    """Return the logical CPUs, or the GPUs, of one scorer."""
     return _scorer(config, _capacity())
 
 
@@ -184,12 +187,11 @@ def _capacity() -> Capacity:
 
 
 def _held(config: JobConfig, capacity: Capacity) -> tuple[float, float]:
-    """Return how many engines the nodes' GPUs hold, without end where they need none, and CPUs."""
+    """Return how many engines the nodes' GPUs hold and their CPUs, without end where unbounded."""
     each = _scorer(config, capacity).get("num_gpus", 0)
-    by_cpus = max(0.0, sum(cpus for cpus, _ in capacity.nodes) - _BESIDE_SCORERS)
     if not each:
-        return math.inf, by_cpus
-    return sum(min(gpus // each, cpus) for cpus, gpus in capacity.nodes), by_cpus
+        return math.inf, max(0.0, sum(cpus for cpus, _ in capacity.nodes) - _BESIDE_SCORERS)
+    return sum(gpus // each for _, gpus in capacity.nodes), math.inf
 
 
 def _span(bounds: Sequence[int], what: str) -> str:
@@ -204,7 +206,8 @@ def _scorer(config: JobConfig, capacity: Capacity) -> dict[str, Any]:
     if isinstance(engine, VllmSettings) and (
         engine.device == "gpu" or (engine.device == "auto" and capacity.gpus)
     ):
-        return {"num_cpus": 1, "num_gpus": config.model.tensor_parallel_size}
+        # No CPU beside: those that wait for a GPU would hold back reading and writing.
+        return {"num_gpus": config.model.tensor_parallel_size}
     return {"num_cpus": 1}
 
 

@@ -75,6 +75,8 @@ def score(plan: Plan, run: RunFolder, watch: Watch, stop: Stop) -> Sitting:
                 raise
             except Exception as error:
                 raise failure(error, _standing(tally), run) from error
+            finally:
+                tally.drain.remote()  # a scorer that waits to start again ends too
         standing = _standing(tally)
     return Sitting(
         max(standing.starts_s.values(), default=0.0), time.monotonic() - started, standing.records
@@ -205,8 +207,7 @@ class _Watching:
     def _show(self) -> None:
         standing = _standing(self._tally)
         if note := self._growth.look(standing):
-            self._tally.note.remote(note)
-            standing.notes.append(note)
+            self._tally.note.remote(note)  # shown the next time, in its place among the others
         with suppress(OSError):  # a full disk or a closed pipe: what is to end the job does
             self._watch(standing)
 

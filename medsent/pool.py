@@ -68,12 +68,14 @@ class Growth:
         bounds.actor_pool_util_upscaling_threshold = _NEVER_UP
         bounds.actor_pool_util_downscaling_threshold = _NEVER_DOWN
         context.custom_execution_callback_classes = [_scaling(self)]
-        most = self._config.engine.replicas.max
-        context.max_consecutive_actor_init_deaths = _FAILED_STARTS * most
+        context.max_consecutive_actor_init_deaths = _FAILED_STARTS * self._held()
+
+    def _held(self) -> int:
+        return max(1, min(self._most, engines_held(self._config)))
 
     def look(self, standing: Standing) -> Note | None:
         """Look at the cluster; return a note where the pool stays below its most, once."""
-        running = len(standing.starts_s)
+        running = standing.running
         if running != self._running:
             self._running, self._since = running, time.monotonic()
         if running >= self._most:
@@ -90,6 +92,8 @@ class Growth:
 
     def _stays(self, running: int, standing: Standing) -> bool:
         if self._told or not running or running + len(standing.starting) >= self._most:
+            return False
+        if standing.failing:  # they hold their places, and what is said of them is why
             return False
         settled = time.monotonic() > self._since + _SETTLED_S
         return settled or running >= engines_held(self._config)

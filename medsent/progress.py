@@ -19,7 +19,7 @@ _WORDS = {
     "killer": "a record that kills engines was found and is quarantined",
     "restart": "the actor was replaced; its records are scored again",
     "gave_up": "its engines only die; the actor is replaced",
-    "no_start": "its engine does not start; it is tried again while the others work",
+    "no_start": "its engine does not start; it is tried again where others work",
 }
 
 Log = Callable[..., None]

@@ -39,7 +39,7 @@ from medsent.telemetry import Telemetry
 
 _NOTE_EVERY_S = 0.5
 _LOOK_EVERY_S = 1.0
-_OTHERS_START_S = 300.0
+_OTHERS_START_S = 1800.0
 """How long a scorer that did not start waits to see whether others do."""
 _START_AGAIN_S = 60.0
 _LAST_ANSWERS_S = 5.0
@@ -111,11 +111,11 @@ class Scorer:
             try:
                 return self._start(plan)
             except MedsentError as error:
-                self._settle(error)
                 if not told:
                     self._tally.note.remote(Note(self._replica, "no_start", 0.0, str(error)))
                 told = True
-            time.sleep(_START_AGAIN_S)
+                self._settle(error)
+                self._pause(error)
 
     def _settle(self, error: MedsentError) -> None:
         """Return where a start may be tried again here; else end, for another or for the job."""
@@ -124,10 +124,18 @@ class Scorer:
         if not _is_replacement():
             if self._others_work():
                 return
-        elif isinstance(error, EngineGoneError):
+        else:
             # Ray gives up one that raises here, and with it the blocks it was to score.
             os._exit(1)
         raise error
+
+    def _pause(self, error: MedsentError) -> None:
+        """Wait before the next start, or end where the job does: nobody else ends this actor."""
+        until = time.monotonic() + _START_AGAIN_S
+        while time.monotonic() < until:
+            if ray.get(self._tally.draining.remote()):
+                raise error
+            time.sleep(_LOOK_EVERY_S)
 
     def _others_work(self) -> bool:
         """Tell whether any scorer works, once none that could may still start."""

@@ -38,12 +38,19 @@ class Standing:
     """Replica to the seconds its first engine took to start."""
     starting: set[str] = field(default_factory=set)
     """Replicas whose first engine is about to start."""
+    failing: set[str] = field(default_factory=set)
+    """Those whose engine did not start and is tried again."""
     notes: list[Note] = field(default_factory=list)
     """What happened, oldest first."""
     failure: tuple[str, str] | None = None
     """Kind and message of the first error that ends the job."""
     start_failure: tuple[str, str] | None = None
     """The same of a scorer that did not start, until another one does."""
+
+    @property
+    def running(self) -> int:
+        """How many scorers have started; one that was replaced on another node counts once."""
+        return len(set(map(_actor, self.starts_s)))
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
@@ -61,12 +68,15 @@ class Tally:
     def starting(self, replica: str) -> str | None:
         """Admit a scorer; returns why not when scorers only die and start again."""
         self._starts += 1
+        waiting = {each for each in self._standing.starting if _actor(each) != _actor(replica)}
+        self._standing.starting = waiting
         if replica in self._standing.starts_s:
             self.note(Note(replica, "restart", 0.0, "the actor ended"))
         else:
             self._standing.starting.add(replica)
         if self._starts <= self._replicas + max(_SPARE_STARTS, _SPARE_EACH * self._replicas):
             return None
+        self._standing.starting.discard(replica)
         return (
             f"scorers started {self._starts} times without one block of records done between; "
             f"{self._last_cause()}"
@@ -75,16 +85,19 @@ class Tally:
     def started(self, replica: str, seconds: float) -> None:
         """Note that an engine is ready; a failure to start before it is forgotten."""
         self._standing.starting.discard(replica)
+        self._standing.failing.discard(replica)
         self._standing.starts_s.setdefault(replica, seconds)
         self._standing.start_failure = None
 
     def did_not_start(self, kind: str, message: str) -> None:
-        """Keep why a scorer could not start."""
-        self._standing.start_failure = (kind, message)
+        """Keep why a scorer could not start, where none has: else it is not what ends the job."""
+        if not self._standing.starts_s:
+            self._standing.start_failure = (kind, message)
 
     def others_work(self, replica: str) -> bool | None:
         """Tell a scorer that did not start whether any has; None while some still may."""
         self._standing.starting.discard(replica)
+        self._standing.failing.add(replica)
         if self._standing.starts_s:
             return True
         return None if self._standing.starting else False
@@ -140,3 +153,8 @@ class Tally:
     def _last_cause(self) -> str:
         causes = [note.cause for note in self._standing.notes if note.kind != "start"]
         return f"the last cause: {causes[-1]}" if causes else "no cause is known"
+
+
+def _actor(replica: str) -> str:
+    """Return the part of a replica's name that stays where its actor starts on another node."""
+    return replica.rpartition("-")[2]

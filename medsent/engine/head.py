@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from safetensors import SafetensorError, safe_open
 
+_SAID: Final = ("quantization_config", "compression_config")
 _QUANTISED: Final = re.compile(r"(^|\.)lm_head\.(?!(weight|bias)$)")
 
 
@@ -24,7 +25,10 @@ def overrides(model: Path, config: dict[str, Any]) -> dict[str, str]:
 
     Nothing where the checkpoint's last layer is quantised: vLLM would refuse to start.
     """
-    if "quantization_config" in config and any(map(_QUANTISED.search, _tensors(model))):
+    text = config.get("text_config")
+    parts = [config, text] if isinstance(text, dict) else [config]
+    said = any(name in part for part in parts for name in _SAID)
+    if said and any(map(_QUANTISED.search, _tensors(model))):
         return {}
     return {"head_dtype": "float32"}
 

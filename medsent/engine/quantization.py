@@ -13,7 +13,7 @@ from typing import Any, Final
 from medsent.config import ModelSettings, VllmSettings
 from medsent.engine import cpu, text_model
 from medsent.engine.words import first_line
-from medsent.errors import ConfigError, ModelError
+from medsent.errors import ConfigError, MedsentError, ModelError
 
 _PLACES: Final = ("quantization_config", "compression_config")
 """Where a checkpoint's `config.json`, or its `text_config`, says how its weights are held."""
@@ -104,7 +104,13 @@ def check_quantization(
     _refuse_idle(given, config)
     if find_spec("vllm") is None:
         return Quantization(name, held is not None, "vLLM is not installed here to confirm it")
-    method = _judged(given, held, _Question(config, folder, model, settings))
+    try:
+        method = _judged(given, held, _Question(config, folder, model, settings))
+    except MedsentError:
+        raise
+    except Exception as error:  # noqa: BLE001 - ours or vLLM's fault, and not the model's
+        note = f"vLLM could not be asked about it here: {type(error).__name__}"
+        return Quantization(name, held is not None, note)
     lacking = cpu.missing_kernel(method, held, adapters=adapters) if on_cpu else None
     if lacking is not None and held is None:
         raise ConfigError(f"model.quantization: {lacking}; leave the setting out")
@@ -209,7 +215,7 @@ def _judged(given: str | None, held: dict[str, Any] | None, question: _Question)
         raise ConfigError(_unknown(given, quantization.QUANTIZATION_METHODS))
     try:
         return question.ask(given)
-    except Exception as error:
+    except (ValueError, NotImplementedError, ImportError) as error:
         raise _refusal(given, held, question, error) from error
 
 

@@ -159,7 +159,8 @@ def overrides(model: Path, config: dict[str, Any], options: dict[str, Any]) -> A
     if not isinstance(own, dict):
         return own
     changes = {**head.overrides(model, config), **_without(own, "text_config")}
-    within = {**changes, **own.get("text_config", {})}
+    inner = own.get("text_config")
+    within = {**changes, **(inner if isinstance(inner, dict) else {})}
     if not isinstance(config.get("text_config"), dict):
         return changes if "text_config" not in own else {**changes, "text_config": within}
     architecture = text_class(config, options)

@@ -150,8 +150,8 @@ def test_the_cluster_holds_the_jobs_that_are_shipped(config: str, kind: type[Job
 def test_what_a_start_costs_is_kept_for_all_nodes(manifest: Manifest) -> None:
     [cluster] = manifest.clusters()
     for group, shared in (
-        (cluster["headGroupSpec"], {"HF_HOME", "MEDSENT_CACHE"}),
-        (cluster["workerGroupSpecs"][0], {"HF_HOME", "MEDSENT_CACHE", "VLLM_CACHE_ROOT"}),
+        (cluster["headGroupSpec"], {"HF_HOME"}),
+        (cluster["workerGroupSpecs"][0], {"HF_HOME", "VLLM_CACHE_ROOT"}),
     ):
         [container] = group["template"]["spec"]["containers"]
         places = {v["name"]: v["value"] for v in container["env"] if "/" in v.get("value", "")}
