@@ -29,6 +29,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--group-size", type=int, help="weights that share a scale; fewer are nearer to the model"
     )
+    parser.add_argument(
+        "--plain", action="store_true", help="scales by the largest weight: quick, and further off"
+    )
     given = parser.parse_args(arguments)
     if not (given.model / "config.json").is_file():
         parser.error(f"--model: {given.model} has no config.json; is it a model's folder?")
@@ -37,14 +40,16 @@ def main(arguments: list[str]) -> None:
     work = given.output.with_name(f".{given.output.name}.partial")
     shutil.rmtree(work, ignore_errors=True)  # what a kill left
     try:
-        quantise(given.model, work, given.scheme, given.group_size)
+        quantise(given.model, work, given.scheme, given.group_size, plain=given.plain)
         work.rename(given.output)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(f"In the job's YAML: model: {{source: {given.output}, quantization: null}}")
 
 
-def quantise(model: Path, output: Path, scheme: str, group_size: int | None) -> None:
+def quantise(
+    model: Path, output: Path, scheme: str, group_size: int | None, *, plain: bool
+) -> None:
     """Round the weights of every linear layer but `IGNORED`; all other files are copied."""
     from compressed_tensors.quantization import preset_name_to_scheme
     from llmcompressor import model_free_ptq
@@ -52,6 +57,9 @@ def quantise(model: Path, output: Path, scheme: str, group_size: int | None) -> 
     preset = preset_name_to_scheme(scheme, ["Linear"])
     if group_size is not None:
         preset.weights.group_size = group_size
+    if not plain and preset.weights.num_bits < 8:
+        preset.weights.observer = "memoryless_mse"  # scales of the least error, by search
+        print("The library's traceback of Tensor.item() is of its estimate of memory: no harm.")
     model_free_ptq(str(model), str(output), scheme=preset, ignore=IGNORED)
     # Hashes of the embedded model's own files.
     (output / "medsent-model.json").unlink(missing_ok=True)

@@ -44,7 +44,8 @@ def missing_kernel(
     """Return what vLLM's CPU build is known to lack for quantised weights; None for nothing.
 
     `method` is vLLM's name, `held` what the checkpoint's `config.json` says of its weights. vLLM
-    itself finds out as it loads them. Each was tried with a small model and an adapter.
+    itself finds out as it loads them. Tried with a small model and an adapter, but for GPTQ's
+    8 bits (no kernel takes their type) and a CPU without AVX-512 (its build has no such product).
     """
     features = _features(cpu_info)
     if held is None or method == "humming":
