@@ -44,7 +44,7 @@ ON_GPUS = {"kind": "vllm", "device": "gpu"}
             ["1 GPUs are missing: it has 0, the plan takes 1"],
         ),
         (
-            Capacity(5, 1, 1),
+            Capacity(3, 1, 1),
             {**ON_GPUS, "replicas": {"min": 2, "max": 2}},
             ["1 logical CPUs are missing", "1 GPUs are missing: it has 1, the plan takes 2"],
         ),
@@ -77,21 +77,21 @@ EIGHT = {"replicas": {"min": 1, "max": 8}}
             Capacity(32, 4, 2, ((16, 2), (16, 2))),
             {**ON_GPUS, **EIGHT},
             2,
-            "1 to 8 engines, each of 1 logical CPU and 2 GPUs: 2 to 16 GPUs, on 1 to 8 nodes of 2",
+            "1 to 8 engines, each of 2 GPUs: 2 to 16 GPUs, on 1 to 8 nodes with 2 GPUs each",
             2,
         ),
         (
             Capacity(32, 3, 2, ((16, 2), (16, 1))),
             {**ON_GPUS, "replicas": {"min": 3, "max": 3}},
             1,
-            "3 engines, each of 1 logical CPU and 1 GPU: 3 GPUs, on 2 nodes of 2",
+            "3 engines, each of 1 GPU: 3 GPUs, on 2 nodes with 2 GPUs each",
             3,
         ),
         (
             Capacity(0, 0, 0),
             {**ON_GPUS, **EIGHT},
             1,
-            "1 to 8 engines, each of 1 logical CPU and 1 GPU: 1 to 8 GPUs",
+            "1 to 8 engines, each of 1 GPU: 1 to 8 GPUs",
             0,
         ),
         (
@@ -99,7 +99,7 @@ EIGHT = {"replicas": {"min": 1, "max": 8}}
             EIGHT,
             1,
             "1 to 8 engines, each of 1 logical CPU and no GPU: with 4 for reading and writing "
-            "5 to 12 logical CPUs, on 1 to 2 nodes of 6",
+            "5 to 12 logical CPUs, on 1 to 2 nodes with 6 logical CPUs each",
             2,
         ),
     ],

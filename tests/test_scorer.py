@@ -1,6 +1,7 @@
 """The actor by itself, with the scripted engine and no Ray: order, sharing, what goes wrong."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -92,12 +93,13 @@ def scored(actor: Scorer, table: pa.Table) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("error", "replaced", "refused"),
+    ("error", "replaced", "ends"),
     [
-        (EngineError("a wrong setting"), False, True),
-        (ModelError("other files"), False, True),
-        (EngineError("a wrong setting"), True, False),
-        (EngineGoneError("killed"), False, False),
+        (EngineError("a wrong setting"), False, None),
+        (ModelError("other files"), False, None),
+        (EngineGoneError("killed"), False, EngineGoneError),
+        (EngineError("a wrong setting"), True, SystemExit),
+        (EngineGoneError("killed"), True, SystemExit),
     ],
 )
 def test_a_start_that_would_fail_again_ends_the_job_at_the_first_block(
@@ -105,9 +107,9 @@ def test_a_start_that_would_fail_again_ends_the_job_at_the_first_block(
     monkeypatch: pytest.MonkeyPatch,
     error: MedsentError,
     replaced: bool,
-    refused: bool,
+    ends: type[BaseException] | None,
 ) -> None:
-    """Others would start in vain; in place of one that had started it may be the node's fault."""
+    """Others would start in vain. One that stands in for another ends, and Ray replaces it."""
 
     def fail(*_: object) -> None:
         raise error
@@ -116,10 +118,11 @@ def test_a_start_that_would_fail_again_ends_the_job_at_the_first_block(
     monkeypatch.setattr(scorer, "_is_replacement", lambda: replaced)
     monkeypatch.setattr(Scorer, "_start", fail)
     monkeypatch.setattr(Scorer, "_others_work", lambda _: False)
+    monkeypatch.setattr(scorer.os, "_exit", sys.exit)
     monkeypatch.setattr(scorer.ray, "get", lambda _: None)
     plan, told = make_plan(job(), lambda _: None), Told()
-    if not refused:
-        with pytest.raises(type(error)):
+    if ends is not None:
+        with pytest.raises(ends):
             Scorer(plan, told)
         return
     actor = Scorer(plan, told)

@@ -45,6 +45,21 @@ def test_a_scorer_that_does_not_start_waits_for_those_that_may(tally: Any) -> No
     assert tally.others_work("a") is True
 
 
+def test_a_start_that_fails_beside_engines_that_work_is_not_why_a_job_ends(tally: Any) -> None:
+    tally.started("node-a", 3.0)
+    tally.did_not_start("EngineError", "no memory")
+    assert tally.standing().start_failure is None
+
+
+def test_a_scorer_that_starts_on_another_node_is_still_one(tally: Any) -> None:
+    for node in ("here", "there"):
+        tally.starting(f"{node}-a")
+    assert tally.standing().starting == {"there-a"}
+    for node in ("here", "there"):
+        tally.started(f"{node}-a", 3.0)
+    assert tally.standing().running == 1
+
+
 def test_a_large_pool_may_lose_all_its_first_engines_twice() -> None:
     tally = Tally.__ray_metadata__.modified_class(8)  # type: ignore[attr-defined]
     assert [tally.starting(str(each % 8)) for each in range(24)] == [None] * 24
