@@ -51,9 +51,23 @@ def refuse_unquantisable(settings: TrainingModel) -> None:
         )
 
 
+def refuse_quantised(settings: TrainingModel, base: Path) -> None:
+    """Raise `ModelError` where `model.quantization` is for weights that are quantised already."""
+    try:
+        shape = AutoConfig.from_pretrained(str(base))
+    except (ImportError, OSError, ValueError) as error:
+        raise ModelError(f"model.source: cannot load {base}: {error}") from error
+    if settings.quantization and hasattr(shape, "quantization_config"):
+        raise ModelError(
+            f"model.quantization: the weights of {settings.source} are quantised already; "
+            "leave it out, or name the model that they were made of"
+        )
+
+
 def drop_senses(model: Any) -> None:
     """Remove what a multimodal model has beside its text model: opinions are text.
 
+    It is loaded with the rest, and its memory is free for what is trained.
     The text model keeps its name within the wrapper, and the adapter's tensors get it.
     """
     decoder, whole = model.get_decoder(), model.base_model
@@ -117,7 +131,8 @@ def round_adapter(model: Any) -> None:
 
 
 def _frozen(settings: TrainingModel, base: Path) -> Any:
-    """Load the base model onto the device that trains."""
+    """Load the whole base model, senses included, onto the device that trains."""
+    refuse_quantised(settings, base)
     dtype = working_dtype(settings.dtype)
     given: dict[str, Any] = {"dtype": dtype}
     if torch.cuda.is_available():
@@ -130,12 +145,6 @@ def _frozen(settings: TrainingModel, base: Path) -> Any:
             bnb_4bit_compute_dtype=dtype,
         )
     try:
-        config = AutoConfig.from_pretrained(str(base))
-        if settings.quantization and hasattr(config, "quantization_config"):
-            raise ModelError(
-                f"model.quantization: the weights of {settings.source} are quantised already; "
-                "leave it out, or name the model that they were made of"
-            )
         model: Any = AutoModelForCausalLM.from_pretrained(str(base), **given)
     except (ImportError, OSError, ValueError) as error:
         raise ModelError(f"model.source: cannot load {base}: {error}") from error
