@@ -6,6 +6,7 @@ file at a time, so that the largest file must fit in memory, not the model; no G
 """  # noqa: E501
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ IGNORED = [
     "re:.*(vision_tower|vision_model|visual|audio_tower|multi_modal_projector).*",
 ]
 """Left in 16 bits: what reads and writes words, and what an opinion never passes."""
+MERGED = "medsent-merged.json"
+"""What a merged model was made of, which the job asks for."""
 
 
 def main(arguments: list[str]) -> None:
@@ -32,6 +35,8 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     if not (given.model / "config.json").is_file():
         parser.error(f"--model: {given.model} has no config.json; is it a model's folder?")
+    if is_quantised(given.model):
+        parser.error(f"--model: {given.model} is quantised already; name what it was made of")
     if given.output.exists():
         parser.error(f"--output: {given.output} is there already; name another, or remove it")
     work = given.output.with_name(f".{given.output.name}.partial")
@@ -44,6 +49,15 @@ def main(arguments: list[str]) -> None:
     print(f"In the job's YAML: model: {{source: {given.output}, quantization: null}}")
 
 
+def is_quantised(model: Path) -> bool:
+    """Tell whether a checkpoint's configuration says how its weights are quantised."""
+    shape = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    parts = (shape, shape.get("text_config") or {})
+    return any(
+        part.get(f"{how}_config") for part in parts for how in ("quantization", "compression")
+    )
+
+
 def quantise(model: Path, output: Path, scheme: str, group_size: int | None) -> None:
     """Round the weights of every linear layer but `IGNORED`; all other files are copied."""
     from compressed_tensors.quantization import preset_name_to_scheme
@@ -53,6 +67,8 @@ def quantise(model: Path, output: Path, scheme: str, group_size: int | None) -> 
     if group_size is not None:
         preset.weights.group_size = group_size
     model_free_ptq(str(model), str(output), scheme=preset, ignore=IGNORED)
+    if (model / MERGED).is_file():
+        shutil.copyfile(model / MERGED, output / MERGED)
     # Hashes of the embedded model's own files.
     (output / "medsent-model.json").unlink(missing_ok=True)
 

@@ -84,14 +84,18 @@ def attach_adapter(model: Any, config: TrainingConfig) -> Any:
     begun, targets = config.start_from, config.lora.targets
     unfilled = model.device.type == "meta"
     try:
-        shape = _shape_of(begun) if begun else _fresh_shape(config.lora)
-        return get_peft_model(model, shape, low_cpu_mem_usage=unfilled)
+        return get_peft_model(model, shape_of(config), low_cpu_mem_usage=unfilled)
     except (OSError, TypeError, ValueError) as error:
         if begun:
             raise AdapterError(
                 f"start_from: {begun} is no adapter of this model: {error}"
             ) from error
         raise ConfigError(f"lora.targets: {', '.join(targets)}: {error}") from error
+
+
+def shape_of(config: TrainingConfig) -> Any:
+    """Return the shape of the adapter that is trained, as peft has it: `start_from`'s if given."""
+    return _shape_of(config.start_from) if config.start_from else _fresh_shape(config.lora)
 
 
 def working_dtype(dtype: str = "bfloat16") -> torch.dtype:
