@@ -35,7 +35,11 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     if not (given.model / "config.json").is_file():
         parser.error(f"--model: {given.model} has no config.json; is it a model's folder?")
-    if is_quantised(given.model):
+    try:
+        done = is_quantised(given.model)
+    except ValueError:
+        parser.error(f"--model: {given.model}/config.json cannot be read; get it anew")
+    if done:
         parser.error(f"--model: {given.model} is quantised already; name what it was made of")
     if given.output.exists():
         parser.error(f"--output: {given.output} is there already; name another, or remove it")

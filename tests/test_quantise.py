@@ -29,6 +29,7 @@ TEXT = (
     [
         ("empty", "new", "--model: .*empty has no config.json"),
         ("done", "new", "--model: .*done is quantised already"),
+        ("damaged", "new", "--model: .*damaged/config.json cannot be read"),
         ("inside", "new", "--model: .*inside is quantised already"),
         ("whole", "empty", "--output: .*empty is there already"),
         ("whole", "new --scheme W5A3", "--scheme: invalid choice"),
@@ -38,7 +39,7 @@ def test_what_cannot_be_quantised_is_refused(
     tmp_path: Path, model: str, output: str, says: str
 ) -> None:
     held = '{"quantization_config": {"quant_method": "gptq"}}'
-    shapes = {"whole": "{}", "done": held, "inside": f'{{"text_config": {held}}}'}
+    shapes = {"damaged": "{", "whole": "{}", "done": held, "inside": f'{{"text_config": {held}}}'}
     for name in ("empty", *shapes):
         (tmp_path / name).mkdir()
     for name, shape in shapes.items():
