@@ -6,6 +6,7 @@ file at a time, so that the largest file must fit in memory, not the model; no G
 """  # noqa: E501
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ IGNORED = [
     "re:.*(vision_tower|vision_model|visual|audio_tower|multi_modal_projector).*",
 ]
 """Left in 16 bits: what reads and writes words, and what an opinion never passes."""
+MERGED = "medsent-merged.json"
+"""What a merged model was made of, which the job asks for."""
 
 
 def main(arguments: list[str]) -> None:
@@ -35,6 +38,12 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     if not (given.model / "config.json").is_file():
         parser.error(f"--model: {given.model} has no config.json; is it a model's folder?")
+    try:
+        done = is_quantised(given.model)
+    except ValueError:
+        parser.error(f"--model: {given.model}/config.json cannot be read; get it anew")
+    if done:
+        parser.error(f"--model: {given.model} is quantised already; name what it was made of")
     if given.output.exists():
         parser.error(f"--output: {given.output} is there already; name another, or remove it")
     work = given.output.with_name(f".{given.output.name}.partial")
@@ -45,6 +54,15 @@ def main(arguments: list[str]) -> None:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(f"In the job's YAML: model: {{source: {given.output}, quantization: null}}")
+
+
+def is_quantised(model: Path) -> bool:
+    """Tell whether a checkpoint's configuration says how its weights are quantised."""
+    shape = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    parts = (shape, shape.get("text_config") or {})
+    return any(
+        part.get(f"{how}_config") for part in parts for how in ("quantization", "compression")
+    )
 
 
 def quantise(
@@ -61,6 +79,8 @@ def quantise(
         preset.weights.observer = "memoryless_mse"  # scales of the least error, by search
         print("The library's traceback of Tensor.item() is of its estimate of memory: no harm.")
     model_free_ptq(str(model), str(output), scheme=preset, ignore=IGNORED)
+    if (model / MERGED).is_file():
+        shutil.copyfile(model / MERGED, output / MERGED)
     # Hashes of the embedded model's own files.
     (output / "medsent-model.json").unlink(missing_ok=True)
 

@@ -7,36 +7,55 @@ from typing import Final
 
 from medsent.errors import ModelError
 
-_WANTED: Final = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+_WEIGHTS: Final = "*.safetensors"
+_WANTED: Final = ["*.json", "*.jinja", "*.model", "*.txt"]
 _LEFT_OUT: Final = ["*/*"]
 """Folders: other formats of the same weights, and pictures. The model's own files lie beside."""
 _INDEX: Final = "model.safetensors.index.json"
 
 
-def snapshot(source: str, revision: str | None = None, say: Callable[[str], None] = print) -> Path:
+def snapshot(
+    source: str,
+    revision: str | None = None,
+    say: Callable[[str], None] = print,
+    *,
+    weights: bool = True,
+) -> Path:
     """Return the folder of a model's revision, fetched if need be; its name is the commit.
 
     Without a revision it is the newest; of a commit that is here already nothing is asked of the
-    network. Raises `ModelError` that says why it cannot be had.
+    network. Without `weights` they are not fetched, and may be missing. Raises `ModelError` that
+    says why it cannot be had.
     """
-    from huggingface_hub import snapshot_download, try_to_load_from_cache
+    from huggingface_hub import snapshot_download
 
+    wanted = [*_WANTED, _WEIGHTS] if weights else _WANTED
     try:
-        if try_to_load_from_cache(source, "config.json", revision=revision) is None:
+        if not _is_begun(source, revision, weights):
             say(f"Fetching {source} from the hub ...")
         folder = snapshot_download(
-            source, revision=revision, allow_patterns=_WANTED, ignore_patterns=_LEFT_OUT
+            source, revision=revision, allow_patterns=wanted, ignore_patterns=_LEFT_OUT
         )
     except Exception as error:  # the library raises many kinds; each means "not to be had"
         raise ModelError(_refusal(source, revision, error)) from error
-    return _whole(Path(folder), source)
+    return _whole(Path(folder), source, weights)
 
 
-def _whole(folder: Path, source: str) -> Path:
+def _is_begun(source: str, revision: str | None, weights: bool) -> bool:
+    """Tell whether some of a model is here; with `weights`, some of those."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(source, "config.json", revision=revision)
+    if not isinstance(config, str):
+        return False
+    return not weights or any(Path(config).parent.glob(_WEIGHTS))
+
+
+def _whole(folder: Path, source: str, weights: bool) -> Path:
     """Refuse what an interrupted download left, which is all that is here without a network."""
     index = folder / _INDEX
     names = {"config.json"}
-    if index.is_file():
+    if weights and index.is_file():
         names |= set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     missing = sorted(name for name in names if not (folder / name).is_file())
     if missing:

@@ -85,14 +85,17 @@ def is_on_hub(source: str) -> bool:
     return source.count("/") == 1 and not Path(source).is_dir()
 
 
-def resolve_model(source: str, say: Say = print, revision: str | None = None) -> Path:
+def resolve_model(
+    source: str, say: Say = print, revision: str | None = None, *, weights: bool = True
+) -> Path:
     """Turn `model.source` into a folder on this machine, preparing or fetching it if need be.
 
-    `revision` is of a hub's model: a commit, branch or tag; None for the newest. Raises
-    `ModelError` where a folder is missing or is not a model's.
+    `revision` is of a hub's model: a commit, branch or tag; None for the newest. Without
+    `weights` those of the hub are not fetched. Raises `ModelError` where a folder is missing or
+    is not a model's.
     """
     if is_on_hub(source):
-        return snapshot(source, revision, say)
+        return snapshot(source, revision, say, weights=weights)
     if revision is not None:
         raise ModelError(f"model.revision is for a model of the hub, and {source} is none")
     if source == BUILTIN:

@@ -61,6 +61,23 @@ def test_only_what_a_model_is_made_of_is_fetched(hub: Hub) -> None:
     assert {path.name for path in folder.iterdir()} == FETCHED
 
 
+def test_without_its_weights_a_model_is_had_and_they_come_later(hub: Hub) -> None:
+    index = json.dumps({"weight_map": {"a": "model.safetensors"}}).encode()
+    hub.commits[OLD] = {**FILES, "model.safetensors.index.json": index}
+    said: list[str] = []
+    bare = resolve_model("owner/name", said.append, OLD, weights=False)
+    assert not [path for path in hub.asked if path.endswith(".safetensors")]
+    assert {path.name for path in bare.iterdir() if path.suffix == ".json"} == {
+        "config.json",
+        "tokenizer.json",
+        "model.safetensors.index.json",
+    }
+    assert not (bare / "model.safetensors").exists()
+    assert resolve_model("owner/name", said.append, OLD) == bare
+    assert (bare / "model.safetensors").read_bytes() == LARGE
+    assert said == ["Fetching owner/name from the hub ..."] * 2
+
+
 @pytest.mark.usefixtures("hub")
 def test_weights_are_named_by_their_hash_and_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = snapshot("owner/name")

@@ -51,9 +51,23 @@ def refuse_unquantisable(settings: TrainingModel) -> None:
         )
 
 
+def refuse_quantised(settings: TrainingModel, base: Path) -> None:
+    """Raise `ModelError` where `model.quantization` is for weights that are quantised already."""
+    try:
+        shape = AutoConfig.from_pretrained(str(base))
+    except (ImportError, OSError, ValueError) as error:
+        raise ModelError(f"model.source: cannot load {base}: {error}") from error
+    if settings.quantization and hasattr(shape, "quantization_config"):
+        raise ModelError(
+            f"model.quantization: the weights of {settings.source} are quantised already; "
+            "leave it out, or name the model that they were made of"
+        )
+
+
 def drop_senses(model: Any) -> None:
     """Remove what a multimodal model has beside its text model: opinions are text.
 
+    It is loaded with the rest, and its memory is free for what is trained.
     The text model keeps its name within the wrapper, and the adapter's tensors get it.
     """
     decoder, whole = model.get_decoder(), model.base_model
@@ -70,14 +84,18 @@ def attach_adapter(model: Any, config: TrainingConfig) -> Any:
     begun, targets = config.start_from, config.lora.targets
     unfilled = model.device.type == "meta"
     try:
-        shape = _shape_of(begun) if begun else _fresh_shape(config.lora)
-        return get_peft_model(model, shape, low_cpu_mem_usage=unfilled)
+        return get_peft_model(model, shape_of(config), low_cpu_mem_usage=unfilled)
     except (OSError, TypeError, ValueError) as error:
         if begun:
             raise AdapterError(
                 f"start_from: {begun} is no adapter of this model: {error}"
             ) from error
         raise ConfigError(f"lora.targets: {', '.join(targets)}: {error}") from error
+
+
+def shape_of(config: TrainingConfig) -> Any:
+    """Return the shape of the adapter that is trained, as peft has it: `start_from`'s if given."""
+    return _shape_of(config.start_from) if config.start_from else _fresh_shape(config.lora)
 
 
 def working_dtype(dtype: str = "bfloat16") -> torch.dtype:
@@ -117,7 +135,8 @@ def round_adapter(model: Any) -> None:
 
 
 def _frozen(settings: TrainingModel, base: Path) -> Any:
-    """Load the base model onto the device that trains."""
+    """Load the whole base model, senses included, onto the device that trains."""
+    refuse_quantised(settings, base)
     dtype = working_dtype(settings.dtype)
     given: dict[str, Any] = {"dtype": dtype}
     if torch.cuda.is_available():
@@ -130,12 +149,6 @@ def _frozen(settings: TrainingModel, base: Path) -> Any:
             bnb_4bit_compute_dtype=dtype,
         )
     try:
-        config = AutoConfig.from_pretrained(str(base))
-        if settings.quantization and hasattr(config, "quantization_config"):
-            raise ModelError(
-                f"model.quantization: the weights of {settings.source} are quantised already; "
-                "leave it out, or name the model that they were made of"
-            )
         model: Any = AutoModelForCausalLM.from_pretrained(str(base), **given)
     except (ImportError, OSError, ValueError) as error:
         raise ModelError(f"model.source: cannot load {base}: {error}") from error

@@ -13,6 +13,8 @@ from medsent.errors import ConfigError
 _ELAPSED = "elapsed.json"
 _OWNER = "training.json"
 _NAME = re.compile(r"checkpoint-(\d+)")
+BASE = "base"
+"""In a recipe: the hash of the base model's content."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +52,34 @@ def drop_partial(folder: Path) -> None:
 
 
 def claim(folder: Path, recipe: dict[str, Any]) -> None:
-    """Record whose checkpoints these are.
-
-    Raises `ConfigError` where another training (other data, method, shape ...) left some here.
-    """
-    file = folder / _OWNER
-    if file.is_file():
-        theirs = json.loads(file.read_text(encoding="utf-8"))
-        changed = sorted(
-            key for key in recipe.keys() | theirs if recipe.get(key) != theirs.get(key)
-        )
-        if changed:
-            raise ConfigError(
-                f"output: {folder} holds checkpoints of a training with other settings "
-                f"({', '.join(changed)}); delete them or name another output"
-            )
+    """Record whose checkpoints these are; raises as `refuse_others`."""
+    refuse_others(folder, recipe)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{_OWNER}.{os.getpid()}"
     partial.write_text(json.dumps(recipe, indent=1, sort_keys=True), encoding="utf-8")
-    partial.replace(file)
+    partial.replace(folder / _OWNER)
+
+
+def refuse_others(folder: Path, recipe: dict[str, Any]) -> None:
+    """Raise `ConfigError` where another training (other data, method, shape ...) left some here.
+
+    The base model counts where both know it: older checkpoints do not say which it was.
+    """
+    file = folder / _OWNER
+    if not file.is_file():
+        return
+    theirs = json.loads(file.read_text(encoding="utf-8"))
+    changed = {key for key in recipe.keys() | theirs if recipe.get(key) != theirs.get(key)}
+    if BASE not in recipe or BASE not in theirs:
+        changed.discard(BASE)
+    if changed == {BASE}:
+        raise ConfigError(
+            f"model.source: {folder} holds checkpoints of a training on another content of this "
+            "model; give it back (of the hub's, name its commit as model.revision), delete them "
+            "or name another output"
+        )
+    if changed:
+        raise ConfigError(
+            f"output: {folder} holds checkpoints of a training with other settings "
+            f"({', '.join(sorted(changed))}); delete them or name another output"
+        )

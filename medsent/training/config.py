@@ -13,6 +13,9 @@ class TrainingModel(Settings):
 
     source: str
     """A hub id, a folder, or `builtin:gemma-3-270m`."""
+    revision: str | None = None
+    """Of a hub's model: a commit, branch or tag; the newest where null. Checkpoints keep to the
+    content they were trained on."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """The frozen weights' type; the adapter itself is trained in float32."""
     quantization: Literal["nf4"] | None = None
@@ -48,11 +51,12 @@ class OptimiserSettings(Settings):
     """Share of the training spent warming up."""
     opinions_per_step: int = Field(default=4, ge=1)
     gradient_accumulation: int = Field(default=1, ge=1)
-    """Passes that a step's opinions are split into, for less memory: what is learnt stays the
-    same, so it may change between the sittings of one training."""
+    """Passes that a step's opinions are split into, for less memory. It may change between the
+    sittings of one training: what is learnt stays the same but for rounding, and with
+    `lora.dropout` above 0 but for the draws, which each pass makes for itself."""
     gradient_checkpointing: bool = False
-    """Keep each layer's input alone and compute the rest anew on the way back: a tenth of the
-    memory of a pass for a third more time, and the same result."""
+    """Keep each layer's input alone and compute the rest anew on the way back: less memory for
+    a pass, which takes longer, and the same result."""
     epochs: float = Field(default=1.0, gt=0)
     minutes: float | None = Field(default=None, gt=0)
     """A budget of wall-clock minutes: the cosine reaches zero at its end, if epochs last longer.

@@ -9,6 +9,7 @@
     unpacking    under nf4 the largest layer in the type that is computed in
     libraries    1 GB for torch's and the device's own
 
+It is that of a GPU; a CPU without products of 16 bits computes in float32, which takes more.
 What the layers keep is not calculated but counted: the training's own forward pass over the widest
 batch is run with tensors that have shapes and no memory, and autograd names what it saves.
 """
@@ -25,7 +26,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from medsent.errors import ModelError
-from medsent.training.base import attach_adapter, drop_senses, working_dtype
+from medsent.training.base import attach_adapter, drop_senses
 from medsent.training.config import TrainingConfig
 from medsent.training.objectives import POSITIONS_AT_ONCE, Batch, decoder_inputs
 
@@ -54,12 +55,12 @@ class Memory:
 
 
 def estimate(config: TrainingConfig, base: Path, batch: Batch) -> Memory:
-    """Return the memory that passes as wide as `batch` take on this machine's device.
+    """Return the memory that passes as wide as `batch` take on a GPU, in the configured type.
 
     `base` is the model's folder, of which only the configuration is read. Errors are those of
     loading it.
     """
-    dtype = working_dtype(config.model.dtype)
+    dtype: torch.dtype = getattr(torch, config.model.dtype)
     model = _unfilled(config, base, dtype)
     linear = [each for each in _linear(model) if config.model.quantization]
     packed = sum(layer.weight.numel() for layer in linear)
@@ -115,7 +116,7 @@ def _kept(decoder: Any, batch: Batch) -> float:
         inputs = decoder_inputs(
             decoder.config, {name: mode.from_tensor(part) for name, part in batch.items()}
         )
-        mixed = torch.autocast("cpu", torch.bfloat16, enabled=working_dtype() == torch.bfloat16)
+        mixed = torch.autocast("cpu", torch.bfloat16)
         with _counted() as kept, mixed:
             torch.func.functional_call(decoder, state, kwargs=inputs)
     own = {each.untyped_storage()._cdata for each in parameters.values()}

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from medsent.errors import MedsentError
+from medsent.training.base import shape_of, working_dtype
 from medsent.training.config import TrainingConfig
 from medsent.training.memory import Memory, estimate
 from medsent.training.objectives import Batch, Objective
@@ -45,16 +47,33 @@ def steps_of(config: TrainingConfig, train: Readings) -> int:
 def tell_memory(
     config: TrainingConfig, base: Path, objective: Objective, train: Readings, say: Say
 ) -> None:
-    """Say what memory the training takes at its peak, and what there is."""
+    """Say what memory the training takes at its peak, and what there is.
+
+    Errors are those of loading the model; other failures are told in place of the figures.
+    """
+    try:
+        _tell_parts(config, base, objective, train, say)
+    except MedsentError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a training may do without the figures
+        say(_unknown(error))
+
+
+def _tell_parts(
+    config: TrainingConfig, base: Path, objective: Objective, train: Readings, say: Say
+) -> None:
     batch = widest_pass(config, objective, train)
     memory = estimate(config, base, batch)
-    say(f"At its widest pass, of {batch['input_ids'].numel():,} tokens, it takes by calculation:")
+    where = "" if torch.cuda.is_available() else " on a GPU"
+    tokens = batch["input_ids"].numel()
+    say(f"At its widest pass, of {tokens:,} tokens, it takes by calculation{where}:")
     for name, size in _parts(config, memory):
         if size:
             say(f"  {size / _GB:7.2f} GB  {name}")
     say(f"  {memory.total / _GB:7.2f} GB  in all")
     device, free = available()
-    say(f"{device} has {free / _GB:.1f} GB free.")
+    more = ", and trains in float32, which takes more" if _is_widened(config) else ""
+    say(f"{device} has {free / _GB:.1f} GB free{more}.")
     if memory.total > free:
         say(_advice(config, base, objective, train, free))
 
@@ -62,13 +81,27 @@ def tell_memory(
 def tell_lack(
     config: TrainingConfig, base: Path, objective: Objective, train: Readings, say: Say
 ) -> None:
-    """Warn where the training takes more memory than the device has."""
-    memory = estimate(config, base, widest_pass(config, objective, train))
-    device, free = available()
-    if memory.total > free:
-        need = f"{memory.total / _GB:.0f} GB at its peak, and {device} has {free / _GB:.0f} free"
-        say(f"Warning: by calculation this training takes {need}.")
-        say(_advice(config, base, objective, train, free))
+    """Warn where the training takes more memory than the device has, if that can be told."""
+    try:
+        memory = estimate(config, base, widest_pass(config, objective, train))
+        device, free = available()
+        if memory.total > free:
+            need = f"{memory.total / _GB:.0f} GB at its peak"
+            has = f"{device} has {free / _GB:.0f} free"
+            say(f"Warning: by calculation this training takes {need}, and {has}.")
+            say(_advice(config, base, objective, train, free))
+    except Exception as error:  # noqa: BLE001  # a training may do without the figures
+        say(_unknown(error))
+
+
+def _unknown(error: Exception) -> str:
+    return f"Its memory could not be estimated ({type(error).__name__})."
+
+
+def _is_widened(config: TrainingConfig) -> bool:
+    """Tell whether this machine computes in a wider type than the configuration names."""
+    dtype: torch.dtype = getattr(torch, config.model.dtype)
+    return working_dtype(config.model.dtype) != dtype
 
 
 def widest_pass(config: TrainingConfig, objective: Objective, train: Readings) -> Batch:
@@ -97,7 +130,7 @@ def _parts(config: TrainingConfig, memory: Memory) -> Iterator[tuple[str, float]
     kind = config.model.quantization or config.model.dtype
     checkpointing = config.optimiser.gradient_checkpointing
     yield f"the text model's weights ({kind})", memory.weights
-    yield f"the adapter of rank {config.lora.rank}, its gradients and AdamW", memory.adapter
+    yield f"the adapter of rank {shape_of(config).r}, its gradients and AdamW", memory.adapter
     how = "with" if checkpointing else "without"
     yield f"what the layers keep, {how} gradient checkpointing", memory.activations
     yield "the vocabulary's logits", memory.answers

@@ -9,17 +9,25 @@ import torch
 from transformers import set_seed
 
 from medsent.errors import ConfigError
-from medsent.model import content_sha256, load_tokenizer, resolve_model
+from medsent.model import content_sha256, is_on_hub, load_tokenizer, resolve_model
 from medsent.personas import Persona, load_personas
 from medsent.training.base import (
     build_model,
     load_weights,
     naming,
+    refuse_quantised,
     refuse_unquantisable,
     round_adapter,
 )
 from medsent.training.card import Facts, SplitFacts
-from medsent.training.checkpoints import Checkpoint, claim, drop_partial, last_checkpoint
+from medsent.training.checkpoints import (
+    BASE,
+    Checkpoint,
+    claim,
+    drop_partial,
+    last_checkpoint,
+    refuse_others,
+)
 from medsent.training.config import TrainingConfig
 from medsent.training.evaluation import evaluate, macro_f1, tuned_results
 from medsent.training.methods import objective_for
@@ -67,11 +75,13 @@ def train(config: TrainingConfig, say: Say = print) -> Trained:
     if config.threads:
         torch.set_num_threads(config.threads)
     readings, validation, personas = _splits(config, say)
-    folder = Path(config.checkpoints or f"{config.output}/checkpoints")
-    claim(folder, _recipe(config, readings))
+    folder, recipe = _checkpoints(config), _recipe(config, readings)
+    refuse_others(folder, recipe)  # before a model is fetched
+    base = resolve_model(config.model.source, say, config.model.revision)
+    refuse_quantised(config.model, base)
+    claim(folder, {**recipe, BASE: content_sha256(base)})
     drop_partial(folder)
     last = last_checkpoint(folder)
-    base = resolve_model(config.model.source, say)
     objective = objective_for(config, load_tokenizer(base), personas)
     if torch.cuda.is_available():
         tell_lack(config, base, objective, readings, say)
@@ -84,9 +94,20 @@ def train(config: TrainingConfig, say: Say = print) -> Trained:
 
 
 def plan_training(config: TrainingConfig, say: Say = print) -> None:
-    """Say what a training would do and take, and start nothing; errors as above."""
+    """Say what a training would do and take, and start nothing; errors as above.
+
+    Of a hub's model the weights are not fetched: that checkpoints are of another content of it
+    is the one thing that only the training finds.
+    """
+    refuse_unquantisable(config.model)
     readings, validation, personas = _splits(config, say)
-    base = resolve_model(config.model.source, say)
+    folder, recipe = _checkpoints(config), _recipe(config, readings)
+    refuse_others(folder, recipe)
+    model = config.model
+    base = resolve_model(model.source, say, model.revision, weights=False)
+    refuse_quantised(model, base)
+    if folder.is_dir() and not is_on_hub(model.source):
+        refuse_others(folder, {**recipe, BASE: content_sha256(base)})
     objective = objective_for(config, load_tokenizer(base), personas)
     tell_work(config, objective, readings, validation, say)
     tell_memory(config, base, objective, readings, say)
@@ -145,13 +166,18 @@ def _read(config: TrainingConfig, path: str, personas: Any, say: Say) -> Reading
     return readings
 
 
+def _checkpoints(config: TrainingConfig) -> Path:
+    return Path(config.checkpoints or f"{config.output}/checkpoints")
+
+
 def _recipe(config: TrainingConfig, readings: Readings) -> dict[str, Any]:
-    """What must not change between the sittings of one training."""
+    """What must not change between the sittings of one training, the base's content apart."""
     recipe = config.model_dump(
         mode="json",
         include={"model", "method", "personas", "lora", "label_weights", "start_from", "seed"},
         exclude_none=True,  # so that a setting that came later stands in no one's way
     )
+    recipe["model"].pop("revision", None)  # its content counts, whatever that is called
     how = {"minutes", "checkpoints", "evaluations"}  # how long and how often, not what
     how |= {"gradient_accumulation", "gradient_checkpointing"}
     recipe["optimiser"] = config.optimiser.model_dump(mode="json", exclude=how)

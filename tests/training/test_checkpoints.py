@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from medsent.errors import ConfigError
-from medsent.training.checkpoints import claim, drop_partial, last_checkpoint, mark_whole
+from medsent.training.checkpoints import (
+    claim,
+    drop_partial,
+    last_checkpoint,
+    mark_whole,
+    refuse_others,
+)
 
 
 def _checkpoint(folder: Path, step: int, seconds: float | None) -> None:
@@ -36,3 +42,13 @@ def test_another_training_is_refused(tmp_path: Path) -> None:
     claim(tmp_path / "c", {"seed": 0, "method": "onepass"})
     with pytest.raises(ConfigError, match=r"\(seed\)"):
         claim(tmp_path / "c", {"method": "onepass", "seed": 1})
+
+
+def test_another_base_is_refused_where_it_was_recorded(tmp_path: Path) -> None:
+    claim(tmp_path, {"seed": 0})
+    claim(tmp_path, {"seed": 0, "base": "one"})
+    refuse_others(tmp_path, {"seed": 0})
+    with pytest.raises(ConfigError, match=r"^model\.source: .* on another content"):
+        claim(tmp_path, {"seed": 0, "base": "two"})
+    with pytest.raises(ConfigError, match=r"other settings \(base, seed\)"):
+        claim(tmp_path, {"seed": 1, "base": "two"})

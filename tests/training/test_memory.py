@@ -12,6 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from medsent.cli import main
+from medsent.engine import cpu
 from medsent.personas import load_personas
 from medsent.training import plan
 from medsent.training.base import attach_adapter, build_model, working_dtype
@@ -27,6 +28,12 @@ from tests.training.sittings import changed
 
 
 @pytest.fixture
+def in_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train as a GPU does, on any CPU."""
+    monkeypatch.setattr(cpu, "compute_dtype", lambda dtype: dtype)
+
+
+@pytest.fixture
 def objective(config: TrainingConfig, tokenizer: Any) -> Objective:
     return objective_for(config, tokenizer, load_personas(None))
 
@@ -36,6 +43,7 @@ def estimated(config: TrainingConfig, objective: Objective, model: Path) -> Memo
     return estimate(config, model, widest_pass(config, objective, readings))
 
 
+@pytest.mark.usefixtures("in_16_bits")
 def test_weights_and_adapter_are_those_that_are_loaded(
     config: TrainingConfig, objective: Objective, tiny_wrapper: Path
 ) -> None:
@@ -53,6 +61,7 @@ def test_weights_and_adapter_are_those_that_are_loaded(
     assert memory.unpacking == 32 * 64 * working_dtype().itemsize
 
 
+@pytest.mark.usefixtures("in_16_bits")
 @pytest.mark.parametrize("anew", [False, True], ids=["kept", "made anew"])
 def test_the_estimate_is_what_a_step_takes(
     config: TrainingConfig, tmp_path: Path, anew: bool
@@ -150,3 +159,43 @@ def test_too_little_memory_is_told_with_what_takes_less(
     assert warning.startswith("Warning: by calculation this training takes 1 GB at its peak")
     assert advice.startswith("With optimiser.gradient_checkpointing: true it takes")
     assert "it needs a larger device" in told(1e6)[1]
+
+
+def test_a_dry_run_names_the_type_and_rank_that_it_counts(
+    config: TrainingConfig, objective: Objective, tiny_model: Path, in_float32: None, tmp_path: Path
+) -> None:
+    """Those of the job's GPU, on a CPU that would compute in another; and `start_from`'s rank."""
+    config = changed(config, model={"dtype": "bfloat16"})
+    begun = attach_adapter(Gemma3ForCausalLM.from_pretrained(tiny_model), config)
+    begun.save_pretrained(str(tmp_path / "begun"))
+    config = changed(config, lora={"rank": 7}, start_from=str(tmp_path / "begun"))
+    lines = told_plan(config, objective, tiny_model)
+    assert "the text model's weights (bfloat16)" in lines[1]
+    assert "the adapter of rank 4," in lines[2]
+    assert lines[-1].endswith("GB free, and trains in float32, which takes more.")
+    wide = changed(config, model={"dtype": "float32"})
+    assert estimated(wide, objective, tiny_model).weights == pytest.approx(
+        2 * estimated(config, objective, tiny_model).weights
+    )
+
+
+def test_an_estimate_that_fails_stops_nothing(
+    config: TrainingConfig, objective: Objective, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Memory:
+        raise AssertionError("in a library")
+
+    monkeypatch.setattr(plan, "estimate", fail)
+    lines = told_plan(config, objective, tiny_model)
+    assert lines == ["Its memory could not be estimated (AssertionError)."]
+    readings = Readings.read(config.data.train, {}, load_personas(None))
+    plan.tell_lack(config, tiny_model, objective, readings, lines.append)
+    assert lines[1:] == lines[:1]
+
+
+def told_plan(config: TrainingConfig, objective: Objective, model: Path) -> list[str]:
+    """Return the lines about memory of a dry run."""
+    readings = Readings.read(config.data.train, {}, load_personas(None))
+    lines: list[str] = []
+    plan.tell_memory(config, model, objective, readings, lines.append)
+    return lines

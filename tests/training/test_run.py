@@ -1,22 +1,25 @@
 """Whole trainings of a tiny model: resumed, finished, refused, and what they write."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from medsent.errors import AdapterError, ConfigError, InputError, ModelError
 from medsent.hashes import sha256_file
 from medsent.labels import LABELS
 from medsent.settings import load_settings
 from medsent.statistics.thresholds import load_thresholds, read_thresholds
+from medsent.training import base
+from medsent.training.checkpoints import claim
 from medsent.training.config import TrainingConfig
 from medsent.training.readings import Readings
-from medsent.training.run import evaluate_both, run_training, train
+from medsent.training.run import evaluate_both, plan_training, run_training, train
 from tests.training.sittings import Killed, changed, kill_at, quiet
 
 
@@ -150,6 +153,43 @@ def test_other_settings_on_the_same_checkpoints_are_refused(config: TrainingConf
     train(config, quiet)
     with pytest.raises(ConfigError, match="seed"):
         train(changed(config, seed=1), quiet)
+
+
+def test_checkpoints_of_another_base_are_refused_and_kept(
+    config: TrainingConfig, tiny_model: Path, tmp_path: Path
+) -> None:
+    """A folder whose content changed between the sittings; the dry run says so too."""
+    own = tmp_path / "own"
+    shutil.copytree(tiny_model, own)
+    config = changed(config, model={"source": str(own)}, optimiser={"epochs": 0.25})
+    train(config, quiet)
+    plan_training(config, quiet)
+    file = own / "model.safetensors"
+    save_file({name: 2 * t for name, t in load_file(file).items()}, file, {"format": "pt"})
+    for what in (train, plan_training):
+        with pytest.raises(ConfigError, match=r"model\.source: .* on another content"):
+            what(config, quiet)
+    assert (tmp_path / "adapter" / "checkpoints" / "checkpoint-1").is_dir()
+
+
+def test_a_dry_run_refuses_what_a_training_does(
+    config: TrainingConfig, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ModelError, match=r"model\.revision is for a model of the hub"):
+        plan_training(changed(config, model={"revision": "main"}), quiet)
+    claim(tmp_path / "taken", {"seed": 5})
+    with pytest.raises(ConfigError, match="checkpoints of a training with other settings"):
+        plan_training(changed(config, checkpoints=str(tmp_path / "taken")), quiet)
+    done = tmp_path / "done"
+    done.mkdir()
+    shape = json.loads((tiny_model / "config.json").read_text())
+    shape["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (done / "config.json").write_text(json.dumps(shape))
+    with pytest.raises(ModelError, match="are quantised already"):
+        plan_training(changed(config, model={"source": str(done), "quantization": "nf4"}), quiet)
+    monkeypatch.setattr(base, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match="needs bitsandbytes"):
+        plan_training(changed(config, model={"quantization": "nf4"}), quiet)
 
 
 def test_wrong_models_targets_and_starts(config: TrainingConfig, tmp_path: Path) -> None:
