@@ -2,7 +2,7 @@
 
 By hand, after a change of vLLM or transformers: `python -m tests.tried_wrappers`. Each that
 `medsent.engine.text_model` names is made, given an adapter by peft under the names of this
-transformers, and asked with and without it. A minute the first time, then ten seconds each.
+transformers, and asked with and without it. Twenty seconds each.
 """
 
 import os

@@ -123,13 +123,27 @@ def test_mixed_batches_give_what_separate_ones_give(bench: Bench, prompts: list[
     assert np.abs(together[None] - together["zeros"]).mean() < 0.1
 
 
+class Noting:
+    """Another engine, with a note of what it gave."""
+
+    def __init__(self, engine: SupervisedEngine) -> None:
+        self._engine = engine
+        self.completions: list[Completion] = []
+
+    async def complete(self, request: Request) -> Completion:
+        self.completions.append(await self._engine.complete(request))
+        return self.completions[-1]
+
+
 @pytest.mark.parametrize("name", ["onepass", "bits", "json"])
 def test_a_second_adapter_without_effect_is_found(bench: Bench, name: Any) -> None:
-    """The instructions of `bits` and `json` are long enough to be kept between the probes."""
+    """No probe finds its instructions kept from another: it would be computed in another shape."""
     prompter = Prompter(bench.tokenizer, PROMPTS[name], load_personas(None))
-    bench.run(check_effects(bench.engine, {"finetuned": prompter}))
+    engine: Any = Noting(bench.engine)
     with pytest.raises(AdapterError, match=r"variants\.zeros\.adapter.* to the last digit"):
-        bench.run(check_effects(bench.engine, {"finetuned": prompter, "zeros": prompter}))
+        bench.run(check_effects(engine, {"finetuned": prompter, "zeros": prompter}))
+    assert len(engine.completions) == 8
+    assert [completion.cached_tokens for completion in engine.completions] == [0] * 8
 
 
 def test_logits_agree_with_transformers_and_peft(
