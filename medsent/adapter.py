@@ -16,6 +16,7 @@ from medsent.model import is_pointer
 from medsent.modules import read_modules
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_SHARDS = "adapter_model*-of-*.safetensors"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -57,21 +58,24 @@ class Adapter:
         return folder if self.binding.unnamed else self._renamed(folder)
 
     def _renamed(self, folder: Path) -> Path:
-        """Return a copy of this machine without the adapter's own name in its tensors' names."""
-        copy = cache_dir() / "adapters" / f"{self.sha256[:16]}-{self.settings_sha256[:16]}"
+        """Return a copy of this machine whose tensors have the names that vLLM knows."""
+        copy = cache_dir() / "renamed" / f"{self.sha256[:16]}-{self.settings_sha256[:16]}"
         if copy.is_dir():
             return copy
         from safetensors.torch import load_file, save_file
 
         copy.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{copy.name}-", dir=copy.parent))
-        tensors = load_file(folder / WEIGHTS)
-        save_file({plain_name(key): tensor for key, tensor in tensors.items()}, work / WEIGHTS)
-        shutil.copy(folder / CONFIG, work)
         try:
+            tensors = load_file(folder / WEIGHTS)
+            save_file({plain_name(key): tensor for key, tensor in tensors.items()}, work / WEIGHTS)
+            shutil.copy(folder / CONFIG, work)
             work.rename(copy)
-        except OSError:  # another process was first: its copy is as good
-            shutil.rmtree(work)
+        except OSError:  # where another process was first its copy is as good
+            if not copy.is_dir():
+                raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
         return copy
 
     def settings_text(self) -> str:
@@ -132,10 +136,16 @@ def _settings(name: str, folder: Path) -> dict[str, Any]:
     _refuse_pointer(name, folder / CONFIG)
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise TypeError("it is no mapping")
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
         raise AdapterError(f"{name} has no readable {CONFIG}; give the folder of a LoRA") from error
+    except (ValueError, RecursionError) as error:
+        # A byte order mark too: vLLM and peft do not read past it.
+        raise AdapterError(
+            f"{name} has no readable {CONFIG}: it is not valid JSON in UTF-8 ({error}); write it "
+            "anew, without a byte order mark"
+        ) from error
+    if not isinstance(config, dict):
+        raise AdapterError(f"{name} has no readable {CONFIG}; give the folder of a LoRA")
     if "peft_type" not in config and {"fine_tune_type", "lora_parameters"} & config.keys():
         raise AdapterError(f"{name} is an adapter of MLX; convert it to peft's names and layout")
     kind = config.get("peft_type") or "LORA"
@@ -143,12 +153,17 @@ def _settings(name: str, folder: Path) -> dict[str, Any]:
         raise AdapterError(f"{name} is of peft_type {kind}, not LORA; train a plain LoRA")
     rank = config.get("r")
     if not isinstance(rank, int) or isinstance(rank, bool):
-        raise AdapterError(f"{name} has no readable {CONFIG} (r is {rank!r}); give that of a LoRA")
+        raise AdapterError(f"{name} has no readable {CONFIG} (r is {rank!r}, no whole number)")
     return config
 
 
 def _weights(name: str, folder: Path) -> bytes:
     """Read the file of tensors."""
+    if not (folder / WEIGHTS).exists() and (shards := sorted(folder.glob(_SHARDS))):
+        raise AdapterError(
+            f"{name} is sharded: it has no whole {WEIGHTS} but {shards[0].name}; write its tensors "
+            f"into one {WEIGHTS}"
+        )
     if not (folder / WEIGHTS).exists() and (
         others := [file.name for kind in ("*.bin", "*.pt") for file in sorted(folder.glob(kind))]
     ):

@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from medsent.adapter import WEIGHTS, Adapter
 from medsent.errors import AdapterError
+from medsent.lora import read_pairs, setting_of
 from medsent.modules import text_layer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_PREFIX = "base_model.model."
-"""What the library puts before the model's own names."""
 _PLAIN = {
     "alpha_pattern", "auto_mapping", "base_model_name_or_path", "exclude_modules",
     "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha",
@@ -19,6 +18,8 @@ _PLAIN = {
     "rank_pattern", "revision", "runtime_config", "target_modules", "task_type", "use_rslora",
 }  # fmt: skip
 """The library's settings under which a LoRA is the sum below; any other makes it another one."""
+_SUMMED = ("float64", "float32", "float16", "bfloat16")
+"""The types of weights that something can be added to; those of fewer bits have scales besides."""
 _ON_ITS_OWN_BASE = ("corda", "loftq", "lora_ga", "olora", "pissa")
 """Ways to begin that change the base model's weights too."""
 
@@ -39,7 +40,8 @@ class Delta:
 
         Raises `AdapterError` where a shape does not fit or the sum is not finite.
         """
-        if weight.shape != (len(self.up), self.down.shape[1]) or not weight.is_floating_point():
+        kind = str(weight.dtype).removeprefix("torch.")
+        if weight.shape != (len(self.up), self.down.shape[1]) or kind not in _SUMMED:
             raise AdapterError(
                 f"--adapter: {self.adapter} does not fit a weight of the model, which is "
                 f"{weight.dtype} of shape {tuple(weight.shape)}"
@@ -67,14 +69,13 @@ def read_deltas(adapter: Adapter) -> dict[str, Delta]:
             f"--adapter: {adapter.source}: its settings cannot be read: {error}"
         ) from error
     _refuse_other_kinds(adapter.source, config)
+    name = f"--adapter: {adapter.source}"
     tensors = load_file(adapter.folder / WEIGHTS)
     deltas = {}
-    for name, down in tensors.items():
-        if name.endswith(".lora_A.weight"):
-            up = tensors[name.replace(".lora_A.", ".lora_B.")]
-            module = name.removesuffix(".lora_A.weight").removeprefix(_PREFIX)
-            scale = _scale(config, module, len(down))
-            deltas[own_name(module)] = Delta(adapter.source, down, up, scale)
+    for pair in read_pairs(name, (adapter.folder / WEIGHTS).read_bytes()):
+        down, up = tensors[pair.down.name], tensors[pair.up.name]
+        scale = _scale(name, config, pair.module, pair.rank)
+        deltas[own_name(pair.module)] = Delta(adapter.source, down, up, scale)
     return deltas
 
 
@@ -100,11 +101,7 @@ def _refuse_other_kinds(source: str, config: Any) -> None:
         )
 
 
-def _scale(config: Any, module: str, rank: int) -> float:
+def _scale(name: str, config: Any, module: str, rank: int) -> float:
     """Return the library's factor for one module."""
-    from peft.utils.other import get_pattern_key
-
-    alpha = config.alpha_pattern.get(
-        get_pattern_key(config.alpha_pattern.keys(), module), config.lora_alpha
-    )
+    alpha = setting_of(name, module, vars(config), "alpha_pattern", config.lora_alpha)
     return float(alpha / (rank**0.5 if config.use_rslora else rank))

@@ -56,7 +56,7 @@ def _whole(folder: Path, source: str, weights: bool) -> Path:
     index = folder / _INDEX
     names = {"config.json"}
     if weights and index.is_file():
-        names |= set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        names |= _listed(index, source)
     missing = sorted(name for name in names if not (folder / name).is_file())
     if missing:
         raise ModelError(
@@ -65,6 +65,19 @@ def _whole(folder: Path, source: str, weights: bool) -> Path:
             "with the network"
         )
     return folder
+
+
+def _listed(index: Path, source: str) -> set[str]:
+    """Return the files of weights that an index names."""
+    try:
+        return {
+            str(n) for n in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(
+            f"model.source: {index} of {source!r} is damaged; remove that file and what it links "
+            "to from the cache, and run again with the network"
+        ) from error
 
 
 def _refusal(source: str, revision: str | None, error: Exception) -> str:

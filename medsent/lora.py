@@ -9,12 +9,14 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 
 from medsent.errors import AdapterError
-from medsent.modules import NAMINGS, Modules, text_layer
+from medsent.modules import NAMINGS, TEXT_NAMES, Modules, text_layer
 
 _PREFIX = "base_model.model."
 """What peft puts before the model's own names."""
-_HALF = re.compile(r"(.+)\.(lora_[AB])(\.\w+)?\.weight")
+_HALF = re.compile(r"(.+)\.(lora_[AB])(\..+)?\.weight")
 """The third part, an adapter's own name, is there where a training state was saved as it is."""
+_BARE = re.compile(rf"({re.escape(_PREFIX)})?(layers\.\d+\..+)")
+"""A layer's tensor as it is called in a model without its head, which vLLM has no rule for."""
 _EXPONENTS = {"F64": 0x7FF << 52, "F32": 0xFF << 23, "F16": 0x1F << 10, "BF16": 0xFF << 7}
 """Floating type to the bits of its exponent: all are set in NaN and infinity alone."""
 _UNSERVED = {
@@ -87,7 +89,8 @@ class Binding:
     namings: tuple[str, ...]
     """What stands before the layers' names in the file, of `NAMINGS`."""
     unnamed: bool
-    """Whether no tensor's name has the adapter's own in it, as peft's save_pretrained leaves it."""
+    """Whether all tensors have names that vLLM knows: none has the adapter's own name in it, and
+    none is that of a model without its head."""
     sized: bool
     """Whether the sizes of all its modules could be compared with the model's."""
 
@@ -122,8 +125,10 @@ def read_pairs(name: str, content: bytes) -> list[Pair]:
 
 
 def plain_name(key: str) -> str:
-    """Return a tensor's name as peft's save_pretrained leaves it, without the adapter's own."""
-    return _HALF.sub(r"\1.\2.weight", key)
+    """Return a tensor's name as peft gives it to a model with its head, without the adapter's."""
+    name = _HALF.sub(r"\1.\2.weight", key)
+    bare = _BARE.fullmatch(name)
+    return f"{bare[1] or ''}{TEXT_NAMES}{bare[2]}" if bare else name
 
 
 def _place(name: str, key: str) -> tuple[str, str]:
@@ -229,7 +234,7 @@ def _compare(name: str, module: str, pair: Pair, modules: Modules) -> None:
 
 
 def _check_rank(name: str, pair: Pair, config: dict[str, Any]) -> None:
-    told = _setting_of(name, pair.module, config, "rank_pattern", config["r"])
+    told = setting_of(name, pair.module, config, "rank_pattern", config["r"])
     if told != pair.rank:
         raise AdapterError(
             f"{name}: {_own_name(pair.module)} has rank {pair.rank}, adapter_config.json says "
@@ -237,10 +242,13 @@ def _check_rank(name: str, pair: Pair, config: dict[str, Any]) -> None:
         )
 
 
-def _setting_of(
+def setting_of(
     name: str, module: str, config: dict[str, Any], patterns: str, otherwise: object
-) -> object:
-    """Return a module's own setting, as peft finds it: the first pattern that ends its name."""
+) -> Any:
+    """Return a module's own setting, as peft finds it: the first pattern that ends its name.
+
+    Raises `AdapterError`, which begins with `name`, where the patterns are none.
+    """
     try:
         for pattern, value in (config.get(patterns) or {}).items():
             if re.match(rf"(.*\.)?({pattern})$", module):
@@ -255,7 +263,7 @@ def _refuse_idle(name: str, pairs: list[Pair], config: dict[str, Any]) -> None:
     if all(pair.up.is_zero for pair in pairs):
         raise AdapterError(f"{name} changes nothing: every lora_B is zero; was it trained?")
     alphas = [
-        _setting_of(name, pair.module, config, "alpha_pattern", config.get("lora_alpha", 8))
+        setting_of(name, pair.module, config, "alpha_pattern", config.get("lora_alpha", 8))
         for pair in pairs
     ]
     for alpha in alphas:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medsent.adapter import Adapter, fit_adapter
 from medsent.delta import Delta, own_name, read_deltas
+from medsent.engine.quantization import said_quantised
 from medsent.errors import AdapterError, ModelError, UsageError
 from medsent.model import CONTENT, PREPARED, Say, content_sha256, resolve_model
 
@@ -71,7 +72,7 @@ def merge(model: str, adapter: str, output: str, say: Say = print) -> Path:
     folder = resolve_model(model, say)
     if held := read_merged(folder):
         raise ModelError(f"--model: {model} has {held.adapter.source} in it; give the base model")
-    if "quantization_config" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
+    if said_quantised(json.loads((folder / "config.json").read_text(encoding="utf-8"))) is not None:
         raise ModelError(f"--model: the weights of {model} are quantised; merge, then quantise")
     fitted = fit_adapter("--adapter", adapter, folder)
     work = target.with_name(f".{target.name}.partial")
@@ -128,7 +129,10 @@ def _weight_files(folder: Path) -> list[Path]:
     """Return the files that make up the checkpoint; a folder may hold it in a second form too."""
     if (index := folder / "model.safetensors.index.json").is_file():
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return [folder / name for name in sorted(set(places.values()))]
+        files = [folder / name for name in sorted(set(places.values()))]
+        if lost := next((file.name for file in files if not file.is_file()), None):
+            raise ModelError(f"--model: {folder} has no {lost}, which its index names")
+        return files
     if (whole := folder / "model.safetensors").is_file():
         return [whole]
     raise ModelError(f"--model: {folder} has no model.safetensors, which is what is merged")

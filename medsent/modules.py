@@ -12,11 +12,13 @@ Size = tuple[int, int]
 """Outputs and inputs of a linear layer: the shape of its weight."""
 
 TEXT_NAMES = "model."
+BARE_NAMES = ""
 NAMINGS = {
     TEXT_NAMES: "the text model",
     "model.language_model.": "the multimodal model under transformers 5's names",
     "language_model.model.": "the multimodal model under older names (before transformers 4.52)",
     "model.text_model.": "the multimodal model, whose text model is called text_model",
+    BARE_NAMES: "the text model without its head (AutoModel)",
 }
 """What stands before a text layer's name, to what is so named."""
 _LAYER = re.compile(rf"({'|'.join(map(re.escape, NAMINGS))})(layers\.\d+\..+)")

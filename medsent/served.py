@@ -1,5 +1,6 @@
 """Whether vLLM serves a job's adapters, told before an engine starts."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from medsent.engine.lora_rules import judged
 from medsent.engine.text_model import read_config, text_class
 from medsent.errors import AdapterError, ConfigError
 from medsent.model import Say
-from medsent.modules import TEXT_NAMES
+from medsent.modules import BARE_NAMES, TEXT_NAMES
 
 _PROJECTIONS = {f"self_attn.{name}_proj" for name in "qkvo"} | {
     f"mlp.{name}_proj" for name in ("gate", "up", "down")
@@ -59,7 +60,8 @@ def _check_names(settings: VllmSettings, adapters: dict[str, Adapter], model: Pa
         return
     wrapped = "text_config" in config
     for name, adapter in adapters.items():
-        if any((naming == TEXT_NAMES) == wrapped for naming in adapter.binding.namings):
+        of_text = [naming in (TEXT_NAMES, BARE_NAMES) for naming in adapter.binding.namings]
+        if wrapped in of_text:
             raise AdapterError(
                 f"variants.{name}.adapter: {adapter.source} was trained on "
                 f"{adapter.binding.trained_on}; vLLM does not bind that to "
@@ -79,11 +81,20 @@ def _check_ranks(settings: VllmSettings, adapters: dict[str, Adapter], taken: li
             f"{_next(taken, most)}"
         )
     for name, adapter in adapters.items():
-        if adapter.rank > most:
+        rank = _configured_rank(adapter)
+        if rank > most:
+            where = "" if rank == adapter.rank else " in its adapter_config.json"
             raise AdapterError(
-                f"variants.{name}.adapter has rank {adapter.rank}, above {setting} {most}"
-                f"{_next(taken, adapter.rank) or '; raise that setting'}"
+                f"variants.{name}.adapter has rank {rank}{where}, above {setting} {most}"
+                f"{_next(taken, rank) or '; raise that setting'}"
             )
+
+
+def _configured_rank(adapter: Adapter) -> int:
+    """Return the highest rank of an adapter's settings, which vLLM goes by, used or not."""
+    config = json.loads(adapter.settings_text())
+    told = [config["r"], *(config.get("rank_pattern") or {}).values()]
+    return max(adapter.rank, *(rank for rank in told if isinstance(rank, int)))
 
 
 def _next(taken: list[int], rank: int) -> str:

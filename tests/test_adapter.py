@@ -1,5 +1,6 @@
 """An adapter's folder is checked against the model without an engine."""
 
+import codecs
 import json
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def test_one_that_was_rewritten_since(
         ("model.language_model.", "the multimodal model under transformers 5's names"),
     ],
 )
-@pytest.mark.parametrize("half", ["weight", "default.weight", "finetuned.weight"])
+@pytest.mark.parametrize("half", ["weight", "default.weight", "my-own.v2.weight"])
 def test_one_of_any_names_fits_and_they_say_what_it_was_trained_on(
     tmp_path: Path,
     write_adapter: AdapterWriter,
@@ -85,6 +86,43 @@ def test_one_of_any_names_fits_and_they_say_what_it_was_trained_on(
         assert open_adapter("tuned", str(here), model_folder).binding.unnamed
 
 
+@pytest.mark.parametrize("before", ["base_model.model.", ""])
+def test_one_of_a_model_without_its_head_gets_the_names_that_vllm_knows(
+    tmp_path: Path,
+    write_adapter: AdapterWriter,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+) -> None:
+    monkeypatch.setenv("MEDSENT_CACHE", str(tmp_path / "cache"))
+    folder = write_adapter(tmp_path / "a", module=f"{before}layers.1.self_attn.q_proj")
+    adapter = open_adapter("tuned", str(folder), model_folder)
+    assert adapter.binding.trained_on == "the text model without its head (AutoModel)"
+    assert set(load_file(adapter.on_this_node() / "adapter_model.safetensors")) == {
+        f"{before}model.layers.1.self_attn.q_proj.lora_{half}.weight" for half in "AB"
+    }
+
+
+def test_a_renamed_copy_that_fails_leaves_nothing(
+    tmp_path: Path,
+    write_adapter: AdapterWriter,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MEDSENT_CACHE", str(tmp_path / "cache"))
+    folder = write_adapter(tmp_path / "a")
+    rename(folder, {".weight": ".default.weight"})
+    adapter = open_adapter("tuned", str(folder), model_folder)
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("medsent.adapter.shutil.copy", full)
+    with pytest.raises(OSError, match="No space left"):
+        adapter.on_this_node()
+    assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
+
+
 def rename(folder: Path, changes: dict[str, str]) -> None:
     """Replace parts of the names of an adapter's tensors."""
     weights = folder / "adapter_model.safetensors"
@@ -106,7 +144,7 @@ def test_one_fits_whatever_the_models_names_and_however_its_weights_are_stored(
     model = write_model(tmp_path / "model", config, f"{before}layers.0.self_attn.q_proj", stored)
     for prefix in NAMINGS:
         name = f"base_model.model.{prefix}layers.0.self_attn.q_proj"
-        folder = write_adapter(tmp_path / prefix, module=name, shape=(16, 8))
+        folder = write_adapter(tmp_path / (prefix or "bare"), module=name, shape=(16, 8))
         assert open_adapter("tuned", str(folder), model).binding.sized
     folder = write_adapter(tmp_path / "wide", module=name, shape=(16, 12))
     assert "is 16x12, the model's is 16x8" in refused(folder, model)
@@ -187,6 +225,35 @@ def test_a_broken_configuration(
     folder = write_adapter(tmp_path)
     (folder / "adapter_config.json").write_text(text)
     assert "no readable adapter_config.json" in refused(folder, model_folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"[" * 100_000, "is not valid JSON in UTF-8"),
+        (codecs.BOM_UTF8 + b"{}", "is not valid JSON in UTF-8"),
+        ("{}".encode("utf-16"), "is not valid JSON in UTF-8"),
+        (b'{"r": 8.0}', "(r is 8.0, no whole number)"),
+    ],
+    ids=["too deep", "with a byte order mark", "UTF-16", "a rank that is no whole number"],
+)
+def test_what_is_wrong_with_a_configuration_is_said(
+    tmp_path: Path, write_adapter: AdapterWriter, model_folder: Path, content: bytes, told: str
+) -> None:
+    folder = write_adapter(tmp_path)
+    (folder / "adapter_config.json").write_bytes(content)
+    assert told in refused(folder, model_folder)
+
+
+def test_one_in_several_files_is_called_sharded(
+    tmp_path: Path, write_adapter: AdapterWriter, model_folder: Path
+) -> None:
+    shard = "adapter_model-00001-of-00002.safetensors"
+    folder = write_adapter(tmp_path)
+    (folder / "adapter_model.safetensors").rename(folder / shard)
+    assert f"is sharded: it has no whole adapter_model.safetensors but {shard}" in refused(
+        folder, model_folder
+    )
 
 
 @pytest.mark.parametrize("keep_bytes", [0, 3, 200, -1])

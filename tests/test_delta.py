@@ -1,5 +1,6 @@
 """What is added to a model's weights is what the library adds, whatever a plain LoRA's settings."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-from medsent.errors import AdapterError
+from medsent.errors import AdapterError, ModelError
 from medsent.merged import merge
+from tests.checkpoints import TEXT, WRAPPER, write_model
 from tests.conftest import AdapterWriter
 
 
@@ -120,3 +122,58 @@ def test_sums_that_are_not_finite_are_refused(
     adapter = write_adapter(tmp_path / "adapter", shape=(32, 32), lora_alpha=1e39)
     with pytest.raises(AdapterError, match="not finite"):
         merge(str(model), str(adapter), str(tmp_path / "out"), silent)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(".weight", ".default.weight"), ("base_model.model.model.", "base_model.model.")],
+    ids=["as in training", "of a model without its head"],
+)
+def test_an_adapter_of_any_names_is_added(
+    model: Path, write_adapter: AdapterWriter, tmp_path: Path, old: str, new: str
+) -> None:
+    plain = write_adapter(tmp_path / "plain", shape=(32, 32))
+    other = write_adapter(tmp_path / "other", shape=(32, 32))
+    tensors = load_file(plain / "adapter_model.safetensors")
+    renamed = {name.replace(old, new): tensor for name, tensor in tensors.items()}
+    save_file(renamed, other / "adapter_model.safetensors")
+    made = [
+        _weights(merge(str(model), str(each), str(tmp_path / f"{each.name}-out"), silent))
+        for each in (plain, other)
+    ]
+    assert all(tensor.equal(made[1][name]) for name, tensor in made[0].items())
+    assert not all(tensor.equal(made[1][name]) for name, tensor in _weights(model).items())
+
+
+def test_patterns_may_be_null(model: Path, write_adapter: AdapterWriter, tmp_path: Path) -> None:
+    adapter = write_adapter(
+        tmp_path / "adapter", shape=(32, 32), rank_pattern=None, alpha_pattern=None
+    )
+    assert merge(str(model), str(adapter), str(tmp_path / "out"), silent).is_dir()
+
+
+def test_a_model_in_eight_bits_is_refused(write_adapter: AdapterWriter, tmp_path: Path) -> None:
+    """Whether its configuration says so, at the top or for the text model, or not at all."""
+    adapter = write_adapter(tmp_path / "adapter", shape=(16, 8))
+    held = {"quantization_config": {"quant_method": "fp8"}}
+    said = write_model(tmp_path / "said", {**WRAPPER, "text_config": {**TEXT, **held}})
+    with pytest.raises(ModelError, match="are quantised; merge, then quantise"):
+        merge(str(said), str(adapter), str(tmp_path / "out"), silent)
+    unsaid = write_model(tmp_path / "unsaid", stored="fp8")
+    with pytest.raises(
+        AdapterError, match=r"a weight of the model, which is torch[.]float8_e4m3fn"
+    ):
+        merge(str(unsaid), str(adapter), str(tmp_path / "out"), silent)
+
+
+def test_a_model_of_which_only_the_index_is_here_is_refused(
+    model: Path, write_adapter: AdapterWriter, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors.index.json"):
+        shutil.copy(model / name, bare)
+    adapter = write_adapter(tmp_path / "adapter", shape=(32, 32))
+    with pytest.raises(ModelError, match=r"^--model: .* has no model-00001-of-\d+\.safetensors"):
+        merge(str(bare), str(adapter), str(tmp_path / "out"), silent)
+    assert not (tmp_path / "out").exists()

@@ -134,6 +134,17 @@ def test_half_a_model_is_not_taken_for_one(tmp_path: Path) -> None:
         snapshot("owner/name", OLD)
 
 
+@pytest.mark.usefixtures("hub", "offline")
+@pytest.mark.parametrize("content", ["{", "{}", '{"weight_map": []}'])
+def test_a_damaged_index_is_named(tmp_path: Path, content: str) -> None:
+    folder = tmp_path / "hub" / "models--owner--name" / "snapshots" / OLD
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ModelError, match=r"model\.safetensors\.index\.json of 'owner/name' is dam"):
+        snapshot("owner/name", OLD)
+
+
 @pytest.mark.parametrize(
     ("refusal", "told"),
     [

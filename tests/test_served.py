@@ -5,7 +5,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -184,8 +185,8 @@ WHOLE = {"options": {"language_model_only": True}}
     [
         ("text", {}, set(NAMINGS)),
         ("wrapper", {}, set(NAMINGS)),
-        ("wrapper", WHOLE, {*NAMINGS} - {"model."}),
-        ("olmo", {}, {"model."}),
+        ("wrapper", WHOLE, {*NAMINGS} - {"model.", ""}),
+        ("olmo", {}, {"model.", ""}),
     ],
     ids=["Gemma 3's text model", "its wrapper", "its wrapper as vLLM serves it", "another"],
 )
@@ -198,7 +199,7 @@ def test_names_that_vllm_would_pass_over_are_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for before in NAMINGS:
-        adapter = bench.adapter(before, before)
+        adapter = bench.adapter(before or "bare", before)
         code, said, complained = checked(bench.job(adapter, model, **engine), capsys)
         assert code == (0 if before in bound else 2), complained
         assert "fits, trained on" in said or "vLLM does not bind that to" in complained
@@ -237,3 +238,38 @@ def test_where_vllm_is_not_installed_it_is_said_that_it_was_not_asked(
     code, _, complained = checked(bench.job(adapters["plain"], max_lora_rank=1), capsys)
     assert code == 2
     assert "has rank 2, above engine.max_lora_rank 1; raise that setting" in complained
+
+
+def test_the_rank_that_vllm_goes_by_is_that_of_the_settings(
+    bench: Bench, adapters: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its tensors have rank 2, and no module the 4 of the others."""
+    job = bench.job(adapters["ranks of its own"], max_lora_rank=1)
+    code, _, complained = checked(job, capsys)
+    assert code == 2
+    assert "has rank 4 in its adapter_config.json, above engine.max_lora_rank 1" in complained
+
+
+@pytest.mark.parametrize("kind", [MemoryError, OSError])
+def test_what_fails_on_this_machine_is_no_refusal(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    """It would be kept, and the adapter refused for ever."""
+
+    def fail(_: object) -> None:
+        raise kind
+
+    def refuse(_: object) -> None:
+        raise ValueError("no targets")
+
+    config, helper = ModuleType("config"), ModuleType("helper")
+    config.LoRAConfig, config.MaxLoRARanks = SimpleNamespace, Literal[1, 8]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm.config.lora", config)
+    monkeypatch.setitem(sys.modules, "vllm.lora.peft_helper", helper)
+    for package in ("vllm", "vllm.config", "vllm.lora"):
+        monkeypatch.setitem(sys.modules, package, ModuleType(package))
+    helper.PEFTHelper = SimpleNamespace(from_dict=refuse)  # type: ignore[attr-defined]
+    assert lora_rules._answer(["{}"]) == [lora_rules.Judgement([1, 8], "no targets")]
+    helper.PEFTHelper.from_dict = fail
+    with pytest.raises(kind):
+        lora_rules._answer(["{}"])

@@ -109,7 +109,7 @@ def _answer(configurations: list[str]) -> list[Judgement]:
         refused = None
         try:
             PEFTHelper.from_dict(json.loads(text)).validate_legal(settings)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the engine would end by it
+        except (ValueError, TypeError) as error:  # others are this machine's, not the adapter's
             refused = " ".join(str(error).split()) or type(error).__name__
         judgements.append(Judgement(ranks, refused))
     return judgements

@@ -48,10 +48,11 @@ class Quantization:
 
 def is_quantised(config: Mapping[str, Any], model: ModelSettings) -> bool:
     """Tell whether an engine's weights are quantised, by `config.json` or by the setting."""
-    return model.quantization is not None or _said(config) is not None
+    return model.quantization is not None or said_quantised(config) is not None
 
 
-def _said(config: Mapping[str, Any]) -> Any:
+def said_quantised(config: Mapping[str, Any]) -> Any:
+    """Return what a `config.json` says of quantised weights, wherever; None where nothing."""
     text = config.get("text_config")
     groups = (config, text if isinstance(text, Mapping) else {})
     said = (group.get(place) for group in groups for place in _PLACES)
@@ -63,7 +64,7 @@ def _stored(config: Mapping[str, Any]) -> dict[str, Any] | None:
 
     Raises `ModelError` where that names no method.
     """
-    said = _said(config)
+    said = said_quantised(config)
     if said is None:
         return None
     # NVIDIA's older ones have their own words instead.
