@@ -284,7 +284,7 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     "model of no files": (not_a_model, ["model.source: {folder}/model has no config.json"]),
     "multimodal model that was not tried": (
         untried_wrapper,
-        ["model.source: no text model was tried alone out of paligemma with gemma"],
+        ["the text model is served, and that of paligemma (gemma) was not tried"],
     ),
     "unknown builtin": (
         settings(model={"source": "builtin:gemma-3-27b"}),

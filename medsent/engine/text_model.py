@@ -130,9 +130,10 @@ def text_class(config: dict[str, Any], options: dict[str, Any]) -> str | None:
     found = _WRAPPERS.get(config.get("model_type", ""), {}).get(text.get("model_type", ""))
     if found is None:
         raise ModelError(
-            f"model.source: no text model was tried alone out of {config.get('model_type')} with "
-            f"{text.get('model_type')}; take another model (of {', '.join(sorted(_WRAPPERS))}, or "
-            "of text), or let vLLM serve the whole: engine.options.language_model_only: true"
+            f"model.source: of a multimodal model the text model is served, and that of "
+            f"{config.get('model_type')} ({text.get('model_type')}) was not tried; take a text "
+            f"model, or one of {', '.join(sorted(_WRAPPERS))}; or let vLLM serve the whole: "
+            "engine.options.language_model_only: true"
         )
     return found
 
