@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from uuid import uuid4
 
 from medsent.engine.protocol import Ask, Completion, Engine, Request
 from medsent.errors import AdapterError
@@ -27,16 +28,16 @@ async def check_effects(engine: Engine, prompters: Mapping[str, Prompter]) -> No
         differences = []
         for probe in _PROBES:
             prompt = prompter.prompt(probe, "en", None)
-            without = await _ask(engine, prompt, None, f"{adapter}, {probe}, base")
-            with_it = await _ask(engine, prompt, adapter, f"{adapter}, {probe}")
+            without = await _ask(engine, prompt, None)
+            with_it = await _ask(engine, prompt, adapter)
             differences.append(_difference(without, with_it))
         if min(differences) < 0 or max(differences) <= _SMALLEST:
             raise AdapterError(f"variants.{adapter}.adapter {_fault(differences)}")
 
 
-async def _ask(engine: Engine, prompt: list[int], adapter: str | None, salt: str) -> Completion:
+async def _ask(engine: Engine, prompt: list[int], adapter: str | None) -> Completion:
     ask = Ask(max_tokens=1, token_ids=tuple(sorted(set(prompt))[:_MOST_IDS]))
-    return await engine.complete(Request(prompt, ask, adapter, salt))
+    return await engine.complete(Request(prompt, ask, adapter, cache_salt=uuid4().hex))
 
 
 def _difference(one: Completion, other: Completion) -> float:
