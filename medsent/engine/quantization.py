@@ -25,6 +25,8 @@ _ELSEWHERE: Final = {
 """Methods that vLLM had or that others have, and where they are now."""
 _DEPRECATED: Final = {"fp8": "fp8_per_tensor"}
 """Names under which vLLM still quantises as it loads, but not for long; and the new ones."""
+_SAYINGS: Final = (ValueError, NotImplementedError, ImportError)
+"""The kinds of error by which vLLM refuses."""
 _INSTEAD: Final = (
     "quantise the checkpoint (jobs/quantise.py) and leave the setting out, or take fp8_per_channel"
 )
@@ -216,7 +218,10 @@ def _judged(given: str | None, held: dict[str, Any] | None, question: _Question)
         raise ConfigError(_unknown(given, quantization.QUANTIZATION_METHODS))
     try:
         return question.ask(given)
-    except (ValueError, NotImplementedError, ImportError) as error:
+    except Exception as error:
+        # A checkpoint is refused by what vLLM says of it, a setting whatever way it fails.
+        if held is not None and not isinstance(error, _SAYINGS):
+            raise
         raise _refusal(given, held, question, error) from error
 
 
