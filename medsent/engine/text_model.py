@@ -21,7 +21,7 @@ _WRAPPERS: Final = {
     "idefics3": {"llama": "LlamaForCausalLM"},
     "internvl": {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"},
     "llava": {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"},
-    "llava_next": {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"},
+    "llava_next": {"mistral": "MistralForCausalLM"},
     "mistral3": {"mistral": "MistralForCausalLM", "ministral3": "Ministral3ForCausalLM"},
     "qwen2_5_vl": {"qwen2_5_vl_text": "Qwen2ForCausalLM"},
     "qwen2_vl": {"qwen2_vl_text": "Qwen2ForCausalLM"},
