@@ -215,7 +215,7 @@ def test_neither_idling_nor_a_start_that_fails_ends_an_engine(pools: Pools, join
     assert run.replicas_after(PAUSE_S / 2) == run.replicas
     assert [event["cause"] for event in run.events("engine_no_start")] == ["not this time"]
     assert not run.events("engine_restart")
-    assert "its engine does not start; it is tried again while the others work" in run.said
+    assert "its engine does not start; it is tried again where others work" in run.said
 
 
 def alone(latency_s: float) -> float:
