@@ -107,12 +107,12 @@ def engines_asked(config: JobConfig) -> int:
 def why_no_more(config: JobConfig, engines: int) -> str:
     """Tell why a pool of so many engines does not grow on the nodes that are up."""
     scorer, (by_gpus, by_cpus) = scorer_resources(config), _held(config, _capacity())
-    scarce, each, told = "CPU", 1, f"an engine takes 1 beside the {_BESIDE_SCORERS} that reading"
-    told = f"{told} and writing take"
     if by_gpus <= by_cpus:
-        scarce, each = "GPU", scorer["num_gpus"]
+        scarce, what, each = "GPU", "GPUs", scorer["num_gpus"]
         told = f"an engine takes {each}"
-    what = "GPUs" if scarce == "GPU" else "logical CPUs"
+    else:
+        scarce, what, each = "CPU", "logical CPUs", 1
+        told = f"an engine takes 1 beside the {_BESIDE_SCORERS} that reading and writing take"
     if engines >= min(by_gpus, by_cpus):
         return f"the cluster has no more {what} ({told}); others start as nodes join"
     if ray.available_resources().get(scarce, 0) < each:

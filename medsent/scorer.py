@@ -66,7 +66,7 @@ class Scorer:
         try:
             self._speakers, self._engine = self._started(plan)
         except MedsentError as error:
-            if isinstance(error, EngineDiedError) or _is_replacement():
+            if isinstance(error, EngineDiedError):
                 raise
             # Every other start would meet it too, after minutes: the first block tells it.
             self._refusal = error
@@ -121,20 +121,18 @@ class Scorer:
         """Return where a start may be tried again here; else end, for another or for the job."""
         # The pool would only say that an actor died; the driver asks the tally why.
         ray.get(self._tally.did_not_start.remote(type(error).__name__, str(error)))
-        if not _is_replacement():
-            if self._others_work():
-                return
-        else:
+        if _is_replacement():
             # Ray gives up one that raises here, and with it the blocks it was to score.
             os._exit(1)
-        raise error
+        if not self._others_work():
+            raise error
 
     def _pause(self, error: MedsentError) -> None:
         """Wait before the next start, or end where the job does: nobody else ends this actor."""
         until = time.monotonic() + _START_AGAIN_S
         while time.monotonic() < until:
             if ray.get(self._tally.draining.remote()):
-                raise error
+                raise EngineDiedError(str(error)) from error  # no block is to fail for it
             time.sleep(_LOOK_EVERY_S)
 
     def _others_work(self) -> bool:
