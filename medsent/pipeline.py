@@ -115,14 +115,14 @@ def _dataset(plan: Plan, run: RunFolder, tally: Any) -> ray.data.Dataset:
 
 
 def blocks_in_flight(
-    engine: VllmSettings | ScriptedSettings, on_gpu: bool, records_per_block: int | None = None
+    engine: VllmSettings | ScriptedSettings, on_gpu: bool, records_per_block: int
 ) -> int:
-    """Return how many blocks an engine gets at a time, of as many records as set unless given.
+    """Return how many blocks of so many records an engine gets at a time.
 
     While one of them is being finished, the others keep as many records waiting as the
     engine works on at a time, so that it never starves.
     """
-    waiting = math.ceil(engine.sequences(on_gpu) / (records_per_block or engine.rows_per_block))
+    waiting = math.ceil(engine.sequences(on_gpu) / records_per_block)
     return min(1 + waiting, _MOST_BLOCKS_IN_FLIGHT)
 
 

@@ -222,7 +222,7 @@ def test_an_opinion_reaches_a_scorer_whole_however_its_records_lie(
 def test_blocks_in_flight_keep_an_engine_busy(
     engine: VllmSettings | ScriptedSettings, on_gpu: bool, blocks: int
 ) -> None:
-    assert pipeline.blocks_in_flight(engine, on_gpu) == blocks
+    assert pipeline.blocks_in_flight(engine, on_gpu, engine.rows_per_block) == blocks
 
 
 def test_an_adapter_without_effect_stops_the_job(
