@@ -1,34 +1,85 @@
-"""The 21 emotion labels, in the one order used everywhere.
+"""The labels: what readers give to opinions, in the one order used everywhere."""
 
-The names are the data set's own, spelling included (``embarassing``). Two are
-first-person: ``offensive`` ("offends me") and ``funny`` ("amuses me"); ``more``
-means "I need more information to judge this text".
-"""
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from typing import Annotated, Final
 
-from typing import Final
+from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
-LABELS: Final[tuple[str, ...]] = (
-    "positive",
-    "negative",
-    "happiness",
-    "delight",
-    "inspiring",
-    "calm",
-    "surprise",
-    "compassion",
-    "fear",
-    "sadness",
-    "disgust",
-    "anger",
-    "ironic",
-    "embarassing",
-    "vulgar",
-    "political",
-    "interesting",
-    "understandable",
-    "more",
-    "offensive",
-    "funny",
+from medsent.errors import ConfigError
+from medsent.settings import problem_text, read_yaml
+from medsent.storage import any_path
+
+_NOT_LABELS: Final = frozenset(
+    ("record_id", "opinion_id", "text", "language", "persona", "date", "labels")
 )
+"""Columns of ours, beside which the shards may have one column a label."""
 
-LABEL_INDEX: Final[dict[str, int]] = {label: index for index, label in enumerate(LABELS)}
+Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True, pattern=r"^[^\r\n]+$")]
+
+
+class Label(BaseModel):
+    """One label."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name
+    """A field of `labels` and `probabilities` in the predictions, and of the gold labels."""
+    description: dict[str, str] = {}
+    """Language code to what the label means; a prompt may hold it."""
+    word: Name | None = None
+    """The word that method `onepass` reads the label by; the name where null."""
+
+    def describe(self, language: str) -> str:
+        """Return the description in `language`, else in English, else in any, else nothing."""
+        known = self.description
+        return known.get(language) or known.get("en") or next(iter(known.values()), "")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a job."""
+
+    all: tuple[Label, ...]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(label.name for label in self.all)
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """The words that method `onepass` reads them by."""
+        return tuple(label.word or label.name for label in self.all)
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+
+def load_labels(path: str | None) -> Labels:
+    """Read a label file (YAML list of name, description, word); None means the 21 that ship.
+
+    Raises `ConfigError` naming the file and the entry at fault.
+    """
+    source = any_path(path) if path else files("medsent").joinpath("labels.yaml")
+    entries = read_yaml(source, f"the label file {path}")
+    try:
+        labels = TypeAdapter(tuple[Label, ...]).validate_python(entries)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f", {part}" for part in first["loc"])
+        raise ConfigError(f"the label file {path}{where}: {problem_text(first['msg'])}") from error
+    found = Labels(labels)
+    if not labels:
+        raise ConfigError(f"the label file {path} names no label")
+    for name in found.names:
+        if found.names.count(name) > 1:
+            raise ConfigError(f"the label file {path} names {name!r} twice")
+        if name in _NOT_LABELS:
+            raise ConfigError(f"the label file {path}: {name!r} is a column of ours; rename it")
+    return found
+
+
+LABELS: Final = load_labels(None).names
+"""The names of the 21 that ship."""

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from medsent.errors import RunError
-from medsent.labels import LABELS
 from medsent.storage import AnyPath, ObjectPath, open_parquet, write_whole
 
 SCORED, QUARANTINED = "scored", "quarantined"
@@ -24,47 +23,74 @@ _AHEAD = 8
 """Objects that are read before they are asked for: each costs several round trips."""
 _BLOCK_ROWS = 4096
 
-GOLD = pa.struct([(label, pa.int8()) for label in LABELS])
-PREDICTION = pa.struct(
-    [
-        ("status", pa.string()),
-        ("labels", pa.struct([(label, pa.bool_()) for label in LABELS])),
-        ("probabilities", pa.struct([(label, pa.float32()) for label in LABELS])),
-        ("answer", pa.string()),
-        ("prompt_tokens", pa.int32()),
-        ("cached_tokens", pa.int32()),
-        ("output_tokens", pa.int32()),
-        ("latency_s", pa.float32()),
-        ("finished_at", pa.timestamp("us", tz="UTC")),
-        ("replica", pa.string()),
-        ("attempt", pa.int8()),
-    ]
+KEYS: tuple[str, ...] = (
+    "row_hash",
+    "path",
+    "record_id",
+    "opinion_id",
+    "language",
+    "persona",
+    "date",
+    "outcome",
+    "reason",
+    "gold",
 )
-KEY_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
-    ("row_hash", pa.uint64()),
-    ("path", pa.string()),
-    ("record_id", pa.string()),
-    ("opinion_id", pa.string()),
-    ("language", pa.string()),
-    ("persona", pa.string()),
-    ("date", pa.date32()),
-    ("outcome", pa.string()),
-    ("reason", pa.string()),
-    ("gold", GOLD),
-)
+"""The columns that every run's predictions begin with."""
+
+
+def gold_type(labels: Sequence[str]) -> pa.StructType:
+    """Return the type of the column `gold`: 1, 0 or null for each label."""
+    return pa.struct([(label, pa.int8()) for label in labels])
+
+
+def prediction_type(labels: Sequence[str]) -> pa.StructType:
+    """Return the type of a variant's column."""
+    return pa.struct(
+        [
+            ("status", pa.string()),
+            ("labels", pa.struct([(label, pa.bool_()) for label in labels])),
+            ("probabilities", pa.struct([(label, pa.float32()) for label in labels])),
+            ("answer", pa.string()),
+            ("prompt_tokens", pa.int32()),
+            ("cached_tokens", pa.int32()),
+            ("output_tokens", pa.int32()),
+            ("latency_s", pa.float32()),
+            ("finished_at", pa.timestamp("us", tz="UTC")),
+            ("replica", pa.string()),
+            ("attempt", pa.int8()),
+            ("repaired", pa.bool_()),
+        ]
+    )
+
+
+def key_types(labels: Sequence[str]) -> dict[str, pa.DataType]:
+    """Return the types of `KEYS`."""
+    strings: dict[str, pa.DataType] = dict.fromkeys(KEYS, pa.string())
+    others = {"row_hash": pa.uint64(), "date": pa.date32(), "gold": gold_type(labels)}
+    return strings | others
 
 
 def schema(
-    variants: Sequence[str], kept: Sequence[pa.Field] = (), routed: bool = False
+    variants: Sequence[str],
+    labels: Sequence[str],
+    kept: Sequence[pa.Field] = (),
+    routed: bool = False,
 ) -> pa.Schema:
     """Return the schema of a run's predictions: keys, kept input columns, a struct a variant.
 
     With a route a variant is null where it was not asked, and `routed` stands after the keys.
     """
-    fields = [pa.field(name, kind) for name, kind in KEY_FIELDS]
+    fields = [pa.field(name, kind) for name, kind in key_types(labels).items()]
     if routed:
         fields.append(pa.field(ROUTED, pa.string()))
-    return pa.schema([*fields, *kept, *(pa.field(name, PREDICTION) for name in variants)])
+    answers = prediction_type(labels)
+    return pa.schema([*fields, *kept, *(pa.field(name, answers) for name in variants)])
+
+
+def labels_of(folder: AnyPath) -> tuple[str, ...]:
+    """Return the names of the labels that a run's predictions are of."""
+    with open_parquet(files(folder)[0]) as parquet:
+        return tuple(field.name for field in parquet.schema_arrow.field("gold").type)
 
 
 def files(folder: AnyPath) -> list[AnyPath]:
@@ -164,18 +190,20 @@ def _compression(file: AnyPath) -> str:
 
 
 def label_matrix(column: pa.StructArray, field: str) -> npt.NDArray[np.int8]:
-    """Return a prediction column's `labels` (or a gold struct) as (N, 21): 1, 0 or -1 for null.
+    """Return a prediction column's `labels` (or a gold struct) as (N, L): 1, 0 or -1 for null.
 
-    `field` is `labels` for a variant's column; pass the gold column with `field=""`.
+    The L labels are in the struct's own order. `field` is `labels` for a variant's column;
+    pass the gold column with `field=""`.
     """
     struct = pc.struct_field(column, field) if field else column
-    return np.stack([_nullable(pc.struct_field(struct, label)) for label in LABELS], axis=1)
+    values = [_nullable(pc.struct_field(struct, label.name)) for label in struct.type]
+    return np.stack(values, axis=1)
 
 
 def probability_matrix(column: pa.StructArray) -> npt.NDArray[np.float32]:
-    """Return a variant column's `probabilities` as (N, 21) float32 with NaN for null."""
+    """Return a variant column's `probabilities` as (N, L) float32 with NaN for null."""
     struct = pc.struct_field(column, "probabilities")
-    columns = [pc.struct_field(struct, label) for label in LABELS]
+    columns = [pc.struct_field(struct, label.name) for label in struct.type]
     return np.stack(
         [np.asarray(pc.fill_null(values, float("nan")), dtype=np.float32) for values in columns],
         axis=1,
