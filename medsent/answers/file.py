@@ -103,7 +103,10 @@ class AnswerFile(Settings):
 
     def content(self) -> dict[str, Any]:
         """Return all that it says, what is default left out."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        said = self.model_dump(mode="json", exclude_defaults=True)
+        # 1 is equal to true, and left out for it; in JSON it is another value.
+        values = {"yes": self.yes, "no": self.no}
+        return said | {name: value for name, value in values.items() if type(value) is int}
 
     def _sheet(self, called: Sequence[str]) -> Sheet:
         slot = _unused(called, self.under)
