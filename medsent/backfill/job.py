@@ -16,6 +16,7 @@ from medsent.ledger import Ledger
 from medsent.model import Say
 from medsent.plan import Plan, make_plan
 from medsent.run import RunFolder, open_run
+from medsent.shared_labels import SharedLabels
 from medsent.storage import AnyPath, located
 
 
@@ -80,6 +81,11 @@ def _watch_drift(
         for part, names in parts.items()
     }
     told: dict[str, Any] = {"reference": str(reference.path)}
+    labels, sides = SharedLabels.of(reference, run), (reference.path.name, run.path.name)
+    for line in labels.told(*sides):
+        say(f"Drift: {line}")
+    if left_out := labels.left_out(*sides):
+        told["labels_left_out"] = left_out
     for part, found in drifts.items():
         told[part] = [drift.model_dump(mode="json") for drift in found]
     run.write("drift.json", json.dumps(told, indent=1))
