@@ -1,6 +1,7 @@
 """The histograms' laws, which cells they hold, and that no machine bins a record otherwise."""
 
 import random
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -14,6 +15,7 @@ from medsent.labels import LABELS
 from medsent.reducer import scores
 from medsent.reducer.scores import LOWEST, N_BINS, SCALE, Scores, bins, count_scores
 
+NONE = Scores.none(len(LABELS))
 EXACT = np.array([0.0, 0.5, 1.0, np.nan], dtype=np.float32)
 
 
@@ -50,7 +52,7 @@ def test_any_order_and_any_split_give_the_same_state(seed: int, rows: int, missi
     assert count_scores(gold[order], probabilities[order]) == whole
     assert a.merge(b).merge(c).merge(d) == whole
     assert d.merge(b).merge(a.merge(c)) == whole
-    assert Scores().merge(whole) == whole == whole.merge(Scores())
+    assert NONE.merge(whole) == whole == whole.merge(NONE)
     assert states == [count_scores(gold[part], probabilities[part]) for part in parts]
 
 
@@ -67,14 +69,14 @@ def test_states_of_different_cells_are_not_equal() -> None:
     assert whole != count_scores(gold[1:], probabilities[1:])
     assert whole.merge(whole) != whole
     for name in ("logits", "records", "positives", "probability", "squared_error"):
-        assert Scores() != Scores(**{name: getattr(Scores(), name) + 1})
+        assert NONE != replace(NONE, **{name: getattr(NONE, name) + 1})
 
 
 def test_every_number_is_an_integer_and_none_is_added_by_rows() -> None:
     few, many = (count_scores(*random_cells(3, rows)) for rows in (1, 5_000))
     for name, array in vars(many).items():
         assert array.dtype == np.int64
-        assert array.shape == getattr(few, name).shape == getattr(Scores(), name).shape
+        assert array.shape == getattr(few, name).shape == getattr(NONE, name).shape
 
 
 @settings(max_examples=40, deadline=None)
@@ -104,7 +106,7 @@ def test_sums_are_those_of_a_loop_over_cells(seed: int, rows: int) -> None:
 
 @pytest.mark.parametrize(("gold", "probability"), [(-1, 0.3), (0, np.nan), (1, np.nan)])
 def test_a_cell_without_gold_or_probability_is_left_out(gold: int, probability: float) -> None:
-    assert one_cell(gold, probability) == Scores()
+    assert one_cell(gold, probability) == NONE
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def metrics(
     known = truth if gold else np.full_like(truth, -1)
     cuts = dict.fromkeys(LABELS, 0.35)
     scope = Scope.of(
-        list(variants),
+        list(variants), LABELS,
         ["language", "persona"],
         {"finetuned": cuts} if timed else {},
         pairs=compare,

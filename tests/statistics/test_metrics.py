@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ ROWS = st.builds(
     positive=SHARE,
     unusable=st.sampled_from([0, 0.2, 1]),
 )
-SCOPE = Scope.of(["baseline", "candidate"], ["persona"])
+SCOPE = Scope.of(["baseline", "candidate"], LABELS, ["persona"])
 
 
 def matrices(rows: list[dict[str, Any]], variant: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -122,7 +123,7 @@ def undefined_where_supported(y: Any, p: Any, rate: str) -> bool:
 def assert_same(rows: list[dict[str, Any]], counts: dict[str, Counts]) -> None:
     for variant in SCOPE.variants:
         parts = matrices(rows, variant)
-        found = counts.get(variant, Counts())
+        found = counts.get(variant, Counts.none(parts[0].shape[1]))
         assert_same_labels(found, *parts)
         assert_same_averages(found, *parts)
         scored = [row for row in rows if row["outcome"] == "scored"]
@@ -157,7 +158,7 @@ def test_predicted_rate_counts_rows_without_gold() -> None:
     said = np.zeros((4, 21), dtype=np.int8)
     said[0, 0] = 1
     answers = Answers(said, ["ok", "ok", "ok", "truncated"])
-    counts = reduce_batches([batch(gold, {"v": answers})], Scope.of(["v"])).slices[ALL]["v"]
+    counts = reduce_batches([batch(gold, {"v": answers})], Scope.of(["v"], LABELS)).slices[ALL]["v"]
     figures = label_figures(counts)
     assert figures.predicted_rate[0] == pytest.approx(1 / 3)
     assert figures.predicted_rate[1] == 0
@@ -165,7 +166,7 @@ def test_predicted_rate_counts_rows_without_gold() -> None:
 
 
 def test_nothing_counted_is_nothing_known() -> None:
-    assert all(math.isnan(value) for value in overall_figures(Counts()).values())
+    assert all(math.isnan(value) for value in overall_figures(Counts.none(5)).values())
     assert math.isnan(success_rate({}))
     assert success_rate({"truncated": 2}) == 0
 
@@ -174,8 +175,8 @@ def test_macro_names_what_it_leaves_out() -> None:
     gold = np.zeros((2, 21), dtype=np.int8)
     said = np.zeros((2, 21), dtype=np.int8)
     gold[0, :3] = said[0, :2] = 1  # two labels right, one missed, 18 without any positive
-    counts = reduce_batches([batch(gold, {"v": Answers(said)})], Scope.of(["v"])).slices[ALL]["v"]
-    assert left_out(counts) == {
+    counts = reduce_batches([batch(gold, {"v": Answers(said)})], Scope.of(["v"], LABELS)).slices[ALL]["v"]
+    assert left_out(counts, LABELS) == {
         "f1": list(LABELS[3:]),
         "precision": list(LABELS[2:]),
         "recall": list(LABELS[3:]),
@@ -189,4 +190,4 @@ def test_macro_names_what_it_leaves_out() -> None:
 def test_mcc_of_counts_whose_product_overflows_64_bits() -> None:
     cells = np.zeros((21, 3, 3), dtype=np.int64)
     cells[:, 1:, 1:] = np.array([[3, 1], [1, 3]]) * 10**9
-    assert label_figures(Counts(cells)).mcc == pytest.approx(np.full(21, 0.5))
+    assert label_figures(replace(Counts.none(21), cells=cells)).mcc == pytest.approx(np.full(21, 0.5))
