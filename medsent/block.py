@@ -1,6 +1,5 @@
 """A block of records on its way through the engine: prompts out, answers in, one table back."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,6 @@ from medsent import predictions
 from medsent.answers.method import Answer
 from medsent.config import RouteSettings
 from medsent.engine.protocol import Completion
-from medsent.labels import LABELS
 from medsent.records import ENGINE_KILLER, TOO_LONG
 from medsent.route import for_candidate
 from medsent.speaker import Speaker
@@ -105,7 +103,7 @@ class Block:
 
     def table(self, schema: pa.Schema, replica: str) -> pa.Table:
         """Return the outcomes as `predictions.schema` has them, in the records' order."""
-        made = self._made(replica)
+        made = self._made(schema, replica)
         columns = [
             made[field.name] if field.name in made else self._records[field.name]
             for field in schema
@@ -122,7 +120,7 @@ class Block:
                 if prompt is not None and len(prompt) > room:
                     self._reasons[index] = TOO_LONG
 
-    def _made(self, replica: str) -> dict[str, pa.Array]:
+    def _made(self, schema: pa.Schema, replica: str) -> dict[str, pa.Array]:
         """Return the columns that scoring adds."""
         kept = [reason is None for reason in self._reasons]
         made: dict[str, pa.Array] = {
@@ -135,7 +133,7 @@ class Block:
             made[predictions.ROUTED] = pa.array(self._counted(self._route, kept), pa.string())
         for name, replies in self._replies.items():
             column = [r if good else None for r, good in zip(replies, kept, strict=True)]
-            made[name] = _column(column, replica)
+            made[name] = _column(column, replica, schema.field(name).type)
         return made
 
     def _counted(self, route: RouteSettings, kept: Sequence[bool]) -> list[str | None]:
@@ -149,34 +147,31 @@ class Block:
 
 
 def _prompts(rows: Sequence[dict[str, Any]], speaker: Speaker) -> list[list[int] | None]:
-    """Return each good row's prompt; a text is tokenised once for all its readers."""
-    head = functools.cache(speaker.prompter.head)
-    return [
-        None
-        if row["reason"] is not None
-        else head(row["text"]) + speaker.prompter.tail(row["language"], row["persona"])
-        for row in rows
-    ]
+    """Return each good row's prompt."""
+    good = [row for row in rows if row["reason"] is None]
+    asked = [(row["text"], row["language"], row["persona"]) for row in good]
+    made = iter(speaker.prompter.prompts(asked))
+    return [None if row["reason"] is not None else next(made) for row in rows]
 
 
-def _column(replies: Sequence[Reply | None], replica: str) -> pa.StructArray:
+def _column(replies: Sequence[Reply | None], replica: str, kind: pa.StructType) -> pa.StructArray:
     """Return replies as a variant's column of N structs, null where there is none."""
     answers = [reply.answer if reply else None for reply in replies]
     completions = [reply.completion if reply else None for reply in replies]
     made: dict[str, pa.Array] = {
         "status": pa.array([a.status if a else None for a in answers], pa.string()),
-        "labels": _by_label([a.labels if a else None for a in answers], pa.bool_()),
-        "probabilities": _by_label([a.probabilities if a else None for a in answers], pa.float32()),
+        "labels": _by_label([a.labels if a else None for a in answers], kind.field("labels").type),
+        "probabilities": _by_label(
+            [a.probabilities if a else None for a in answers], kind.field("probabilities").type
+        ),
         "answer": pa.array([a.text if a else None for a in answers], pa.string()),
         "replica": pa.array([replica] * len(replies), pa.string()),
         "attempt": pa.array([c.attempt if c else 1 for c in completions], pa.int8()),
+        "repaired": pa.array([a.repaired if a else None for a in answers], pa.bool_()),
     }
-    arrays = [
-        made[field.name] if field.name in made else _of(completions, field)
-        for field in predictions.PREDICTION
-    ]
+    arrays = [made[field.name] if field.name in made else _of(completions, field) for field in kind]
     missing = pa.array([reply is None for reply in replies])
-    return pa.StructArray.from_arrays(arrays, fields=list(predictions.PREDICTION), mask=missing)
+    return pa.StructArray.from_arrays(arrays, fields=list(kind), mask=missing)
 
 
 def _of(completions: Sequence[Completion | None], field: pa.Field) -> pa.Array:
@@ -184,10 +179,11 @@ def _of(completions: Sequence[Completion | None], field: pa.Field) -> pa.Array:
     return pa.array([getattr(c, field.name) if c else None for c in completions], field.type)
 
 
-def _by_label(rows: Sequence[list[Any] | None], kind: pa.DataType) -> pa.StructArray:
-    """Return (N, 21) values as a struct of labels, null where a row is."""
-    blank = [0] * len(LABELS)
-    matrix = np.array([row or blank for row in rows], dtype=kind.to_pandas_dtype())
-    columns = [pa.array(matrix[:, number], kind) for number in range(len(LABELS))]
+def _by_label(rows: Sequence[list[Any] | None], kind: pa.StructType) -> pa.StructArray:
+    """Return (N, L) values as a struct of labels, null where a row is."""
+    blank = [0] * kind.num_fields
+    value = kind.field(0).type
+    matrix = np.array([row or blank for row in rows], dtype=value.to_pandas_dtype())
+    columns = [pa.array(matrix[:, number], value) for number in range(kind.num_fields)]
     missing = pa.array([row is None for row in rows])
-    return pa.StructArray.from_arrays(columns, names=list(LABELS), mask=missing)
+    return pa.StructArray.from_arrays(columns, fields=list(kind), mask=missing)

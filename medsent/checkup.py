@@ -8,17 +8,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medsent.answers.method import method_for
 from medsent.cluster import Capacity, check_cluster, engines_held, occupancy
 from medsent.config import JobConfig
 from medsent.errors import ConfigError
 from medsent.model import Say, load_tokenizer
-from medsent.plan import Plan, Variant, make_plan
-from medsent.prompts import Prompter
+from medsent.plan import Plan, make_plan
 from medsent.records import RecordReader, fan_out
 from medsent.run import runs_named
 from medsent.shards import Shard
 from medsent.storage import any_path, modified_ns
+from medsent.variant import Variant
 
 _SAMPLE = 500
 _SHARDS = 5
@@ -139,9 +138,9 @@ def _sample(plan: Plan) -> Sampled:
             reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
     good = [row for row in rows if not row["reason"]]
     for variant in plan.variants:
-        method = method_for(variant.settings.method, tokenizer)
-        prompter = Prompter(tokenizer, method.prompt, plan.personas)
-        lengths = [len(prompter.prompt(r["text"], r["language"], r["persona"])) for r in good]
+        _, prompter = variant.bind(tokenizer, plan.personas, plan.labels)
+        asked = [(row["text"], row["language"], row["persona"]) for row in good]
+        lengths = [len(prompt) for prompt in prompter.prompts(asked)]
         tokens[variant.name] = sum(lengths) / max(1, len(lengths))
     return Sampled(len(rows), reasons, tokens)
 

@@ -7,7 +7,6 @@ import pyarrow as pa
 
 from medsent.config import InputSettings
 from medsent.errors import InputError
-from medsent.labels import LABELS
 
 NEEDED = ("record_id", "text")
 REQUIRED = (*NEEDED, "language", "persona")
@@ -30,19 +29,22 @@ class Settled:
     """Path to why the shard cannot be read with the others."""
 
 
-def check_names(settings: InputSettings) -> None:
+def check_names(settings: InputSettings, labels: Sequence[str]) -> None:
     """Raise `InputError` where `input.columns` names what is no column, or leaves out the text."""
-    unknown = sorted(set(settings.columns) - set(_CANONICAL) - set(LABELS))
+    unknown = sorted(set(settings.columns) - set(_CANONICAL) - set(labels))
     if unknown:
         raise InputError(
-            f"input.columns: {unknown[0]!r} is not a column of ours ({', '.join(_CANONICAL)})"
+            f"input.columns: {unknown[0]!r} is not a column of ours ({', '.join(_CANONICAL)}) "
+            "and no label"
         )
     for ours in NEEDED:
         if settings.columns.get(ours, ours) is None:
             raise InputError(f"input.columns.{ours} cannot be null: every record needs it")
 
 
-def settle(settings: InputSettings, schemas: Mapping[str, pa.Schema]) -> Settled:
+def settle(
+    settings: InputSettings, schemas: Mapping[str, pa.Schema], labels: Sequence[str]
+) -> Settled:
     """Settle the columns of shards, given as path to schema, in the order of their paths.
 
     With `on_bad_shard: fail` the first shard that can be read is what the others must be
@@ -53,16 +55,16 @@ def settle(settings: InputSettings, schemas: Mapping[str, pa.Schema]) -> Settled
     misfits: dict[str, str] = {}
     for path, schema in schemas.items():
         try:
-            fitting[path] = _columns(settings, path, schema)
+            fitting[path] = _columns(settings, path, schema, labels)
         except InputError as error:
             misfits[path] = str(error)
     if not fitting:
         return Settled(misfits=misfits)
     if settings.on_bad_shard == "fail":
         first = next(iter(fitting))
-        agreement = _Agreement(first, fitting[first], schemas[first], settings.keep)
+        agreement = _Agreement(first, fitting[first], schemas[first], settings.keep, labels)
     else:
-        agreement = _largest(fitting, schemas, settings.keep)
+        agreement = _largest(fitting, schemas, settings.keep, labels)
     for path in (each for each in fitting if each not in agreement.paths):
         try:
             agreement.admit(path, schemas[path])
@@ -75,16 +77,21 @@ class _Agreement:
     """Shards that can be read together, by the columns of the first of them."""
 
     def __init__(
-        self, first: str, columns: dict[str, str], schema: pa.Schema, keep: Sequence[str]
+        self,
+        first: str,
+        columns: dict[str, str],
+        schema: pa.Schema,
+        keep: Sequence[str],
+        labels: Sequence[str],
     ) -> None:
-        self._first, self._keep = first, keep
+        self._first, self._keep, self._labels = first, keep, labels
         self.columns = columns
         self.types = _only(schema, {*columns.values(), *keep})
         self.paths = {first}
 
     def admit(self, path: str, schema: pa.Schema) -> None:
         """Add a shard, or raise `InputError` that tells what it lacks or has in another type."""
-        _check(path, schema, self.columns, self._keep)
+        _check(path, schema, self.columns, self._keep, self._labels)
         mine = _only(schema, self.types.names)
         if not mine.equals(self.types):
             self.types = pa.schema(
@@ -105,14 +112,17 @@ class _Agreement:
 
 
 def _largest(
-    fitting: Mapping[str, dict[str, str]], schemas: Mapping[str, pa.Schema], keep: Sequence[str]
+    fitting: Mapping[str, dict[str, str]],
+    schemas: Mapping[str, pa.Schema],
+    keep: Sequence[str],
+    labels: Sequence[str],
 ) -> _Agreement:
     """Return the agreement of most shards, the earliest of those as large."""
     agreements: list[_Agreement] = []
     for path, columns in fitting.items():
         same = (each for each in agreements if each.columns == columns)
         if not any(_admits(each, path, schemas[path]) for each in same):
-            agreements.append(_Agreement(path, columns, schemas[path], keep))
+            agreements.append(_Agreement(path, columns, schemas[path], keep, labels))
     return max(agreements, key=lambda each: len(each.paths))
 
 
@@ -129,20 +139,22 @@ def _only(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
     return pa.schema([schema.field(name).remove_metadata() for name in sorted(names)])
 
 
-def _columns(settings: InputSettings, path: str, schema: pa.Schema) -> dict[str, str]:
+def _columns(
+    settings: InputSettings, path: str, schema: pa.Schema, labels: Sequence[str]
+) -> dict[str, str]:
     """Return which column of one shard serves as which of ours; `InputError` where one cannot."""
     columns = {}
-    for ours in (*_CANONICAL, *LABELS):
+    for ours in (*_CANONICAL, *labels):
         theirs = settings.columns.get(ours, ours)
-        if theirs is None or ours in settings.unread:
+        if theirs is None or not settings.reads(ours):
             continue
         if theirs in schema.names:
             columns[ours] = theirs
         elif ours in settings.columns or ours in REQUIRED:
             raise InputError(_missing(path, ours, theirs, schema.names))
-    if not set(LABELS) <= set(columns):
-        columns = {ours: theirs for ours, theirs in columns.items() if ours not in LABELS}
-    _check(path, schema, columns, settings.keep)
+    if not set(labels) <= set(columns):
+        columns = {ours: theirs for ours, theirs in columns.items() if ours not in labels}
+    _check(path, schema, columns, settings.keep, labels)
     return columns
 
 
@@ -154,17 +166,23 @@ def _missing(path: str, ours: str, theirs: str, names: Sequence[str]) -> str:
     )
 
 
-def _check(path: str, schema: pa.Schema, columns: dict[str, str], keep: Sequence[str]) -> None:
+def _check(
+    path: str,
+    schema: pa.Schema,
+    columns: dict[str, str],
+    keep: Sequence[str],
+    labels: Sequence[str],
+) -> None:
     for ours, theirs in columns.items():
         if theirs not in schema.names:
             raise InputError(_missing(path, ours, theirs, schema.names))
         if schema.names.count(theirs) > 1:
             raise InputError(f"{path}: there are two columns {theirs!r}; rename one")
         kind = schema.field(theirs).type
-        if not _fits(ours, kind):
+        if not _fits(ours, kind, labels):
             raise InputError(
                 f"{path}: column {theirs!r} (input.columns.{ours}) is {_short(kind)}; "
-                f"it must be {_wanted(ours)}"
+                f"it must be {_wanted(ours, labels)}"
             )
         if theirs in _ADDED:
             raise InputError(
@@ -177,10 +195,10 @@ def _check(path: str, schema: pa.Schema, columns: dict[str, str], keep: Sequence
             raise InputError(f"{path}: there are two columns {name!r}; rename one")
 
 
-def _wanted(ours: str) -> str:
+def _wanted(ours: str, labels: Sequence[str]) -> str:
     if ours == "labels":
-        return "a struct of the 21 labels (integers) or a list of label names"
-    if ours in LABELS:
+        return f"a struct of the {len(labels)} labels (integers) or a list of label names"
+    if ours in labels:
         return "integers"
     if ours in ("record_id", "opinion_id"):
         return "a string or an integer"
@@ -192,7 +210,7 @@ def _short(kind: pa.DataType) -> str:
     return text if len(text) <= _LONGEST_TYPE else f"{text[: _LONGEST_TYPE - 1]}…"
 
 
-def _fits(ours: str, kind: pa.DataType) -> bool:
+def _fits(ours: str, kind: pa.DataType, labels: Sequence[str]) -> bool:
     if pa.types.is_null(kind):  # a shard with no value at all in it
         return True
     if ours == "date":
@@ -201,8 +219,8 @@ def _fits(ours: str, kind: pa.DataType) -> bool:
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
             return _is_text(kind.value_type) or pa.types.is_null(kind.value_type)
         votes = {field.name: field.type for field in kind} if pa.types.is_struct(kind) else {}
-        return all(label in votes and _is_vote(votes[label]) for label in LABELS)
-    if ours in LABELS:
+        return all(label in votes and _is_vote(votes[label]) for label in labels)
+    if ours in labels:
         return _is_vote(kind)
     if ours in ("record_id", "opinion_id"):
         return _is_text(kind) or pa.types.is_integer(kind)

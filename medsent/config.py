@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from medsent import predictions
-from medsent.labels import LABELS
 from medsent.settings import Settings
 from medsent.storage import SCHEMES, holds_secret
 
@@ -25,6 +24,8 @@ def _without_secret(path: str) -> str:
         )
     return path
 
+
+_OF_THE_OPINION = frozenset(("record_id", "opinion_id", "text", "language", "date"))
 
 StoragePath = Annotated[str, AfterValidator(_without_secret)]
 """A path on a file system that every node shares, or `s3://` or `gs://`."""
@@ -50,10 +51,12 @@ class InputSettings(Settings):
     limit: int | None = Field(None, ge=1)
     """So many opinions at most. A run with a limit does not grow."""
 
-    @property
-    def unread(self) -> frozenset[str]:
-        """Our columns that are not read though they be there: a row's own reader, and its gold."""
-        return frozenset(("persona", "labels", *LABELS) if self.fan_out == "personas" else ())
+    def reads(self, ours: str) -> bool:
+        """Tell whether a column of ours is read where it is there.
+
+        Where all personas read each opinion, a row's own reader and its gold are not.
+        """
+        return self.fan_out == "rows" or ours in _OF_THE_OPINION
 
     @property
     def joins(self) -> bool:
@@ -62,8 +65,8 @@ class InputSettings(Settings):
 
     @model_validator(mode="after")
     def _no_unread_columns(self) -> "InputSettings":
-        for name in sorted(self.unread):
-            if self.columns.get(name):
+        for name, theirs in sorted(self.columns.items()):
+            if theirs and not self.reads(name):
                 raise ValueError(
                     f"columns.{name} is not read with fan_out: personas, where each opinion is "
                     "read by all personas; take it out"
@@ -104,15 +107,43 @@ class ModelSettings(Settings):
     """Longest prompt and answer together, in tokens; longer records are quarantined as too_long."""
 
 
+class SamplingSettings(Settings):
+    """How an answer of method `json` is generated; null: as the answer file says."""
+
+    temperature: float | None = Field(None, ge=0)
+    """0: the most probable token each time."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    max_tokens: int | None = Field(None, ge=1)
+    """Of the answer; what is longer is cut off."""
+    seed: int | None = None
+    """Of each answer, where the temperature is above 0."""
+
+
 class VariantSettings(Settings):
     """One way to answer: the base model or an adapter, with an answer method."""
 
     method: MethodName = "onepass"
     adapter: StoragePath | None = None
     """A LoRA adapter's folder, local, `s3://` or `gs://`; null for the base model."""
+    prompt: StoragePath | None = None
+    """A prompt file; where null the one in the adapter's folder, else the method's own."""
+    answer: StoragePath | None = None
+    """An answer file, for method `json`; where null the one in the adapter's folder, else the
+    one that ships."""
+    guided: bool | None = None
+    """Whether `json` answers under a grammar, whatever the answer file says; null: as it says."""
+    sampling: SamplingSettings = SamplingSettings()
     thresholds: StoragePath | None = None
     """A thresholds file that `medsent thresholds` or training wrote, tuned on other opinions than
     the input's; 0.5 for every label where null."""
+
+    @model_validator(mode="after")
+    def _only_json(self) -> "VariantSettings":
+        for name in ("answer", "guided", "sampling"):
+            unset = SamplingSettings() if name == "sampling" else None
+            if self.method != "json" and getattr(self, name) != unset:
+                raise ValueError(f"{name} goes with method json, not with {self.method}")
+        return self
 
 
 class Replicas(Settings):
@@ -241,6 +272,8 @@ class JobConfig(Settings):
     output: OutputSettings = OutputSettings()
     personas: StoragePath | None = None
     """A persona file; the 16 that ship where null."""
+    labels: StoragePath | None = None
+    """A label file; the 21 that ship where null."""
     model: ModelSettings
     variants: dict[VariantName, VariantSettings] = Field(min_length=1)
     engine: Annotated[VllmSettings | ScriptedSettings, Field(discriminator="kind")] = VllmSettings()
@@ -254,8 +287,9 @@ class JobConfig(Settings):
         variants = {
             name: variant.model_copy(
                 update={
-                    "adapter": variant.adapter and _absolute(variant.adapter),
-                    "thresholds": variant.thresholds and _absolute(variant.thresholds),
+                    name: path and _absolute(path)
+                    for name in ("adapter", "prompt", "answer", "thresholds")
+                    for path in [getattr(variant, name)]
                 }
             )
             for name, variant in self.variants.items()
@@ -268,6 +302,7 @@ class JobConfig(Settings):
                 "input": self.input.model_copy(update={"path": _absolute(self.input.path)}),
                 "output": self.output.model_copy(update={"path": _absolute(self.output.path)}),
                 "personas": self.personas and _absolute(self.personas),
+                "labels": self.labels and _absolute(self.labels),
                 "model": self.model.model_copy(update={"source": source}),
                 "variants": variants,
             }
@@ -284,7 +319,7 @@ class JobConfig(Settings):
     @field_validator("variants")
     @classmethod
     def _free_names(cls, variants: dict[str, VariantSettings]) -> dict[str, VariantSettings]:
-        taken = {name for name, _ in predictions.KEY_FIELDS} & set(variants)
+        taken = set(predictions.KEYS) & set(variants)
         if taken:
             raise ValueError(f"{min(taken)!r} is a column of the predictions; name it otherwise")
         return variants
@@ -292,7 +327,7 @@ class JobConfig(Settings):
     @model_validator(mode="after")
     def _keep_apart(self) -> "JobConfig":
         """What is kept becomes columns beside the predictions' own and the variants'."""
-        taken = {name for name, _ in predictions.KEY_FIELDS}
+        taken = set(predictions.KEYS)
         # The text may be kept; a column of that name that is not the text may not.
         if self.input.columns.get("text", "text") != "text":
             taken.add("text")
@@ -307,7 +342,7 @@ class JobConfig(Settings):
 
     @model_validator(mode="after")
     def _known_slices(self) -> "JobConfig":
-        known = [name for name, _ in predictions.KEY_FIELDS] + self.input.keep
+        known = [*predictions.KEYS, *self.input.keep]
         for name in self.statistics.slices:
             if name not in known:
                 raise ValueError(

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import yaml
+
 from medsent import accounting
 from medsent.checkpoint import count_done, reconcile
 from medsent.config import JobConfig
@@ -118,6 +120,7 @@ class Job:
                 "stand there as they were"
             )
         _keep_thresholds(self._plan, self._run)
+        _keep_prompts(self._plan, self._run)
         if manifest is None or manifest["input"] != self._plan.shards.listing():
             manifest = self._complete()
         else:
@@ -313,6 +316,7 @@ def _keep_thresholds(plan: Plan, run: RunFolder) -> None:
     """Write the thresholds into the run, so that its report depends on nothing outside it."""
     kept = {
         variant.name: {
+            "probabilities": variant.has_probabilities,
             "file": variant.settings.thresholds or "0.5 for every label",
             "values": variant.thresholds,
             "tuned_on": variant.tuned_on and variant.tuned_on.model_dump(mode="json"),
@@ -320,6 +324,18 @@ def _keep_thresholds(plan: Plan, run: RunFolder) -> None:
         for variant in plan.variants
     }
     run.write("thresholds.json", json.dumps(kept, indent=1))
+
+
+def _keep_prompts(plan: Plan, run: RunFolder) -> None:
+    """Write into the run what each variant was asked, and in which form it was to answer."""
+    kept = {
+        variant.name: {
+            "prompt": variant.prompt.content(),
+            **({"answer": variant.answer.content()} if variant.answer else {}),
+        }
+        for variant in plan.variants
+    }
+    run.write("prompts.yaml", yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
 
 
 def summary(plan: Plan, run: RunFolder) -> str:

@@ -1,12 +1,13 @@
 """Gold labels in any of their three forms, as one int8 matrix."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent.errors import InputError
-from medsent.labels import LABELS
 
 MISSING = -1
 
@@ -14,23 +15,23 @@ Gold = npt.NDArray[np.int8]
 Mask = npt.NDArray[np.bool_]
 
 
-def gold_matrix(table: pa.Table | pa.RecordBatch) -> Gold | None:
-    """Return (N, 21) of 1, 0 or -1 (missing); None where the rows carry no labels.
+def gold_matrix(table: pa.Table | pa.RecordBatch, labels: Sequence[str]) -> Gold | None:
+    """Return (N, L) of 1, 0 or -1 (missing); None where the rows carry no labels.
 
-    Forms: a column `labels` that is a struct of 21 numbers or a list of label names,
-    or 21 columns named after the labels. Above 0 is 1, 0 is 0, null or negative is
+    Forms: a column `labels` that is a struct of L numbers or a list of label names,
+    or L columns named after the labels. Above 0 is 1, 0 is 0, null or negative is
     missing. Raises `InputError` for another type or an unknown label name.
     """
-    matrix, unknown = read_gold(table)
+    matrix, unknown = read_gold(table, labels)
     if unknown.any():
         raise InputError(
             f"column 'labels', row {int(unknown.argmax())}: it names something that is no label "
-            f"of ours; the labels are {', '.join(LABELS)}"
+            f"of ours; the labels are {', '.join(labels)}"
         )
     return matrix
 
 
-def read_gold(table: pa.Table | pa.RecordBatch) -> tuple[Gold | None, Mask]:
+def read_gold(table: pa.Table | pa.RecordBatch, labels: Sequence[str]) -> tuple[Gold | None, Mask]:
     """Return what `gold_matrix` does and, (N,), which rows name an unknown label.
 
     Those rows are missing throughout. Raises `InputError` for another type.
@@ -42,30 +43,30 @@ def read_gold(table: pa.Table | pa.RecordBatch) -> tuple[Gold | None, Mask]:
         if isinstance(column, pa.ChunkedArray):
             column = column.combine_chunks()
         if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-            return _from_names(column)
-        return _from_column(column), known
-    if set(LABELS) <= set(names):
-        return np.stack([_votes(table[label]) for label in LABELS], axis=1), known
+            return _from_names(column, labels)
+        return _from_column(column, labels), known
+    if set(labels) <= set(names):
+        return np.stack([_votes(table[label]) for label in labels], axis=1), known
     return None, known
 
 
-def _from_column(column: pa.Array) -> Gold | None:
+def _from_column(column: pa.Array, labels: Sequence[str]) -> Gold | None:
     if pa.types.is_struct(column.type):
-        return _from_struct(column)
+        return _from_struct(column, labels)
     if pa.types.is_null(column.type):
         return None
     raise InputError(
-        f"column 'labels' is {column.type}; it must be a struct of the 21 labels or a list of "
-        "label names"
+        f"column 'labels' is {column.type}; it must be a struct of the labels or a list of "
+        "their names"
     )
 
 
-def _from_struct(column: pa.StructArray) -> Gold:
+def _from_struct(column: pa.StructArray, labels: Sequence[str]) -> Gold:
     fields = {field.name for field in column.type}
-    absent = [label for label in LABELS if label not in fields]
+    absent = [label for label in labels if label not in fields]
     if absent:
-        raise InputError(f"column 'labels' has no field {absent[0]!r}; it must have all 21 labels")
-    matrix = np.stack([_votes(pc.struct_field(column, label)) for label in LABELS], axis=1)
+        raise InputError(f"column 'labels' has no field {absent[0]!r}; it must have every label")
+    matrix = np.stack([_votes(pc.struct_field(column, label)) for label in labels], axis=1)
     matrix[column.is_null().to_numpy(zero_copy_only=False)] = MISSING
     return matrix
 
@@ -84,14 +85,14 @@ def _votes(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int8]:
     return np.where(numbers > 0, 1, np.where(numbers == 0, 0, MISSING)).astype(np.int8)
 
 
-def _from_names(column: pa.ListArray) -> tuple[Gold, Mask]:
+def _from_names(column: pa.ListArray, labels: Sequence[str]) -> tuple[Gold, Mask]:
     rows = np.asarray(pc.list_parent_indices(column))
     names = pc.cast(pc.list_flatten(column), pa.string())
-    labels = pc.index_in(names, value_set=pa.array(LABELS))
-    positions = np.asarray(pc.fill_null(labels, MISSING))
+    found = pc.index_in(names, value_set=pa.array(labels))
+    positions = np.asarray(pc.fill_null(found, MISSING))
     unknown = np.zeros(len(column), dtype=np.bool_)
     unknown[rows[positions == MISSING]] = True
-    matrix = np.zeros((len(column), len(LABELS)), dtype=np.int8)
+    matrix = np.zeros((len(column), len(labels)), dtype=np.int8)
     matrix[rows[positions >= 0], positions[positions >= 0]] = 1
     matrix[unknown | np.asarray(column.is_null())] = MISSING
     return matrix, unknown

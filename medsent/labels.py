@@ -63,7 +63,7 @@ def load_labels(path: str | None) -> Labels:
     Raises `ConfigError` naming the file and the entry at fault.
     """
     source = any_path(path) if path else files("medsent").joinpath("labels.yaml")
-    entries = read_yaml(source, f"the label file {path}")
+    entries = read_yaml(source, f"the label file {path}", words=True)
     try:
         labels = TypeAdapter(tuple[Label, ...]).validate_python(entries)
     except ValidationError as error:

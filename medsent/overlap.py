@@ -1,6 +1,6 @@
 """Opinions that thresholds were tuned on flatter them: they are found before they are counted."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, reduce
 
@@ -11,13 +11,11 @@ import pyarrow.parquet as pq
 
 from medsent import predictions
 from medsent.errors import ConfigError
-from medsent.labels import LABELS
 from medsent.records import labelled, opinion_ids
 from medsent.shards import BATCH_ROWS, BROKEN, PAGE_READERS, Shard, Shards, opened
 from medsent.statistics.thresholds import Hashes, TunedOn, hash_opinions
 from medsent.storage import AnyPath
 
-_GOLD = ("labels", *LABELS)
 _NONE: Hashes = np.empty(0, np.uint64)
 
 
@@ -29,7 +27,7 @@ def refuse_input(shards: Shards, tuned: Mapping[str, TunedOn]) -> None:
     alone. Raises `ConfigError` that names the file. A shard that cannot be read is passed
     over: the job that reads it tells.
     """
-    if not tuned or not any(name in shards.columns for name in _GOLD):
+    if not tuned or not _has_gold(shards.columns, shards.labels):
         return
     sought = _all(tuned)
     with ThreadPoolExecutor(PAGE_READERS) as threads:
@@ -87,25 +85,28 @@ def _in_shard(shards: Shards, sought: Hashes, shard: Shard) -> Hashes:
     """Return which of the sought opinions a shard has gold of."""
     try:
         with opened(shards, shard) as parquet:
-            return _in_file(parquet, shards.columns, sought)
+            return _in_file(parquet, shards, sought)
     except BROKEN:
         return _NONE
 
 
-def _in_file(parquet: pq.ParquetFile, columns: Mapping[str, str], sought: Hashes) -> Hashes:
+def _in_file(parquet: pq.ParquetFile, shards: Shards, sought: Hashes) -> Hashes:
     """Read as little as will do: ids, texts only where ids are missing, gold only of a find."""
+    columns, labels = shards.columns, shards.labels
     key = _only(columns, ["opinion_id"])
-    found = _sought(parquet, key, sought) if key else None
+    found = _sought(parquet, key, labels, sought) if key else None
     if found is None:
         key = _only(columns, ["opinion_id", "text"])
-        found = _sought(parquet, key, sought)
+        found = _sought(parquet, key, labels, sought)
     if found is None or not len(found):
         return _NONE
-    of_gold = _sought(parquet, key | _only(columns, _GOLD), sought)
+    of_gold = _sought(parquet, key | _only(columns, ("labels", *labels)), labels, sought)
     return _NONE if of_gold is None else of_gold
 
 
-def _sought(parquet: pq.ParquetFile, columns: Mapping[str, str], sought: Hashes) -> Hashes | None:
+def _sought(
+    parquet: pq.ParquetFile, columns: Mapping[str, str], labels: Sequence[str], sought: Hashes
+) -> Hashes | None:
     """Return which of the sought opinions are in a file, of its labelled rows if gold is read.
 
     None where an opinion's id is not in the columns.
@@ -116,10 +117,14 @@ def _sought(parquet: pq.ParquetFile, columns: Mapping[str, str], sought: Hashes)
         ids = opinion_ids(rows, columns)
         if ids.null_count:
             return None
-        if any(name in columns for name in _GOLD):
-            ids = ids.filter(labelled(rows, columns))
+        if _has_gold(columns, labels):
+            ids = ids.filter(labelled(rows, columns, labels))
         found = np.union1d(found, _among(ids, sought))
     return found
+
+
+def _has_gold(columns: Mapping[str, str], labels: Sequence[str]) -> bool:
+    return any(name in columns for name in ("labels", *labels))
 
 
 def _among(ids: pa.Array, sought: Hashes) -> Hashes:

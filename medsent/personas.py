@@ -34,6 +34,10 @@ class Persona(BaseModel):
         """Return the description in `language`, or in English where there is none."""
         return self.description.get(language, self.description[_FALLBACK_LANGUAGE])
 
+    def call(self, language: str) -> str:
+        """Return the name in `language`, or in English where there is none."""
+        return self.name.get(language, self.name[_FALLBACK_LANGUAGE])
+
 
 def load_personas(path: str | None) -> dict[str, Persona]:
     """Read a persona file (YAML list of id, name, description); None means the 16 that ship.

@@ -5,57 +5,40 @@ import json
 import math
 import os
 import platform
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from medsent.adapter import Adapter, open_adapter
-from medsent.answers import bits, onepass
-from medsent.answers import json as json_answer
-from medsent.config import JobConfig, VariantSettings, VllmSettings
+from medsent.config import JobConfig, VllmSettings
 from medsent.engine.quantization import Quantization, check_quantization
 from medsent.engine.text_model import read_config, text_class
 from medsent.engine.vllm import EnginePlan, has_gpu
-from medsent.errors import AdapterError, ConfigError, ModelError
-from medsent.labels import LABELS
-from medsent.merged import read_merged
-from medsent.model import Say, content_marks, content_sha256, is_on_hub, resolve_model
+from medsent.errors import ModelError
+from medsent.labels import Labels, load_labels
+from medsent.model import (
+    Say,
+    content_marks,
+    content_sha256,
+    is_on_hub,
+    load_tokenizer,
+    resolve_model,
+)
 from medsent.overlap import refuse_input
 from medsent.personas import Persona, load_personas
-from medsent.prompts import PromptText
+from medsent.prompts.file import fingerprint_part
 from medsent.sampling import Sample, make_sample
 from medsent.served import kernel_targets, refuse_unserved
 from medsent.shards import BadShard, Shard, Shards, open_shards
-from medsent.statistics.thresholds import NEUTRAL, Thresholds, TunedOn, read_thresholds
+from medsent.statistics.thresholds import TunedOn
+from medsent.variant import Variant, open_thresholds, open_variants
 from medsent.weights import refuse_incomplete
 
 _BLOCKS_EACH = 4
 """Blocks for each engine, at least: the last one to end is then a quarter of its work."""
 _LEAST_IN_A_BLOCK = 16
 """Records: an opinion's, read by all readers. Each block is also a file."""
-
-PROMPTS: dict[str, PromptText] = {
-    "onepass": onepass.PROMPT,
-    "bits": bits.PROMPT,
-    "json": json_answer.PROMPT,
-}
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A variant with its files opened and checked."""
-
-    name: str
-    settings: VariantSettings
-    adapter: Adapter | None
-    thresholds: dict[str, float]
-    """Label to the probability from which it is predicted."""
-    tuned_on: TunedOn | None = None
-    """What the thresholds were tuned on; None for 0.5."""
-    adapter_sha256: str | None = None
-    """Of the adapter's weights, be it beside the model or merged into it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +47,7 @@ class Plan:
 
     config: JobConfig
     personas: dict[str, Persona]
+    labels: Labels
     shards: Shards
     variants: tuple[Variant, ...]
     model_sha256: str
@@ -135,20 +119,27 @@ class Plan:
             "variants": {
                 variant.name: {
                     "method": variant.settings.method,
-                    "prompt": asdict(PROMPTS[variant.settings.method]),
+                    "prompt": fingerprint_part(
+                        variant.prompt, variant.settings.method, self.labels
+                    ),
                     "adapter": variant.adapter
                     and [variant.adapter.sha256, variant.adapter.settings_sha256],
+                    **({"answer": variant.answer.content()} if variant.answer else {}),
                 }
                 for variant in self.variants
             },
             "personas": {name: persona.description for name, persona in self.personas.items()},
-            "labels": LABELS,
+            "labels": self.labels.names,
             "engine": [self.config.engine.kind, getattr(self.config.engine, "options", {})],
             "columns": self.shards.columns,
             "keep": [field.name for field in self.shards.kept],
         }
         if isinstance(self.config.engine, VllmSettings) and model.dtype != "float32":
             parts["head_dtype"] = "float32"  # as `engine.text_model` has it, unless options do not
+        if any(variant.prompt_from != "shipped" for variant in self.variants):
+            parts["persona_names"] = {name: each.name for name, each in self.personas.items()}
+        if (words := [label.word for label in self.labels.all]) and any(words):
+            parts["words"] = words
         if self.readers:
             parts["fan_out"] = self.readers
         if self.config.route:
@@ -215,7 +206,8 @@ class Plan:
             "model": self._model(),
             "adapters": {v.name: v.adapter_sha256 for v in self.variants if v.adapter_sha256},
             "methods": {v.name: v.settings.method for v in self.variants},
-            "prompts": {v.name: _digest(asdict(PROMPTS[v.settings.method])) for v in self.variants},
+            "prompts": {v.name: v.prompt.digest() for v in self.variants},
+            "answers": {v.name: v.answer.digest() for v in self.variants if v.answer},
             "personas": _digest({k: p.model_dump() for k, p in self.personas.items()}),
             "versions": versions(),
             "input": self.shards.listing(),
@@ -228,15 +220,17 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     Raises `ConfigError`, `InputError`, `ModelError` or `AdapterError` that names what is wrong.
     """
     personas = load_personas(config.personas)
-    tuned = {name: _tuned(settings) for name, settings in config.variants.items()}
-    shards = open_shards(config.input)
+    labels = load_labels(config.labels)
+    tuned = {name: open_thresholds(settings) for name, settings in config.variants.items()}
+    shards = open_shards(config.input, labels.names)
     folder = resolve_model(config.model.source, say, config.model.revision)
     config = _pinned(config, folder)
     if isinstance(config.engine, VllmSettings):
         text_class(read_config(folder), config.engine.options)
-    variants = tuple(
-        _variant(name, settings, tuned[name], folder) for name, settings in config.variants.items()
-    )
+    variants = open_variants(config.variants, tuned, labels, folder)
+    tokenizer = load_tokenizer(folder)
+    for variant in variants:
+        variant.bind(tokenizer, personas, labels)
     refuse_unserved(config.engine, {v.name: v.adapter for v in variants if v.adapter}, folder, say)
     refuse_input(shards, _tuned_on(variants))
     if isinstance(config.engine, VllmSettings) and "load_format" not in config.engine.options:
@@ -246,7 +240,7 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     marks = content_marks(folder)  # before: what is rewritten meanwhile is then seen as another
     sha256 = content_sha256(folder)
     held = _quantization(config, variants, folder)
-    return Plan(config, personas, shards, variants, sha256, sample, copy, marks, held)
+    return Plan(config, personas, labels, shards, variants, sha256, sample, copy, marks, held)
 
 
 def _pinned(config: JobConfig, folder: Path) -> JobConfig:
@@ -269,43 +263,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _tuned(settings: VariantSettings) -> Thresholds | None:
-    """Read a variant's thresholds file; `ConfigError` where it is of another method."""
-    if settings.thresholds is None:
-        return None
-    tuned = read_thresholds(settings.thresholds)
-    if tuned.method != settings.method:
-        raise ConfigError(
-            f"thresholds: {settings.thresholds} cuts probabilities of method {tuned.method}, and "
-            f"the variant's method is {settings.method}; take the setting out for 0.5"
-        )
-    return tuned
-
-
-def _variant(
-    name: str, settings: VariantSettings, tuned: Thresholds | None, model_folder: Path
-) -> Variant:
-    merged = read_merged(model_folder)
-    if merged and settings.adapter:
-        raise AdapterError(
-            f"variants.{name}.adapter: the model has {merged.adapter.source} in it already; take "
-            "the setting out, or name the base model"
-        )
-    adapter = open_adapter(name, settings.adapter, model_folder) if settings.adapter else None
-    applied = adapter or (merged and merged.adapter)
-    sha256 = applied.sha256 if applied else None
-    if tuned is None:
-        neutral = dict.fromkeys(LABELS, NEUTRAL)
-        return Variant(name, settings, adapter, neutral, adapter_sha256=sha256)
-    if tuned.adapter_sha256 != sha256:
-        raise ConfigError(
-            f"variants.{name}.thresholds: {settings.thresholds} was tuned for "
-            f"{'another adapter' if tuned.adapter_sha256 else 'the base model'}; "
-            "name the file that belongs to this variant, or take the setting out for 0.5"
-        )
-    return Variant(name, settings, adapter, tuned.thresholds, tuned.tuned_on, sha256)
 
 
 def _tuned_on(variants: tuple[Variant, ...]) -> dict[str, TunedOn]:

@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 
 from medsent import predictions
 from medsent.gold import MISSING, read_gold
-from medsent.labels import LABELS
 from medsent.shards import Shards
 
 BAD_TYPE = "bad_type"
@@ -26,12 +25,12 @@ BAD_SHARD = "bad_shard"
 _STRINGS = ("record_id", "opinion_id", "text", "language", "persona")
 
 
-def schema(kept: Collection[pa.Field]) -> pa.Schema:
+def schema(kept: Collection[pa.Field], labels: Sequence[str]) -> pa.Schema:
     """Return the columns of a record: the predictions' keys, the text and what is kept.
 
     The text may be among the kept; it is one column then, of the kept one's type.
     """
-    keys = dict(predictions.KEY_FIELDS)
+    keys = predictions.key_types(labels)
     names = ("row_hash", "path", *_STRINGS, "date", "reason", "gold")
     fields = [pa.field(name, keys.get(name, pa.string())) for name in names]
     return pa.schema({field.name: field for field in (*fields, *kept)}.values())
@@ -42,7 +41,8 @@ class RecordReader:
 
     def __init__(self, shards: Shards, personas: Collection[str]) -> None:
         self._columns = shards.columns
-        self._schema = schema(shards.kept)
+        self._labels = shards.labels
+        self._schema = schema(shards.kept, shards.labels)
         self._personas = pa.array(sorted(personas), pa.string())
 
     def __call__(self, rows: pa.Table) -> pa.Table:
@@ -50,7 +50,7 @@ class RecordReader:
         ours = {ours: rows[theirs] for ours, theirs in self._columns.items()}
         count = rows.num_rows
         strings, undecodable = _strings(ours, count)
-        gold, unknown_labels = _gold(ours, count)
+        gold, unknown_labels = _gold(ours, count, self._labels)
         made = {
             **strings,
             "row_hash": rows["row_hash"],
@@ -112,9 +112,9 @@ def opinion_ids(rows: pa.Table, columns: Mapping[str, str]) -> pa.Array:
     return _with_text_hash(known, strings["text"]) if "text" in ours else known
 
 
-def labelled(rows: pa.Table, columns: Mapping[str, str]) -> pa.Array:
+def labelled(rows: pa.Table, columns: Mapping[str, str], labels: Sequence[str]) -> pa.Array:
     """Return which rows' records have gold for any label."""
-    gold, _ = _gold({ours: rows[theirs] for ours, theirs in columns.items()}, rows.num_rows)
+    gold, _ = _gold({ours: rows[theirs] for ours, theirs in columns.items()}, rows.num_rows, labels)
     return gold.is_valid()
 
 
@@ -158,18 +158,21 @@ def _with_text_hash(opinion_id: pa.Array, text: pa.Array) -> pa.Array:
     return pc.coalesce(opinion_id, pa.array(hashes, pa.string()))
 
 
-def _gold(ours: dict[str, pa.ChunkedArray], count: int) -> tuple[pa.Array, pa.Array]:
+def _gold(
+    ours: dict[str, pa.ChunkedArray], count: int, labels: Sequence[str]
+) -> tuple[pa.Array, pa.Array]:
     """Return the gold labels, and which rows name a label that is none."""
-    present = {name: ours[name] for name in ("labels", *LABELS) if name in ours}
+    kind = predictions.gold_type(labels)
+    present = {name: ours[name] for name in ("labels", *labels) if name in ours}
     if not present:
-        return pa.nulls(count, predictions.GOLD), pa.repeat(False, count)
-    matrix, unknown = read_gold(pa.table(present))
+        return pa.nulls(count, kind), pa.repeat(False, count)
+    matrix, unknown = read_gold(pa.table(present), labels)
     if matrix is None:
-        return pa.nulls(count, predictions.GOLD), pa.repeat(False, count)
+        return pa.nulls(count, kind), pa.repeat(False, count)
     columns = [
         pa.array(matrix[:, index], pa.int8(), mask=matrix[:, index] == MISSING)
-        for index in range(len(LABELS))
+        for index in range(len(labels))
     ]
     unlabelled = pa.array((matrix == MISSING).all(axis=1))
-    gold = pa.StructArray.from_arrays(columns, fields=list(predictions.GOLD), mask=unlabelled)
+    gold = pa.StructArray.from_arrays(columns, fields=list(kind), mask=unlabelled)
     return gold, pa.array(unknown)

@@ -58,7 +58,7 @@ class Scorer:
         self._readers, self._route = plan.readers, plan.config.route
         variants = [variant.name for variant in plan.variants]
         self._schema = predictions.schema(
-            variants, plan.shards.kept, routed=self._route is not None
+            variants, plan.labels.names, plan.shards.kept, routed=self._route is not None
         )
         self._telemetry, self._in_flight = Telemetry(plan.config.name, variants), 0
         self._refusal: MedsentError | None = None

@@ -1,6 +1,7 @@
 """Reading a YAML file of settings: unknown keys are errors that name the nearest known one."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 from typing import Any, TypeVar, get_args
@@ -10,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medsent.errors import ConfigError
 from medsent.storage import AnyPath, any_path
+
+_BOOL = "tag:yaml.org,2002:bool"
 
 
 class Settings(BaseModel):
@@ -21,12 +24,19 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
-def load_settings(kind: type[S], path: str | AnyPath, overrides: list[str] | None = None) -> S:
+def load_settings(
+    kind: type[S],
+    path: str | AnyPath,
+    overrides: list[str] | None = None,
+    words: bool = False,
+) -> S:
     """Read `path` as `kind`, with `key.sub=YAML value` overrides applied.
+
+    With `words`, yes, no, on and off are words, as in YAML 1.2, and only true and false are not.
 
     Raises `ConfigError` that names the file, the setting, and what would be right.
     """
-    values = read_yaml(any_path(path), f"the configuration {path}")
+    values = read_yaml(any_path(path), f"the configuration {path}", words)
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must be a mapping of settings, like jobs/demo.yaml")
     for override in overrides or []:
@@ -45,10 +55,26 @@ def fitting(kinds: Sequence[type[S]], path: str | AnyPath) -> type[S]:
     return max(kinds, key=lambda kind: len(keys & kind.model_fields.keys()))
 
 
-def read_yaml(source: Traversable | AnyPath, name: str) -> Any:
-    """Return what a YAML file holds. Raises `ConfigError` of one line that names it `name`."""
+class _Words(yaml.SafeLoader):
+    """Takes yes, no, on and off for words, as they are in YAML 1.2."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Words.add_implicit_resolver(_BOOL, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), "tTfF")
+
+
+def read_yaml(source: Traversable | AnyPath, name: str, words: bool = False) -> Any:
+    """Return what a YAML file holds. Raises `ConfigError` of one line that names it `name`.
+
+    With `words`, yes, no, on and off are words.
+    """
     try:
-        return yaml.safe_load(source.read_text(encoding="utf-8"))
+        text = source.read_text(encoding="utf-8")
+        return yaml.load(text, _Words if words else yaml.SafeLoader)  # both are safe ones
     except OSError as error:
         raise ConfigError(f"cannot read {name}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -59,6 +59,8 @@ class Shards:
     columns: dict[str, str]
     """Our column name to the shard's, for those that are there."""
     kept: tuple[pa.Field, ...]
+    labels: tuple[str, ...]
+    """The labels that the shards may have gold for."""
     bad: tuple[BadShard, ...] = ()
     """The files that are left out; always none with `input.on_bad_shard: fail`."""
 
@@ -76,19 +78,19 @@ class Shards:
         return sorted({*self.columns.values(), *(field.name for field in self.kept)})
 
 
-def open_shards(settings: InputSettings) -> Shards:
+def open_shards(settings: InputSettings, labels: Sequence[str]) -> Shards:
     """List the shards of `input.path`, read every footer, and settle the columns.
 
     A shard that cannot be read as records ends in `bad` where `on_bad_shard` is
     `quarantine`. Raises `InputError` that names the files where it is `fail`, or where no
     shard is good; `StorageError` where the storage does not give them, whatever is set.
     """
-    check_names(settings)
+    check_names(settings, labels)
     filesystem, found = find_files(settings.path)
     with ThreadPoolExecutor(_FOOTER_READERS) as threads:
         footers = list(threads.map(partial(_footer, filesystem), found))
     schemas = {shard.path: schema for shard, schema in footers if schema is not None}
-    settled = settle(settings, schemas)
+    settled = settle(settings, schemas, labels)
     every = [_fitted(shard, settled) for shard, _ in footers]
     files = tuple(shard for shard in every if isinstance(shard, Shard))
     bad = tuple(shard for shard in every if isinstance(shard, BadShard))
@@ -96,7 +98,7 @@ def open_shards(settings: InputSettings) -> Shards:
         raise _refusal(bad, some_are_good=bool(files))
     _refuse_no_rows(settings, files, settled)
     kept = tuple(_kept(settled.types.field(name)) for name in settings.keep)
-    return Shards(files, filesystem, settled.columns, kept, bad)
+    return Shards(files, filesystem, settled.columns, kept, tuple(labels), bad)
 
 
 def _kept(field: pa.Field) -> pa.Field:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medsent.answers.method import Answer, Method, method_for
+from medsent.answers.method import Answer, Method
 from medsent.engine.protocol import Completion, Request
-from medsent.labels import LABELS
-from medsent.plan import Plan, Variant
-from medsent.prompts import Prompter
+from medsent.plan import Plan
+from medsent.prompts.prompter import Prompter
+from medsent.variant import Variant
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Speaker:
 
     @cached_property
     def _thresholds(self) -> npt.NDArray[np.float64]:
-        return np.array([self.variant.thresholds[label] for label in LABELS])
+        return np.array(list(self.variant.thresholds.values()))
 
 
 def make_speakers(plan: Plan, tokenizer: Any) -> tuple[Speaker, ...]:
@@ -58,7 +58,6 @@ def make_speakers(plan: Plan, tokenizer: Any) -> tuple[Speaker, ...]:
     for variant in sorted(
         plan.variants, key=lambda v: route is not None and v.name == route.fallback
     ):
-        method = method_for(variant.settings.method, tokenizer)
-        prompter = Prompter(tokenizer, method.prompt, plan.personas)
+        method, prompter = variant.bind(tokenizer, plan.personas, plan.labels)
         speakers.append(Speaker(variant, method, prompter))
     return tuple(speakers)

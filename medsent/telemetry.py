@@ -60,7 +60,7 @@ class Telemetry:
 
     def _answered(self, variant: str, answers: pa.ChunkedArray) -> None:
         """Count a variant's answers, null where it was not asked."""
-        of = dict(zip(predictions.PREDICTION.names, answers.flatten(), strict=True))
+        of = dict(zip([field.name for field in answers.type], answers.flatten(), strict=True))
         for status, count in _counts(of["status"].drop_null()):
             self._add("medsent_answers", count, variant=variant, status=status)
         cached = _sum(of["cached_tokens"])

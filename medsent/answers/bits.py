@@ -1,31 +1,17 @@
-"""`bits`: 21 characters of 0 and 1, in the order of the labels, decoded under a pattern."""
+"""`bits`: a 0 or 1 for each label, in the order of the labels, decoded under a pattern."""
 
 import math
-import re
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
-from medsent.answers.written import STRUCTURE, UNKNOWN, Written
+from medsent.answers.form import Sheet
+from medsent.answers.targets import STRUCTURE, UNKNOWN, Targets
 from medsent.errors import ModelError
-from medsent.labels import LABELS
-from medsent.prompts import PromptText
 
-REGEX: Final = f"[01]{{{len(LABELS)}}}"
 
-PROMPT = PromptText(
-    instructions=(
-        "You are given a patient's opinion of medical care and the reader who reads it. "
-        "For each of the labels below decide whether that reader would give it to the opinion.\n"
-        f"Labels: {', '.join(LABELS)}.\n"
-        "Most labels name what the opinion is, shows or makes the reader feel. "
-        '"more" means: I need more information to judge this text. '
-        '"offensive" means: it offends me. "funny" means: it amuses me.\n'
-        f"Answer with {len(LABELS)} digits, one for each label in this order: "
-        "1 for yes, 0 for no.\n\nOpinion:\n"
-    ),
-    reader="\n\nReader: {reader}\n",
-    cue="Answer:\n",
-)
+def sheet(labels: Sequence[str]) -> Sheet:
+    """Return the form of the answers about L labels."""
+    return Sheet(before=("",) * len(labels), after="", yes="1", no="0")
 
 
 def digit_token_ids(tokenizer: Any) -> tuple[int, int]:
@@ -33,9 +19,9 @@ def digit_token_ids(tokenizer: Any) -> tuple[int, int]:
 
     Raises `ModelError` where the tokenizer does not give each digit a token of its own.
     """
-    digits = "01" * len(LABELS)
+    digits = "01" * 21
     ids = list(tokenizer(digits, add_special_tokens=False)["input_ids"])
-    if len(ids) != len(digits) or len(set(ids)) != 2 or ids != ids[:2] * len(LABELS):
+    if len(ids) != len(digits) or len(set(ids)) != 2 or ids != ids[:2] * 21:
         raise ModelError(
             "method bits cannot be used: this model's tokenizer does not split digits into "
             "one token each; use method onepass or json"
@@ -43,24 +29,8 @@ def digit_token_ids(tokenizer: Any) -> tuple[int, int]:
     return ids[0], ids[1]
 
 
-def parse(text: str) -> list[bool] | None:
-    """Return the 21 booleans, or None where `text` is no answer; outer white space is allowed."""
-    digits = text.strip()
-    if not re.fullmatch(REGEX, digits):
-        return None
-    return [digit == "1" for digit in digits]
-
-
-def probabilities(steps: Iterable[tuple[float, float]]) -> list[float]:
-    """Return the probability of "1" for each step's natural logprobs of ("0", "1").
-
-    Renormalised over the two digits; NaN where both are impossible.
-    """
-    return [_share(zero, one) for zero, one in steps]
-
-
-def write(gold: Sequence[float], tokenizer: Any) -> Written:
-    """Return the digits for a row of gold (21 of 0, 1 or NaN), and their end.
+def write(gold: Sequence[float], tokenizer: Any) -> Targets:
+    """Return the digits for a row of gold (L of 0, 1 or NaN), and their end.
 
     A missing label stands as 0, since each digit has its place, and is not learnt.
     """
@@ -70,12 +40,4 @@ def write(gold: Sequence[float], tokenizer: Any) -> Written:
     if tokenizer.eos_token_id is not None:
         ids.append(tokenizer.eos_token_id)
         of_label.append(STRUCTURE)
-    return Written(ids, of_label)
-
-
-def _share(zero: float, one: float) -> float:
-    if zero == one:  # also both -inf, which says nothing
-        return 0.5 if math.isfinite(one) else math.nan
-    difference = zero - one
-    # exp overflows beyond 709, where the share is zero to any precision.
-    return 1 / (1 + math.exp(difference)) if difference < 700 else 0.0
+    return Targets(ids, of_label)

@@ -1,92 +1,162 @@
-"""`json`: a JSON object of 21 booleans, decoded under its schema."""
+"""`json`: reading a JSON answer, written under a grammar or as the model will."""
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pydantic import ConfigDict, StrictBool, ValidationError, create_model
+import json_repair
 
-from medsent.answers.written import STRUCTURE, UNKNOWN, Written
-from medsent.labels import LABELS
-from medsent.prompts import PromptText
+from medsent.answers.file import AnswerFile
+from medsent.answers.form import Form, Sheet
+from medsent.answers.targets import STRUCTURE, UNKNOWN, Targets
 
-_TRUE, _FALSE = "true", "false"
-
-MAX_TOKENS: Final = 192
-"""Twice what Gemma's tokenizer needs for a compact answer (95 with its end)."""
-
-PROMPT = PromptText(
-    instructions=(
-        "You are given a patient's opinion of medical care and the reader who reads it. "
-        "For each of the labels below decide whether that reader would give it to the opinion.\n"
-        f"Labels: {', '.join(LABELS)}.\n"
-        "Most labels name what the opinion is, shows or makes the reader feel. "
-        '"more" means: I need more information to judge this text. '
-        '"offensive" means: it offends me. "funny" means: it amuses me.\n'
-        "Answer with one JSON object that has every label as a key, in this order, "
-        "and true or false as its value.\n\nOpinion:\n"
-    ),
-    reader="\n\nReader: {reader}\n",
-    cue="Answer:\n",
-)
-
-_FIELDS: dict[str, Any] = dict.fromkeys(LABELS, (StrictBool, ...))
-Answer = create_model("Answer", __config__=ConfigDict(extra="forbid"), **_FIELDS)
-"""The answer: one required boolean a label, and nothing else."""
+NO_JSON: Final = "no_json"
+"""No object or list is in the text."""
+LABEL_MISSING: Final = "label_missing"
+"""The object has no value for a label, or the key that the answer stands under is absent."""
+LABEL_UNKNOWN: Final = "label_unknown"
+"""It names something that is no label."""
+VALUE_UNKNOWN: Final = "value_unknown"
+"""A label's value is neither yes nor no, or what is found has another form."""
+FAULTS: Final = (NO_JSON, LABEL_MISSING, LABEL_UNKNOWN, VALUE_UNKNOWN)
 
 
-def schema() -> dict[str, Any]:
-    """Return the JSON schema of an answer."""
-    found: dict[str, Any] = Answer.model_json_schema()
-    return found
+@dataclass(frozen=True)
+class Reading:
+    """What a text says: labels, or why it says none."""
+
+    given: list[bool] | None = None
+    """(L,)"""
+    fault: str | None = None
+    """One of `FAULTS`."""
+    repaired: bool = False
+    """Whether the JSON was broken, and a library mended it."""
 
 
-SCHEMA: Final = json.dumps(schema())
-"""The same as text, for the engine's grammar."""
+class JsonReader:
+    """Reads answers of one answer file about some labels."""
+
+    def __init__(self, answer: AnswerFile, labels: Sequence[str]) -> None:
+        """Raises `ConfigError` where the file names other labels."""
+        self._answer = answer
+        self._places = {name: place for place, name in enumerate(answer.called(labels))}
+
+    def exact(self, text: str) -> Reading:
+        """Read a guided answer: nothing but the JSON, every key once."""
+        try:
+            return self._judge(json.loads(text, object_pairs_hook=_once_each))
+        except (ValueError, RecursionError):
+            return Reading(fault=NO_JSON)
+
+    def lenient(self, text: str, repair: bool = True) -> Reading:
+        """Read what a model wrote freely: the last JSON in it that can be used as an answer.
+
+        Code fences and words around it are passed over. Where none can be used, it is looked for
+        in what the library `json_repair` makes of the text, unless that is not to be.
+        """
+        readings = [self._judge(value) for value in _values(text)]
+        for reading in readings:
+            if reading.given is not None:
+                return reading
+        mended = _mended(text) if repair else None
+        if mended is not None:
+            reading = self._judge(mended)
+            if reading.given is not None or not readings:
+                return replace(reading, repaired=reading.given is not None)
+        return readings[0] if readings else Reading(fault=NO_JSON)
+
+    def _judge(self, value: Any) -> Reading:
+        under = self._answer.under
+        if under is not None:
+            if not isinstance(value, dict) or under not in value:
+                return Reading(fault=LABEL_MISSING)
+            value = value[under]
+        if self._answer.form == "list":
+            return self._named(value)
+        return self._valued(value)
+
+    def _named(self, value: Any) -> Reading:
+        """Read a list of the labels given."""
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            return Reading(fault=VALUE_UNKNOWN)
+        if not set(value) <= self._places.keys():
+            return Reading(fault=LABEL_UNKNOWN)
+        return Reading([name in value for name in self._places])
+
+    def _valued(self, value: Any) -> Reading:
+        """Read an object of values."""
+        if not isinstance(value, dict):
+            return Reading(fault=VALUE_UNKNOWN)
+        if not value.keys() <= self._places.keys():
+            return Reading(fault=LABEL_UNKNOWN)
+        if self._answer.omitted == "unusable" and len(value) < len(self._places):
+            return Reading(fault=LABEL_MISSING)
+        given = [False] * len(self._places)
+        for name, said in value.items():
+            if _same(said, self._answer.yes):
+                given[self._places[name]] = True
+            elif not _same(said, self._answer.no):
+                return Reading(fault=VALUE_UNKNOWN)
+        return Reading(given)
 
 
-def parse(text: str) -> list[bool] | None:
-    """Return the 21 booleans in the order of the labels, or None where `text` is no answer.
+def share(no: float, yes: float) -> float:
+    """Return the probability of yes from the natural logprobs of no and yes.
 
-    White space between the tokens of the JSON is the only freedom.
+    Renormalised over the two; NaN where both are impossible.
     """
-    try:
-        values = json.loads(text, object_pairs_hook=_once_each)
-        answer = Answer.model_validate(values)
-    except (ValueError, RecursionError, ValidationError):
+    if no == yes:  # also both -inf, which says nothing
+        return 0.5 if math.isfinite(yes) else math.nan
+    difference = no - yes
+    # exp overflows beyond 709, where the share is zero to any precision.
+    return 1 / (1 + math.exp(difference)) if difference < 700 else 0.0
+
+
+def _values(text: str) -> list[Any]:
+    """Return the whole JSON objects and lists in a text, the last one first.
+
+    What lies within another is not looked at by itself.
+    """
+    return [*_found(text)][::-1]
+
+
+def _found(text: str) -> Iterator[Any]:
+    decoder, place = json.JSONDecoder(object_pairs_hook=_once_each), 0
+    while (place := _opening(text, place)) >= 0:
+        try:
+            value, place = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            place += 1
+        else:
+            yield value
+
+
+def _opening(text: str, start: int) -> int:
+    places = [place for sign in "{[" if (place := text.find(sign, start)) >= 0]
+    return min(places, default=-1)
+
+
+def _mended(text: str) -> Any:
+    """Return the object or list that the library makes of a text; None where there is none."""
+    start = _opening(text, 0)
+    if start < 0:
         return None
-    return [getattr(answer, label) for label in LABELS]
+    try:
+        value = json_repair.loads(text[start:], skip_json_loads=True)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(value, list) and value and isinstance(value[0], dict | list):
+        value = value[0]  # what follows are the words after it
+    return value if isinstance(value, dict | list) else None
 
 
-def write(gold: Sequence[float], tokenizer: Any) -> Written:
-    """Return the compact JSON answer for a row of gold (21 of 0, 1 or NaN), and its end.
-
-    A missing label stands as false, since the object needs a value, and is not learnt.
-    `tokenizer` must be a fast one: the values' tokens are found by their offsets.
-    """
-    text = "{"
-    spans: list[tuple[int, int]] = []
-    for label, value in zip(LABELS, gold, strict=True):
-        text += f'{"," if spans else ""}"{label}":'
-        start = len(text)
-        text += _TRUE if value == 1 else _FALSE
-        spans.append((start, len(text)))
-    encoded = tokenizer(text + "}", add_special_tokens=False, return_offsets_mapping=True)
-    ids, of_label = list(encoded["input_ids"]), []
-    for start, end in encoded["offset_mapping"]:
-        decides = [i for i, (low, high) in enumerate(spans) if start < high and end > low]
-        of_label.append(_owner(decides, gold))
-    if tokenizer.eos_token_id is not None:
-        ids.append(tokenizer.eos_token_id)
-        of_label.append(STRUCTURE)
-    return Written(ids, of_label)
-
-
-def _owner(decides: list[int], gold: Sequence[float]) -> int:
-    if not decides:
-        return STRUCTURE
-    return UNKNOWN if math.isnan(gold[decides[0]]) else decides[0]
+def _same(said: Any, value: Any) -> bool:
+    """Tell whether a value is one of the form's; words in any case and white space around."""
+    if isinstance(said, str) and isinstance(value, str):
+        return said.strip().casefold() == value.strip().casefold()
+    return type(said) is type(value) and bool(said == value)
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -94,3 +164,43 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) != len(pairs):
         raise ValueError("a key stands twice")
     return values
+
+
+def write(gold: Sequence[float], form: Form, tokenizer: Any) -> Targets:
+    """Return the answer for a row of gold (L of 0, 1 or NaN), and its end.
+
+    In a sheet a missing label stands as no, since it needs a value, and is not learnt; in a
+    list it is left out. `tokenizer` must be a fast one: tokens are found by their offsets.
+    """
+    given = [value == 1 for value in gold]
+    text = form.write(given)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, of_label = list(encoded["input_ids"]), []
+    spans = _spans(form, given)
+    for start, end in encoded["offset_mapping"]:
+        decides = [label for label, low, high in spans if start < high and end > low]
+        of_label.append(_owner(decides, gold))
+    if tokenizer.eos_token_id is not None:
+        ids.append(tokenizer.eos_token_id)
+        of_label.append(STRUCTURE)
+    return Targets(ids, of_label)
+
+
+def _spans(form: Form, given: Sequence[bool]) -> list[tuple[int, int, int]]:
+    """Return label, start and end of each value in the answer, or of each name in a list."""
+    if isinstance(form, Sheet):
+        values = [form.yes if value else form.no for value in given]
+        starts = form.starts(given)
+        return [(i, start, start + len(values[i])) for i, start in enumerate(starts)]
+    spans, place = [], len(form.before)
+    for label in (i for i, value in enumerate(given) if value):
+        end = place + len(form.names[label])
+        spans.append((label, place, end))
+        place = end + len(form.between)
+    return spans
+
+
+def _owner(decides: list[int], gold: Sequence[float]) -> int:
+    if not decides:
+        return STRUCTURE
+    return UNKNOWN if math.isnan(gold[decides[0]]) else decides[0]

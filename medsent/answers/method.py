@@ -1,22 +1,27 @@
-"""The three answer methods behind one face: what to ask, and how to read a completion."""
+"""The answer methods behind one face: what to ask, and how to read a completion."""
 
 import math
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from medsent.answers import bits, json, onepass
+from medsent.answers import bits, onepass
+from medsent.answers.file import AnswerFile
+from medsent.answers.form import Sheet
+from medsent.answers.json import JsonReader
+from medsent.answers.values import Choices
 from medsent.config import MethodName
 from medsent.engine.protocol import Ask, Completion
-from medsent.labels import LABELS
+from medsent.labels import Labels
 from medsent.predictions import OK
-from medsent.prompts import PromptText
 
 INVALID, TRUNCATED, ENGINE_ERROR = "invalid_answer", "truncated", "engine_error"
+
+_TOKENS_STEP: Final = 64
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,13 @@ class Answer:
     labels: list[bool] | None = None
     probabilities: list[float] | None = None
     text: str | None = None
+    repaired: bool | None = None
+    """Whether broken JSON was mended to read it; None where that cannot be."""
 
 
 class Method(Protocol):
-    """An answer method, bound to a tokenizer."""
+    """An answer method, bound to a tokenizer and to labels."""
 
-    prompt: PromptText
     ask: Ask
 
     def read(self, completion: Completion, thresholds: npt.ArrayLike) -> Answer:
@@ -41,20 +47,25 @@ class Method(Protocol):
         ...
 
 
-def method_for(name: MethodName, tokenizer: Any) -> Method:
-    """Return the method of that name for a tokenizer."""
-    kinds: dict[MethodName, Any] = {"onepass": OnePass, "bits": Bits, "json": Json}
-    method: Method = kinds[name](tokenizer)
-    return method
+def method_for(
+    name: MethodName, tokenizer: Any, labels: Labels, answer: AnswerFile | None = None
+) -> Method:
+    """Return the method of that name; `answer` is that of `json`.
+
+    Raises `ModelError` where the tokenizer does not allow the method for these labels.
+    """
+    if name == "json":
+        assert answer is not None  # a plan has one for each variant of this method
+        return Json(tokenizer, labels, answer)
+    return OnePass(tokenizer, labels) if name == "onepass" else Bits(tokenizer, labels)
 
 
 class OnePass:
-    """Logits of the 21 labels against " none", from the first token's distribution."""
+    """Logits of the L labels against " none", from the first token's distribution."""
 
-    prompt = onepass.PROMPT
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.ask = Ask(max_tokens=1, token_ids=tuple(onepass.label_token_ids(tokenizer)))
+    def __init__(self, tokenizer: Any, labels: Labels) -> None:
+        ids = onepass.label_token_ids(tokenizer, labels)
+        self.ask = Ask(max_tokens=1, token_ids=tuple(ids))
         self._asked = itemgetter(*self.ask.token_ids)
 
     def read(self, completion: Completion, thresholds: npt.ArrayLike) -> Answer:
@@ -70,43 +81,86 @@ class OnePass:
 
 
 class Bits:
-    """21 digits under a grammar; a label's probability is that of "1" against "0"."""
+    """L digits under a grammar; a label's probability is that of "1" against "0"."""
 
-    prompt = bits.PROMPT
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._digits = bits.digit_token_ids(tokenizer)
+    def __init__(self, tokenizer: Any, labels: Labels) -> None:
+        form = bits.sheet(labels.names)
+        self._digits, self._size = bits.digit_token_ids(tokenizer), len(labels)
+        self._choices = Choices(tokenizer, form)
         self.ask = Ask(
-            max_tokens=len(LABELS) + 1, token_ids=self._digits, regex=bits.REGEX, text=True
+            max_tokens=self._size + 1,
+            token_ids=self._digits,
+            form=form,
+            choices=self._choices.pairs,
+            text=True,
         )
 
     def read(self, completion: Completion, thresholds: npt.ArrayLike) -> Answer:
-        labels = bits.parse(completion.text)
-        if labels is None:
+        digits = completion.text.strip()
+        if len(digits) != self._size or set(digits) - {"0", "1"}:
             return _unusable(completion)
-        steps = [
-            (step.get(self._digits[0], -math.inf), step.get(self._digits[1], -math.inf))
-            for step in completion.logprobs[: len(LABELS)]
-        ]
-        probabilities = bits.probabilities(steps)
-        if len(probabilities) != len(LABELS) or not all(map(math.isfinite, probabilities)):
+        given = [digit == "1" for digit in digits]
+        probabilities = self._choices.probabilities(completion, given)
+        if not all(map(math.isfinite, probabilities)):
             return _unusable(completion)
         return _decided(probabilities, thresholds, completion.text)
 
 
 class Json:
-    """A JSON object of 21 booleans under its schema; no probabilities."""
+    """A JSON answer in the form of an answer file, under a grammar or written freely.
 
-    prompt = json.PROMPT
+    From a guided object a label's probability is that of its value's token.
+    """
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.ask = Ask(max_tokens=json.MAX_TOKENS, json_schema=json.SCHEMA, text=True)
+    def __init__(self, tokenizer: Any, labels: Labels, answer: AnswerFile) -> None:
+        form = answer.form_of(labels.names)
+        self._reader, self._guided = JsonReader(answer, labels.names), answer.guided
+        self._choices: Choices | None = None
+        if isinstance(form, Sheet) and answer.guided:
+            self._choices = Choices(tokenizer, form)
+        sampling = answer.sampling
+        longest = max(
+            len(tokenizer(form.write([value] * len(labels)), add_special_tokens=False)["input_ids"])
+            for value in (True, False)
+        )
+        self.ask = Ask(
+            max_tokens=sampling.max_tokens or _room(longest),
+            token_ids=self._choices.token_ids if self._choices else (),
+            form=form,
+            guided=answer.guided,
+            choices=self._choices.pairs if self._choices else (),
+            text=True,
+            temperature=sampling.temperature or 0.0,
+            top_p=1.0 if sampling.top_p is None else sampling.top_p,
+            seed=(sampling.seed or 0) if sampling.temperature else None,
+        )
 
     def read(self, completion: Completion, thresholds: npt.ArrayLike) -> Answer:
-        labels = json.parse(completion.text)
-        if labels is None:
+        if not self._guided:
+            return self._read_freely(completion)
+        reading = self._reader.exact(completion.text)
+        if reading.given is None:
             return _unusable(completion)
-        return Answer(OK, labels, None, completion.text)
+        if self._choices is None:
+            return Answer(OK, reading.given, None, completion.text)
+        probabilities = self._choices.probabilities(completion, reading.given)
+        if not all(map(math.isfinite, probabilities)):
+            return _unusable(completion)
+        return _decided(probabilities, thresholds, completion.text)
+
+    def _read_freely(self, completion: Completion) -> Answer:
+        text = completion.text
+        # What was cut off is not mended: nobody knows what it would have said.
+        reading = self._reader.lenient(text, repair=not completion.truncated)
+        if reading.given is None:
+            fault = TRUNCATED if completion.truncated else reading.fault
+            return Answer(fault or INVALID, text=text, repaired=False)
+        return Answer(OK, reading.given, None, text, reading.repaired)
+
+
+def _room(longest: int) -> int:
+    """Return the most tokens of an answer: twice those of the longest, up to a round number."""
+    return -(-2 * (longest + 1) // _TOKENS_STEP) * _TOKENS_STEP
 
 
 def _decided(probabilities: npt.ArrayLike, thresholds: npt.ArrayLike, text: str | None) -> Answer:

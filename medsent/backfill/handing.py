@@ -80,7 +80,7 @@ def hand_on(plan: Plan, run: RunFolder, settings: LabelledSettings) -> HandedOn:
     added = written = 0
     if new or changed:
         stage = _Stage(folder, settings, before.calls + 1, anew)
-        rows = schema(settings.partition_by, plan.shards.kept)
+        rows = schema(settings.partition_by, plan.labels.names, plan.shards.kept)
         stage.write(labelled_rows(plan, run, [run.predictions / name for name in new], rows), rows)
         added, written, replaced = stage.compact()
         folder.commit(replaced, State(made_by, now, before.calls + 1))

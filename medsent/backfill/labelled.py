@@ -1,6 +1,6 @@
 """Rows for others to read: the usable answers of the predictions, with what gave them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,23 +9,26 @@ import pyarrow.compute as pc
 
 from medsent import predictions
 from medsent.backfill.settings import LABELLED
-from medsent.labels import LABELS
-from medsent.plan import Plan, Variant
+from medsent.plan import Plan
 from medsent.reducer.state import Answers, Scope
 from medsent.run import RunFolder
 from medsent.storage import AnyPath
+from medsent.variant import Variant
 
 
-def schema(partition_by: Iterable[str], kept: Iterable[pa.Field] = ()) -> pa.Schema:
+def schema(
+    partition_by: Iterable[str], labels: Sequence[str], kept: Iterable[pa.Field] = ()
+) -> pa.Schema:
     """Return the schema of the labelled rows, of which files lack what their folders tell.
 
     (row_hash, persona, variant) is a row's key. `labels` and `probabilities` are structs of
-    the 21 labels; a method that gives no probabilities leaves those null.
+    the labels; a method that gives no probabilities leaves those null.
     """
-    types = dict(predictions.KEY_FIELDS) | {
-        "labels": predictions.PREDICTION.field("labels").type,
-        "probabilities": predictions.PREDICTION.field("probabilities").type,
-        "labelled_at": predictions.PREDICTION.field("finished_at").type,
+    answers = predictions.prediction_type(labels)
+    types = predictions.key_types(labels) | {
+        "labels": answers.field("labels").type,
+        "probabilities": answers.field("probabilities").type,
+        "labelled_at": answers.field("finished_at").type,
     }
     names = [name for name in LABELLED if name != "month" or name in partition_by]
     fields = [pa.field(name, types.get(name, pa.string())) for name in names]
@@ -43,9 +46,10 @@ def labelled_rows(
     route = plan.config.route
     scope = Scope.of(
         [v.name for v in plan.variants],
-        thresholds={v.name: v.thresholds for v in plan.variants if v.settings.method != "json"},
+        plan.labels.names,
+        thresholds={v.name: v.thresholds for v in plan.variants if v.has_probabilities},
     )
-    read = [name for name in rows.names if name in dict(predictions.KEY_FIELDS)]
+    read = [name for name in rows.names if name in predictions.KEYS]
     columns = [*read, "outcome", *(field.name for field in plan.shards.kept)]
     if route is not None:
         columns.append(predictions.ROUTED)
@@ -100,11 +104,11 @@ def _rows(
 
 
 def _struct(values: Any, kind: pa.StructType, missing: Any) -> pa.StructArray:
-    """Return (N, 21) values as a struct of labels; a row without any is null."""
+    """Return (N, L) values as a struct of labels; a row without any is null."""
     given = values.astype(kind.field(0).type.to_pandas_dtype())
     columns = [
         pa.array(np.ascontiguousarray(given[:, i]), mask=np.ascontiguousarray(missing[:, i]))
-        for i in range(len(LABELS))
+        for i in range(kind.num_fields)
     ]
     none = pa.array(missing.all(axis=1))
     return pa.StructArray.from_arrays(columns, fields=list(kind), mask=none)

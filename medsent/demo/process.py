@@ -14,7 +14,7 @@ import yaml
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from medsent.labels import LABEL_INDEX, LABELS
+from medsent.labels import LABELS
 
 Floats = npt.NDArray[np.float64]
 
@@ -83,7 +83,7 @@ class LabelProcess:
 def _label_row(values: dict[str, float]) -> Floats:
     row = np.zeros(len(LABELS))
     for label, value in values.items():
-        row[LABEL_INDEX[label]] = value
+        row[LABELS.index(label)] = value
     return row
 
 

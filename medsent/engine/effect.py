@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from medsent.engine.protocol import Ask, Completion, Engine, Request
 from medsent.errors import AdapterError
-from medsent.prompts import Prompter
+from medsent.prompts.prompter import Prompter
 
 _PROBES = (
     "The doctor was kind and explained everything.",

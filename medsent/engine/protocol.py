@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from medsent.answers.form import Form
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -12,12 +14,18 @@ class Ask:
     max_tokens: int
     token_ids: tuple[int, ...] = ()
     """Vocabulary ids whose logprobs are wanted at each generated position."""
-    json_schema: str | None = None
-    """Answer with JSON of this schema (itself JSON)."""
-    regex: str | None = None
-    """Answer with text of this pattern."""
+    form: Form | None = None
+    """What a written answer looks like; None where none is written."""
+    guided: bool = True
+    """Whether the engine must keep to the form."""
+    choices: tuple[tuple[int, int], ...] = ()
+    """For each label of a sheet, the tokens that decide yes and no; both are in `token_ids`."""
     text: bool = False
     """Whether the answer's text is wanted."""
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    """Of this answer; what is drawn is the same each time."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,8 @@ class Completion:
     output_tokens: int
     latency_s: float
     finished_at: datetime
+    pieces: tuple[str, ...] = ()
+    """The text of each generated token; together they are the answer's text."""
     attempt: int = 1
     """Times the request was sent, its last one included: engines die."""
 

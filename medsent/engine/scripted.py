@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import subprocess
 import sys
@@ -10,15 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from medsent.answers.form import Sheet
 from medsent.config import ScriptedSettings
 from medsent.engine import orphan
 from medsent.engine.cause import Note
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Ask, Completion, Request
 from medsent.engine.scripted_process import (
-    BITS,
-    JSON,
-    LOGPROBS,
     READ_BYTES,
     Frames,
     Query,
@@ -64,10 +63,12 @@ class ScriptedEngine:
 
     async def complete(self, request: Request) -> Completion:
         started = time.monotonic()
-        _, text, logprobs = await self._reply(request)
+        _, found = await self._reply(request)
+        pieces, logprobs = _answer(request.ask, found)
         return Completion(
-            text=text,
+            text="".join(pieces),
             logprobs=logprobs,
+            pieces=tuple(pieces),
             truncated=False,
             prompt_tokens=len(request.prompt),
             cached_tokens=0,
@@ -99,7 +100,7 @@ class ScriptedEngine:
             loop.call_soon(self._flush)  # what else is asked in this turn goes with it
         self._sent += 1
         number, ask = self._sent, request.ask
-        self._outbox.append((number, request.prompt, request.adapter, ask.token_ids, _form(ask)))
+        self._outbox.append((number, request.prompt, request.adapter, _count(ask)))
         reply: asyncio.Future[Reply] = loop.create_future()
         self._waiting[number] = reply
         try:
@@ -175,7 +176,25 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     return pipe
 
 
-def _form(ask: Ask) -> str:
-    if ask.json_schema is not None:
-        return JSON
-    return BITS if ask.regex is not None else LOGPROBS
+def _count(ask: Ask) -> int:
+    """Return how many chances an answer is made of: one a label, or one a token asked for."""
+    if isinstance(ask.form, Sheet):
+        return len(ask.form.before)
+    return len(ask.token_ids) if ask.form is None else len(ask.form.names)
+
+
+def _answer(ask: Ask, found: list[float]) -> tuple[list[str], list[dict[int, float]]]:
+    """Return the answer's pieces, and the logprobs of each.
+
+    A sheet's texts and values are a piece each.
+    """
+    form = ask.form
+    if form is None:
+        return [""], [dict(zip(ask.token_ids, map(math.log, found), strict=True))]
+    given = [chance > 0.5 for chance in found]
+    if not isinstance(form, Sheet):
+        return [form.write(given)], [{}]
+    logprobs: list[dict[int, float]] = []
+    for (yes, no), chance in zip(ask.choices or [(0, 1)] * len(found), found, strict=True):
+        logprobs += [{}, {yes: math.log(chance), no: math.log(1 - chance)}]
+    return form.pieces(given), [*logprobs, {}]

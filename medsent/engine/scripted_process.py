@@ -7,7 +7,6 @@ next to nothing, so that it starts at once.
 import hashlib
 import json
 import marshal
-import math
 import os
 import select
 import signal
@@ -19,15 +18,12 @@ from typing import Any, NoReturn
 
 from medsent.engine import cause, orphan
 from medsent.engine.words import OUT_OF_MEMORY
-from medsent.labels import LABELS
 
-Query = tuple[int, list[int], str | None, tuple[int, ...], str]
-"""Number, prompt, adapter, wanted token ids, and the form of the answer."""
-Reply = tuple[int, str, list[dict[int, float]]]
-"""Number, text, and each position's logprobs."""
+Query = tuple[int, list[int], str | None, int]
+"""Number, prompt, adapter, and how many chances are wanted."""
+Reply = tuple[int, list[float]]
+"""Number, and the chances: what the answer is made of."""
 
-JSON, BITS, LOGPROBS = "json", "bits", "logprobs"
-"""The forms of an answer."""
 READ_BYTES = 1 << 20
 
 _LENGTH = struct.Struct("I")
@@ -109,7 +105,7 @@ class ScriptedProcess:
         while self._waiting and self._waiting[0][0] <= now and len(replies) < self._seqs:
             query = self._waiting.popleft()[1]
             self._meet_fault(query[1])
-            replies.append((query[0], *script(*query[1:])))
+            replies.append((query[0], chances(*query[1:])))
         _send(replies)
 
     def _meet_fault(self, prompt: list[int]) -> None:
@@ -119,25 +115,8 @@ class ScriptedProcess:
             _hang()
 
 
-def script(
-    prompt: list[int], adapter: str | None, token_ids: tuple[int, ...], form: str
-) -> tuple[str, list[dict[int, float]]]:
-    """Return the text and the logprobs that a prompt gets, always the same."""
-    if form == JSON:
-        chances = _chances(prompt, adapter, len(LABELS))
-        answer = {label: chance > 0.5 for label, chance in zip(LABELS, chances, strict=True)}
-        return json.dumps(answer), []
-    if form == BITS:
-        zero, one = token_ids
-        chances = _chances(prompt, adapter, len(LABELS))
-        steps = [{zero: math.log(1 - chance), one: math.log(chance)} for chance in chances]
-        return "".join("1" if chance > 0.5 else "0" for chance in chances), steps
-    chances = _chances(prompt, adapter, len(token_ids))
-    return "", [{token: math.log(c) for token, c in zip(token_ids, chances, strict=True)}]
-
-
-def _chances(prompt: list[int], adapter: str | None, count: int) -> list[float]:
-    """Return numbers in (0, 1) made from the prompt and the adapter's name."""
+def chances(prompt: list[int], adapter: str | None, count: int) -> list[float]:
+    """Return numbers in (0, 1) made from the prompt and the adapter's name, always the same."""
     key = struct.pack(f"{len(prompt)}I", *prompt)
     digest = hashlib.shake_256(key + (adapter or "").encode()).digest(2 * count)
     return [(value + 0.5) / 65536 for value in struct.unpack(f"{count}H", digest)]

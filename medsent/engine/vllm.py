@@ -29,7 +29,7 @@ _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    # No request of ours samples, and its top-k and top-p would be compiled, by nvcc, at the start.
+    # Its top-k and top-p would be compiled, by nvcc, at the start.
     "VLLM_USE_FLASHINFER_SAMPLER": "0",
     # Its processes give themselves names, over the variables by which we know them.
     "SPT_NOENV": "1",
@@ -140,7 +140,7 @@ class VllmEngine:
             raise EngineError(f"the engine refused: {type(error).__name__}") from None
         if output is None:
             raise EngineError("the engine ended a request without an answer")
-        return _completion(output, time.monotonic() - started)
+        return _completion(output, time.monotonic() - started, request.ask.text)
 
     def kill(self) -> None:
         orphan.kill(self.pids)
@@ -240,8 +240,7 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
         "enable_prefix_caching": True,
         # Small blocks, or prompts of a hundred tokens share nothing.
         "block_size": 16,
-        # A model without a grammar for white space fills its answer with it.
-        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        "structured_outputs_config": {"backend": "xgrammar"},
         "disable_log_stats": True,
         "seed": 0,
     }
@@ -283,12 +282,12 @@ def sampling(ask: Ask) -> Any:
     from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
     structured = None
-    if ask.json_schema is not None:
-        structured = StructuredOutputsParams(json=ask.json_schema, disable_any_whitespace=True)
-    elif ask.regex is not None:
-        structured = StructuredOutputsParams(regex=ask.regex)
+    if ask.form is not None and ask.guided:
+        structured = StructuredOutputsParams(regex=ask.form.regex)
     return SamplingParams(
-        temperature=0.0,
+        temperature=ask.temperature,
+        top_p=ask.top_p,
+        seed=ask.seed,
         max_tokens=ask.max_tokens,
         logprob_token_ids=list(ask.token_ids) or None,
         structured_outputs=structured,
@@ -297,7 +296,7 @@ def sampling(ask: Ask) -> Any:
     )
 
 
-def _completion(output: Any, latency_s: float) -> Completion:
+def _completion(output: Any, latency_s: float, written: bool) -> Completion:
     answer = output.outputs[0]
     logprobs = [
         {token: entry.logprob for token, entry in step.items()} for step in answer.logprobs or []
@@ -311,4 +310,11 @@ def _completion(output: Any, latency_s: float) -> Completion:
         output_tokens=len(answer.token_ids),
         latency_s=latency_s,
         finished_at=datetime.now(UTC),
+        pieces=_pieces(answer) if written else (),
     )
+
+
+def _pieces(answer: Any) -> tuple[str, ...]:
+    """Return the text of each generated token."""
+    steps = zip(answer.token_ids, answer.logprobs or [], strict=False)
+    return tuple(step[token].decoded_token or "" for token, step in steps)

@@ -1,7 +1,7 @@
 """Labelled readings for training: each opinion once, with all its readers and their labels."""
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,6 @@ from torch.utils.data import Dataset, Sampler
 from medsent.config import InputSettings
 from medsent.errors import InputError
 from medsent.gold import MISSING, gold_matrix
-from medsent.labels import LABELS
 from medsent.records import RecordReader
 from medsent.shards import Shard, Shards, open_shards
 
@@ -29,7 +28,7 @@ class Opinion:
     language: str
     personas: list[str | None]
     gold: npt.NDArray[np.float32]
-    """(R, 21): 0, 1 or NaN for missing."""
+    """(R, L): 0, 1 or NaN for missing."""
 
 
 class Readings(Dataset[Opinion]):
@@ -42,13 +41,19 @@ class Readings(Dataset[Opinion]):
         """Rows left out: no text, an unknown persona, or no label at all."""
 
     @classmethod
-    def read(cls, path: str, columns: dict[str, str], personas: Collection[str]) -> "Readings":
+    def read(
+        cls,
+        path: str,
+        columns: dict[str, str],
+        personas: Collection[str],
+        labels: Sequence[str],
+    ) -> "Readings":
         """Read a folder of labelled shards, checked as an evaluation's input is.
 
         Raises `InputError` that names the file, column or opinion at fault.
         """
-        shards = open_shards(InputSettings(path=path, columns=dict(columns)))
-        if "labels" not in shards.columns and not set(LABELS) <= set(shards.columns):
+        shards = open_shards(InputSettings(path=path, columns=dict(columns)), labels)
+        if "labels" not in shards.columns and not set(labels) <= set(shards.columns):
             raise InputError(
                 f"{path}: no column 'labels'; training needs gold labels (map their column "
                 "with data.columns)"
@@ -61,7 +66,7 @@ class Readings(Dataset[Opinion]):
                 f"{path}: none of {records.num_rows} rows can be trained on; each needs a text, "
                 "a persona of the persona file (or null) and at least one label"
             )
-        return cls(path, _opinions(path, usable), records.num_rows - usable.num_rows)
+        return cls(path, _opinions(path, usable, labels), records.num_rows - usable.num_rows)
 
     def __len__(self) -> int:
         return len(self.opinions)
@@ -136,10 +141,10 @@ def _rows(shards: Shards, file: Shard) -> pa.Table:
     return table.append_column("path", pa.array([file.path] * len(table), pa.string()))
 
 
-def _opinions(path: str, records: pa.Table) -> list[Opinion]:
-    gold = gold_matrix(pa.table({"labels": records["gold"]}))
-    assert gold is not None  # the column is there, and of its own schema
-    labels = np.where(gold == MISSING, np.nan, gold).astype(np.float32)
+def _opinions(path: str, records: pa.Table, labels: Sequence[str]) -> list[Opinion]:
+    matrix = gold_matrix(pa.table({"labels": records["gold"]}), labels)
+    assert matrix is not None  # the column is there, and of its own schema
+    gold = np.where(matrix == MISSING, np.nan, matrix).astype(np.float32)
     groups: dict[str, list[int]] = {}
     for row, opinion_id in enumerate(records["opinion_id"].to_pylist()):
         groups.setdefault(opinion_id, []).append(row)
@@ -154,5 +159,5 @@ def _opinions(path: str, records: pa.Table) -> list[Opinion]:
             )
         first = rows[0]
         personas = [readers[row] for row in rows]
-        opinions.append(Opinion(key, texts[first], languages[first] or "", personas, labels[rows]))
+        opinions.append(Opinion(key, texts[first], languages[first] or "", personas, gold[rows]))
     return opinions

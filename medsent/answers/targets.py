@@ -1,4 +1,4 @@
-"""An answer as it is written for training: its tokens, and which label each decides."""
+"""What is learnt of an answer: its tokens, and which label each decides."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +10,7 @@ UNKNOWN: Final = -2
 
 
 @dataclass(frozen=True)
-class Written:
+class Targets:
     """T token ids and, for each, the index of the label it decides, `STRUCTURE` or `UNKNOWN`."""
 
     ids: list[int]

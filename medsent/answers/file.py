@@ -1,0 +1,140 @@
+"""An answer file: the JSON that a model answers method `json` with, and how it is generated."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import StrictBool, StrictInt, StrictStr, StringConstraints, model_validator
+
+from medsent.answers.form import Form, Listing, Sheet
+from medsent.config import SamplingSettings
+from medsent.errors import ConfigError
+from medsent.settings import Settings, load_settings
+from medsent.storage import AnyPath
+
+Value = StrictBool | StrictInt | StrictStr
+Key = Annotated[str, StringConstraints(min_length=1)]
+
+_STYLES: Final[dict[str, dict[str, Any]]] = {
+    "compact": {"separators": (",", ":")},
+    "spaced": {},
+    "indented": {"indent": 2},
+}
+"""Arguments of `json.dumps`, by which an answer is written."""
+
+
+class AnswerFile(Settings):
+    """What an answer of method `json` looks like, and how the model comes to it."""
+
+    form: Literal["object", "list"] = "object"
+    """`object`: every label has a value; `list`: the labels given are named."""
+    yes: Value = True
+    """In an object, the value of a label that is given: `true`, `1`, `"yes"`, `"tak"`."""
+    no: Value = False
+    """In an object, the value of a label that is not."""
+    under: Key | None = None
+    """The key that the object or list stands under; null: it is the whole answer."""
+    names: dict[str, Key] = {}
+    """Our label to the model's name for it; its own where not named."""
+    omitted: Literal["unusable", "no"] = "unusable"
+    """What a label without a value in an object means: that the answer cannot be used, or no."""
+    style: Literal["compact", "spaced", "indented"] = "compact"
+    """White space of a guided answer: none, as `json.dumps` writes it, or in lines of 2 spaces."""
+    ascii: bool = False
+    """Whether other letters are written as escapes, as `json.dumps` does by default."""
+    guided: bool = True
+    """Under a grammar, which allows no other answer; else the model writes what it will."""
+    sampling: SamplingSettings = SamplingSettings()
+    """Temperature 0, top_p 1, seed 0 and twice the longest answer's tokens, where null."""
+
+    @model_validator(mode="after")
+    def _two_values(self) -> Self:
+        if self.written(self.yes) == self.written(self.no):
+            raise ValueError("yes and no are the same value")
+        given = {"yes", "no", "omitted"} & self.model_fields_set
+        if self.form == "list" and given:
+            raise ValueError(f"{min(given)} goes with form: object; a list names the labels given")
+        return self
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether a label's probability can be read: at its value, in a guided object."""
+        return self.guided and self.form == "object"
+
+    def with_settings(self, guided: bool | None, sampling: SamplingSettings) -> "AnswerFile":
+        """Return the file with what a job says instead."""
+        said = {name: value for name, value in sampling if value is not None}
+        return self.model_copy(
+            update={
+                "guided": self.guided if guided is None else guided,
+                "sampling": self.sampling.model_copy(update=said),
+            }
+        )
+
+    def called(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """Return the model's names for the labels, (L,).
+
+        Raises `ConfigError` where `names` is of other labels, or two have the same name.
+        """
+        unknown = sorted(set(self.names) - set(labels))
+        if unknown:
+            raise ConfigError(f"names: {unknown[0]!r} is no label of this job")
+        called = tuple(self.names.get(label, label) for label in labels)
+        for name in called:
+            if called.count(name) > 1:
+                raise ConfigError(f"names: two labels are called {name!r}")
+        return called
+
+    def written(self, value: Any) -> str:
+        """Return a value as JSON in this file's style."""
+        return json.dumps(value, ensure_ascii=self.ascii, **_STYLES[self.style])
+
+    def form_of(self, labels: Sequence[str]) -> Form:
+        """Return the exact form of its answers for some labels. Raises `ConfigError` as above."""
+        called = self.called(labels)
+        return self._sheet(called) if self.form == "object" else self._listing(called)
+
+    def digest(self) -> str:
+        """Return sixteen hex digits of all that it says."""
+        said = json.dumps(self.content(), sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+    def content(self) -> dict[str, Any]:
+        """Return all that it says, what is default left out."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def _sheet(self, called: Sequence[str]) -> Sheet:
+        slot = _unused(called, self.under)
+        texts = self._around(dict.fromkeys(called, slot)).split(self.written(slot))
+        return Sheet(tuple(texts[:-1]), texts[-1], self.written(self.yes), self.written(self.no))
+
+    def _listing(self, called: Sequence[str]) -> Listing:
+        slot = _unused(called, self.under)
+        before, between, after = self._around([slot, slot]).split(self.written(slot))
+        names = tuple(map(self.written, called))
+        return Listing(before, between, after, self._around([]), names)
+
+    def _around(self, answer: Any) -> str:
+        return self.written(answer if self.under is None else {self.under: answer})
+
+
+def load_answer(path: str | AnyPath) -> AnswerFile:
+    """Read an answer file. Raises `ConfigError` that names the file and what is wrong."""
+    return load_settings(AnswerFile, path, words=True)
+
+
+def shipped_answer() -> AnswerFile:
+    """Return the answer file that ships: an object of booleans, guided."""
+    return load_settings(
+        AnswerFile, str(files("medsent.answers").joinpath("json.yaml")), words=True
+    )
+
+
+def _unused(called: Sequence[str], under: str | None) -> str:
+    """Return a text that is no part of any name."""
+    slot = "value"
+    while any(slot in name for name in (*called, under or "")):
+        slot += "-"
+    return slot

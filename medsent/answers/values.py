@@ -1,0 +1,75 @@
+"""Where in the tokens of a written sheet each label is decided, and what it might have been."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from medsent.answers.form import Sheet
+from medsent.answers.json import share
+from medsent.engine.protocol import Completion
+from medsent.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The token that decides a label, one for each value."""
+
+    yes: int
+    no: int
+    lead: int
+    """How many characters before its value the token begins; negative for within the value."""
+
+
+class Choices:
+    """The deciding tokens of a sheet's L labels in a tokenizer."""
+
+    def __init__(self, tokenizer: Any, sheet: Sheet) -> None:
+        """Raises `ModelError` where the two values of a label cannot be told apart by a token."""
+        self._sheet = sheet
+        self._each = [_choice(tokenizer, sheet, label) for label in range(len(sheet.before))]
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """For each label the tokens that decide yes and no."""
+        return tuple((each.yes, each.no) for each in self._each)
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The ids whose logprobs are needed at each step, without repetition."""
+        return tuple(dict.fromkeys(token for each in self._each for token in (each.yes, each.no)))
+
+    def probabilities(self, completion: Completion, given: Sequence[bool]) -> list[float]:
+        """Return each label's probability of yes, (L,), in an answer that gives `given`.
+
+        It is that of the token for yes against the one for no, at the step where the label is
+        decided; NaN where the answer has no such step.
+        """
+        ends = list(accumulate(map(len, completion.pieces)))
+        starts = dict(zip([0, *ends], range(len(ends)), strict=False))
+        found = []
+        for choice, value in zip(self._each, self._sheet.starts(given), strict=True):
+            step = starts.get(value - choice.lead)
+            if step is None:  # in other tokens than the tokenizer's own: the one over the place
+                step = next((i for i, end in enumerate(ends) if end > value), None)
+            logprobs = {} if step is None else completion.logprobs[step]
+            no, yes = (logprobs.get(token, -math.inf) for token in (choice.no, choice.yes))
+            found.append(share(no, yes))
+        return found
+
+
+def _choice(tokenizer: Any, sheet: Sheet, label: int) -> Choice:
+    """Return where the answers that differ in one label alone differ first."""
+    size = len(sheet.before)
+    given = [False] * size
+    start = sheet.starts(given)[label]
+    no = tokenizer(sheet.write(given), add_special_tokens=False, return_offsets_mapping=True)
+    given[label] = True
+    yes = tokenizer(sheet.write(given), add_special_tokens=False)["input_ids"]
+    for place, (one, other) in enumerate(zip(no["input_ids"], yes, strict=False)):
+        if one != other:
+            return Choice(other, one, lead=start - no["offset_mapping"][place][0])
+    raise ModelError(  # not reached by two different texts, one no beginning of the other
+        f"the values {sheet.yes} and {sheet.no} begin with the same tokens in this tokenizer"
+    )

@@ -1,0 +1,189 @@
+"""A prompt file: the words of a prompt, their order and their languages."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
+from typing import Any, Final, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from medsent.config import MethodName
+from medsent.errors import ConfigError
+from medsent.labels import Label, Labels
+from medsent.prompts.places import OPINION, PERSONA, PLACES, check_places, fill, holds
+from medsent.settings import Settings, load_settings
+from medsent.storage import AnyPath
+
+Wording = str | dict[str, str]
+"""A text for every language, or language code to text."""
+
+_FALLBACK: Final = "en"
+
+
+def _checked(text: str, known: tuple[str, ...]) -> None:
+    try:
+        check_places(text, known)
+    except ConfigError as error:  # so that pydantic names the setting
+        raise ValueError(str(error)) from error
+
+
+class Turn(Settings):
+    """One message."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Wording
+    """Its text; of the last `assistant`, the beginning of the answer."""
+
+
+class LabelList(Settings):
+    """How labels are written one after the other."""
+
+    each: str = "{label}"
+    """One label; its places are `{label}`, `{description}` and `{number}`."""
+    between: str = ", "
+
+    def write(self, labels: Iterable[tuple[int, Label]], language: str) -> str:
+        """Return the text for labels with their numbers."""
+        return self.between.join(
+            fill(
+                self.each,
+                {
+                    "label": label.name,
+                    "description": label.describe(language),
+                    "number": str(number),
+                },
+            )
+            for number, label in labels
+        )
+
+    @field_validator("each")
+    @classmethod
+    def _known_places(cls, each: str) -> str:
+        _checked(each, ("label", "description", "number"))
+        return each
+
+
+class PromptFile(Settings):
+    """What a record is asked: messages or one text, with places for what differs.
+
+    Places are `{opinion}`, `{persona}` (its description), `{persona.id}`, `{persona.name}`,
+    `{persona.description}`, `{language}`, `{labels}`, `{labels.described}` and
+    `{labels.count}`.
+    """
+
+    messages: tuple[Turn, ...] | None = None
+    """The turns before the answer; earlier user and assistant turns are examples."""
+    text: Wording | None = None
+    """The whole prompt in place of messages, in which the tokenizer's special tokens count."""
+    chat_template: bool | None = None
+    """Whether the model's chat template is laid around the messages; null: where it has one."""
+    bos: int | None = Field(None, ge=0, le=2)
+    """How many BOS tokens begin the prompt; null: the chat template's, without a template one."""
+    languages: dict[str, str] = {}
+    """Language code to what `{language}` says; the code where not named."""
+    labels: LabelList = LabelList()
+    """How `{labels}` is written."""
+    described: LabelList = LabelList(each='"{label}" means: {description}.', between=" ")
+    """How `{labels.described}` is written, which holds the labels that have a description."""
+    nobody: Wording = {"en": "any reader", "pl": "dowolny czytelnik"}
+    """What a persona's places say where a record names no persona."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.messages is None) == (self.text is None):
+            raise ValueError("give either messages or text")
+        if self.messages is not None and not self.messages:
+            raise ValueError("messages is empty")
+        if self.text is not None and self.chat_template:
+            raise ValueError("chat_template goes with messages; text is the whole prompt")
+        self._check_languages()
+        for language in self.spoken or ("",):
+            texts = [in_language(wording, language) for wording in self._wordings()]
+            for text in texts:
+                _checked(text, PLACES)
+            if not any(holds(text, (OPINION,)) for text in texts):
+                raise ValueError("it has no {opinion}" + (f" in {language!r}" if language else ""))
+        return self
+
+    def _check_languages(self) -> None:
+        """Refuse words that are there in some languages and other words in others."""
+        several = [wording for wording in self._wordings() if isinstance(wording, dict)]
+        for wording in several:
+            if set(wording) != set(several[0]) or not wording:
+                raise ValueError(
+                    "its texts are in different languages: "
+                    + " and ".join(sorted({", ".join(sorted(each)) or "none" for each in several}))
+                )
+
+    def _wordings(self) -> Iterator[Wording]:
+        if self.text is not None:
+            yield self.text
+        for turn in self.messages or ():
+            yield turn.content
+
+    @property
+    def spoken(self) -> tuple[str, ...]:
+        """The languages it has words in; none where one text is for all."""
+        several = (wording for wording in self._wordings() if isinstance(wording, dict))
+        return tuple(next(several, {}))
+
+    @property
+    def names_persona(self) -> bool:
+        """Whether it says who reads."""
+        return any(
+            holds(text, PERSONA)
+            for wording in self._wordings()
+            for text in ([wording] if isinstance(wording, str) else wording.values())
+        )
+
+    def label_places(self, labels: Labels, language: str) -> dict[str, str]:
+        """Return what stands in the places of the labels."""
+        numbered = list(enumerate(labels.all, start=1))
+        return {
+            "labels": self.labels.write(numbered, language),
+            "labels.described": self.described.write(
+                ((number, label) for number, label in numbered if label.description), language
+            ),
+            "labels.count": str(len(labels)),
+        }
+
+    def digest(self) -> str:
+        """Return sixteen hex digits of all that it says."""
+        return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def content(self) -> dict[str, Any]:
+        """Return all that it says, what is default left out."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def in_language(wording: Wording, language: str) -> str:
+    """Return the words of a language; where it has none, the English ones, else its first."""
+    if isinstance(wording, str):
+        return wording
+    return wording.get(language) or wording.get(_FALLBACK) or next(iter(wording.values()))
+
+
+def load_prompt(path: str | AnyPath) -> PromptFile:
+    """Read a prompt file. Raises `ConfigError` that names the file and what is wrong."""
+    return load_settings(PromptFile, path, words=True)
+
+
+def shipped_prompt(method: MethodName) -> PromptFile:
+    """Return the prompt that ships for an answer method."""
+    file = files("medsent.prompts").joinpath(f"{method}.yaml")
+    return load_settings(PromptFile, str(file), words=True)
+
+
+def fingerprint_part(prompt: PromptFile, method: MethodName, labels: Labels) -> dict[str, Any]:
+    """Return what of a prompt decides a run's fingerprint.
+
+    Of the prompts that ship it is what runs had before prompts were files, so that these go on.
+    """
+    if prompt != shipped_prompt(method) or prompt.messages is None:
+        described = [label.description for label in labels.all]
+        return {"file": prompt.content(), "described": described}
+    places = {**prompt.label_places(labels, ""), OPINION: "\0", "persona": "{reader}"}
+    asked, begun = (fill(in_language(turn.content, ""), places) for turn in prompt.messages)
+    instructions, reader = asked.split("\0")
+    return {"instructions": instructions, "reader": reader, "cue": begun}

@@ -1,0 +1,228 @@
+"""From a record to token ids, the very ones that the whole text has in the tokenizer.
+
+The text of an opinion is untrusted. A prompt is tokenised as one text, as training pipelines
+do it; where that makes a special token of anything in an opinion, the texts between the
+prompt's own special tokens are tokenised by a tokenizer that knows none.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from tokenizers import Tokenizer
+
+from medsent.labels import Labels
+from medsent.personas import Persona
+from medsent.prompts.file import PromptFile, in_language
+from medsent.prompts.places import OPINION, fill
+from medsent.prompts.template import Edge, rendered_turns
+
+_SLOT: Final = "\x00opinion\x00"
+
+Record = tuple[str, str, str | None]
+"""An opinion's text, its language and the persona who reads it."""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A prompt without its opinion: the texts around each place of it."""
+
+    texts: tuple[str, ...]
+    edges: tuple[Edge, ...]
+    """For each place, whether the chat template strips the opinion on either side."""
+    special: tuple[int, ...]
+    """The special tokens of these texts, in their order."""
+
+    def pieces(self, opinion: str) -> Iterator[tuple[str, bool]]:
+        """Yield the prompt's texts, and whether each is the opinion."""
+        yield self.texts[0], False
+        for edge, text in zip(self.edges, self.texts[1:], strict=True):
+            yield edge.strip(opinion), True
+            yield text, False
+
+
+class Prompter:
+    """Builds prompts as token ids for one model and one prompt file.
+
+    `tokenizer` is a fast transformers tokenizer.
+    """
+
+    def __init__(
+        self, tokenizer: Any, prompt: PromptFile, personas: dict[str, Persona], labels: Labels
+    ) -> None:
+        """Raises `ModelError` where the prompt and the model's chat template do not go together."""
+        self._tokenizer, self._prompt = tokenizer, prompt
+        self._personas, self._labels = personas, labels
+        self._exact, self._plain = _as_it_is(tokenizer), _without_added_tokens(tokenizer)
+        self._bos = tokenizer.bos_token_id
+        self.forbidden = _added_token_ids(tokenizer)
+        self._frame = lru_cache(maxsize=4096)(self._make_frame)
+        self._frame("en", None)  # what does not fit shows at once
+
+    def prompts(self, records: Sequence[Record]) -> list[list[int]]:
+        """Return the whole prompt's ids for each record."""
+        frames = [self._frame(language, persona) for _, language, persona in records]
+        texts = [
+            "".join(text for text, _ in frame.pieces(opinion))
+            for frame, (opinion, _, _) in zip(frames, records, strict=True)
+        ]
+        made = self._exact.encode_batch_fast(texts, add_special_tokens=False)
+        return [
+            self._with_bos(ids if self._is_as_meant(ids, frame) else self._safe(frame, opinion))
+            for ids, frame, (opinion, _, _) in zip(
+                (each.ids for each in made), frames, records, strict=True
+            )
+        ]
+
+    def prompt(self, opinion: str, language: str, persona: str | None) -> list[int]:
+        """Return the whole prompt's ids for one record."""
+        return self.prompts([(opinion, language, persona)])[0]
+
+    def text(self, opinion: str, language: str, persona: str | None) -> str:
+        """Return the prompt's text, without a BOS that is put before it."""
+        return "".join(text for text, _ in self._frame(language, persona).pieces(opinion))
+
+    def encode_untrusted(self, text: str) -> list[int]:
+        """Tokenise text so that no special or added token can come out of it."""
+        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+        if self.forbidden.isdisjoint(ids):
+            return ids
+        # A vocabulary that reaches an added token by merging: spell it character by character.
+        return [piece for token in ids for piece in self._spelled(token)]
+
+    def _spelled(self, token: int) -> list[int]:
+        if token not in self.forbidden:
+            return [token]
+        spelled = [
+            piece
+            for character in self._plain.id_to_token(token) or ""
+            for piece in self._plain.encode(character, add_special_tokens=False).ids
+        ]
+        return [piece for piece in spelled if piece not in self.forbidden]
+
+    def _is_as_meant(self, ids: list[int], frame: _Frame) -> bool:
+        """Tell whether the special tokens are the prompt's own, and none is the opinion's."""
+        forbidden = self.forbidden
+        return tuple(token for token in ids if token in forbidden) == frame.special
+
+    def _safe(self, frame: _Frame, opinion: str) -> list[int]:
+        """Tokenise what stands between the prompt's own special tokens, the opinion within it."""
+        ids: list[int] = []
+        run = ""
+        for text, untrusted in frame.pieces(opinion):
+            if untrusted:
+                run += text
+                continue
+            for part in self._split(text):
+                if isinstance(part, str):
+                    run += part
+                else:
+                    ids += [*self.encode_untrusted(run), part] if run else [part]
+                    run = ""
+        return ids + (self.encode_untrusted(run) if run else [])
+
+    def _split(self, text: str) -> Iterator[str | int]:
+        """Yield a trusted text's special tokens, and the texts between them."""
+        start = 0
+        encoded = self._exact.encode(text, add_special_tokens=False)
+        for token, (first, end) in zip(encoded.ids, encoded.offsets, strict=True):
+            if token in self.forbidden:
+                yield text[start:first]
+                yield token
+                start = end
+        yield text[start:]
+
+    def _with_bos(self, ids: list[int]) -> list[int]:
+        """Begin a prompt with as many BOS tokens as its file says."""
+        count = self._prompt.bos
+        if self._bos is None or (count is None and self._is_templated):
+            return ids
+        start = 0
+        while start < len(ids) and ids[start] == self._bos:
+            start += 1
+        # The converted tokenizers add no BOS, and Gemma without one only repeats itself.
+        return [self._bos] * (1 if count is None else count) + ids[start:]
+
+    @property
+    def _is_templated(self) -> bool:
+        prompt = self._prompt
+        if prompt.messages is None or prompt.chat_template is False:
+            return False
+        return bool(getattr(self._tokenizer, "chat_template", None))
+
+    def _make_frame(self, language: str, persona: str | None) -> _Frame:
+        prompt = self._prompt
+        values = {**self._values(language, persona), OPINION: _SLOT}
+        if prompt.text is not None:
+            whole = fill(in_language(prompt.text, language), values)
+            edges = [Edge()] * whole.count(_SLOT)
+        else:
+            turns = [
+                (turn.role, fill(in_language(turn.content, language), values))
+                for turn in prompt.messages or ()
+            ]
+            whole, edges = rendered_turns(self._tokenizer, turns, _SLOT, prompt.chat_template)
+        texts = tuple(whole.split(_SLOT))
+        return _Frame(texts, tuple(edges), self._special(texts))
+
+    def _special(self, texts: tuple[str, ...]) -> tuple[int, ...]:
+        return tuple(part for text in texts for part in self._split(text) if isinstance(part, int))
+
+    def _values(self, language: str, persona: str | None) -> dict[str, str]:
+        """Return what stands in each place but the opinion's."""
+        values = {
+            "language": self._prompt.languages.get(language, language),
+            **self._prompt.label_places(self._labels, language),
+        }
+        if persona is None:
+            nobody = in_language(self._prompt.nobody, language)
+            names = ("persona", "persona.id", "persona.name", "persona.description")
+            return values | dict.fromkeys(names, nobody)
+        reader = self._personas[persona]
+        description = reader.describe(language)
+        return values | {
+            "persona": description,
+            "persona.id": reader.id,
+            "persona.name": reader.call(language),
+            "persona.description": description,
+        }
+
+
+def shared_prefix(prompts: Sequence[list[int]]) -> int:
+    """Return how many token ids all of some prompts begin with."""
+    first, last = min(prompts), max(prompts)  # of sorted sequences these two differ first
+    for place, (one, other) in enumerate(zip(first, last, strict=False)):
+        if one != other:
+            return place
+    return min(len(first), len(last))
+
+
+@lru_cache(maxsize=4)
+def _as_it_is(tokenizer: Any) -> Tokenizer:
+    """A copy of the tokenizer that neither adds tokens of its own, nor cuts or fills up."""
+    spec = json.loads(tokenizer.backend_tokenizer.to_str())
+    spec["post_processor"] = spec["padding"] = spec["truncation"] = None
+    return Tokenizer.from_str(json.dumps(spec))
+
+
+@lru_cache(maxsize=4)  # seconds for a large vocabulary, and each variant asks
+def _without_added_tokens(tokenizer: Any) -> Tokenizer:
+    """A copy of the tokenizer in which only runs of white space remain as added tokens."""
+    spec = json.loads(tokenizer.backend_tokenizer.to_str())
+    spec["added_tokens"] = [
+        token
+        for token in spec["added_tokens"]
+        if not token["special"] and not token["content"].strip()
+    ]
+    spec["post_processor"] = spec["padding"] = spec["truncation"] = None
+    return Tokenizer.from_str(json.dumps(spec))
+
+
+def _added_token_ids(tokenizer: Any) -> frozenset[int]:
+    return frozenset(
+        index
+        for index, token in tokenizer.added_tokens_decoder.items()
+        if token.special or token.content.strip()
+    )
