@@ -48,7 +48,7 @@ def examples(run: RunFolder, config: JobConfig, scope: Scope, count: int) -> lis
     of those each variant is most wrong about. Texts come from the input's shards. Raises
     `InputError` where these are not there any more, or not as they were scored.
     """
-    shards = open_shards(config.input)
+    shards = open_shards(config.input, scope.labels)
     _refuse_others(shards, run)
     found = list(_chosen(run, scope, count))
     texts = _texts(shards, config, {example.key for _, some in found for example in some})

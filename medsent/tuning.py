@@ -192,6 +192,8 @@ def _thresholds(
 ) -> Thresholds:
     """Return what the file holds; of the run's provenance what the variant is."""
     assert tuned_on.run is not None  # they are a run's
+    # A run that names no answer files is of before there were prompt files: what it has under
+    # `prompts` is no digest of a file.
     variant = tuned_on.run.variant
     return Thresholds(
         method=provenance["methods"][variant],
@@ -199,8 +201,7 @@ def _thresholds(
         precision_floor=floor,
         untuned=[label for label, tuning in tunings.items() if not tuning.tuned],
         adapter_sha256=provenance["adapters"].get(variant),
-        # Older runs do not tell of these.
-        prompt=provenance.get("prompts", {}).get(variant),
+        prompt=provenance["prompts"].get(variant) if "answers" in provenance else None,
         answer=provenance.get("answers", {}).get(variant),
         thresholds={label: tuning.threshold for label, tuning in tunings.items()},
         tuned_on=tuned_on,

@@ -12,6 +12,7 @@ from medsent.comparison import open_reference
 from medsent.drift import Drift, DriftSettings, measure_drift
 from medsent.errors import StoppedError
 from medsent.evaluation import Job, finish_what_was_cut_short, held, summary
+from medsent.labels import load_labels
 from medsent.ledger import Ledger
 from medsent.model import Say
 from medsent.plan import Plan, make_plan
@@ -26,7 +27,8 @@ def backfill(config: BackfillConfig, say: Say = print) -> AnyPath:
     Returns the path of the HTML report. Raises `MedsentError`; `StoppedError` where the budget
     is used up before the records are: what is done by then is handed on.
     """
-    reference = open_reference(config.reference, list(config.variants))
+    labels = load_labels(config.labels).names
+    reference = open_reference(config.reference, list(config.variants), labels)
     plan = make_plan(config.job(), say)
     run = open_run(plan)
     say(summary(plan, run))

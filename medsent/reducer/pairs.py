@@ -133,7 +133,7 @@ class Sides:
 
     @cached_property
     def _alone(self) -> Ints:
-        """(N, 2 L + 2): right alone by label, the baseline then the candidate; both, one answered."""
+        """(N, 2 L + 2): right alone by label, the baseline then the candidate; both; one alone."""
         known = (self.gold >= 0) & (self.baseline >= 0) & (self.candidate >= 0)
         differ = known & (self.baseline != self.candidate)
         base = differ & (self.baseline == self.gold)

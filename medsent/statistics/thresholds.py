@@ -107,8 +107,11 @@ class Thresholds(_Strict):
             raise ValueError("precision_floor goes with tuned_for: precision, and only with it")
         return self
 
-    def check_labels(self, names: Sequence[str]) -> None:
-        """Raise `ConfigError` that names the labels the file lacks, or has beside these."""
+    def check_labels(self, names: Sequence[str], file: str = "the thresholds file") -> None:
+        """Raise `ConfigError` that names the labels the file lacks, or has beside these.
+
+        `file` is how to call it.
+        """
         wrong = []
         if absent := [name for name in names if name not in self.thresholds]:
             wrong.append(f"there is none for {', '.join(absent)}")
@@ -116,8 +119,8 @@ class Thresholds(_Strict):
             wrong.append(f"no label is called {', '.join(unknown)}")
         if wrong:
             raise ConfigError(
-                f"the thresholds are of other labels: {'; '.join(wrong)}. Tune them on a run of "
-                "the same label file"
+                f"{file} is of other labels than the job: {'; '.join(wrong)}. Name one that was "
+                "tuned on a run of the same label file"
             )
 
     def shared_opinions(self, opinion_ids: Iterable[str]) -> int:
@@ -143,7 +146,7 @@ def read_thresholds(path: str | AnyPath) -> Thresholds:
 
 
 def load_thresholds(path: str | AnyPath) -> dict[str, float]:
-    """Return label to threshold, in the file's order. Raises `ConfigError` like `read_thresholds`."""
+    """Return label to threshold, in the file's order; raises what `read_thresholds` does."""
     return read_thresholds(path).thresholds
 
 

@@ -18,7 +18,7 @@ from medsent.reducer import slices
 from medsent.reducer.counts import Counts, Rows
 from medsent.reducer.slices import ALL
 from medsent.reducer.state import Reduction, Scope, reduce_batches
-from tests.predicted import Answers, batch, random_rows
+from tests.predicted import Answers, batch, named, random_rows
 
 SCOPE = Scope.of(["baseline", "candidate"], LABELS, ["language", "persona", "clinic"])
 SHARE = st.sampled_from([0.0, 0.1, 0.5, 1.0])
@@ -56,6 +56,35 @@ def test_any_order_and_any_split_give_the_same_state(rows: pa.RecordBatch, seed:
     assert empty.merge(whole) == whole == whole.merge(empty)
     # Merging made new states and left the parts as they were.
     assert states == [reduce_batches([part], SCOPE) for part in parts]
+
+
+@pytest.mark.parametrize("labels", [5, 60, 150])
+def test_the_same_holds_for_any_number_of_labels(labels: int) -> None:
+    scope = Scope.of(
+        SCOPE.variants, named(labels), ["clinic"], pairs=[SCOPE.variants], replicates=20
+    )
+    rows = random_rows(2, 90, 0.1, 0.3, 0.2, labels)
+    whole = reduce_batches([rows], scope)
+    a, b, c, d = (reduce_batches([part], scope) for part in shuffled_parts(rows, 3))
+    assert d.merge(b).merge(a.merge(c)) == whole == Reduction(scope).merge(whole)
+    found = whole.slices[ALL]["baseline"]
+    assert found.labels == labels
+    assert (np.diff(found.rows.triples) > 0).all()
+    assert (found.rows.numbers > 0).all()
+
+
+def test_repaired_answers_are_counted_where_rows_tell_of_them() -> None:
+    gold = one_label([1, 0, 1, 0])
+    statuses = ["ok", "ok", "ok", "no_json"]
+    told = batch(gold, {"v": Answers(gold, statuses, repaired=[True, False, None, True])})
+    untold = batch(gold, {"v": Answers(gold)})
+    scope = Scope.of(["v"], LABELS)
+    assert reduce_batches([told, untold], scope).repaired == {"v": 1}
+    assert reduce_batches([untold], scope).repaired == {}
+    none = batch(gold[:1], {"v": Answers(gold[:1], repaired=[False])})
+    parts = [reduce_batches([part], scope) for part in (untold, none, told)]
+    assert parts[1].repaired == {"v": 0}
+    assert parts[0].merge(parts[2]).merge(parts[1]).repaired == {"v": 1}
 
 
 def test_states_of_different_rows_are_not_equal() -> None:
@@ -103,7 +132,9 @@ def test_counts_of_hand_made_rows() -> None:
     assert int(counts.unanswered[0]) == 3  # unusable, no label, no prediction at all
     assert [int(part[0]) for part in counts.predicted] == [3, 5]
     assert counts.statuses == {"ok": 6, "invalid_answer": 1, "no_prediction": 1}
-    assert int(counts.rows.numbers.sum()) == 6  # the other 20 labels of the rows that are ok are known
+    assert (
+        int(counts.rows.numbers.sum()) == 6
+    )  # the other 20 labels of the rows that are ok are known
 
 
 def test_an_unusable_answer_is_never_zeros() -> None:
@@ -212,9 +243,13 @@ def test_rows_that_are_not_these_predictions_are_refused() -> None:
     rows = batch(gold, {"v": Answers(gold)})
     with pytest.raises(RunError, match="'other'"):
         reduce_batches([rows], Scope.of(["v", "other"], LABELS))
+    with pytest.raises(RunError, match="the predictions are of 21 labels"):
+        reduce_batches([rows], Scope.of(["v"], LABELS[1:]))
     with pytest.raises(ConfigError, match=r"statistics\.slices.*'ward'"):
         reduce_batches([rows], Scope.of(["v"], LABELS, ["ward"]))
     with pytest.raises(ConfigError, match=r"statistics\.slices.*'gold'"):
         reduce_batches([rows], Scope.of(["v"], LABELS, ["gold"]))
     with pytest.raises(RunError, match="neither scored nor quarantined"):
-        reduce_batches([batch(gold, {"v": Answers(gold)}, {"outcome": ["lost"]})], Scope.of(["v"], LABELS))
+        reduce_batches(
+            [batch(gold, {"v": Answers(gold)}, {"outcome": ["lost"]})], Scope.of(["v"], LABELS)
+        )

@@ -19,7 +19,9 @@ from tests.predicted import Answers, batch, random_rows
 
 RUN = Run(name="test", fingerprint="0123456789ab", note="made up")
 PAIR = [("baseline", "candidate")]
-SCOPE = Scope.of(["candidate", "baseline"], LABELS, ["persona", "language"], pairs=PAIR, replicates=100)
+SCOPE = Scope.of(
+    ["candidate", "baseline"], LABELS, ["persona", "language"], pairs=PAIR, replicates=100
+)
 
 
 def state(rows: int = 200, unusable: float = 0.1) -> Reduction:
@@ -253,7 +255,9 @@ def test_calibration_of_probabilities_and_none_of_labels_alone() -> None:
     assert len(label.curve.f1) == len(label.curve.thresholds) == 41
     bare = batch(gold, {"v": Answers(gold)})
     assert (
-        build_metrics(reduce_batches([bare], Scope.of(["v"], LABELS)), run=RUN).variants["v"].calibration
+        build_metrics(reduce_batches([bare], Scope.of(["v"], LABELS)), run=RUN)
+        .variants["v"]
+        .calibration
         is None
     )
 
