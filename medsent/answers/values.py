@@ -1,10 +1,13 @@
 """Where in the tokens of a written sheet each label is decided, and what it might have been."""
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
+
+import numpy as np
 
 from medsent.answers.form import Sheet
 from medsent.answers.json import share
@@ -21,6 +24,21 @@ class Choice:
     lead: int
     """How many characters before its value the token begins; negative for within the value."""
 
+    def share(self, logprobs: Mapping[int, float], chosen: int | None, given: bool) -> float:
+        """Return the probability of yes against no at a step.
+
+        A token that was `chosen` and is neither counts for the value that it led to.
+        """
+        sides = {value: [logprobs.get(token, -math.inf)] for value, token in self._sides}
+        if chosen not in (None, self.yes, self.no):
+            sides[given].append(logprobs.get(chosen, -math.inf))
+        no, yes = (float(np.logaddexp.reduce(sides[value])) for value in (False, True))
+        return share(no, yes)
+
+    @property
+    def _sides(self) -> tuple[tuple[bool, int], tuple[bool, int]]:
+        return (False, self.no), (True, self.yes)
+
 
 class Choices:
     """The deciding tokens of a sheet's L labels in a tokenizer."""
@@ -28,6 +46,7 @@ class Choices:
     def __init__(self, tokenizer: Any, sheet: Sheet) -> None:
         """Raises `ModelError` where the two values of a label cannot be told apart by a token."""
         self._sheet = sheet
+        self._same = _alike(sheet.yes, sheet.no)
         self._each = [_choice(tokenizer, sheet, label) for label in range(len(sheet.before))]
 
     @property
@@ -48,15 +67,25 @@ class Choices:
         """
         ends = list(accumulate(map(len, completion.pieces)))
         starts = dict(zip([0, *ends], range(len(ends)), strict=False))
+        ids = completion.token_ids
         found = []
-        for choice, value in zip(self._each, self._sheet.starts(given), strict=True):
+        for choice, value, said in zip(self._each, self._sheet.starts(given), given, strict=True):
             step = starts.get(value - choice.lead)
-            if step is None:  # in other tokens than the tokenizer's own: the one over the place
-                step = next((i for i, end in enumerate(ends) if end > value), None)
-            logprobs = {} if step is None else completion.logprobs[step]
-            no, yes = (logprobs.get(token, -math.inf) for token in (choice.no, choice.yes))
-            found.append(share(no, yes))
+            if step is None or (ids and ids[step] not in (choice.yes, choice.no)):
+                # Other tokens than the tokenizer's own: the one over the letter that differs.
+                step = bisect_right(ends, value + self._same)
+            if step >= len(completion.logprobs):
+                found.append(math.nan)
+                continue
+            chosen = ids[step] if ids else None
+            found.append(choice.share(completion.logprobs[step], chosen, said))
         return found
+
+
+def _alike(one: str, other: str) -> int:
+    """Return how many characters two texts begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _choice(tokenizer: Any, sheet: Sheet, label: int) -> Choice:
