@@ -80,6 +80,8 @@ class PromptFile(Settings):
     """Whether the model's chat template is laid around the messages; null: where it has one."""
     bos: int | None = Field(None, ge=0, le=2)
     """How many BOS tokens begin the prompt; null: the chat template's, without a template one."""
+    language: str | None = None
+    """The language that personas and labels are described in; null: that of the opinion."""
     languages: dict[str, str] = {}
     """Language code to what `{language}` says; the code where not named."""
     labels: LabelList = LabelList()

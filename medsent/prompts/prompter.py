@@ -172,10 +172,9 @@ class Prompter:
 
     def _values(self, language: str, persona: str | None) -> dict[str, str]:
         """Return what stands in each place but the opinion's."""
-        values = {
-            "language": self._prompt.languages.get(language, language),
-            **self._prompt.label_places(self._labels, language),
-        }
+        values = {"language": self._prompt.languages.get(language, language)}
+        language = self._prompt.language or language
+        values |= self._prompt.label_places(self._labels, language)
         if persona is None:
             nobody = in_language(self._prompt.nobody, language)
             names = ("persona", "persona.id", "persona.name", "persona.description")
