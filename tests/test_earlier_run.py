@@ -4,6 +4,7 @@ import lzma
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from medsent import predictions
@@ -12,6 +13,7 @@ from medsent.labels import LABELS
 from medsent.report.model import read_metrics
 from medsent.reporting import reduce_run
 from medsent.run import RunFolder
+from medsent.shared_labels import narrow_answers
 from medsent.statistics.thresholds import read_thresholds
 from medsent.tuning import tune_run
 
@@ -30,6 +32,24 @@ def test_its_numbers_are_the_same_to_the_byte(run: RunFolder) -> None:
     assert reduce_run(run, run.config(), run.complete()).to_json() == before
     run.write("metrics.json", before)
     assert read_metrics(run.path / "metrics.json").to_json() == before
+
+
+def test_files_of_today_may_stand_beside_its_own(run: RunFolder) -> None:
+    """As in a run that grows: they have a field more."""
+    before = reduce_run(run, run.config(), run.complete())
+    file = next(run.predictions.iterdir())
+    rows = pq.read_table(file)
+    today = rows.slice(25)
+    for name in before.variants:
+        column = narrow_answers(today[name].combine_chunks(), LABELS)
+        assert column.type.get_field_index("repaired") >= 0
+        today = today.set_column(today.column_names.index(name), name, column)
+    for name, part in (("a", today), ("part-0", rows.slice(0, 25)), ("z", today.slice(0, 0))):
+        pq.write_table(part, file.with_name(f"{name}.parquet"))
+    assert reduce_run(run, run.config(), run.complete()) == before
+    table = predictions.table(run.predictions)
+    assert table.num_rows == rows.num_rows
+    assert table["base"].type == predictions.prediction_type(LABELS)
 
 
 def test_its_predictions_tell_of_no_repair_and_its_file_of_no_probabilities(
