@@ -1,6 +1,7 @@
 """Where in the tokens of a written sheet each label is decided, and what it might have been."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -20,6 +21,8 @@ class Choice:
     no: int
     lead: int
     """How many characters before its value the token begins; negative for within the value."""
+    turn: int
+    """How many tokens before it are of the same character, which takes several then."""
 
 
 class Choices:
@@ -47,16 +50,27 @@ class Choices:
         decided; NaN where the answer has no such step.
         """
         ends = list(accumulate(map(len, completion.pieces)))
-        starts = dict(zip([0, *ends], range(len(ends)), strict=False))
         found = []
         for choice, value in zip(self._each, self._sheet.starts(given), strict=True):
-            step = starts.get(value - choice.lead)
-            if step is None:  # in other tokens than the tokenizer's own: the one over the place
-                step = next((i for i, end in enumerate(ends) if end > value), None)
-            logprobs = {} if step is None else completion.logprobs[step]
+            step = _step(ends, choice, value)
+            logprobs = completion.logprobs[step] if step < len(ends) else {}
             no, yes = (logprobs.get(token, -math.inf) for token in (choice.no, choice.yes))
             found.append(share(no, yes))
         return found
+
+
+def _step(ends: list[int], choice: Choice, value: int) -> int:
+    """Return the step that decides a label whose value starts at the character `value`.
+
+    `ends` says where the text of each step ends; where there is no such step, their number.
+    """
+    starts, place = [0, *ends[:-1]], value - choice.lead
+    first, behind = bisect_left(starts, place), bisect_right(starts, place)
+    if first < behind:
+        return min(first + choice.turn, behind - 1)
+    # In other tokens than the tokenizer's own: the one with the first character of the deciding
+    # token that is the value's.
+    return bisect_right(ends, max(value, place))
 
 
 def _choice(tokenizer: Any, sheet: Sheet, label: int) -> Choice:
@@ -67,9 +81,11 @@ def _choice(tokenizer: Any, sheet: Sheet, label: int) -> Choice:
     no = tokenizer(sheet.write(given), add_special_tokens=False, return_offsets_mapping=True)
     given[label] = True
     yes = tokenizer(sheet.write(given), add_special_tokens=False)["input_ids"]
+    begins = [begin for begin, _ in no["offset_mapping"]]
     for place, (one, other) in enumerate(zip(no["input_ids"], yes, strict=False)):
         if one != other:
-            return Choice(other, one, lead=start - no["offset_mapping"][place][0])
+            begin = begins[place]
+            return Choice(other, one, start - begin, turn=begins[:place].count(begin))
     raise ModelError(  # not reached by two different texts, one no beginning of the other
         f"the values {sheet.yes} and {sheet.no} begin with the same tokens in this tokenizer"
     )
