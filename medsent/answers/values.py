@@ -2,10 +2,12 @@
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
+
+import numpy as np
 
 from medsent.answers.form import Sheet
 from medsent.answers.json import share
@@ -24,6 +26,30 @@ class Choice:
     turn: int
     """How many tokens before it are of the same character, which takes several then."""
 
+    def step(self, starts: list[int], value: int) -> int | None:
+        """Return the step whose token begins where this one does; None where none does.
+
+        `starts` says at which character each step begins, `value` at which the value does.
+        """
+        place = bisect_left(starts, value - self.lead) + self.turn
+        found = starts[place : place + 1] == [value - self.lead]
+        return place if found else None
+
+    def share(self, logprobs: Mapping[int, float], chosen: int | None, given: bool) -> float:
+        """Return the probability of yes against no at a step.
+
+        A token that was `chosen` and is neither counts for the value that it led to.
+        """
+        sides = {value: [logprobs.get(token, -math.inf)] for value, token in self._sides}
+        if chosen not in (None, self.yes, self.no):
+            sides[given].append(logprobs.get(chosen, -math.inf))
+        no, yes = (float(np.logaddexp.reduce(sides[value])) for value in (False, True))
+        return share(no, yes)
+
+    @property
+    def _sides(self) -> tuple[tuple[bool, int], tuple[bool, int]]:
+        return (False, self.no), (True, self.yes)
+
 
 class Choices:
     """The deciding tokens of a sheet's L labels in a tokenizer."""
@@ -31,6 +57,7 @@ class Choices:
     def __init__(self, tokenizer: Any, sheet: Sheet) -> None:
         """Raises `ModelError` where the two values of a label cannot be told apart by a token."""
         self._sheet = sheet
+        self._same = _alike(sheet.yes, sheet.no)
         self._each = [_choice(tokenizer, sheet, label) for label in range(len(sheet.before))]
 
     @property
@@ -50,27 +77,26 @@ class Choices:
         decided; NaN where the answer has no such step.
         """
         ends = list(accumulate(map(len, completion.pieces)))
+        starts = [0, *ends[:-1]]
+        ids = completion.token_ids
         found = []
-        for choice, value in zip(self._each, self._sheet.starts(given), strict=True):
-            step = _step(ends, choice, value)
-            logprobs = completion.logprobs[step] if step < len(ends) else {}
-            no, yes = (logprobs.get(token, -math.inf) for token in (choice.no, choice.yes))
-            found.append(share(no, yes))
+        for choice, value, said in zip(self._each, self._sheet.starts(given), given, strict=True):
+            step = choice.step(starts, value)
+            if step is None or (ids and ids[step] not in (choice.yes, choice.no)):
+                # Other tokens than the tokenizer's own: the one over the letter that differs.
+                step = bisect_right(ends, value + self._same)
+            if step >= len(completion.logprobs):
+                found.append(math.nan)
+                continue
+            chosen = ids[step] if ids else None
+            found.append(choice.share(completion.logprobs[step], chosen, said))
         return found
 
 
-def _step(ends: list[int], choice: Choice, value: int) -> int:
-    """Return the step that decides a label whose value starts at the character `value`.
-
-    `ends` says where the text of each step ends; where there is no such step, their number.
-    """
-    starts, place = [0, *ends[:-1]], value - choice.lead
-    first, behind = bisect_left(starts, place), bisect_right(starts, place)
-    if first < behind:
-        return min(first + choice.turn, behind - 1)
-    # In other tokens than the tokenizer's own: the one with the first character of the deciding
-    # token that is the value's.
-    return bisect_right(ends, max(value, place))
+def _alike(one: str, other: str) -> int:
+    """Return how many characters two texts begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _choice(tokenizer: Any, sheet: Sheet, label: int) -> Choice:

@@ -56,6 +56,8 @@ class Completion:
     finished_at: datetime
     pieces: tuple[str, ...] = ()
     """The text of each generated token; together they are the answer's text."""
+    token_ids: tuple[int, ...] = ()
+    """The generated tokens' vocabulary ids, where the logprobs hold theirs."""
     attempt: int = 1
     """Times the request was sent, its last one included: engines die."""
 

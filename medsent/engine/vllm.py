@@ -311,6 +311,7 @@ def _completion(output: Any, latency_s: float, written: bool) -> Completion:
         latency_s=latency_s,
         finished_at=datetime.now(UTC),
         pieces=_pieces(answer) if written else (),
+        token_ids=tuple(answer.token_ids),
     )
 
 

@@ -11,8 +11,10 @@ from medsent.report.svg import LINE, MUTED
 TEXT_PT: Final = 9.0
 SMALL_PT: Final = 7.5
 
-_WIDTH_IN: Final = 7.6
+WIDTH_IN: Final = 7.6
 _LONGEST: Final = 24
+_WIDTH_OF_LETTER: Final = 0.52
+"""Of one letter on average, by the size of the text."""
 
 
 def mark(
@@ -42,11 +44,11 @@ def frame(
 ) -> tuple[Figure, Axes]:
     """Return a figure with axes whose rows are `row_in` inches high, whatever their number."""
     height_in = top_in + row_in * max(rows, 1) + bottom_in
-    figure = Figure(figsize=(_WIDTH_IN, height_in))
+    figure = Figure(figsize=(WIDTH_IN, height_in))
     box = (
-        left_in / _WIDTH_IN,
+        left_in / WIDTH_IN,
         bottom_in / height_in,
-        1 - (left_in + right_in) / _WIDTH_IN,
+        1 - (left_in + right_in) / WIDTH_IN,
         row_in * max(rows, 1) / height_in,
     )
     return figure, figure.add_axes(box)
@@ -59,15 +61,15 @@ def panels(number: int, columns: int, height: float = 1.0) -> tuple[Figure, list
     """
     left_in, right_in, gap_in, above_in, below_in = 0.2, 0.1, 0.3, 0.28, 0.22
     rows = -(-number // columns)
-    side_in = (_WIDTH_IN - left_in - right_in - gap_in * (columns - 1)) / columns
+    side_in = (WIDTH_IN - left_in - right_in - gap_in * (columns - 1)) / columns
     high_in = side_in * height
     row_in = above_in + high_in + below_in
-    figure = Figure(figsize=(_WIDTH_IN, rows * row_in))
+    figure = Figure(figsize=(WIDTH_IN, rows * row_in))
     boxes = [
         (
-            (left_in + column * (side_in + gap_in)) / _WIDTH_IN,
+            (left_in + column * (side_in + gap_in)) / WIDTH_IN,
             1 - ((row + 1) * row_in - below_in) / (rows * row_in),
-            side_in / _WIDTH_IN,
+            side_in / WIDTH_IN,
             high_in / (rows * row_in),
         )
         for row, column in (divmod(index, columns) for index in range(number))
@@ -79,12 +81,12 @@ def stack(number: int) -> tuple[Figure, list[Axes]]:
     """Return axes above each other, with room for names at the left and for ticks below."""
     left_in, right_in, row_in, panel_in, below_in = 1.75, 0.25, 0.85, 0.7, 0.25
     height_in = number * row_in + below_in
-    figure = Figure(figsize=(_WIDTH_IN, height_in))
+    figure = Figure(figsize=(WIDTH_IN, height_in))
     boxes = [
         (
-            left_in / _WIDTH_IN,
+            left_in / WIDTH_IN,
             1 - ((row + 1) * row_in) / height_in,
-            1 - (left_in + right_in) / _WIDTH_IN,
+            1 - (left_in + right_in) / WIDTH_IN,
             panel_in / height_in,
         )
         for row in range(number)
@@ -122,6 +124,11 @@ def write(
     )  # fmt: skip
 
 
-def short(name: str) -> str:
+def short(name: str, longest: int = _LONGEST) -> str:
     """Cut a long name."""
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
+def width_in(text: str, size: float = TEXT_PT) -> float:
+    """Return about how wide a text is, in inches; a reader's font decides."""
+    return len(text) * size * _WIDTH_OF_LETTER / 72

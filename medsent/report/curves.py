@@ -22,6 +22,8 @@ DEFAULT_THRESHOLD: Final = 0.5
 _COLUMNS: Final = 6
 _PALE: Final = 0.4
 _NAME_PT: Final = 8.0
+_LONGEST: Final = 18
+"""Letters of a label's name that there is room for above its panel."""
 
 
 def reliability(sides: Mapping[str, Calibration], baseline: str | None, name: str) -> Plot:
@@ -115,7 +117,7 @@ def _panel(axes: Axes, label: str, found: Sequence[LabelCalibration]) -> None:
     axes.axis("off")
     axes.plot([0, 1, 1, 0, 0], [0, 0, 1, 1, 0], color=LINE, linewidth=0.8, zorder=0, clip_on=False)
     few = min(each.positives for each in found) < FEW_POSITIVES
-    write(axes, 0, 1.12, label, MUTED if few else INK, size=_NAME_PT)
+    write(axes, 0, 1.12, short(label, _LONGEST), MUTED if few else INK, size=_NAME_PT)
     for at in (0, 1):
         write(axes, -0.06, at, str(at), MUTED, align="right", size=SMALL_PT)
 

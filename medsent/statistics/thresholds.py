@@ -1,7 +1,7 @@
 """Per-label decision thresholds: tuned on a validation split, and kept in a file."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -17,7 +17,6 @@ from pydantic import (
 )
 
 from medsent.errors import ConfigError
-from medsent.labels import LABELS
 from medsent.reducer.weights import opinion_keys
 from medsent.storage import AnyPath, any_path
 
@@ -75,7 +74,7 @@ class TunedOn(_Strict):
 class Thresholds(_Strict):
     """A thresholds file: from which probability on each label is given."""
 
-    method: Literal["onepass", "bits"]
+    method: Literal["onepass", "bits", "json"]
     """The answer method whose probabilities they cut."""
     tuned_for: Literal["f1", "precision"] = "f1"
     """`f1`: each label's is the one with the highest F1 on the readings below; `precision`: the
@@ -86,27 +85,43 @@ class Thresholds(_Strict):
     """Labels of which the readings tell no threshold; theirs is 0.5, or 1 with a floor."""
     adapter_sha256: str | None
     """Of the adapter's weights; null for the base model."""
-    thresholds: dict[str, float]
+    prompt: str | None = None
+    """sha256 of the prompt file that the readings were asked by; null where that is not known."""
+    answer: str | None = None
+    """sha256 of the answer file they were asked by; null where there was none."""
+    thresholds: dict[str, float] = Field(min_length=1)
     """Label to threshold: a record has the label where its probability is at least this."""
     tuned_on: TunedOn
 
     @field_validator("thresholds")
     @classmethod
-    def _every_label(cls, cuts: dict[str, float]) -> dict[str, float]:
-        if absent := [label for label in LABELS if label not in cuts]:
-            raise ValueError(f"there is none for {', '.join(absent)}")
-        if unknown := sorted(set(cuts) - set(LABELS)):
-            raise ValueError(f"{', '.join(unknown)} is no label")
-        for label in LABELS:
-            if not 0 <= cuts[label] <= 1:
-                raise ValueError(f"{label} has {cuts[label]}, which is no probability")
-        return {label: cuts[label] for label in LABELS}
+    def _shares(cls, cuts: dict[str, float]) -> dict[str, float]:
+        for label, cut in cuts.items():
+            if not 0 <= cut <= 1:
+                raise ValueError(f"{label} has {cut}, which is no probability")
+        return cuts
 
     @model_validator(mode="after")
     def _floor(self) -> "Thresholds":
         if (self.precision_floor is not None) != (self.tuned_for == "precision"):
             raise ValueError("precision_floor goes with tuned_for: precision, and only with it")
         return self
+
+    def check_labels(self, names: Sequence[str], file: str = "the thresholds file") -> None:
+        """Raise `ConfigError` that names the labels the file lacks, or has beside these.
+
+        `file` is how to call it.
+        """
+        wrong = []
+        if absent := [name for name in names if name not in self.thresholds]:
+            wrong.append(f"there is none for {', '.join(absent)}")
+        if unknown := [name for name in self.thresholds if name not in names]:
+            wrong.append(f"no label is called {', '.join(unknown)}")
+        if wrong:
+            raise ConfigError(
+                f"{file} is of other labels than the job: {'; '.join(wrong)}. Name one that was "
+                "tuned on a run of the same label file"
+            )
 
     def shared_opinions(self, opinion_ids: Iterable[str]) -> int:
         """Return how many of these opinions the thresholds were tuned on."""
@@ -131,7 +146,7 @@ def read_thresholds(path: str | AnyPath) -> Thresholds:
 
 
 def load_thresholds(path: str | AnyPath) -> dict[str, float]:
-    """Return label to threshold, all 21. Raises `ConfigError` like `read_thresholds`."""
+    """Return label to threshold, in the file's order; raises what `read_thresholds` does."""
     return read_thresholds(path).thresholds
 
 

@@ -26,7 +26,7 @@ def drawn(plot: Plot | None) -> Plot:
 DRAWN: dict[str, Draw] = {
     "dumbbell": lambda run: plots.dumbbell(run, run.comparisons[0], "labels-0"),
     "dots": lambda run: plots.dots(run, "baseline", "labels-0"),
-    "heat_map": lambda run: plots.heat_map("finetuned", run.variants["finetuned"], "heat-0"),
+    "heat_map": lambda run: next(plots.heat_maps("finetuned", run.variants["finetuned"], "heat-0")),
     "reliability": lambda run: curves.reliability(
         probabilities.calibrated(run), "baseline", "reliability-0"
     ),
