@@ -59,7 +59,9 @@ def make_answer(ask: Ask, chances: list[float]) -> ScriptedAnswer:
     steps: list[dict[int, float]] = []
     for (yes, no), chance in zip(ask.choices or [(0, 1)] * len(given), of_label, strict=True):
         steps += [{}, {yes: math.log(chance), no: math.log(1 - chance)}]
-    return ScriptedAnswer(form.pieces(given), [*steps, {}])
+    made = zip(form.pieces(given), [*steps, {}], strict=True)
+    pieces, logprobs = zip(*(each for each in made if each[0]), strict=True)
+    return ScriptedAnswer(list(pieces), list(logprobs))
 
 
 def _size(form: Form) -> int:
