@@ -92,8 +92,6 @@ class PromptFile(Settings):
     """The language that personas and labels are described in; null: that of the opinion."""
     languages: dict[str, str] = {}
     """Language code to what `{language}` says; the code where not named."""
-    language: str | None = None
-    """The language in which personas and labels are described; null: that of the record."""
     labels: LabelList = LabelList()
     """How `{labels}` is written."""
     described: LabelList = LabelList(each='"{label}" means: {description}.', between=" ")
