@@ -1,8 +1,9 @@
 """What a variant is asked and how it is to answer, in words."""
 
+from medsent.adapter import ANSWER, PROMPT
 from medsent.answers.file import AnswerFile
 from medsent.engine.protocol import Ask
-from medsent.variant import ANSWER, PROMPT, Variant
+from medsent.variant import Variant
 
 
 def prompt_words(variant: Variant) -> str:

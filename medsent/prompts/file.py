@@ -88,10 +88,10 @@ class PromptFile(Settings):
     """Whether the model's chat template is laid around the messages; null: where it has one."""
     bos: int | None = Field(None, ge=0, le=2)
     """How many BOS tokens begin the prompt; null: the chat template's, without a template one."""
+    language: str | None = None
+    """The language that personas and labels are described in; null: that of the opinion."""
     languages: dict[str, str] = {}
     """Language code to what `{language}` says; the code where not named."""
-    language: str | None = None
-    """The language in which personas and labels are described; null: that of the record."""
     labels: LabelList = LabelList()
     """How `{labels}` is written."""
     described: LabelList = LabelList(each='"{label}" means: {description}.', between=" ")

@@ -8,9 +8,9 @@ import pytest
 import xgrammar
 from hypothesis import given
 from hypothesis import strategies as st
+from medsent.answers.written import STRUCTURE, UNKNOWN
 
 from medsent.answers import json
-from medsent.answers.written import STRUCTURE, UNKNOWN
 from medsent.labels import LABELS
 
 ROWS = st.lists(st.booleans(), min_size=len(LABELS), max_size=len(LABELS))
