@@ -27,6 +27,7 @@ class Lookup:
 
     def __init__(self, shards: Shards, personas: Collection[str], readers: Sequence[str]) -> None:
         self._shards, self._readers = shards, readers
+        self.personas = frozenset(personas)
         self._read = RecordReader(shards, personas)
 
     def first(self, count: int) -> list[Row]:

@@ -91,6 +91,13 @@ class Prompter:
         """Return the prompt's text, without a BOS that is put before it."""
         return "".join(text for text, _ in self._frame(language, persona).pieces(opinion))
 
+    def without_bos(self, text: str) -> str:
+        """Return a text without the BOS tokens that are written out at its beginning."""
+        bos = self._tokenizer.bos_token
+        while bos and text.startswith(bos):
+            text = text[len(bos) :]
+        return text
+
     def parts(self, opinion: str, language: str, persona: str | None) -> list[Part]:
         """Return the prompt's texts, in one piece each, and the special tokens between them."""
         return self._with_bos(self._joined(self._frame(language, persona), opinion))

@@ -29,9 +29,9 @@ class Sharing:
         return _once(self.lengths, self.shared)
 
     @property
-    def factor(self) -> float:
-        """How many times the tokens are computed that the persona after the opinion would take."""
-        return self.computed / _once(self.lengths, max(self.head, self.shared))
+    def moved(self) -> int:
+        """Tokens to compute, were the persona named after the opinion."""
+        return _once(self.lengths, max(self.head, self.shared))
 
 
 def sharing(
