@@ -14,13 +14,14 @@ from medsent import predictions
 from medsent.config import JobConfig
 from medsent.errors import ConfigError, RunError
 from medsent.model import Say
-from medsent.predictions import KEY_FIELDS, PREDICTION, QUARANTINED, SCORED, label_matrix
+from medsent.predictions import KEYS, QUARANTINED, SCORED, label_matrix
 from medsent.records import ERASED
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.build import build_metrics
 from medsent.report.model import Metrics, Run
 from medsent.reporting import summary, write_files
 from medsent.run import RunFolder
+from medsent.shared_labels import SharedLabels, narrow_answers, narrow_gold
 from medsent.storage import AnyPath, any_path
 
 _KEYS: Final = ["opinion_id", "persona", "record_id"]
@@ -59,18 +60,16 @@ class Side:
 
     @property
     def thresholds(self) -> dict[str, float] | None:
-        """The thresholds in use; None for a method without probabilities."""
-        if self.config.variants[self.variant].method == "json":
-            return None
-        values: dict[str, float] = self.run.thresholds()[self.variant]["values"]
-        return values
+        """The thresholds in use; None for a variant without probabilities."""
+        method = self.config.variants[self.variant].method
+        return self.run.cuts({self.variant: method})[self.variant]
 
     def table(self, columns: list[str]) -> pa.Table:
         """Read the run's records with these columns and the variant's answers.
 
         Erased ones are left out, and those that a route took past the variant.
         """
-        names = [*(name for name, _ in KEY_FIELDS), *columns, self.variant]
+        names = [*KEYS, *columns, self.variant]
         table = predictions.table(self.run.predictions, names)
         meant = pc.fill_null(pc.not_equal(table["reason"], ERASED), True)
         if self.config.route is not None:
@@ -79,10 +78,13 @@ class Side:
         return table.filter(meant)
 
 
-def open_reference(folder: str | None, variants: Sequence[str]) -> RunFolder | None:
+def open_reference(
+    folder: str | None, variants: Sequence[str], labels: Sequence[str] | None = None
+) -> RunFolder | None:
     """Return the run that `reference` names, seen to be complete and to have all the variants.
 
-    Raises `ConfigError` or `RunError` where there is no comparing with it.
+    And one at least of the labels, where these are given. Raises `ConfigError` or `RunError`
+    where there is no comparing with it.
     """
     if folder is None:
         return None
@@ -90,6 +92,10 @@ def open_reference(folder: str | None, variants: Sequence[str]) -> RunFolder | N
     run = sides[0].run
     if not run.holds_predictions():
         raise RunError(f"reference: {run.path} holds no predictions any more; pin another run")
+    if labels is not None and not set(labels) & set(predictions.labels_of(run.predictions)):
+        raise RunError(
+            f"reference: {run.path} has none of this job's labels; pin a run of the same label file"
+        )
     return run
 
 
@@ -102,9 +108,10 @@ def compare_runs(
 ) -> AnyPath:
     """Compare two runs on the records that both hold; return the report's path.
 
-    `names` are the variants' where a run has several. The report's folder is `output`, or
-    `compare-...` beside the candidate's run. Raises `RunError` where the runs share no
-    records, or where the gold of these differs.
+    Runs of other labels are compared by those that both have, in the candidate's order. `names`
+    are the variants' where a run has several. The report's folder is `output`, or
+    `compare-...` beside the candidate's run. Raises `RunError` where the runs share no label
+    or no records, or where the gold of these differs.
     """
     sides = (
         Side.open(baseline, names[0], "--baseline"),
@@ -131,17 +138,27 @@ def compare_sides(sides: tuple[Side, Side], say: Say, *, sliced: bool = True) ->
 
     Of slices of the records as well, unless they are not asked for.
 
-    Raises `RunError` where the runs share no records, or where the gold of these differs.
+    Raises `RunError` where the runs share no label or no records, or where the gold of these
+    differs.
     """
     base, candidate = sides
+    labels = SharedLabels.of(base.run, candidate.run)
+    for line in labels.told(base.run.path.name, candidate.run.path.name):
+        say(line)
     slices = _common_slices(sides) if sliced else []
-    kept = [name for name in slices if name not in dict(KEY_FIELDS)]
-    rows = _joined(base.table(kept), candidate.table(kept), sides, say)
+    kept = [name for name in slices if name not in KEYS]
+    tables = [_narrowed(side.table(kept), side.variant, labels.names) for side in sides]
+    rows = _joined(tables[0], tables[1], sides, say)
     cuts = {side.name: side.thresholds for side in sides}
     scope = Scope.of(
         [base.name, candidate.name],
+        labels.names,
         slices,
-        {name: values for name, values in cuts.items() if values is not None},
+        {
+            name: {label: values[label] for label in labels.names}
+            for name, values in cuts.items()
+            if values is not None
+        },
         pairs=[(base.name, candidate.name)],
         replicates=candidate.config.statistics.replicates,
         seed=candidate.config.statistics.seed,
@@ -151,7 +168,16 @@ def compare_sides(sides: tuple[Side, Side], say: Say, *, sliced: bool = True) ->
         reduce_batches(rows.to_batches(max_chunksize=65_536), scope),
         run=Run(name=_title(sides), fingerprint=_fingerprint(sides), note=" ".join(notes) or None),
         provenance={side.name: side.manifest["provenance"] for side in sides},
+        labels_left_out=labels.left_out(base.name, candidate.name),
     )
+
+
+def _narrowed(table: pa.Table, variant: str, labels: Sequence[str]) -> pa.Table:
+    """Return a run's records with gold and answers of these labels alone."""
+    for name, narrow in (("gold", narrow_gold), (variant, narrow_answers)):
+        column = narrow(table[name].combine_chunks(), labels)
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table
 
 
 def _joined(base: pa.Table, candidate: pa.Table, sides: tuple[Side, Side], say: Say) -> pa.Table:
@@ -172,8 +198,8 @@ def _joined(base: pa.Table, candidate: pa.Table, sides: tuple[Side, Side], say: 
     columns = {name: new[name] for name in new.column_names if name != sides[1].variant}
     columns["outcome"] = pc.if_else(scored, SCORED, QUARANTINED)
     columns["reason"] = pc.if_else(scored, pa.scalar(None, pa.string()), reason)
-    columns[sides[0].name] = old[sides[0].variant].cast(PREDICTION)
-    columns[sides[1].name] = new[sides[1].variant].cast(PREDICTION)
+    columns[sides[0].name] = old[sides[0].variant]
+    columns[sides[1].name] = new[sides[1].variant]
     return pa.table(columns).combine_chunks()
 
 
@@ -225,7 +251,7 @@ def _common_slices(sides: tuple[Side, Side]) -> list[str]:
     return [
         name
         for name in sides[1].config.statistics.slices
-        if all(name in dict(KEY_FIELDS) or name in side.config.input.keep for side in sides)
+        if all(name in KEYS or name in side.config.input.keep for side in sides)
     ]
 
 

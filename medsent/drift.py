@@ -20,7 +20,6 @@ from pydantic import Field
 from scipy import stats
 
 from medsent import predictions
-from medsent.labels import LABELS
 from medsent.predictions import QUARANTINED, SCORED
 from medsent.records import ERASED
 from medsent.reducer.resamples import Clusters
@@ -30,6 +29,7 @@ from medsent.report.figures import percent, points
 from medsent.report.part import Figure, Part
 from medsent.run import RunFolder
 from medsent.settings import Settings
+from medsent.shared_labels import SharedLabels
 from medsent.statistics.estimates import FEW_OPINIONS
 from medsent.statistics.intervals import ALPHA, clusters, simultaneous, spread
 
@@ -100,12 +100,16 @@ def measure_drift(
 ) -> list[Drift]:
     """Compare two runs; each has all the variants. Of `run`, only those files of predictions.
 
-    Returns for each variant the 21 label rates and the length of its prompts, then language,
-    persona and the share quarantined.
+    Returns for each variant the rate of each label that both runs have and the length of its
+    prompts, then language, persona and the share quarantined. Raises `RunError` where they have
+    no label in common.
     """
-    before, now = _Seen.read(reference, variants), _Seen.read(run, variants, names)
+    labels = SharedLabels.of(reference, run).names
+    before, now = _Seen.read(reference, variants, labels), _Seen.read(run, variants, labels, names)
     rates = [
-        drift for name in variants for drift in _label_rates(before, now, name, variants, settings)
+        drift
+        for name in variants
+        for drift in _label_rates(before, now, name, labels, len(variants), settings)
     ]
     populations: list[tuple[Population, str | None]] = [
         *(("prompt_tokens", name) for name in variants),
@@ -130,12 +134,18 @@ class _Seen:
 
     @classmethod
     def read(
-        cls, run: RunFolder, variants: Sequence[str], names: Sequence[str] | None = None
+        cls,
+        run: RunFolder,
+        variants: Sequence[str],
+        labels: Sequence[str],
+        names: Sequence[str] | None = None,
     ) -> "_Seen":
-        """Read a run's predictions; labels are made by the thresholds of its folder."""
-        methods, kept = run.config().variants, run.thresholds()
-        cuts = {name: kept[name]["values"] for name in variants if methods[name].method != "json"}
-        scope, seen = Scope.of(variants, thresholds=cuts), cls()
+        """Read of a run's predictions these labels, made by the thresholds of its folder."""
+        settings, own = run.config().variants, predictions.labels_of(run.predictions)
+        kept = run.cuts({name: settings[name].method for name in variants})
+        cuts = {name: values for name, values in kept.items() if values is not None}
+        scope, seen = Scope.of(variants, own, thresholds=cuts), cls()
+        places = [own.index(label) for label in labels]
         parts = ("status", "labels", "probabilities", "prompt_tokens")
         columns = ["opinion_id", "language", "persona", "outcome", "reason"]
         columns += [f"{name}.{part}" for name in variants for part in parts]
@@ -146,7 +156,7 @@ class _Seen:
         )
         for batch in predictions.read(files, columns):
             erased = pc.fill_null(pc.equal(batch["reason"], ERASED), False)
-            seen._add(batch.filter(pc.invert(erased)), scope)
+            seen._add(batch.filter(pc.invert(erased)), scope, places)
         return seen
 
     def rate(self, part: str, whole: str) -> tuple[Floats, Floats]:
@@ -159,7 +169,7 @@ class _Seen:
         """Return the effective number of opinions behind a sum; 0 where there are none."""
         return float(np.nan_to_num(clusters(self.sums[whole][1:, 0])))
 
-    def _add(self, batch: pa.RecordBatch, scope: Scope) -> None:
+    def _add(self, batch: pa.RecordBatch, scope: Scope, places: Sequence[int]) -> None:
         scored = np.asarray(pc.equal(batch["outcome"], SCORED))
         values = {
             "rows": np.ones((len(scored), 1), dtype=np.int64),
@@ -170,7 +180,7 @@ class _Seen:
             answers = scope.answers(name, batch[name])
             usable = answers.answered & scored
             values[f"{name} answered"] = usable[:, None]
-            values[f"{name} given"] = (answers.labels == 1) & usable[:, None]
+            values[f"{name} given"] = (answers.labels[:, places] == 1) & usable[:, None]
             tokens = pc.struct_field(batch[name], "prompt_tokens")
             self._count(("prompt_tokens", name), tokens.filter(pa.array(usable)).drop_null())
         for column in ("language", "persona"):
@@ -195,13 +205,18 @@ class _Seen:
 
 
 def _label_rates(
-    before: _Seen, now: _Seen, variant: str, variants: Sequence[str], settings: DriftSettings
+    before: _Seen,
+    now: _Seen,
+    variant: str,
+    labels: Sequence[str],
+    variants: int,
+    settings: DriftSettings,
 ) -> Iterator[Drift]:
     old, new = (seen.rate(f"{variant} given", f"{variant} answered") for seen in (before, now))
     opinions = min(seen.opinions(f"{variant} answered") for seen in (before, now))
-    value, low, high = _difference(old, new, opinions, len(LABELS) * len(variants))
+    value, low, high = _difference(old, new, opinions, len(labels) * variants)
     limit = settings.label_rate
-    for index, label in enumerate(LABELS):
+    for index, label in enumerate(labels):
         if np.isnan(value[index]):
             continue
         ends = (float(low[index]), float(high[index]))

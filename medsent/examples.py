@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from medsent import predictions
 from medsent.config import JobConfig
 from medsent.errors import InputError
-from medsent.labels import LABELS
 from medsent.personas import load_personas
 from medsent.predictions import label_matrix
 from medsent.records import RecordReader
@@ -24,7 +23,7 @@ from medsent.shards import BATCH_ROWS, BROKEN, Shards, open_shards, opened
 _SEVERAL: Final = "(several records have this id and persona)"
 _NOT_FOUND: Final = "(not found in the shard)"
 
-_KEYS: Final = ("path", "record_id", "opinion_id", "persona", "language")
+_KEYS: Final = ("path", "record_id", "opinion_id", "persona")
 
 Key = tuple[str, str, str, str | None]
 """Shard, record_id, opinion_id and persona."""
@@ -49,7 +48,7 @@ def examples(run: RunFolder, config: JobConfig, scope: Scope, count: int) -> lis
     of those each variant is most wrong about. Texts come from the input's shards. Raises
     `InputError` where these are not there any more, or not as they were scored.
     """
-    shards = open_shards(config.input)
+    shards = open_shards(config.input, scope.labels)
     _refuse_others(shards, run)
     found = list(_chosen(run, scope, count))
     texts = _texts(shards, config, {example.key for _, some in found for example in some})
@@ -95,7 +94,14 @@ def _scored(
         usable = np.logical_and.reduce([answer.answered for answer in answers.values()])
         score = np.where(usable, score, 0)
         for index in _ends(score, count):
-            yield _example(rows, int(index), gold, {n: a.labels for n, a in answers.items()}, score)
+            given = {name: answer.labels[index] for name, answer in answers.items()}
+            yield Example(
+                _key(rows, int(index)),
+                rows["language"][index].as_py(),
+                _names(gold[index], scope),
+                {name: _names(labels, scope) for name, labels in given.items()},
+                int(score[index]),
+            )
 
 
 def _wrong(gold: npt.NDArray[np.int8], given: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
@@ -110,25 +116,13 @@ def _ends(score: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
     return np.concatenate([high[score[high] > 0], low[score[low] < 0]])
 
 
-def _example(
-    rows: pa.RecordBatch,
-    index: int,
-    gold: npt.NDArray[np.int8],
-    given: dict[str, npt.NDArray[np.int8]],
-    score: npt.NDArray[np.int64],
-) -> Example:
-    path, record, opinion, persona, language = (rows[name][index].as_py() for name in _KEYS)
-    return Example(
-        (path, record, opinion, persona),
-        language,
-        _names(gold[index]),
-        {name: _names(labels[index]) for name, labels in given.items()},
-        int(score[index]),
-    )
+def _key(rows: pa.RecordBatch, index: int) -> Key:
+    path, record, opinion, persona = (rows[name][index].as_py() for name in _KEYS)
+    return path, record, opinion, persona
 
 
-def _names(labels: npt.NDArray[np.int8]) -> list[str]:
-    return [LABELS[i] for i in np.flatnonzero(labels == 1)]
+def _names(labels: npt.NDArray[np.int8], scope: Scope) -> list[str]:
+    return [scope.labels[i] for i in np.flatnonzero(labels == 1)]
 
 
 def _texts(shards: Shards, config: JobConfig, wanted: set[Key]) -> dict[Key, str]:
@@ -154,7 +148,7 @@ def _records(reader: RecordReader, batch: pa.RecordBatch, path: str) -> Iterator
     rows = rows.append_column("path", pa.array([path] * rows.num_rows, pa.string()))
     rows = rows.append_column("row_hash", pa.array([0] * rows.num_rows, pa.uint64()))
     records = reader(rows)
-    columns = [records[name].to_pylist() for name in ("path", "record_id", "opinion_id", "persona")]
+    columns = [records[name].to_pylist() for name in _KEYS]
     yield from zip(zip(*columns, strict=True), records["text"].to_pylist(), strict=True)
 
 

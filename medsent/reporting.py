@@ -6,7 +6,6 @@ from typing import Any
 from medsent import predictions
 from medsent.config import JobConfig
 from medsent.examples import examples
-from medsent.labels import LABELS
 from medsent.model import Say
 from medsent.overlap import refuse_run
 from medsent.records import BAD_SHARD
@@ -34,7 +33,7 @@ def write_report(
     metrics = reduce_run(run, config, manifest)
     for line in summary(metrics):
         say(line)
-    tables = examples(run, config, _scope(config, run.thresholds()), quoted) if quoted else []
+    tables = examples(run, config, _scope(run, config), quoted) if quoted else []
     return write_files(run, metrics, tables)
 
 
@@ -50,12 +49,12 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> M
     """Return the run's numbers from its predictions and configuration alone.
 
     Labels are made from the stored probabilities with the thresholds that the run's folder
-    holds, so new ones need no scoring; the json method stores no probabilities, only labels.
+    holds, so new ones need no scoring; a variant without probabilities has the labels it stores.
     Raises `ConfigError` where they were tuned on opinions of these predictions.
     """
     kept = run.thresholds()
     refuse_run(run.predictions, _tuned_on(kept))
-    state = reduce_batches(predictions.batches(run.predictions), _scope(config, kept))
+    state = reduce_batches(predictions.batches(run.predictions), _scope(run, config))
     records = manifest["records"]
     return build_metrics(
         state,
@@ -73,16 +72,14 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> M
     )
 
 
-def _scope(config: JobConfig, kept: dict[str, dict[str, Any]]) -> Scope:
-    """Return what a run's report counts; `kept` are the thresholds that its folder holds."""
+def _scope(run: RunFolder, config: JobConfig) -> Scope:
+    """Return what a run's report counts, by the labels and thresholds that its folder holds."""
+    cuts = run.cuts({name: settings.method for name, settings in config.variants.items()})
     return Scope.of(
         tuple(config.variants),
+        predictions.labels_of(run.predictions),
         tuple(config.statistics.slices),
-        {
-            name: kept[name]["values"]
-            for name, settings in config.variants.items()
-            if settings.method != "json"
-        },
+        {name: values for name, values in cuts.items() if values is not None},
         pairs=[(pair.baseline, pair.candidate) for pair in config.compare],
         replicates=config.statistics.replicates,
         seed=config.statistics.seed,
@@ -100,7 +97,7 @@ def summary(metrics: Metrics) -> list[str]:
         parts = [f"answered {_percent(value_of(overall.generation_success_rate))}"]
         if overall.macro_f1 is not None:
             left_out = len(overall.left_out["f1"])
-            over = f" over {len(LABELS) - left_out} labels" if left_out else ""
+            over = f" over {len(metrics.labels) - left_out} labels" if left_out else ""
             parts.append(f"macro F1 {overall.macro_f1.value:.3f}{_range(overall.macro_f1)}{over}")
         if speed is not None and speed.records_per_s is not None:
             parts.append(f"{speed.records_per_s:.1f} records/s")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -92,7 +93,7 @@ class RunFolder:
         return found
 
     def thresholds(self) -> dict[str, dict[str, Any]]:
-        """Return each variant's thresholds, their file's name and what they were tuned on."""
+        """Return what is kept of each variant's thresholds: `values`, `file`, `tuned_on`, ..."""
         try:
             text = (self.path / "thresholds.json").read_text(encoding="utf-8")
             kept: dict[str, dict[str, Any]] = json.loads(text)
@@ -101,6 +102,19 @@ class RunFolder:
                 f"{self.path} has no readable thresholds.json; run its job again"
             ) from error
         return kept
+
+    def cuts(self, methods: Mapping[str, str]) -> dict[str, dict[str, float] | None]:
+        """Return of each of these variants label to threshold, as they are in use.
+
+        None for a variant that stores no probabilities, only labels. A run tells which do; one
+        of before does not: there every method but json did, so `methods` are the variants'.
+        """
+        kept = self.thresholds()
+        found: dict[str, dict[str, float] | None] = {}
+        for name, method in methods.items():
+            entry = kept.get(name, {})
+            found[name] = entry["values"] if entry.get("probabilities", method != "json") else None
+        return found
 
     def write(self, name: str, data: str | bytes) -> AnyPath:
         """Write a file whole or not at all."""

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from medsent import predictions
 from medsent.errors import ConfigError, UsageError, storage_failure
-from medsent.labels import LABELS
 from medsent.model import Say
 from medsent.run import RunFolder
 from medsent.statistics.thresholds import (
@@ -31,6 +30,7 @@ from medsent.statistics.thresholds import (
 from medsent.storage import AnyPath, any_path, write_whole
 
 _KEYS = ("opinion_id", "record_id", "persona")
+_STORING = "Methods onepass and bits store probabilities, and json does with guided objects"
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Records:
     """The N records of a run that one variant's thresholds can be tuned on."""
 
     gold: npt.NDArray[np.float32]
-    """(N, 21): 0, 1 or NaN for missing."""
+    """(N, L): 0, 1 or NaN for missing."""
     probabilities: npt.NDArray[np.float32]
-    """(N, 21), NaN for null."""
+    """(N, L), NaN for null."""
     opinions: Hashes
     """(K,): the hashes of their opinions' ids, sorted and distinct."""
     digest: str
@@ -67,15 +67,14 @@ def tune_run(
         raise UsageError(f"--precision-floor: {precision_floor:g} is not above 0 and at most 1")
     run = RunFolder(any_path(folder).resolve())
     name, manifest = run.config().name, run.complete()
-    chosen = _chosen(run, manifest["provenance"]["methods"], variant)
+    provenance = manifest["provenance"]
+    chosen = _chosen(run, provenance["methods"], variant)
     target = _target(run, chosen, output)
     records = read_records(run, chosen)
     tunings = tune(records.gold, records.probabilities, precision_floor)
-    by_label = dict(zip(LABELS, tunings, strict=True))
+    by_label = dict(zip(predictions.labels_of(run.predictions), tunings, strict=True))
     source = TunedRun(name=name, fingerprint=manifest["fingerprint"], variant=chosen)
-    thresholds = _thresholds(
-        manifest["provenance"], by_label, precision_floor, _tuned_on(records, source)
-    )
+    thresholds = _thresholds(provenance, by_label, precision_floor, _tuned_on(records, source))
     _write(target, thresholds)
     say(_heading(thresholds, source))
     for line in _told(by_label, records, precision_floor):
@@ -87,7 +86,7 @@ def tune_run(
 def read_records(run: RunFolder, variant: str) -> Records:
     """Read what one variant's thresholds are tuned on.
 
-    It takes 168 bytes of memory a record, and more while it is read. Raises `UsageError`
+    It takes 8 bytes of memory a label of a record, and more while it is read. Raises `UsageError`
     where no record has both gold and a usable answer.
     """
     gold, probabilities, opinions, rows = [], [], [np.empty(0, np.uint64)], []
@@ -118,13 +117,13 @@ def read_records(run: RunFolder, variant: str) -> Records:
 
 def _chosen(run: RunFolder, methods: Mapping[str, str], variant: str | None) -> str:
     """Return the variant to tune, by name or as the only one that can be."""
-    tunable = [name for name, method in methods.items() if method != "json"]
+    tunable = [name for name, cuts in run.cuts(methods).items() if cuts is not None]
     named = ", ".join(tunable)
     if variant is None:
         if not tunable:
             raise ConfigError(
-                f"{run.path} has no variant with probabilities: method json stores none. Score "
-                "with method onepass or bits to tune thresholds"
+                f"{run.path} has no variant with probabilities, so there are no thresholds to "
+                f"tune. {_STORING}"
             )
         if len(tunable) > 1:
             raise ConfigError(f"{run.path} has several variants to tune; --variant: {named}")
@@ -134,8 +133,8 @@ def _chosen(run: RunFolder, methods: Mapping[str, str], variant: str | None) -> 
         raise ConfigError(f"--variant: {run.path} has no variant {variant!r}, only {known}")
     if variant not in tunable:
         raise ConfigError(
-            f"--variant: {variant} has method {methods[variant]}, which stores no probabilities, "
-            f"so it has no thresholds to tune; {named or 'methods onepass and bits'} can be tuned"
+            f"--variant: {variant} (method {methods[variant]}) stores no probabilities, so it has "
+            f"no thresholds to tune. {f'Of this run: {named}' if named else _STORING}"
         )
     return variant
 
@@ -191,8 +190,10 @@ def _thresholds(
     floor: float | None,
     tuned_on: TunedOn,
 ) -> Thresholds:
-    """Return what the file holds; of the run's provenance the variant's method and adapter."""
+    """Return what the file holds; of the run's provenance what the variant is."""
     assert tuned_on.run is not None  # they are a run's
+    # A run that names no answer files is of before there were prompt files: what it has under
+    # `prompts` is no digest of a file.
     variant = tuned_on.run.variant
     return Thresholds(
         method=provenance["methods"][variant],
@@ -200,6 +201,8 @@ def _thresholds(
         precision_floor=floor,
         untuned=[label for label, tuning in tunings.items() if not tuning.tuned],
         adapter_sha256=provenance["adapters"].get(variant),
+        prompt=provenance["prompts"].get(variant) if "answers" in provenance else None,
+        answer=provenance.get("answers", {}).get(variant),
         thresholds={label: tuning.threshold for label, tuning in tunings.items()},
         tuned_on=tuned_on,
     )
@@ -223,19 +226,21 @@ def _heading(thresholds: Thresholds, run: TunedRun) -> str:
 
 def _told(tunings: Mapping[str, Tuning], records: Records, floor: float | None) -> Iterator[str]:
     """Yield the table, what it is worth, and what it is not of."""
-    yield f"{'label':<17}{'positives':>10}{'threshold':>11}{'precision':>11}{'recall':>8}{'F1':>8}"
+    width = max(17, *(len(label) + 3 for label in tunings))
+    titles = f"{'positives':>10}{'threshold':>11}{'precision':>11}{'recall':>8}{'F1':>8}"
+    yield f"{'label':<{width}}{titles}"
     for label, tuning in tunings.items():
-        yield _row(label, tuning)
+        yield _row(label, tuning, width)
     yield "These are the very records it was tuned on: expect less of others."
     if records.unusable:
         yield f"{records.unusable:,} records with gold have no usable answer and are left out."
     yield from _untuned(tunings, floor)
 
 
-def _row(label: str, tuning: Tuning) -> str:
+def _row(label: str, tuning: Tuning, width: int) -> str:
     mark = "" if tuning.tuned else " *"
     return (
-        f"{label + mark:<17}{tuning.positives:>10,}{tuning.threshold:>11.3f}"
+        f"{label + mark:<{width}}{tuning.positives:>10,}{tuning.threshold:>11.3f}"
         f"{_share(tuning.precision):>11}{_share(tuning.recall):>8}{_share(tuning.f1):>8}"
     )
 

@@ -20,58 +20,72 @@ class Answers:
     """One variant's column; whatever is None is null in every row."""
 
     labels: Matrix
-    """(N, 21) of 1, 0 or -1 for null."""
+    """(N, L) of 1, 0 or -1 for null."""
     statuses: Sequence[str | None] | None = None
     """Default: all `ok`."""
     probabilities: npt.NDArray[np.float32] | None = None
-    """(N, 21), NaN for null."""
+    """(N, L), NaN for null."""
     finished_at: Sequence[datetime | int | None] | None = None
     latency_s: Sequence[float | None] | None = None
     replicas: Sequence[str | None] | None = None
     prompt_tokens: Sequence[int | None] | None = None
     cached_tokens: Sequence[int | None] | None = None
     output_tokens: Sequence[int | None] | None = None
+    repaired: Sequence[bool | None] | None = None
+
+
+def named(number: int) -> tuple[str, ...]:
+    """Return the names of so many labels: the 21 that ship, or others."""
+    if number == len(LABELS):
+        return LABELS
+    return tuple(f"label {index}" for index in range(number))
 
 
 def batch(
     gold: Matrix,
     variants: Mapping[str, Answers],
     columns: Mapping[str, Sequence[Any]] | None = None,
+    labels: Sequence[str] | None = None,
 ) -> pa.RecordBatch:
-    """Return N rows of predictions, all scored unless `columns` has `outcome`."""
+    """Return N rows of predictions, all scored unless `columns` has `outcome`.
+
+    The labels are those of `named` where they are not given.
+    """
+    names = labels or named(gold.shape[1])
     rows = len(gold)
     given = {"outcome": [predictions.SCORED] * rows, **(columns or {})}
-    kept = [pa.field(n, pa.string()) for n in given if n not in dict(predictions.KEY_FIELDS)]
-    schema = predictions.schema(list(variants), kept)
+    kept = [pa.field(n, pa.string()) for n in given if n not in predictions.KEYS]
+    schema = predictions.schema(list(variants), names, kept)
     arrays = []
     for field in schema:
         if field.name in variants:
-            arrays.append(_prediction(variants[field.name]))
+            arrays.append(_prediction(variants[field.name], names))
         elif field.name == "gold":
-            arrays.append(_by_label(gold, pa.int8(), gold < 0))
+            arrays.append(_by_label(gold, pa.int8(), gold < 0, names))
         else:
             arrays.append(pa.array(given.get(field.name, [None] * rows), field.type))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _prediction(answers: Answers) -> pa.StructArray:
+def _prediction(answers: Answers, names: Sequence[str]) -> pa.StructArray:
     rows = len(answers.labels)
     values: dict[str, Any] = {
         "status": answers.statuses if answers.statuses is not None else [predictions.OK] * rows,
-        "labels": _by_label(answers.labels, pa.bool_(), answers.labels < 0),
+        "labels": _by_label(answers.labels, pa.bool_(), answers.labels < 0, names),
         "finished_at": answers.finished_at,
         "latency_s": answers.latency_s,
         "replica": answers.replicas,
         "prompt_tokens": answers.prompt_tokens,
         "cached_tokens": answers.cached_tokens,
         "output_tokens": answers.output_tokens,
+        "repaired": answers.repaired,
     }
     if answers.probabilities is not None:
         found = answers.probabilities
-        values["probabilities"] = _by_label(found, pa.float32(), np.isnan(found))
+        values["probabilities"] = _by_label(found, pa.float32(), np.isnan(found), names)
+    kind = predictions.prediction_type(names)
     return pa.StructArray.from_arrays(
-        [_array(values.get(field.name), field.type, rows) for field in predictions.PREDICTION],
-        fields=list(predictions.PREDICTION),
+        [_array(values.get(field.name), field.type, rows) for field in kind], fields=list(kind)
     )
 
 
@@ -81,21 +95,28 @@ def _array(values: Any, kind: pa.DataType, rows: int) -> pa.Array:
     return pa.nulls(rows, kind) if values is None else pa.array(values, kind)
 
 
-def _by_label(matrix: npt.NDArray[Any], kind: pa.DataType, null: npt.NDArray[Any]) -> pa.Array:
+def _by_label(
+    matrix: npt.NDArray[Any], kind: pa.DataType, null: npt.NDArray[Any], names: Sequence[str]
+) -> pa.Array:
     values = matrix.astype(bool) if pa.types.is_boolean(kind) else matrix
     return pa.StructArray.from_arrays(
         [
             pa.array(
                 np.ascontiguousarray(values[:, i]), kind, mask=np.ascontiguousarray(null[:, i])
             )
-            for i in range(len(LABELS))
+            for i in range(len(names))
         ],
-        fields=[pa.field(label, kind) for label in LABELS],
+        fields=[pa.field(label, kind) for label in names],
     )
 
 
 def random_rows(
-    seed: int, rows: int, missing: float, positive: float, unusable: float
+    seed: int,
+    rows: int,
+    missing: float,
+    positive: float,
+    unusable: float,
+    labels: int = len(LABELS),
 ) -> pa.RecordBatch:
     """Return random rows of the variants `baseline` and `candidate`, and the column `clinic`.
 
@@ -103,7 +124,7 @@ def random_rows(
     About one label in four has no positives at all.
     """
     rng = np.random.default_rng(seed)
-    absent = rng.random(len(LABELS)) < 0.25
+    absent = rng.random(labels) < 0.25
     gold = _random_labels(rng, rows, positive, missing, absent)
     variants = {}
     for name in ("baseline", "candidate"):
@@ -141,7 +162,7 @@ def _random_labels(
     missing: float,
     absent: npt.NDArray[np.bool_],
 ) -> Matrix:
-    values = (rng.random((rows, len(LABELS))) < positive).astype(np.int8)
+    values = (rng.random((rows, len(absent))) < positive).astype(np.int8)
     values[:, absent] = 0
     values[rng.random(values.shape) < missing] = -1
     return values

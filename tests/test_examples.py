@@ -53,7 +53,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def quoted(run: RunFolder, count: int, **scope: object) -> list[list[tuple[str, str]]]:
-    tables = examples(run, run.config(), Scope.of(["old", "new"], **scope), count)
+    tables = examples(run, run.config(), Scope.of(["old", "new"], LABELS, **scope), count)
     return [[(row[0].text, row[-1].text) for row in table.rows] for table in tables]
 
 
@@ -69,7 +69,7 @@ def test_without_a_comparison_the_most_wrong_are_quoted(run: RunFolder) -> None:
 
 
 def test_labels_stand_beside_the_opinion(run: RunFolder) -> None:
-    scope = Scope.of(["old", "new"], pairs=[("old", "new")])
+    scope = Scope.of(["old", "new"], LABELS, pairs=[("old", "new")])
     row = examples(run, run.config(), scope, 1)[0].rows[0]
     assert [cell.text for cell in row[:-1]] == [
         "1",

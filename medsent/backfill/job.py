@@ -11,11 +11,13 @@ from medsent.checkpoint import count_done
 from medsent.comparison import open_reference
 from medsent.drift import Drift, DriftSettings, measure_drift
 from medsent.errors import StoppedError
-from medsent.evaluation import Job, finish_what_was_cut_short, held, summary
+from medsent.evaluation import Job, finish_what_was_cut_short, held, summary, warn
+from medsent.labels import load_labels
 from medsent.ledger import Ledger
 from medsent.model import Say
 from medsent.plan import Plan, make_plan
 from medsent.run import RunFolder, open_run
+from medsent.shared_labels import SharedLabels
 from medsent.storage import AnyPath, located
 
 
@@ -25,10 +27,12 @@ def backfill(config: BackfillConfig, say: Say = print) -> AnyPath:
     Returns the path of the HTML report. Raises `MedsentError`; `StoppedError` where the budget
     is used up before the records are: what is done by then is handed on.
     """
-    reference = open_reference(config.reference, list(config.variants))
+    labels = load_labels(config.labels).names
+    reference = open_reference(config.reference, list(config.variants), labels)
     plan = make_plan(config.job(), say)
     run = open_run(plan)
     say(summary(plan, run))
+    warn(plan, say)
     with held(run, say) as stop:
         run.keep_config(plan.config)
         finish_what_was_cut_short(run)
@@ -80,6 +84,11 @@ def _watch_drift(
         for part, names in parts.items()
     }
     told: dict[str, Any] = {"reference": str(reference.path)}
+    labels, sides = SharedLabels.of(reference, run), (reference.path.name, run.path.name)
+    for line in labels.told(*sides):
+        say(f"Drift: {line}")
+    if left_out := labels.left_out(*sides):
+        told["labels_left_out"] = left_out
     for part, found in drifts.items():
         told[part] = [drift.model_dump(mode="json") for drift in found]
     run.write("drift.json", json.dumps(told, indent=1))

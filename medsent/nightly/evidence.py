@@ -8,6 +8,7 @@ import pyarrow as pa
 from medsent.comparison import Side, compare_sides, open_reference
 from medsent.drift import Drift, measure_drift
 from medsent.errors import ConfigError, RunError, place_of
+from medsent.labels import load_labels
 from medsent.model import Say
 from medsent.nightly.gate import ANCHORS, Against
 from medsent.nightly.history import History, Night
@@ -24,7 +25,8 @@ def pinned_reference(config: NightlyConfig) -> RunFolder | None:
     """
     if not config.statistics.replicates:
         raise ConfigError("statistics.replicates is 0, and the gate decides by intervals")
-    reference = open_reference(config.reference, config.judged)
+    labels = load_labels(config.labels).names
+    reference = open_reference(config.reference, config.judged, labels)
     if reference is not None:
         read_metrics(reference.path / "metrics.json")
     return reference

@@ -79,11 +79,29 @@ def _labels(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
             if anchor is None:
                 yield from _absent(evidence, "labels", variant, against)
                 continue
+            yield from _other_labels(anchor.comparisons[variant], variant, against)
             for label, change in anchor.comparisons[variant].labels.items():
                 yield _compared(
                     "labels", variant, label, against, change, change.simultaneous,
                     gate.labels.worse_by,
                 )  # fmt: skip
+
+
+def _other_labels(pair: Comparison, variant: str, against: Against) -> Iterator[Ruling]:
+    """Say which labels are not judged, by any rule, since only one of the two runs has them."""
+    if not pair.labels_left_out:
+        return
+    whose = {pair.baseline: ANCHORS[against], pair.candidate: "this night"}
+    alone = [
+        f"{whose[name]} alone has {', '.join(own)}" for name, own in pair.labels_left_out.items()
+    ]
+    yield Ruling(
+        rule="labels",
+        status="not_judged",
+        variant=variant,
+        against=against,
+        message=f"labels that only one of the two has: {'; '.join(alone)}",
+    )
 
 
 def _macro_f1(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:

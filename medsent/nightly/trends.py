@@ -8,10 +8,9 @@ from typing import Final
 
 from matplotlib.axes import Axes
 
-from medsent.labels import LABELS
 from medsent.nightly.gate import ANCHORS, TITLES, RuleName, Ruling
 from medsent.nightly.history import Night
-from medsent.report.canvas import SMALL_PT, TEXT_PT, panels, short, stack, write
+from medsent.report.canvas import SMALL_PT, TEXT_PT, fitted, panels, short, stack, write
 from medsent.report.document import Plot
 from medsent.report.figures import UNDEFINED, percent, points, rate
 from medsent.report.part import Figure
@@ -26,6 +25,8 @@ _PANEL: Final = 0.5
 _ABOVE: Final = 1.12
 _BELOW: Final = -0.2
 _MOST_TICKS: Final = 8
+_NAME_IN: Final = 1.15
+"""Room for a label's name above its panel, beside a value."""
 _ROOM: Final = 0.12
 """Of the height, above and below what is drawn."""
 _LIMIT_DASHES: Final = (0, (3.0, 2.0))
@@ -68,8 +69,14 @@ def overall_trends(nights: Sequence[Night], variants: Sequence[str]) -> list[Tre
 
 
 def label_trends(nights: Sequence[Night], variant: str, rule: RuleName) -> list[Trend]:
-    """Return the trend of each label under `labels` or `label_rates`."""
-    return [_ruled(nights, rule, variant, label, points, title=label) for label in LABELS]
+    """Return the trend of each label under `labels` or `label_rates`, in the last night's order."""
+    labels = dict.fromkeys(
+        ruling.subject
+        for night in reversed(nights)
+        for ruling in night.rules
+        if (ruling.rule, ruling.variant) == (rule, variant) and ruling.subject is not None
+    )
+    return [_ruled(nights, rule, variant, label, points, title=label) for label in labels]
 
 
 def draw_overall(trends: Sequence[Trend], nights: Sequence[Night], name: str) -> Plot:
@@ -107,7 +114,7 @@ def draw_labels(trends: Sequence[Trend], nights: Sequence[Night], name: str, abo
         _panel(panel, trend, nights, ends)
         above = panel.transAxes
         last = trend.text(trend.points[-1].value) if trend.points else UNDEFINED
-        write(panel, 0, _ABOVE, trend.title, INK, size=TEXT_PT, within=above)
+        write(panel, 0, _ABOVE, fitted(trend.title, _NAME_IN), INK, size=TEXT_PT, within=above)
         write(panel, 1, _ABOVE, last, MUTED, align="right", size=SMALL_PT, within=above)
         write(panel, 0, _BELOW, f"{nights[0].night:%m-%d}", MUTED, size=SMALL_PT, within=above)
         if len(nights) > 1:

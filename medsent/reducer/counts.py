@@ -7,97 +7,140 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from medsent.labels import LABELS
-
 Ints = npt.NDArray[np.int64]
 Matrix = npt.NDArray[np.int8]
 
-N_LABELS: Final = len(LABELS)
-
-# What one row's labels can add up to: all (tp, fp, fn) with a sum of at most 21. There are
-# 2,024, so a histogram over them keeps every average over rows exact, in integers.
-_TRIPLES = np.array(
-    [
-        (tp, fp, fn)
-        for tp in range(N_LABELS + 1)
-        for fp in range(N_LABELS + 1 - tp)
-        for fn in range(N_LABELS + 1 - tp - fp)
-    ],
-    dtype=np.int64,
-)
-ROW_TP, ROW_FP, ROW_FN = (_TRIPLES[:, i] for i in range(3))
-_TRIPLE_INDEX = np.zeros((N_LABELS + 1,) * 3, dtype=np.int64)
-_TRIPLE_INDEX[ROW_TP, ROW_FP, ROW_FN] = np.arange(len(_TRIPLES))
-
 _MISSING, _ZERO, _ONE = 0, 1, 2  # a value of -1, 0 or 1, as an index
 
+# A row's (tp, fp, fn) as one integer, of so many bits each: in the order of the triples.
+_BITS: Final = 20
+_LOWEST: Final = 2**_BITS - 1
 
-def _no_cells() -> Ints:
-    return np.zeros((N_LABELS, 3, 3), dtype=np.int64)
+
+@dataclass(eq=False)
+class Rows:
+    """Evaluated rows by what their labels add up to: a histogram of the triples that occur.
+
+    With it every average over rows is exact, in integers. With L labels there are
+    (L + 1) (L + 2) (L + 3) / 6 triples, of which data hold few.
+    """
+
+    triples: Ints
+    """(K,), rising: tp, fp and fn of a row, 20 bits each."""
+    numbers: Ints
+    """(K,): rows of each, above 0."""
+
+    @classmethod
+    def none(cls) -> "Rows":
+        """Return the histogram of no row."""
+        return cls(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Rows)
+            and np.array_equal(self.triples, other.triples)
+            and np.array_equal(self.numbers, other.numbers)
+        )
+
+    def merge(self, other: "Rows") -> "Rows":
+        """Return the histogram of both sets of rows."""
+        both = np.concatenate([self.triples, other.triples])
+        numbers = np.concatenate([self.numbers, other.numbers])
+        order = np.argsort(both, kind="stable")
+        return Rows(*_added_up(both[order], numbers[order]))
+
+    @property
+    def tp(self) -> Ints:
+        """(K,)"""
+        return self.triples >> 2 * _BITS
+
+    @property
+    def fp(self) -> Ints:
+        """(K,)"""
+        return self.triples >> _BITS & _LOWEST
+
+    @property
+    def fn(self) -> Ints:
+        """(K,)"""
+        return self.triples & _LOWEST
 
 
-def _no_rows() -> Ints:
-    return np.zeros(len(_TRIPLES), dtype=np.int64)
+def _added_up(ordered: Ints, numbers: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct values of a rising array, and the sum of the numbers of each."""
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    return ordered[starts], np.add.reduceat(numbers, starts) if len(starts) else numbers
 
 
 @dataclass(eq=False)
 class Counts:
-    """Mergeable counts; their size does not depend on how many rows were counted."""
+    """Mergeable counts of L labels; their size is bounded, however many rows were counted."""
 
-    cells: Ints = field(default_factory=_no_cells)
-    """(21, 3, 3): rows by label, gold and prediction, each missing, 0 or 1 in this order."""
-    rows: Ints = field(default_factory=_no_rows)
-    """(2024,): evaluated rows by (`ROW_TP`, `ROW_FP`, `ROW_FN`), over the cells they have."""
+    cells: Ints
+    """(L, 3, 3): rows by label, gold and prediction, each missing, 0 or 1 in this order."""
+    rows: Rows
+    """Evaluated rows by their errors, over the cells they have."""
     statuses: Counter[str] = field(default_factory=Counter)
     """Rows by status of the answer."""
+
+    @classmethod
+    def none(cls, labels: int) -> "Counts":
+        """Return the counts of no row, of so many labels."""
+        return cls(np.zeros((labels, 3, 3), dtype=np.int64), Rows.none())
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Counts)
             and np.array_equal(self.cells, other.cells)
-            and np.array_equal(self.rows, other.rows)
+            and self.rows == other.rows
             and self.statuses == other.statuses
         )
 
     def merge(self, other: "Counts") -> "Counts":
         """Return the counts of both sets of rows."""
         return Counts(
-            self.cells + other.cells, self.rows + other.rows, self.statuses + other.statuses
+            self.cells + other.cells,
+            self.rows.merge(other.rows),
+            self.statuses + other.statuses,
         )
 
     @property
+    def labels(self) -> int:
+        """How many labels there are."""
+        return len(self.cells)
+
+    @property
     def tp(self) -> Ints:
-        """(21,): gold 1, predicted 1."""
+        """(L,): gold 1, predicted 1."""
         return self.cells[:, _ONE, _ONE]
 
     @property
     def fp(self) -> Ints:
-        """(21,): gold 0, predicted 1."""
+        """(L,): gold 0, predicted 1."""
         return self.cells[:, _ZERO, _ONE]
 
     @property
     def fn(self) -> Ints:
-        """(21,): gold 1, predicted 0."""
+        """(L,): gold 1, predicted 0."""
         return self.cells[:, _ONE, _ZERO]
 
     @property
     def tn(self) -> Ints:
-        """(21,): gold 0, predicted 0."""
+        """(L,): gold 0, predicted 0."""
         return self.cells[:, _ZERO, _ZERO]
 
     @property
     def missing(self) -> Ints:
-        """(21,): no gold, whatever was predicted."""
+        """(L,): no gold, whatever was predicted."""
         return np.asarray(self.cells[:, _MISSING].sum(axis=1))
 
     @property
     def unanswered(self) -> Ints:
-        """(21,): gold, but no usable prediction."""
+        """(L,): gold, but no usable prediction."""
         return np.asarray(self.cells[:, [_ZERO, _ONE], _MISSING].sum(axis=1))
 
     @property
     def predicted(self) -> tuple[Ints, Ints]:
-        """Twice (21,): predictions of 1, and usable predictions, with gold or without."""
+        """Twice (L,): predictions of 1, and usable predictions, with gold or without."""
         ones = self.cells[:, :, _ONE].sum(axis=1)
         return ones, ones + self.cells[:, :, _ZERO].sum(axis=1)
 
@@ -107,7 +150,7 @@ def count_groups(
 ) -> list[Counts]:
     """Count the rows of each of `size` groups.
 
-    `gold` and `predicted` are (N, 21) of 1, 0 or -1 for missing; `status` (N,) indexes
+    `gold` and `predicted` are (N, L) of 1, 0 or -1 for missing; `status` (N,) indexes
     `statuses`; `groups` (N,) is each row's group, from 0.
     """
     cells = _cells(gold, predicted, groups, size)
@@ -123,17 +166,22 @@ def count_groups(
 
 
 def _cells(gold: Matrix, predicted: Matrix, groups: Ints, size: int) -> Ints:
+    labels = gold.shape[1]
     per_label = (gold + 1) * 3 + (predicted + 1)  # 0 to 8
-    offset = groups[:, None] * N_LABELS + np.arange(N_LABELS)
-    counted = np.bincount((offset * 9 + per_label).ravel(), minlength=size * N_LABELS * 9)
-    return counted.reshape(size, N_LABELS, 3, 3).astype(np.int64, copy=False)
+    offset = groups[:, None] * labels + np.arange(labels)
+    counted = np.bincount((offset * 9 + per_label).ravel(), minlength=size * labels * 9)
+    return counted.reshape(size, labels, 3, 3).astype(np.int64, copy=False)
 
 
-def _rows(gold: Matrix, predicted: Matrix, groups: Ints, size: int) -> Ints:
+def _rows(gold: Matrix, predicted: Matrix, groups: Ints, size: int) -> list[Rows]:
     known = (gold >= 0) & (predicted >= 0)
     has, says = known & (gold == 1), known & (predicted == 1)
     tp, fp, fn = (part.sum(axis=1) for part in (has & says, says & ~has, has & ~says))
     evaluated = known.any(axis=1)
-    index = groups * len(_TRIPLES) + _TRIPLE_INDEX[tp, fp, fn]
-    counted = np.bincount(index[evaluated], minlength=size * len(_TRIPLES))
-    return counted.reshape(size, len(_TRIPLES)).astype(np.int64, copy=False)
+    triples = (tp << 2 * _BITS | fp << _BITS | fn)[evaluated]
+    found, place = np.unique(triples, return_inverse=True)
+    by_group = np.bincount(groups[evaluated] * len(found) + place, minlength=size * len(found))
+    return [
+        Rows(found[some > 0], some[some > 0])
+        for some in by_group.reshape(size, len(found)).astype(np.int64, copy=False)
+    ]

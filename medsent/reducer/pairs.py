@@ -1,26 +1,18 @@
 """Two variants side by side, on the records that both answered."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from medsent.reducer.counts import N_LABELS, Counts, Ints, Matrix, count_groups
+from medsent.reducer.counts import Counts, Ints, Matrix, count_groups
 from medsent.reducer.resamples import Clusters, Observed, Resamples, observe, resample, sketches
 from medsent.reducer.sketch import Sketch
 from medsent.reducer.weights import Keys, Weights
 
 BOTH, NOT_BOTH = "ok", "not_both"
-
-
-def _no_records() -> Ints:
-    return np.zeros((N_LABELS, 2), dtype=np.int64)
-
-
-def _no_sketches() -> list[Sketch]:
-    return [Sketch() for _ in range(N_LABELS)]
 
 
 @dataclass
@@ -31,14 +23,27 @@ class Pair:
     candidate: Counts
     resampled: tuple[Resamples, Resamples] | None
     """Of the baseline and of the candidate; None where there are no replicates."""
-    discordant: Ints = field(default_factory=_no_records)
-    """(21, 2): records on which the baseline alone is right, and the candidate alone."""
-    disagreeing: list[Sketch] = field(default_factory=_no_sketches)
-    """21: opinions with such a record."""
-    opinions: Sketch = field(default_factory=Sketch)
+    discordant: Ints
+    """(L, 2): records on which the baseline alone is right, and the candidate alone."""
+    disagreeing: list[Sketch]
+    """Of each label: opinions with such a record."""
+    opinions: Sketch
     """Opinions with a record that both answered."""
-    one_sided: Sketch = field(default_factory=Sketch)
+    one_sided: Sketch
     """Opinions with a record that only one of them answered."""
+
+    @classmethod
+    def none(cls, labels: int) -> "Pair":
+        """Return the counts of no record, of so many labels."""
+        return cls(
+            Counts.none(labels),
+            Counts.none(labels),
+            None,
+            np.zeros((labels, 2), dtype=np.int64),
+            [Sketch() for _ in range(labels)],
+            Sketch(),
+            Sketch(),
+        )
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -69,7 +74,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Sides:
-    """A batch's labels of two variants, each (N, 21), emptied where one has no answer."""
+    """A batch's labels of two variants, each (N, L), emptied where one has no answer."""
 
     gold: Matrix
     baseline: Matrix
@@ -105,16 +110,16 @@ class Sides:
             resampled = [
                 list(resample(each, clusters, keys, weights, size)) for each in self._observed
             ]
-        alone = clusters.sums(self._alone)
+        alone, labels = clusters.sums(self._alone), self.gold.shape[1]
         for group in range(size):
             at = clusters.of_group(group)
             right, mine = alone[at], keys[clusters.opinion[at]]
-            either = right[:, :N_LABELS] + right[:, N_LABELS : 2 * N_LABELS]
+            either = right[:, :labels] + right[:, labels : 2 * labels]
             yield Pair(
                 counted[0][group],
                 counted[1][group],
                 (resampled[0][group], resampled[1][group]) if resampled else None,
-                right[:, : 2 * N_LABELS].sum(axis=0).reshape(2, N_LABELS).T,
+                right[:, : 2 * labels].sum(axis=0).reshape(2, labels).T,
                 sketches(either, mine),
                 *sketches(right[:, -2:], mine),
             )
@@ -128,7 +133,7 @@ class Sides:
 
     @cached_property
     def _alone(self) -> Ints:
-        """(N, 44): right alone by label, the baseline then the candidate; both and one answered."""
+        """(N, 2 L + 2): right alone by label, the baseline then the candidate; both; one alone."""
         known = (self.gold >= 0) & (self.baseline >= 0) & (self.candidate >= 0)
         differ = known & (self.baseline != self.candidate)
         base = differ & (self.baseline == self.gold)

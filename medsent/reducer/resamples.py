@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from medsent.reducer.counts import N_LABELS, Ints, Matrix
+from medsent.reducer.counts import Ints, Matrix
 from medsent.reducer.sketch import Sketch
 from medsent.reducer.weights import Keys, Weights
 
@@ -25,7 +25,7 @@ _BLOCK: Final = 8192
 
 @dataclass(frozen=True)
 class Observed:
-    """What each row adds: (N, 4 x 21 + 7) counts and (N, 3) fixed-point sums."""
+    """What each row adds: (N, 4 L + 7) counts and (N, 3) fixed-point sums."""
 
     counts: npt.NDArray[np.int32]
     means: Ints
@@ -37,7 +37,7 @@ def observe(
     answered: npt.NDArray[np.bool_],
     asked: npt.NDArray[np.bool_] | None = None,
 ) -> Observed:
-    """Return what each row adds. Both matrices are (N, 21) of 1, 0 or -1 for missing.
+    """Return what each row adds. Both matrices are (N, L) of 1, 0 or -1 for missing.
 
     A row that was not asked, (N,), adds nothing; all were where that is None.
     """
@@ -100,11 +100,11 @@ class Resamples:
     """Mergeable sums of each replicate; a replicate weighs all records of an opinion alike."""
 
     counts: Ints
-    """(replicates, 91): `CELLS` of each label, then `ROWS`."""
+    """(replicates, 4 L + 7): `CELLS` of each label, then `ROWS`."""
     means: Ints
     """(replicates, 3): sums over rows of `MEANS`."""
     positives: list[Sketch]
-    """21: opinions with the label in gold, on a record with a usable answer."""
+    """Of each label: opinions with the label in gold, on a record with a usable answer."""
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -126,13 +126,14 @@ class Resamples:
         )
 
     def cell(self, name: str) -> Ints:
-        """Return one of `CELLS`, (replicates, 21)."""
-        first = CELLS.index(name) * N_LABELS
-        return self.counts[:, first : first + N_LABELS]
+        """Return one of `CELLS`, (replicates, L)."""
+        labels = len(self.positives)
+        first = CELLS.index(name) * labels
+        return self.counts[:, first : first + labels]
 
     def rows(self, name: str) -> Ints:
         """Return one of `ROWS`, (replicates,)."""
-        return self.counts[:, len(CELLS) * N_LABELS + ROWS.index(name)]
+        return self.counts[:, len(CELLS) * len(self.positives) + ROWS.index(name)]
 
     def mean_sums(self, name: str) -> Ints:
         """Return the sums of one of `MEANS`, (replicates,), in units of 1 / `FIXED`."""
@@ -147,7 +148,8 @@ def resample(
     `keys` and `weights` are those of the batch's opinions, (O,) and (O, replicates).
     """
     counts, means = clusters.sums(observed.counts), clusters.sums(observed.means)
-    gold = counts[:, :N_LABELS] + counts[:, 2 * N_LABELS : 3 * N_LABELS]
+    labels = (counts.shape[1] - len(ROWS)) // len(CELLS)
+    gold = counts[:, :labels] + counts[:, 2 * labels : 3 * labels]
     for group in range(size):
         at = clusters.of_group(group)
         opinions = clusters.opinion[at]
@@ -172,7 +174,7 @@ def _weighted(
     opinions: Ints,
     weights: Weights,
 ) -> tuple[Ints, Ints]:
-    """Return (replicates, 91) and (replicates, 3) sums over opinions of weight times value."""
+    """Return (replicates, 4 L + 7) and (replicates, 3) sums over opinions of weight times value."""
     summed = np.zeros((weights.shape[1], counts.shape[1]), dtype=np.int64)
     meant = np.zeros((weights.shape[1], means.shape[1]), dtype=np.int64)
     for first in range(0, len(opinions), _BLOCK):

@@ -1,13 +1,13 @@
 """Probabilities of one variant beside gold: histograms for ranking, bins for calibration."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from medsent.errors import RunError
-from medsent.reducer.counts import N_LABELS, Ints, Matrix
+from medsent.reducer.counts import Ints, Matrix
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,35 +32,29 @@ SCALE: Final = 2**30
 _BLOCK: Final = 2**16
 
 
-def _no_logits() -> Ints:
-    return np.zeros((N_LABELS, 2, N_BINS), dtype=np.int64)
-
-
-def _no_tenths() -> Ints:
-    return np.zeros((N_LABELS, N_TENTHS), dtype=np.int64)
-
-
-def _no_errors() -> Ints:
-    return np.zeros(N_LABELS, dtype=np.int64)
-
-
 @dataclass(eq=False)
 class Scores:
-    """Mergeable sums over cells that have gold and a probability; 4.3 MB at any number of rows.
+    """Mergeable sums over cells that have gold and a probability, of L labels.
 
-    A tenth is one of ten bins of probability, (0, 0.1] to (0.9, 1]; 0 is in the first.
+    They take 0.2 MB a label, at any number of rows. A tenth is one of ten bins of probability,
+    (0, 0.1] to (0.9, 1]; 0 is in the first.
     """
 
-    logits: Ints = field(default_factory=_no_logits)
-    """(21, 2, 12802): records by label, gold and bin of log odds."""
-    records: Ints = field(default_factory=_no_tenths)
-    """(21, 10): records by label and tenth."""
-    positives: Ints = field(default_factory=_no_tenths)
-    """(21, 10): records with gold 1."""
-    probability: Ints = field(default_factory=_no_tenths)
-    """(21, 10): sum of the probabilities, times `SCALE`."""
-    squared_error: Ints = field(default_factory=_no_errors)
-    """(21,): sum of the squared differences of probability and gold, times `SCALE`."""
+    logits: Ints
+    """(L, 2, 12802): records by label, gold and bin of log odds."""
+    records: Ints
+    """(L, 10): records by label and tenth."""
+    positives: Ints
+    """(L, 10): records with gold 1."""
+    probability: Ints
+    """(L, 10): sum of the probabilities, times `SCALE`."""
+    squared_error: Ints
+    """(L,): sum of the squared differences of probability and gold, times `SCALE`."""
+
+    @classmethod
+    def none(cls, labels: int) -> "Scores":
+        """Return the sums over no row, of so many labels."""
+        return cls(*(np.zeros(shape, dtype=np.int64) for shape in _shapes(labels)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scores) and all(
@@ -81,10 +75,10 @@ class Scores:
 def count_scores(gold: Matrix, probabilities: npt.NDArray[np.float32]) -> Scores:
     """Count the cells that have both; an answer that is not to be used comes as NaN.
 
-    `gold` is (N, 21) of 1, 0 or -1 for missing; `probabilities` (N, 21) with NaN for none.
+    `gold` is (N, L) of 1, 0 or -1 for missing; `probabilities` (N, L) with NaN for none.
     Raises `RunError` for a probability outside 0 to 1.
     """
-    total = Scores()
+    total = Scores.none(gold.shape[1])
     for start in range(0, len(gold), _BLOCK):
         block = slice(start, start + _BLOCK)
         total = total.merge(_count(gold[block], probabilities[block]))
@@ -110,13 +104,21 @@ def _count(gold: Matrix, probabilities: npt.NDArray[np.float32]) -> Scores:
         )
     # As in scikit-learn's `calibration_curve`, a bin holds its upper edge and not its lower.
     tenth = label * N_TENTHS + np.maximum(np.ceil(p * N_TENTHS).astype(np.int64) - 1, 0)
-    return Scores(
-        _sum((label * 2 + y) * N_BINS + bins(p), None, (N_LABELS, 2, N_BINS)),
-        _sum(tenth, None, (N_LABELS, N_TENTHS)),
-        _sum(tenth, y, (N_LABELS, N_TENTHS)),
-        _sum(tenth, np.rint(p * SCALE), (N_LABELS, N_TENTHS)),
-        _sum(label, np.rint((p - y) ** 2 * SCALE), (N_LABELS,)),
-    )
+    sums = [
+        ((label * 2 + y) * N_BINS + bins(p), None),
+        (tenth, None),
+        (tenth, y),
+        (tenth, np.rint(p * SCALE)),
+        (label, np.rint((p - y) ** 2 * SCALE)),
+    ]
+    shapes = _shapes(gold.shape[1])
+    return Scores(*(_sum(*each, shape) for each, shape in zip(sums, shapes, strict=True)))
+
+
+def _shapes(labels: int) -> list[tuple[int, ...]]:
+    """Return the shapes of the fields of `Scores`."""
+    tenths = (labels, N_TENTHS)
+    return [(labels, 2, N_BINS), tenths, tenths, tenths, (labels,)]
 
 
 def _sum(index: Ints, weights: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> Ints:

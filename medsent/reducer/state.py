@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent.errors import ConfigError, RunError
-from medsent.labels import LABELS
 from medsent.predictions import (
     OK,
     QUARANTINED,
@@ -41,10 +40,12 @@ class Scope:
 
     variants: tuple[str, ...]
     """In the order of the predictions' columns."""
+    labels: tuple[str, ...]
+    """In the order of the predictions' fields."""
     slices: tuple[str, ...] = ()
     """Columns to slice by."""
     thresholds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """By variant, 21 each: labels are then made from the stored probabilities."""
+    """By variant, one a label: labels are then made from the stored probabilities."""
     pairs: tuple[tuple[str, str], ...] = ()
     """Baseline and candidate of each comparison."""
     replicates: int = 0
@@ -63,6 +64,7 @@ class Scope:
     def of(
         cls,
         variants: Sequence[str],
+        labels: Sequence[str],
         slices: Sequence[str] = (),
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
         pairs: Sequence[tuple[str, str]] = (),
@@ -75,13 +77,14 @@ class Scope:
             if name not in variants:
                 raise ConfigError(f"compare: there is no variant {name!r} in the predictions")
         for variant, by_label in (thresholds or {}).items():
-            _check_thresholds(variant, by_label, variants)
+            _check_thresholds(variant, by_label, variants, labels)
         ordered = {
-            variant: tuple(by_label[label] for label in LABELS)
+            variant: tuple(by_label[label] for label in labels)
             for variant, by_label in (thresholds or {}).items()
         }
         return cls(
             tuple(variants),
+            tuple(labels),
             tuple(dict.fromkeys(slices)),
             ordered,
             tuple(dict.fromkeys(pairs)),
@@ -117,9 +120,9 @@ class Answers:
     """One variant's answers to a batch."""
 
     labels: Matrix
-    """(N, 21) of 1, 0 or -1 where there is no usable prediction."""
+    """(N, L) of 1, 0 or -1 where there is no usable prediction."""
     probabilities: npt.NDArray[np.float32]
-    """(N, 21), NaN where there is none."""
+    """(N, L), NaN where there is none."""
     answered: npt.NDArray[np.bool_]
     """(N,)"""
     statuses: list[str]
@@ -163,6 +166,8 @@ class Reduction:
     """Counts of the records that both of a pair answered."""
     scores: dict[str, Scores] = field(default_factory=dict)
     """Probabilities of usable answers, by variant."""
+    repaired: dict[str, int] = field(default_factory=dict)
+    """Usable answers that were repaired, by variant; only of those whose rows tell of it."""
     scored: int = 0
     """Rows with outcome `scored`."""
     quarantined: Counter[str] = field(default_factory=Counter)
@@ -193,7 +198,8 @@ class Reduction:
         # Of a route's answers together neither is said: they are of two models.
         for variant in self.scope.variants:
             scored = count_scores(gold, answers[variant].probabilities)
-            self.scores[variant] = scored.merge(self.scores.get(variant, Scores()))
+            _put(self.scores, variant, scored)
+            self._count_repaired(variant, rows[variant])
             self.throughput.add(variant, rows[variant])
         self._resample(rows, groups, gold, answers)
         self._settle()
@@ -205,18 +211,20 @@ class Reduction:
         merged = Reduction(self.scope, scored=self.scored + other.scored)
         merged.quarantined = self.quarantined + other.quarantined
         merged.throughput = self.throughput.merge(other.throughput)
+        for variant, repaired in (*self.repaired.items(), *other.repaired.items()):
+            merged.repaired[variant] = merged.repaired.get(variant, 0) + repaired
         for state in (self, other):
             for key, counts in state.slices.items():
                 for variant, part in counts.items():
-                    _put(merged.slices, key, variant, part)
+                    _put_slice(merged.slices, key, variant, part)
             for key, resampled in state.resamples.items():
                 for variant, some in resampled.items():
-                    _put(merged.resamples, key, variant, some)
+                    _put_slice(merged.resamples, key, variant, some)
             for key, pairs in state.pairs.items():
                 for names, pair in pairs.items():
-                    _put(merged.pairs, key, names, pair)
+                    _put_slice(merged.pairs, key, names, pair)
             for variant, scored in state.scores.items():
-                merged.scores[variant] = scored.merge(merged.scores.get(variant, Scores()))
+                _put(merged.scores, variant, scored)
         merged._settle()
         return merged
 
@@ -227,6 +235,12 @@ class Reduction:
             raise RunError(
                 f"the predictions hold no variant {absent[0]!r}; was the run made with another "
                 "configuration?"
+            )
+        given = tuple(field.name for field in batch.schema.field("gold").type)
+        if given != self.scope.labels:
+            raise RunError(
+                f"the predictions are of {len(given)} labels ({', '.join(given)}), and expected "
+                f"are {len(self.scope.labels)} ({', '.join(self.scope.labels)})"
             )
         scored = pc.fill_null(pc.equal(batch["outcome"], SCORED), False)
         rest = batch.select(["outcome", "reason"]).filter(pc.invert(scored))
@@ -261,7 +275,16 @@ class Reduction:
             len(group.keys),
         )
         for key, counts in zip(group.keys, counted, strict=True):
-            _put(self.slices, key, variant, counts)
+            _put_slice(self.slices, key, variant, counts)
+
+    def _count_repaired(self, variant: str, column: pa.StructArray) -> None:
+        if column.type.get_field_index("repaired") < 0:
+            return  # a run of before
+        repaired = pc.struct_field(column, "repaired")
+        if repaired.null_count < len(repaired):
+            usable = pc.equal(pc.struct_field(column, "status"), OK)
+            found = pc.sum(pc.and_(usable, repaired)).as_py() or 0
+            self.repaired[variant] = self.repaired.get(variant, 0) + found
 
     def _resample(
         self,
@@ -289,11 +312,11 @@ class Reduction:
                 for name, observed in seen.items():
                     found = resample(observed, clusters, keys, drawn, size)
                     for key, some in zip(group.keys, found, strict=True):
-                        _put(self.resamples, key, name, some)
+                        _put_slice(self.resamples, key, name, some)
             for names, side in sides.items():
                 pairs = side.count(group.codes, size, clusters, keys, drawn)
                 for key, pair in zip(group.keys, pairs, strict=True):
-                    _put(self.pairs, key, names, pair)
+                    _put_slice(self.pairs, key, names, pair)
 
     def _resamples(self, column: str) -> bool:
         values = sum(name == column for name, _ in self.slices)
@@ -318,14 +341,16 @@ def reduce_batches(batches: Iterable[pa.RecordBatch], scope: Scope) -> Reduction
     return state
 
 
-def _check_thresholds(variant: str, by_label: Mapping[str, float], variants: Sequence[str]) -> None:
+def _check_thresholds(
+    variant: str, by_label: Mapping[str, float], variants: Sequence[str], labels: Sequence[str]
+) -> None:
     if variant not in variants:
         raise ConfigError(f"thresholds: there is no variant {variant!r} in the predictions")
-    wrong = sorted(set(by_label).symmetric_difference(LABELS))
+    wrong = sorted(set(by_label).symmetric_difference(labels))
     if wrong:
         raise ConfigError(
             f"variants.{variant}.thresholds: {wrong[0]!r} is absent or no label; "
-            "give one threshold for each of the 21 labels"
+            f"give one threshold for each of the {len(labels)} labels"
         )
 
 
@@ -339,7 +364,8 @@ def _relabel(
     if (unknown & (labels >= 0)).any():
         raise ConfigError(
             f"variants.{variant}.thresholds: the predictions hold labels without probabilities "
-            "(method json gives none); take the thresholds out, or use method bits or onepass"
+            "(lists and answers without guidance have none); take the thresholds out, or use a "
+            "method that stores probabilities"
         )
     given = probabilities.astype(np.float64) >= np.array(cuts)
     return np.where(unknown, -1, given).astype(np.int8)
@@ -353,10 +379,14 @@ def place_opinions(ids: pa.Array) -> tuple[Keys, Ints]:
     return keys, place[np.asarray(encoded.indices, dtype=np.int64)]
 
 
-def _put(counts: dict[SliceKey, dict[K, M]], key: SliceKey, name: K, part: M) -> None:
+def _put(parts: dict[K, M], name: K, part: M) -> None:
+    """Merge a part into what there is of its name."""
+    parts[name] = parts[name].merge(part) if name in parts else part
+
+
+def _put_slice(parts: dict[SliceKey, dict[K, M]], key: SliceKey, name: K, part: M) -> None:
     """Merge a part into what there is of its slice and name."""
-    mine = counts.setdefault(key, {})
-    mine[name] = mine[name].merge(part) if name in mine else part
+    _put(parts.setdefault(key, {}), name, part)
 
 
 def _encode(status: pa.Array) -> tuple[list[str], Ints]:

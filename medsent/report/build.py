@@ -9,9 +9,8 @@ import numpy as np
 from pydantic import JsonValue
 
 from medsent.errors import RunError
-from medsent.labels import LABELS
 from medsent.predictions import OK
-from medsent.reducer.counts import ROW_FN, ROW_FP, ROW_TP, Counts
+from medsent.reducer.counts import Counts
 from medsent.reducer.pairs import BOTH, Pair
 from medsent.reducer.resamples import Resamples
 from medsent.reducer.slices import ALL, SliceKey
@@ -92,20 +91,24 @@ def build_metrics(
     duplicate_record_ids: int | None = None,
     unread: Mapping[str, int] | None = None,
     share: float | None = None,
+    labels_left_out: Mapping[str, list[str]] | None = None,
 ) -> Metrics:
     """Return all numbers of a report; the same state and context give the same, to the bit.
 
     `timing.seconds_per_sample` is filled in where it is not given. `input_records` is what the
     run was asked for. `unread` are records that no prediction holds, since they could not be
-    read, by reason. `share` is what a route is configured with. Raises `RunError` where the
-    input is not scored + quarantined.
+    read, by reason. `share` is what a route is configured with. `labels_left_out` are those that
+    only one of two compared runs has, by variant. Raises `RunError` where the input is not
+    scored + quarantined.
     """
     variants = {name: _variant(state, name) for name in state.scope.judged}
     built = Metrics(
         run=run,
         records=_records(state, input_records, duplicate_record_ids, unread or {}),
         variants=variants,
-        comparisons=[_comparison(state, *pair) for pair in state.scope.pairs],
+        comparisons=[
+            _comparison(state, *pair, dict(labels_left_out or {})) for pair in state.scope.pairs
+        ],
         route=_route(state, share),
         timing=_timing(timing or Timing(), state.scored),
         provenance=dict(provenance or {}),
@@ -157,16 +160,21 @@ def _timing(timing: Timing, scored: int) -> Timing:
 def _variant(state: Reduction, name: str) -> VariantMetrics:
     cuts = state.scope.thresholds.get(name)
     return VariantMetrics(
-        **dict(_slice(*_side(state, ALL, name))),
-        slices={_title(key): _slice(*_side(state, key, name)) for key in _slice_order(state)},
-        thresholds=dict(zip(LABELS, cuts, strict=True)) if cuts is not None else None,
+        **dict(_slice(*_side(state, ALL, name), state.scope.labels)),
+        slices={
+            _title(key): _slice(*_side(state, key, name), state.scope.labels)
+            for key in _slice_order(state)
+        },
+        thresholds=dict(zip(state.scope.labels, cuts, strict=True)) if cuts is not None else None,
         throughput=variant_speed(state.throughput, name),
-        calibration=calibrate(state.scores.get(name)),
+        repaired=state.repaired.get(name),
+        calibration=calibrate(state.scores.get(name), state.scope.labels),
     )
 
 
 def _side(state: Reduction, key: SliceKey, name: str) -> Side:
-    counts = state.slices.get(key, {}).get(name, Counts())
+    counts = state.slices.get(key, {}).get(name)
+    counts = Counts.none(len(state.scope.labels)) if counts is None else counts
     return counts, state.resamples.get(key, {}).get(name)
 
 
@@ -181,39 +189,42 @@ def _slice_order(state: Reduction) -> list[SliceKey]:
     return sorted(keys, key=lambda key: (columns.index(key[0]), key[1]))
 
 
-def _slice(counts: Counts, resamples: Resamples | None) -> SliceMetrics:
+def _slice(counts: Counts, resamples: Resamples | None, labels: Sequence[str]) -> SliceMetrics:
     ok = counts.statuses.get(OK, 0)
     rest = {status: n for status, n in counts.statuses.items() if status != OK}
     return SliceMetrics(
-        overall=_overall(counts, resamples),
-        labels=_labels(counts, resamples),
+        overall=_overall(counts, resamples, labels),
+        labels=_labels(counts, resamples, labels),
         answer_statuses={OK: ok, **_most_first(rest)},
     )
 
 
-def _overall(counts: Counts, resamples: Resamples | None) -> OverallMetrics:
+def _overall(counts: Counts, resamples: Resamples | None, labels: Sequence[str]) -> OverallMetrics:
     bounds = overall_bounds(counts, resamples)
     figures = {
         name: defined(value) if name in NOT_ESTIMATED else _estimate(value, bounds[name])
         for name, value in overall_figures(counts).items()
     }
     kept, mean, of_mean = supported_macro(counts, resamples)
-    without = counts.rows[ROW_TP + ROW_FP + ROW_FN == 0]
+    rows = counts.rows
+    without = rows.numbers[rows.tp + rows.fp + rows.fn == 0]
     return OverallMetrics.model_validate(
         {
             "rows": sum(counts.statuses.values()),
             "answered_rows": counts.statuses.get(OK, 0),
-            "evaluated_rows": int(counts.rows.sum()),
+            "evaluated_rows": int(rows.numbers.sum()),
             "rows_without_positives": int(without.sum()),
-            "left_out": left_out(counts),
+            "left_out": left_out(counts, labels),
             "macro_f1_supported": _estimate(mean, of_mean),
-            "supported_labels": [LABELS[i] for i in np.flatnonzero(kept)],
+            "supported_labels": [labels[i] for i in np.flatnonzero(kept)],
             **figures,
         }
     )
 
 
-def _labels(counts: Counts, resamples: Resamples | None) -> dict[str, LabelMetrics]:
+def _labels(
+    counts: Counts, resamples: Resamples | None, labels: Sequence[str]
+) -> dict[str, LabelMetrics]:
     bounds = label_bounds(counts, resamples)
     numbers = {name: getattr(counts, name).tolist() for name in _COUNTED} | {
         name: values.tolist() for name, values in asdict(label_figures(counts)).items()
@@ -229,19 +240,21 @@ def _labels(counts: Counts, resamples: Resamples | None) -> dict[str, LabelMetri
                 for name, values in numbers.items()
             }
         )
-        for index, label in enumerate(LABELS)
+        for index, label in enumerate(labels)
     }
 
 
-def _comparison(state: Reduction, baseline: str, candidate: str) -> Comparison:
+def _comparison(
+    state: Reduction, baseline: str, candidate: str, left_out: dict[str, list[str]]
+) -> Comparison:
     names = (baseline, candidate)
-    pair = state.pairs.get(ALL, {}).get(names, Pair(Counts(), Counts(), None))
+    pair = state.pairs.get(ALL, {}).get(names) or Pair.none(len(state.scope.labels))
     overall = overall_changes(pair, (_side(state, ALL, baseline), _side(state, ALL, candidate)))
-    tests: Sequence[float | None] = mcnemar_p(pair) or [None] * len(LABELS)
+    tests: Sequence[float | None] = mcnemar_p(pair) or [None] * len(state.scope.labels)
     labels = {
         label: _change(change, test, *support)
         for label, change, test, support in zip(
-            LABELS, label_changes(pair), tests, _opinions(pair), strict=True
+            state.scope.labels, label_changes(pair), tests, _opinions(pair), strict=True
         )
     }
     return Comparison(
@@ -253,6 +266,7 @@ def _comparison(state: Reduction, baseline: str, candidate: str) -> Comparison:
         distribution=Distribution.model_validate(
             distribution(change.kind for change in labels.values())
         ),
+        labels_left_out=left_out,
         slices=_slice_changes(state, names),
     )
 
@@ -260,7 +274,7 @@ def _comparison(state: Reduction, baseline: str, candidate: str) -> Comparison:
 def _opinions(pair: Pair) -> list[tuple[int | None, int | None]]:
     """Return for each label how many opinions have it, and on how many the two disagree."""
     if pair.resampled is None:
-        return [(None, None)] * len(LABELS)
+        return [(None, None)] * pair.baseline.labels
     numbers = (opinions_with(pair.resampled[0].positives), opinions_with(pair.disagreeing))
     return list(zip(*(each.tolist() for each in numbers), strict=True))
 

@@ -1,12 +1,12 @@
 """Calibration in `metrics.json`: how probabilities rank, how far they can be believed."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from medsent.labels import LABELS
 from medsent.reducer.scores import Scores
 from medsent.report.part import Figure, Part, defined
 from medsent.statistics.calibration import Bin, label_calibrations, threshold_curve
@@ -78,8 +78,11 @@ class Calibration(Part):
     """By label, in the labels' order."""
 
 
-def calibrate(scores: Scores | None) -> Calibration | None:
-    """Return the figures of a variant's probabilities; None where there are none."""
+def calibrate(scores: Scores | None, names: Sequence[str]) -> Calibration | None:
+    """Return the figures of a variant's probabilities; None where there are none.
+
+    `names` are those of the labels, in the order of the scores.
+    """
     if scores is None or not scores.records.any():
         return None
     labels = {
@@ -93,7 +96,7 @@ def calibrate(scores: Scores | None) -> Calibration | None:
             bins=[_bin(each) for each in found.bins],
             curve=_curve(scores, index),
         )
-        for index, (label, found) in enumerate(zip(LABELS, label_calibrations(scores), strict=True))
+        for index, (label, found) in enumerate(zip(names, label_calibrations(scores), strict=True))
     }
     means = {
         f"macro_{name}": _mean([getattr(label, name) for label in labels.values()])

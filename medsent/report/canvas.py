@@ -1,9 +1,14 @@
 """What the plots are drawn on: rows under a head, marks, text that starts no formula."""
 
+import unicodedata
+import warnings
+from functools import cache
 from typing import Final, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextToPath
 from matplotlib.transforms import Transform
 
 from medsent.report.svg import LINE, MUTED
@@ -11,8 +16,9 @@ from medsent.report.svg import LINE, MUTED
 TEXT_PT: Final = 9.0
 SMALL_PT: Final = 7.5
 
-_WIDTH_IN: Final = 7.6
+WIDTH_IN: Final = 7.6
 _LONGEST: Final = 24
+_MEASURE: Final = TextToPath()
 
 
 def mark(
@@ -42,11 +48,11 @@ def frame(
 ) -> tuple[Figure, Axes]:
     """Return a figure with axes whose rows are `row_in` inches high, whatever their number."""
     height_in = top_in + row_in * max(rows, 1) + bottom_in
-    figure = Figure(figsize=(_WIDTH_IN, height_in))
+    figure = Figure(figsize=(WIDTH_IN, height_in))
     box = (
-        left_in / _WIDTH_IN,
+        left_in / WIDTH_IN,
         bottom_in / height_in,
-        1 - (left_in + right_in) / _WIDTH_IN,
+        1 - (left_in + right_in) / WIDTH_IN,
         row_in * max(rows, 1) / height_in,
     )
     return figure, figure.add_axes(box)
@@ -59,15 +65,15 @@ def panels(number: int, columns: int, height: float = 1.0) -> tuple[Figure, list
     """
     left_in, right_in, gap_in, above_in, below_in = 0.2, 0.1, 0.3, 0.28, 0.22
     rows = -(-number // columns)
-    side_in = (_WIDTH_IN - left_in - right_in - gap_in * (columns - 1)) / columns
+    side_in = (WIDTH_IN - left_in - right_in - gap_in * (columns - 1)) / columns
     high_in = side_in * height
     row_in = above_in + high_in + below_in
-    figure = Figure(figsize=(_WIDTH_IN, rows * row_in))
+    figure = Figure(figsize=(WIDTH_IN, rows * row_in))
     boxes = [
         (
-            (left_in + column * (side_in + gap_in)) / _WIDTH_IN,
+            (left_in + column * (side_in + gap_in)) / WIDTH_IN,
             1 - ((row + 1) * row_in - below_in) / (rows * row_in),
-            side_in / _WIDTH_IN,
+            side_in / WIDTH_IN,
             high_in / (rows * row_in),
         )
         for row, column in (divmod(index, columns) for index in range(number))
@@ -79,12 +85,12 @@ def stack(number: int) -> tuple[Figure, list[Axes]]:
     """Return axes above each other, with room for names at the left and for ticks below."""
     left_in, right_in, row_in, panel_in, below_in = 1.75, 0.25, 0.85, 0.7, 0.25
     height_in = number * row_in + below_in
-    figure = Figure(figsize=(_WIDTH_IN, height_in))
+    figure = Figure(figsize=(WIDTH_IN, height_in))
     boxes = [
         (
-            left_in / _WIDTH_IN,
+            left_in / WIDTH_IN,
             1 - ((row + 1) * row_in) / height_in,
-            1 - (left_in + right_in) / _WIDTH_IN,
+            1 - (left_in + right_in) / WIDTH_IN,
             panel_in / height_in,
         )
         for row in range(number)
@@ -125,3 +131,24 @@ def write(
 def short(name: str) -> str:
     """Cut a long name."""
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+
+
+def fitted(text: str, room_in: float, size: float = TEXT_PT) -> str:
+    """Cut a text to so many inches."""
+    if width_in(text, size) <= room_in:
+        return text
+    kept = next(n for n in range(len(text), -1, -1) if width_in(f"{text[:n]}…", size) <= room_in)
+    return f"{text[:kept]}…"
+
+
+@cache
+def width_in(text: str, size: float = TEXT_PT) -> float:
+    """Return how wide a text is, in inches, in a wide font; the reader's own is hardly wider."""
+    # The font lacks the letters of some scripts: full-width ones are as wide as a W.
+    known = "".join("W" if unicodedata.east_asian_width(each) in "WF" else each for each in text)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        width, _, _ = _MEASURE.get_text_width_height_descent(
+            known, FontProperties(family="DejaVu Sans", size=size), ismath=False
+        )
+    return float(width) / 72

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from medsent.report import curves, operations, pace, plots, probabilities, scores, slices
-from medsent.report.definitions import DEFINITIONS
+from medsent.report.definitions import definitions
 from medsent.report.document import Block, Document, Plot, Section, Table, Text
 from medsent.report.model import Metrics
 from medsent.report.route import routed
@@ -39,7 +39,7 @@ def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
         verdict=verdict(metrics),
         key_figures=key_figures(metrics),
         sections=[section for section in sections if section.blocks],
-        definitions=DEFINITIONS,
+        definitions=definitions(len(metrics.labels)),
     )
 
 
@@ -119,7 +119,7 @@ def _slices(metrics: Metrics) -> Iterator[Block]:
     for index, name in enumerate(_candidates(metrics)):
         variant = metrics.variants[name]
         if slices.values_of(variant, slices.PERSONA):
-            yield plots.heat_map(name, variant, f"heat-{index}")
+            yield from plots.heat_maps(name, variant, f"heat-{index}")
             yield slices.persona_labels(name, variant)
 
 

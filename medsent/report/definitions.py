@@ -3,18 +3,13 @@
 from typing import Final
 
 from medsent.report.document import Term
+from medsent.report.figures import counted
 from medsent.report.findings.catalogue import RULES
 
 FEW_POSITIVES: Final = 10
 """A label with fewer gold positives than this is marked: one record moves its F1 by points."""
 
 _FIGURES: Final[tuple[Term, ...]] = (
-    Term(
-        "record",
-        "Record",
-        "One opinion as read by one persona: the unit that is scored and counted. "
-        "Each record carries a yes or no for each of the 21 labels.",
-    ),
     Term(
         "gold",
         "Gold, positives, support",
@@ -205,8 +200,15 @@ _FIGURES: Final[tuple[Term, ...]] = (
     ),
 )
 
-DEFINITIONS: Final = (
-    *_FIGURES,
-    *(Term(f"rule-{rule.name}", f"Rule {rule.name}", rule.decides) for rule in RULES),
-)
-"""The figures, then the rules that make findings."""
+
+def definitions(labels: int) -> list[Term]:
+    """Return the terms of a report on so many labels: figures, then the rules of findings."""
+    which = f"each of the {counted(labels, 'label')}" if labels > 1 else "the label"
+    record = Term(
+        "record",
+        "Record",
+        "One opinion as read by one persona: the unit that is scored and counted. Each record "
+        f"carries a yes or no for {which}.",
+    )
+    rules = [Term(f"rule-{rule.name}", f"Rule {rule.name}", rule.decides) for rule in RULES]
+    return [record, *_FIGURES, *rules]

@@ -4,9 +4,10 @@ An undefined figure is None (null in JSON), never zero. Rates, averages and rela
 improvements are fractions, not percent. Rows are records: one opinion read by one persona.
 """
 
+from collections.abc import Sized
 from typing import Final, Literal, TypeAlias
 
-from pydantic import JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
 from medsent.errors import RunError
 from medsent.report.calibration import Calibration
@@ -16,6 +17,14 @@ from medsent.statistics.comparisons import ChangeKind
 from medsent.storage import AnyPath
 
 SCHEMA_VERSION: Final = 2
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_empty(value: Sized) -> bool:
+    return not value
 
 
 class Run(Part):
@@ -168,6 +177,9 @@ class VariantMetrics(SliceMetrics):
     """Thresholds applied to the stored probabilities; None: labels as stored."""
     throughput: VariantThroughput | None = None
     """Speed; None where nothing was timed."""
+    repaired: int | None = Field(None, exclude_if=_is_none)
+    """Rows with a usable answer in broken JSON, which was repaired; not there where no answer was
+    read as JSON that may be."""
     calibration: Calibration | None = None
     """How far its probabilities can be believed; None where it gives none, or without gold."""
 
@@ -244,6 +256,8 @@ class Comparison(Part):
     """F1 by label, in the labels' order."""
     distribution: Distribution
     """The labels by class of change."""
+    labels_left_out: dict[str, list[str]] = Field({}, exclude_if=_is_empty)
+    """Labels that only one of the two has, by variant; such labels are compared nowhere."""
     slices: dict[str, Change]
     """Macro F1 by slice, over the labels with enough opinions in it (`macro_f1_supported`)."""
 
@@ -323,6 +337,11 @@ class Metrics(Part):
     """Wall-clock time."""
     provenance: dict[str, JsonValue]
     """What made the predictions: hashes, versions, input listing, machine."""
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels, in their order."""
+        return list(next((variant.labels for variant in self.variants.values()), {}))
 
     def to_json(self) -> str:
         """Return the file's text: indented, keys in the model's order, a line end last."""

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from medsent.report.document import Cell, Column, Table, undefined
 from medsent.report.figures import MINUS, UNDEFINED, count, counted, p_value, percent, rate, seconds
-from medsent.report.model import Finding, FindingSection, Metrics, Records
+from medsent.report.model import Finding, FindingSection, Metrics, Records, VariantMetrics
 from medsent.report.speed import Throughput
 
 _UNTIMED: Final = "not timed"
@@ -154,12 +154,27 @@ _SPEED: Final[tuple[_Row, ...]] = (
 )
 
 
+_STATUSES: Final[Mapping[str, str]] = {
+    "ok": "usable",
+    "truncated": "longer than an answer may be, and so cut off",
+    "invalid_answer": "not in the form that was asked for",
+    "engine_error": "the engine failed on the record",
+    "no_json": "no JSON was found in the answer",
+    "label_missing": "the answer says nothing of one of the labels",
+    "label_unknown": "the answer names something that is no label",
+    "value_unknown": "the answer gives a label a value that was not offered",
+    "no_prediction": "there is no answer",
+}
+"""What an answer's status means."""
+
+
 def statuses(metrics: Metrics) -> Table:
     """Return how many answers of each variant were usable, and why the others were not."""
     rows = [
         [
             Cell(name),
             Cell(status, tone=None if status == "ok" else "worse"),
+            Cell(_STATUSES.get(status, "")),
             Cell(count(number)),
             _share(number, variant.overall.rows),
         ]
@@ -169,10 +184,24 @@ def statuses(metrics: Metrics) -> Table:
     columns = [
         Column("Variant", "text"),
         Column("Status", "code"),
+        Column("Meaning", "text"),
         Column("Records"),
         Column("Share of scored", define="success"),
     ]
-    return Table("Answers by status", columns, rows)
+    notes = [_repaired(name, each) for name, each in metrics.variants.items()]
+    return Table("Answers by status", columns, rows, [note for note in notes if note])
+
+
+def _repaired(name: str, variant: VariantMetrics) -> str:
+    """Say how many answers were usable only once their JSON was repaired; nothing if not known."""
+    usable, repaired = variant.overall.answered_rows, variant.repaired
+    if repaired is None:
+        return ""
+    share = f" ({percent(repaired / usable)})" if usable else ""
+    return (
+        f"Of the {counted(usable, 'usable answer')} of {name}, {count(repaired)}{share} came in "
+        "broken JSON and could be read only once it was repaired."
+    )
 
 
 def _share(number: int, whole: int) -> Cell:

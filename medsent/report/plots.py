@@ -1,16 +1,27 @@
 """The plots of a report, drawn with matplotlib and its SVG writer; no global state is touched."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from medsent.labels import LABELS
-from medsent.report.canvas import SMALL_PT, frame, mark, percent_axis, short, write
+from medsent.report.canvas import (
+    SMALL_PT,
+    WIDTH_IN,
+    fitted,
+    frame,
+    mark,
+    percent_axis,
+    short,
+    width_in,
+    write,
+)
 from medsent.report.definitions import FEW_POSITIVES
 from medsent.report.document import Plot
-from medsent.report.figures import UNDEFINED, count, percent, points
+from medsent.report.figures import UNDEFINED, count, counted, percent, points
 from medsent.report.model import (
     Change,
     Comparison,
@@ -38,6 +49,16 @@ from medsent.report.svg import (
 MOST_PERSONAS: Final = 40
 """A heat map shows so many, those with the most records; its table has all."""
 
+_LEAST_COLUMNS: Final = 12
+"""A heat map of fewer labels leaves the rest of its width empty."""
+_CELL_IN: Final = 0.25
+"""Room that the figure in a cell takes: many labels are drawn in several heat maps."""
+_PERSONAS_IN: Final = 1.75
+_NAMES_IN: Final = 1.7
+"""Room for a label's name."""
+_TURN: Final = 50.0
+"""Degrees by which the names above a heat map are turned."""
+
 _APART: Final = 0.24
 """Rows between a label's marks and the interval of each."""
 
@@ -48,7 +69,7 @@ def dumbbell(metrics: Metrics, comparison: Comparison, name: str) -> Plot:
     Labels where one of the two is undefined stand at the bottom.
     """
     changes = sorted(comparison.labels.items(), key=lambda item: _gain(item[1]), reverse=True)
-    figure, axes = frame(rows=len(changes), left_in=1.35, right_in=1.45, top_in=0.5)
+    figure, axes = _by_label([label for label, _ in changes])
     for row, (label, change) in enumerate(changes):
         sides = [
             metrics.variants[name].labels[label]
@@ -90,7 +111,7 @@ def _dumbbell_row(
         mark(axes, change.candidate, row, face=colour, edge=colour, size=6.5)
     if change.baseline is not None:
         mark(axes, change.baseline, row, face=PAPER, edge=BASELINE, size=5.0)
-    write(axes, -0.03, row, label, shade, align="right")
+    write(axes, -0.03, row, fitted(label, _NAMES_IN), shade, align="right")
     write(axes, 1.14, row, points(value_of(change.difference)), shade, align="right")
     positives = min(side.support for side in sides)
     write(axes, 1.28, row, count(positives), shade, align="right")
@@ -130,14 +151,14 @@ def _dumbbell_label(comparison: Comparison, changes: Sequence[tuple[str, Change]
 def dots(metrics: Metrics, variant: str, name: str) -> Plot:
     """Draw F1 per label of one variant, for a run without a comparison, the highest on top."""
     labels = sorted(metrics.variants[variant].labels.items(), key=_height, reverse=True)
-    figure, axes = frame(rows=len(labels), left_in=1.35, right_in=1.45, top_in=0.5)
+    figure, axes = _by_label([label for label, _ in labels])
     for row, (label, figures) in enumerate(labels):
         shade = MUTED if figures.support < FEW_POSITIVES else INK
         axes.plot([0, 1], [row, row], color=LINE, linewidth=0.6, zorder=0)
         if figures.f1 is not None:
             _whisker(axes, row, figures.f1, CANDIDATE)
             mark(axes, figures.f1.value, row, face=CANDIDATE, edge=CANDIDATE, size=6.5)
-        write(axes, -0.03, row, label, shade, align="right")
+        write(axes, -0.03, row, fitted(label, _NAMES_IN), shade, align="right")
         write(axes, 1.14, row, percent(value_of(figures.f1)), shade, align="right")
         write(axes, 1.28, row, count(figures.support), shade, align="right")
     write(axes, 1.14, -1.35, "F1", MUTED, align="right")
@@ -152,29 +173,66 @@ def _height(item: tuple[str, LabelMetrics]) -> float:
     return -1.0 if item[1].f1 is None else item[1].f1.value
 
 
-def heat_map(variant_name: str, variant: VariantMetrics, name: str) -> Plot:
-    """Draw F1 by persona and label; pale where there are few positives, empty where undefined."""
-    personas = _most_records(values_of(variant, PERSONA))
-    figure, axes = frame(rows=len(personas), left_in=1.75, right_in=0.1, top_in=0.95, row_in=0.22)
-    for row, (persona, part) in enumerate(personas.items()):
+def heat_maps(variant_name: str, variant: VariantMetrics, name: str) -> Iterator[Plot]:
+    """Draw F1 by persona and label; pale where there are few positives, empty where undefined.
+
+    Many labels are drawn in several plots, of nearly as many each.
+    """
+    labels = list(variant.labels)
+    over_in = math.cos(math.radians(_TURN)) * max(map(_name_in, labels)) - _CELL_IN
+    number = math.ceil(len(labels) * _CELL_IN / (WIDTH_IN - _PERSONAS_IN - over_in))
+    for index in range(number):
+        first, end = (len(labels) * each // number for each in (index, index + 1))
+        part = f"Labels {first + 1} to {end} of {len(labels)}. " if number > 1 else ""
+        own = name if index == 0 else f"{name}-{index}"
+        yield _heat_map(variant_name, variant, labels[first:end], own, part)
+
+
+def _heat_map(
+    variant_name: str, variant: VariantMetrics, labels: Sequence[str], name: str, part: str
+) -> Plot:
+    everyone = values_of(variant, PERSONA)
+    personas = _most_records(everyone)
+    columns = max(len(labels), _LEAST_COLUMNS)
+    names = [fitted(label, _NAMES_IN) for label in labels]
+    top_in, right_in = _room(names, columns)
+    figure, axes = frame(
+        rows=len(personas), left_in=_PERSONAS_IN, right_in=right_in, top_in=top_in, row_in=0.22
+    )
+    for row, (persona, of_persona) in enumerate(personas.items()):
         write(axes, -0.3, row, short(persona), INK, align="right")
-        for column, label in enumerate(LABELS):
-            _heat_cell(axes, column, row, part.labels[label])
-    for column, label in enumerate(LABELS):
-        write(axes, column + 0.2, -0.75, label, INK, turn=50)
-    _heat_scale(axes, len(personas))
-    axes.set_xlim(0, len(LABELS))
+        for column, label in enumerate(labels):
+            _heat_cell(axes, column, row, of_persona.labels[label])
+    for column, label in enumerate(names):
+        write(axes, column + 0.2, -0.75, label, INK, turn=_TURN)
+    _heat_scale(axes, len(personas), len(labels))
+    axes.set_xlim(0, columns)
     axes.set_ylim(len(personas) + 1.2, -0.5)
     axes.axis("off")
-    label = f"Heat map of the F1 of {variant_name} for {len(personas)} personas and 21 labels."
-    svg = inline(figure, name, f"{label} The table below has the numbers.")
-    shown = values_of(variant, PERSONA)
-    fewer = f" Shown are the {len(personas)} of {len(shown)} personas with the most records."
-    caption = (
-        f"F1 of {variant_name} in percent, by persona and label. Pale, in brackets: fewer than "
-        f"{FEW_POSITIVES} positives. Dash: undefined."
+    about = f"{len(personas)} personas and {counted(len(labels), 'label')}"
+    svg = inline(
+        figure,
+        name,
+        f"Heat map of the F1 of {variant_name} for {about}. The table below has the numbers.",
     )
-    return Plot(svg, caption + (fewer if len(personas) < len(shown) else ""))
+    fewer = f" Shown are the {len(personas)} of {len(everyone)} personas with the most records."
+    caption = (
+        f"{part}F1 of {variant_name} in percent, by persona and label. Pale, in brackets: fewer "
+        f"than {FEW_POSITIVES} positives. Dash: undefined."
+    )
+    return Plot(svg, caption + (fewer if len(personas) < len(everyone) else ""))
+
+
+def _room(names: Sequence[str], columns: int) -> tuple[float, float]:
+    """Return the inches that the turned names of columns take above them, and at their right."""
+    turn = math.radians(_TURN)
+    top_in = 0.25 + math.sin(turn) * max(map(width_in, names))
+    column_in = (WIDTH_IN - _PERSONAS_IN) / columns
+    over_in = [
+        math.cos(turn) * width_in(name) - (columns - column - 0.2) * column_in
+        for column, name in enumerate(names)
+    ]
+    return max(0.95, top_in), max(0.1, max(over_in) + 0.05)
 
 
 def _most_records(parts: Mapping[str, SliceMetrics]) -> dict[str, SliceMetrics]:
@@ -205,10 +263,21 @@ def _square(axes: Axes, column: float, row: float, step: int, pale: bool = False
     )
 
 
-def _heat_scale(axes: Axes, rows: int) -> None:
+def _heat_scale(axes: Axes, rows: int, labels: int) -> None:
+    """Draw the scale below the cells, as far to the right as they go."""
     row = rows + 0.6
-    first = len(LABELS) - HEAT_STEPS - 1.2
+    first = max(labels - HEAT_STEPS - 1.2, 1.8)
     write(axes, first - 0.2, row, "F1  0", MUTED, align="right", size=SMALL_PT)
     for step in range(HEAT_STEPS):
         _square(axes, first + step, row, step)
     write(axes, first + HEAT_STEPS + 0.2, row, "100", MUTED, size=SMALL_PT)
+
+
+def _name_in(label: str) -> float:
+    return width_in(fitted(label, _NAMES_IN))
+
+
+def _by_label(labels: Sequence[str]) -> tuple[Figure, Axes]:
+    """Return axes with a row a label, and room for the names at the left."""
+    left_in = 0.2 + max(map(_name_in, labels), default=0.0)
+    return frame(rows=len(labels), left_in=max(1.35, left_in), right_in=1.45, top_in=0.5)

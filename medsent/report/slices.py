@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Final
 
-from medsent.labels import LABELS
 from medsent.report.cells import difference_cell, estimate_cell, f1_cell, p_cell
 from medsent.report.definitions import FEW_POSITIVES
 from medsent.report.document import Cell, Column, Table, undefined
@@ -15,6 +14,8 @@ PERSONA: Final = "persona"
 
 # Past this many rows a table starts closed.
 _MANY: Final = 40
+_WIDE: Final = 30
+"""A table with more columns is turned, so that it fits on a screen or a sheet of paper."""
 
 
 def columns_of(metrics: Metrics) -> list[str]:
@@ -115,10 +116,11 @@ def _differences(metrics: Metrics, key: str) -> Iterator[Cell]:
 def persona_labels(name: str, variant: VariantMetrics) -> Table:
     """Return a variant's F1 by persona (rows) and label (columns), in whole percent."""
     rows = [
-        [Cell(persona, persona), *(_whole(part.labels[label]) for label in LABELS)]
+        [Cell(persona, persona), *map(_whole, part.labels.values())]
         for persona, part in values_of(variant, PERSONA).items()
     ]
-    columns = [Column("Persona", "text"), *(Column(label) for label in LABELS)]
+    titles, rows = _narrower(["Persona", *variant.labels], rows)
+    columns = [Column(titles[0], "text"), *map(Column, titles[1:])]
     note = (
         f"In brackets: fewer than {FEW_POSITIVES} positives. Intervals of these figures are in "
         "metrics.json; most are wide, since one persona has few records of a label."
@@ -133,18 +135,26 @@ def given_by_value(name: str, variant: VariantMetrics, column: str) -> Table:
         [
             Cell(value, value),
             Cell(count(part.overall.answered_rows), part.overall.answered_rows),
-            *(_given(part.labels[label]) for label in LABELS),
+            *map(_given, part.labels.values()),
         ]
         for value, part in values_of(variant, column).items()
     ]
-    columns = [
-        Column(column.capitalize(), "text"),
-        Column("Answers"),
-        *(Column(label) for label in LABELS),
-    ]
+    titles, rows = _narrower([column.capitalize(), "Answers", *variant.labels], rows)
+    columns = [Column(titles[0], "text"), *map(Column, titles[1:])]
     caption = f"Share of answers of {name} with each label by {column}, in percent"
     note = "Their intervals, where they have any, are in metrics.json."
     return Table(caption, columns, rows, [note], folded=len(rows) > _MANY, sortable=True)
+
+
+def _narrower(titles: list[str], rows: list[list[Cell]]) -> tuple[list[str], list[list[Cell]]]:
+    """Turn a table with a column for each of many labels, where that makes it narrower."""
+    if len(titles) <= _WIDE or len(rows) + 1 >= len(titles):
+        return titles, rows
+    turned = [
+        [Cell(title, title), *cells]
+        for title, *cells in zip(titles[1:], *(row[1:] for row in rows), strict=True)
+    ]
+    return ["Label", *(row[0].text for row in rows)], turned
 
 
 def _given(label: LabelMetrics) -> Cell:

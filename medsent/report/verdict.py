@@ -37,7 +37,8 @@ def verdict(metrics: Metrics) -> list[str]:
     if not metrics.records.scored:
         return ["No record was scored, so there is nothing to report.", _coverage(metrics)]
     if not is_evaluated(metrics):
-        return [_unevaluated(metrics), *_given(metrics), _coverage(metrics)]
+        other = [line for pair in metrics.comparisons for line in _other_labels(pair)]
+        return [_unevaluated(metrics), *_given(metrics), *other, _coverage(metrics)]
     if not metrics.comparisons:
         return [*_alone(metrics), _coverage(metrics)]
     sentences = [_compared(pair) for pair in metrics.comparisons]
@@ -141,6 +142,7 @@ def _basis(metrics: Metrics, pair: Comparison) -> Iterator[str]:
     candidate = metrics.variants[pair.candidate]
     yield f"{about}F1 is {_directions(pair)}."
     yield _caution(pair)
+    yield from _other_labels(pair)
     if base.overall.evaluated_rows != candidate.overall.evaluated_rows:
         yield (
             f"Compared are the {counted(pair.records, 'record')} that both answered; "
@@ -153,6 +155,16 @@ def _basis(metrics: Metrics, pair: Comparison) -> Iterator[str]:
         yield (
             "Too few opinions with it, or on which the two disagree, to tell for "
             f"{counted(len(few), 'label')}: {', '.join(few)}."
+        )
+
+
+def _other_labels(pair: Comparison) -> Iterator[str]:
+    """Say which labels are compared nowhere, since only one of the two has them."""
+    if pair.labels_left_out:
+        alone = [f"{name} alone has {', '.join(own)}" for name, own in pair.labels_left_out.items()]
+        yield (
+            f"Every figure is over the {counted(len(pair.labels), 'label')} that both have; "
+            f"{'; '.join(alone)}."
         )
 
 

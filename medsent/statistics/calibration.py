@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medsent.reducer.counts import N_LABELS, Ints
+from medsent.reducer.counts import Ints
 from medsent.reducer.scores import LOWEST, N_TENTHS, SCALE, Scores
 from medsent.statistics.metrics import Floats, ratio
 
@@ -61,8 +61,8 @@ class ThresholdCurve:
 
 
 def label_calibrations(scores: Scores) -> list[LabelCalibration]:
-    """Return the figures of each label, in the order of `LABELS`."""
-    return [label_calibration(scores, index) for index in range(N_LABELS)]
+    """Return the figures of each label, in the order of the scores."""
+    return [label_calibration(scores, index) for index in range(len(scores.records))]
 
 
 def label_calibration(scores: Scores, label_index: int) -> LabelCalibration:

@@ -6,7 +6,6 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from medsent.labels import LABELS
 from medsent.reducer.counts import Counts
 from medsent.reducer.pairs import Pair
 from medsent.reducer.resamples import Resamples
@@ -89,7 +88,7 @@ def label_changes(pair: Pair) -> list[Change]:
                 none=_too_few(opinions[i], pair.disagreeing[i]),
                 rough=bool(opinions[i] < ROUGH_BELOW),
             )
-            for i in range(len(LABELS))
+            for i in range(len(base))
         ]
     )
 

@@ -6,7 +6,6 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from medsent.labels import LABELS
 from medsent.reducer.counts import Counts
 from medsent.reducer.resamples import Resamples
 from medsent.reducer.sketch import Sketch
@@ -73,9 +72,10 @@ def opinions_with(sketches: list[Sketch]) -> npt.NDArray[np.int64]:
 
 
 def label_bounds(counts: Counts, resamples: Resamples | None) -> dict[str, list[Bounds]]:
-    """Return for each of `LABEL_FIGURES` the intervals of the 21 labels."""
+    """Return for each of `LABEL_FIGURES` the intervals of the labels."""
     if resamples is None:
-        return {name: [Bounds(none="no_replicates")] * len(LABELS) for name in LABEL_FIGURES}
+        bare = [Bounds(none="no_replicates")] * counts.labels
+        return {name: list(bare) for name in LABEL_FIGURES}
     point, drawn = Cells.of(counts), Cells.drawn(resamples)
     opinions = opinions_with(resamples.positives)
     found = {name: _label_figure(name, point, drawn, opinions) for name in LABEL_FIGURES}
@@ -110,7 +110,7 @@ def _bounds(value: float, low: float, high: float, opinions: float) -> Bounds:
 
 
 def supported(counts: Counts, resamples: Resamples) -> dict[str, Bools]:
-    """Return for each of `RATES` which labels have enough opinions to be averaged, (21,)."""
+    """Return for each of `RATES` which labels have enough opinions to be averaged, (L,)."""
     drawn = Cells.drawn(resamples)
     positives = opinions_with(resamples.positives) >= FEW_OPINIONS
     given = np.nan_to_num(clusters(drawn.ratio("precision")[1])) >= FEW_OPINIONS
@@ -142,9 +142,9 @@ def overall_bounds(counts: Counts, resamples: Resamples | None) -> dict[str, Bou
 
 
 def supported_macro(counts: Counts, resamples: Resamples | None) -> tuple[Bools, float, Bounds]:
-    """Return the labels with enough opinions, (21,), macro F1 over them, and its interval."""
+    """Return the labels with enough opinions, (L,), macro F1 over them, and its interval."""
     if resamples is None:
-        return np.zeros(len(LABELS), dtype=bool), float("nan"), Bounds(none="no_replicates")
+        return np.zeros(counts.labels, dtype=bool), float("nan"), Bounds(none="no_replicates")
     kept = supported(counts, resamples)["f1"]
     if not kept.any():
         return kept, float("nan"), Bounds(none="too_few_opinions")

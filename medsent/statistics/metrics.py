@@ -5,16 +5,15 @@ Definitions and values are scikit-learn's with `zero_division=nan` (`classificat
 where scikit-learn gives 0.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from medsent.labels import LABELS
 from medsent.predictions import OK
-from medsent.reducer.counts import ROW_FN, ROW_FP, ROW_TP, Counts, Ints
+from medsent.reducer.counts import Counts, Ints
 
 Floats = npt.NDArray[np.float64]
 
@@ -23,7 +22,7 @@ RATES: Final = ("f1", "precision", "recall")
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """Figures of each label, (21,) each; `support` is a count, the others are fractions."""
+    """Figures of each label, (L,) each; `support` is a count, the others are fractions."""
 
     support: Ints
     precision: Floats
@@ -68,11 +67,12 @@ def overall_figures(counts: Counts) -> dict[str, float]:
     }
 
 
-def left_out(counts: Counts) -> dict[str, list[str]]:
-    """Return for F1, precision and recall the labels where it is undefined."""
-    labels = label_figures(counts)
+def left_out(counts: Counts, labels: Sequence[str]) -> dict[str, list[str]]:
+    """Return for F1, precision and recall which of the labels, by name, it is undefined for."""
+    figures = label_figures(counts)
     return {
-        rate: [LABELS[i] for i in np.flatnonzero(np.isnan(getattr(labels, rate)))] for rate in RATES
+        rate: [labels[i] for i in np.flatnonzero(np.isnan(getattr(figures, rate)))]
+        for rate in RATES
     }
 
 
@@ -146,12 +146,12 @@ def _weighted_figures(labels: LabelFigures) -> dict[str, float]:
 
 def _row_figures(counts: Counts) -> dict[str, float]:
     """Averages over evaluated rows: of equal rows, one figure weighs as many as there are."""
-    tp, fp, fn = ROW_TP, ROW_FP, ROW_FN
+    tp, fp, fn, numbers = counts.rows.tp, counts.rows.fp, counts.rows.fn, counts.rows.numbers
     return {
-        "samples_f1": _mean(ratio(2 * tp, 2 * tp + fp + fn), counts.rows),
-        "samples_precision": _mean(ratio(tp, tp + fp), counts.rows),
-        "samples_recall": _mean(ratio(tp, tp + fn), counts.rows),
-        "subset_accuracy": _mean((fp + fn == 0).astype(float), counts.rows),
+        "samples_f1": _mean(ratio(2 * tp, 2 * tp + fp + fn), numbers),
+        "samples_precision": _mean(ratio(tp, tp + fp), numbers),
+        "samples_recall": _mean(ratio(tp, tp + fn), numbers),
+        "subset_accuracy": _mean((fp + fn == 0).astype(float), numbers),
     }
 
 

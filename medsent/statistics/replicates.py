@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from medsent.reducer.counts import N_LABELS, Counts, Ints
+from medsent.reducer.counts import Counts, Ints
 from medsent.reducer.resamples import FIXED, Resamples
 from medsent.statistics.intervals import Floats, clusters, satterthwaite, spread
 from medsent.statistics.metrics import RATES, ratio
@@ -29,7 +29,7 @@ LABEL_FIGURES: Final = (
 
 @dataclass(frozen=True)
 class Cells:
-    """Counts by label, each (..., 21): of all rows, or of each replicate."""
+    """Counts by label, each (..., L): of all rows, or of each replicate."""
 
     tp: Ints
     fp: Ints
@@ -111,10 +111,10 @@ class Drawn:
 def overall_replicates(resamples: Resamples, kept: Mapping[str, Bools]) -> dict[str, Drawn]:
     """Return every overall figure that can have an interval.
 
-    `kept` has, for each of `RATES`, (21,) booleans: the labels that its macro average is over.
+    `kept` has, for each of `RATES`, (L,) booleans: the labels that its macro average is over.
     """
     cells, opinions = Cells.drawn(resamples), effective_opinions(resamples)
-    everything = np.ones(N_LABELS, dtype=bool)
+    everything = np.ones(cells.tp.shape[-1], dtype=bool)
     macro = {f"macro_{rate}": macro_replicates(resamples, rate, kept[rate]) for rate in RATES}
     macro["accuracy"] = macro_replicates(resamples, "accuracy", everything)
     single: dict[str, tuple[Floats | Ints, Ints]] = {
@@ -132,7 +132,7 @@ def overall_replicates(resamples: Resamples, kept: Mapping[str, Bools]) -> dict[
 
 
 def macro_replicates(resamples: Resamples, figure: str, kept: Bools) -> Drawn:
-    """Return the mean over the kept labels, (21,) booleans, of a figure of `LABEL_FIGURES`."""
+    """Return the mean over the kept labels, (L,) booleans, of a figure of `LABEL_FIGURES`."""
     cells = Cells.drawn(resamples)
     whole = cells.ratio(figure)[1][:, kept].astype(np.float64)
     return Drawn(cells.value(figure)[:, kept], whole, effective_opinions(resamples))

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from medsent.answers.targets import STRUCTURE, UNKNOWN, Targets
-from medsent.prompts.prompter import Prompter, shared_prefix
+from medsent.prompts.prompter import Prompter
+from medsent.prompts.sharing import shared_prefix
 from medsent.training.packing import attention_mask, pack
 from medsent.training.readings import Opinion
 

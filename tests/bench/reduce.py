@@ -75,7 +75,7 @@ def _measure(size: int, readers: int) -> dict[str, Any]:
 
 def _reduce(folder: Path) -> dict[str, float]:
     started = time.monotonic()
-    scope = Scope.of(VARIANTS, ["language", "persona"], pairs=[VARIANTS], replicates=1000)
+    scope = Scope.of(VARIANTS, LABELS, ["language", "persona"], pairs=[VARIANTS], replicates=1000)
     state = reduce_batches(predictions.batches(folder), scope)
     build_metrics(state, run=Run(name="bench", fingerprint="0")).to_json()
     return {

@@ -19,8 +19,8 @@ from tests.predicted import Answers, batch, random_rows
 from tests.reducer.test_state import shuffled_parts
 
 PAIR = ("baseline", "candidate")
-SCOPE = Scope.of(PAIR, ["language", "clinic"], pairs=[PAIR], replicates=20, seed=3)
-UNSLICED = Scope.of(PAIR, pairs=[PAIR], replicates=20)
+SCOPE = Scope.of(PAIR, LABELS, ["language", "clinic"], pairs=[PAIR], replicates=20, seed=3)
+UNSLICED = Scope.of(PAIR, LABELS, pairs=[PAIR], replicates=20)
 
 
 def with_opinions(rows: pa.RecordBatch, seed: int, opinions: int = 12) -> pa.RecordBatch:

@@ -38,7 +38,7 @@ def timed(
 def reduced(variants: dict[str, Answers]) -> Reduction:
     rows = len(next(iter(variants.values())).labels)
     gold = np.zeros((rows, len(LABELS)), dtype=np.int8)
-    return reduce_batches([batch(gold, variants)], Scope.of(list(variants)))
+    return reduce_batches([batch(gold, variants)], Scope.of(list(variants), LABELS))
 
 
 def busy(state: Reduction) -> dict[tuple[str, str], float]:

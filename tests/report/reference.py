@@ -132,7 +132,9 @@ def metrics(support: Support) -> Metrics:
         for side, variant in enumerate((old, new)):
             variant[has[: counted.tp[side]], index] = 1
             variant[not_[: counted.fp[side]], index] = 1
-    scope = Scope.of(["baseline", "candidate"], pairs=[("baseline", "candidate")], replicates=1000)
+    scope = Scope.of(
+        ["baseline", "candidate"], LABELS, pairs=[("baseline", "candidate")], replicates=1000
+    )
     statuses = ["ok"] * ANSWERED + ["invalid_answer"]
     variants = {
         "baseline": _timed(old, 0, 0.0, statuses),

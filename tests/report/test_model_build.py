@@ -19,7 +19,9 @@ from tests.predicted import Answers, batch, random_rows
 
 RUN = Run(name="test", fingerprint="0123456789ab", note="made up")
 PAIR = [("baseline", "candidate")]
-SCOPE = Scope.of(["candidate", "baseline"], ["persona", "language"], pairs=PAIR, replicates=100)
+SCOPE = Scope.of(
+    ["candidate", "baseline"], LABELS, ["persona", "language"], pairs=PAIR, replicates=100
+)
 
 
 def state(rows: int = 200, unusable: float = 0.1) -> Reduction:
@@ -74,7 +76,7 @@ def test_label_counts_add_up_to_the_rows_in_every_slice() -> None:
 
 def test_comparisons_compare_the_figures_shown() -> None:
     both = [*PAIR, ("candidate", "baseline")]
-    scope = Scope.of(["candidate", "baseline"], pairs=both, replicates=100)
+    scope = Scope.of(["candidate", "baseline"], LABELS, pairs=both, replicates=100)
     rows = random_rows(5, 200, 0.1, 0.3, 0.0)
     found = build_metrics(reduce_batches([rows], scope), run=RUN)
     there, back = found.comparisons
@@ -154,7 +156,7 @@ def test_an_interval_holds_its_figure_and_a_label_with_few_opinions_has_none() -
 
 
 def test_without_replicates_nothing_has_an_interval() -> None:
-    scope = Scope.of(["candidate", "baseline"], ["language"], pairs=PAIR)
+    scope = Scope.of(["candidate", "baseline"], LABELS, ["language"], pairs=PAIR)
     found = build_metrics(reduce_batches([random_rows(5, 200, 0.1, 0.3, 0.1)], scope), run=RUN)
     for variant in found.variants.values():
         assert variant.overall.macro_f1.no_interval == "no_replicates"
@@ -186,7 +188,7 @@ def test_undefined_is_null_and_never_zero() -> None:
     gold = np.zeros((2, 21), dtype=np.int8)
     gold[:, 0] = 1
     rows = batch(gold, {"v": Answers(np.zeros_like(gold), ["truncated", "ok"])})
-    text = build_metrics(reduce_batches([rows], Scope.of(["v"])), run=RUN).to_json()
+    text = build_metrics(reduce_batches([rows], Scope.of(["v"], LABELS)), run=RUN).to_json()
     variant = json.loads(text)["variants"]["v"]
     assert variant["labels"]["funny"]["f1"] is None
     assert variant["labels"]["positive"]["f1"]["value"] == 0
@@ -218,7 +220,7 @@ def test_thresholds_are_shown_by_label() -> None:
     likely = np.full((1, 21), 0.4, dtype=np.float32)
     cuts = {label: index / 100 for index, label in enumerate(LABELS)}
     rows = batch(gold, {"v": Answers(np.zeros_like(gold), None, likely)})
-    scope = Scope.of(["v"], thresholds={"v": dict(reversed(cuts.items()))})
+    scope = Scope.of(["v"], LABELS, thresholds={"v": dict(reversed(cuts.items()))})
     variant = build_metrics(reduce_batches([rows], scope), run=RUN).variants["v"]
     assert variant.thresholds == cuts
     assert value_of(variant.overall.macro_recall) == 1  # labels as stored would give 0
@@ -243,7 +245,7 @@ def test_calibration_of_probabilities_and_none_of_labels_alone() -> None:
     likely = rng.random((500, 21)).astype(np.float32)
     gold = (rng.random(likely.shape) < likely).astype(np.int8)
     rows = batch(gold, {"v": Answers((likely > 0.5).astype(np.int8), None, likely)})
-    found = build_metrics(reduce_batches([rows], Scope.of(["v"])), run=RUN).variants["v"]
+    found = build_metrics(reduce_batches([rows], Scope.of(["v"], LABELS)), run=RUN).variants["v"]
     assert found.calibration is not None
     assert found.calibration.macro_ece < 0.08
     assert 0.75 < found.calibration.macro_auroc < 0.9  # 5/6, where rates equal probabilities
@@ -253,7 +255,9 @@ def test_calibration_of_probabilities_and_none_of_labels_alone() -> None:
     assert len(label.curve.f1) == len(label.curve.thresholds) == 41
     bare = batch(gold, {"v": Answers(gold)})
     assert (
-        build_metrics(reduce_batches([bare], Scope.of(["v"])), run=RUN).variants["v"].calibration
+        build_metrics(reduce_batches([bare], Scope.of(["v"], LABELS)), run=RUN)
+        .variants["v"]
+        .calibration
         is None
     )
 
@@ -262,7 +266,7 @@ def test_an_incomplete_run_and_an_unknown_variant_are_refused() -> None:
     with pytest.raises(RunError, match="201 records, the predictions 200"):
         build_metrics(state(), run=RUN, input_records=201)
     with pytest.raises(ConfigError, match="'nobody'"):
-        Scope.of(["baseline"], pairs=[("baseline", "nobody")])
+        Scope.of(["baseline"], LABELS, pairs=[("baseline", "nobody")])
 
 
 @settings(max_examples=10, deadline=None)
@@ -284,6 +288,17 @@ def test_a_file_reads_back_as_it_was(tmp_path: Path) -> None:
     path.write_text(found.to_json())
     assert read_metrics(path) == found
     assert path.read_text() == Metrics.model_validate_json(path.read_text()).to_json()
+
+
+def test_what_a_run_does_not_tell_is_not_in_the_file() -> None:
+    gold = np.zeros((2, len(LABELS)), dtype=np.int8)
+    scope = Scope.of(["v"], LABELS)
+    for repaired, told in ((None, False), ([False, None], True)):
+        rows = batch(gold, {"v": Answers(gold, repaired=repaired)})
+        values = json.loads(build_metrics(reduce_batches([rows], scope), run=RUN).to_json())
+        assert ("repaired" in values["variants"]["v"]) == told
+    values = json.loads(build_metrics(state(), run=RUN).to_json())
+    assert "labels_left_out" not in values["comparisons"][0]
 
 
 def test_a_file_of_another_shape_is_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medsent.labels import LABELS
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.pace import clock
 from medsent.report.speed import (
@@ -41,7 +42,7 @@ def speed(
         for replica in range(replicas)
         if len(mine := np.arange(replica, rows, replicas))
     ]
-    found = variant_speed(reduce_batches(batches, Scope.of(["v"])).throughput, "v")
+    found = variant_speed(reduce_batches(batches, Scope.of(["v"], LABELS)).throughput, "v")
     assert found is not None
     return found
 

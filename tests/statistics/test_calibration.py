@@ -155,7 +155,7 @@ def test_missing_gold_and_probabilities_are_left_out() -> None:
 
 
 def test_nothing_counted_is_nothing_known() -> None:
-    for found in label_calibrations(Scores()):
+    for found in label_calibrations(Scores.none(len(LABELS))):
         assert (found.records, found.positives) == (0, 0)
         for figure in (found.ece, found.brier, found.auroc, found.average_precision):
             assert math.isnan(figure)
@@ -163,7 +163,7 @@ def test_nothing_counted_is_nothing_known() -> None:
         assert all(part.records == 0 for part in found.bins)
         assert all(math.isnan(part.mean_probability) for part in found.bins)
         assert all(math.isnan(part.observed_rate) for part in found.bins)
-    curve = threshold_curve(Scores(), 0, 50)
+    curve = threshold_curve(Scores.none(len(LABELS)), 0, 50)
     assert all(len(values) == 0 for values in vars(curve).values())
 
 

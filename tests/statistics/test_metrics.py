@@ -2,6 +2,8 @@
 
 import math
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from medsent.statistics.metrics import (
     overall_figures,
     success_rate,
 )
-from tests.predicted import Answers, batch, random_rows
+from tests.predicted import Answers, batch, named, random_rows
 
 RATES = ("precision", "recall", "f1")
 SHARE = st.sampled_from([0.0, 0.05, 0.3, 0.9, 1.0])
@@ -37,23 +39,25 @@ ROWS = st.builds(
     positive=SHARE,
     unusable=st.sampled_from([0, 0.2, 1]),
 )
-SCOPE = Scope.of(["baseline", "candidate"], ["persona"])
+SCOPE = Scope.of(["baseline", "candidate"], LABELS, ["persona"])
 
 
-def matrices(rows: list[dict[str, Any]], variant: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return gold, prediction and which cells have both, each (N, 21), row by row in Python."""
+def matrices(
+    rows: list[dict[str, Any]], variant: str, names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return gold, prediction and which cells have both, each (N, L), row by row in Python."""
     gold, said, known = [], [], []
     for row in rows:
         if row["outcome"] != "scored":
             continue
         prediction = row[variant]
-        labels = prediction["labels"] if prediction["status"] == "ok" else dict.fromkeys(LABELS)
-        both = [row["gold"][x] is not None and labels[x] is not None for x in LABELS]
+        labels = prediction["labels"] if prediction["status"] == "ok" else dict.fromkeys(names)
+        both = [row["gold"][x] is not None and labels[x] is not None for x in names]
         # In a cell without both, neither is positive: no precision, recall or F1 sees it.
-        gold.append([bool(row["gold"][x]) and b for x, b in zip(LABELS, both, strict=True)])
-        said.append([bool(labels[x]) and b for x, b in zip(LABELS, both, strict=True)])
+        gold.append([bool(row["gold"][x]) and b for x, b in zip(names, both, strict=True)])
+        said.append([bool(labels[x]) and b for x, b in zip(names, both, strict=True)])
         known.append(both)
-    shape = (len(gold), len(LABELS))
+    shape = (len(gold), len(names))
     return tuple(np.array(part, dtype=bool).reshape(shape) for part in (gold, said, known))
 
 
@@ -64,8 +68,8 @@ def same(ours: float, theirs: float) -> bool:
 
 def assert_same_labels(counts: Counts, gold: Any, said: Any, known: Any) -> None:
     figures = label_figures(counts)
-    rates = scores(gold, said, None, np.nan) if len(gold) else np.full((3, 21), np.nan)
-    for i, label in enumerate(LABELS):
+    rates = scores(gold, said, None, np.nan) if len(gold) else np.full((3, gold.shape[1]), np.nan)
+    for i in range(gold.shape[1]):
         y, p = gold[known[:, i], i], said[known[:, i], i]
         expected = {rate: values[i] for rate, values in zip(RATES, rates, strict=True)}
         expected |= dict.fromkeys(("accuracy", "specificity", "prevalence"), math.nan)
@@ -77,7 +81,7 @@ def assert_same_labels(counts: Counts, gold: Any, said: Any, known: Any) -> None
         expected["mcc"] = sk.matthews_corrcoef(y, p) if two_by_two else math.nan
         expected["support"] = y.sum()
         for name, value in expected.items():
-            assert same(getattr(figures, name)[i], value), (label, name)
+            assert same(getattr(figures, name)[i], value), (i, name)
 
 
 def assert_same_averages(counts: Counts, gold: Any, said: Any, known: Any) -> None:
@@ -98,7 +102,7 @@ def assert_same_averages(counts: Counts, gold: Any, said: Any, known: Any) -> No
                 value = math.nan  # no label has it: neither rule makes a figure of nothing
             assert same(ours[f"macro_{rate}_undefined_as_{rule}"], value), (rate, rule)
     accuracies = [
-        sk.accuracy_score(y[has[:, i], i], p[has[:, i], i]) for i in range(21) if has[:, i].any()
+        sk.accuracy_score(y[has[:, i], i], p[has[:, i], i]) for i in np.flatnonzero(has.any(axis=0))
     ]
     assert same(ours["accuracy"], np.mean(accuracies))
     assert same(ours["hamming_accuracy"], sk.accuracy_score(y[has], p[has]))
@@ -119,10 +123,12 @@ def undefined_where_supported(y: Any, p: Any, rate: str) -> bool:
     return not (supported & p.any(axis=0) if rate == "precision" else supported).any()
 
 
-def assert_same(rows: list[dict[str, Any]], counts: dict[str, Counts]) -> None:
+def assert_same(
+    rows: list[dict[str, Any]], counts: dict[str, Counts], names: Sequence[str] = LABELS
+) -> None:
     for variant in SCOPE.variants:
-        parts = matrices(rows, variant)
-        found = counts.get(variant, Counts())
+        parts = matrices(rows, variant, names)
+        found = counts.get(variant, Counts.none(parts[0].shape[1]))
         assert_same_labels(found, *parts)
         assert_same_averages(found, *parts)
         scored = [row for row in rows if row["outcome"] == "scored"]
@@ -152,12 +158,27 @@ def test_every_figure_is_scikit_learns_from_parquet(tmp_path: Path) -> None:
     assert_same(read, state.slices[ALL])
 
 
+@pytest.mark.parametrize("labels", [2, 5, 60])
+def test_every_figure_is_scikit_learns_for_any_number_of_labels(labels: int) -> None:
+    names = named(labels)
+    scope = Scope.of(SCOPE.variants, names, ["persona"])
+    parts = [
+        random_rows(seed, 150, missing=0.1, positive=0.2, unusable=0.1, labels=labels)
+        for seed in range(3)
+    ]
+    state = reduce_batches(parts, scope)
+    read = [row for part in parts for row in part.to_pylist()]
+    assert_same(read, state.slices[ALL], names)
+    mine = [row for row in read if row["persona"] == "x"]
+    assert_same(mine, state.slices["persona", "x"], names)
+
+
 def test_predicted_rate_counts_rows_without_gold() -> None:
     gold = np.full((4, 21), -1, dtype=np.int8)
     said = np.zeros((4, 21), dtype=np.int8)
     said[0, 0] = 1
     answers = Answers(said, ["ok", "ok", "ok", "truncated"])
-    counts = reduce_batches([batch(gold, {"v": answers})], Scope.of(["v"])).slices[ALL]["v"]
+    counts = reduce_batches([batch(gold, {"v": answers})], Scope.of(["v"], LABELS)).slices[ALL]["v"]
     figures = label_figures(counts)
     assert figures.predicted_rate[0] == pytest.approx(1 / 3)
     assert figures.predicted_rate[1] == 0
@@ -165,7 +186,7 @@ def test_predicted_rate_counts_rows_without_gold() -> None:
 
 
 def test_nothing_counted_is_nothing_known() -> None:
-    assert all(math.isnan(value) for value in overall_figures(Counts()).values())
+    assert all(math.isnan(value) for value in overall_figures(Counts.none(5)).values())
     assert math.isnan(success_rate({}))
     assert success_rate({"truncated": 2}) == 0
 
@@ -174,8 +195,10 @@ def test_macro_names_what_it_leaves_out() -> None:
     gold = np.zeros((2, 21), dtype=np.int8)
     said = np.zeros((2, 21), dtype=np.int8)
     gold[0, :3] = said[0, :2] = 1  # two labels right, one missed, 18 without any positive
-    counts = reduce_batches([batch(gold, {"v": Answers(said)})], Scope.of(["v"])).slices[ALL]["v"]
-    assert left_out(counts) == {
+    counts = reduce_batches([batch(gold, {"v": Answers(said)})], Scope.of(["v"], LABELS)).slices[
+        ALL
+    ]["v"]
+    assert left_out(counts, LABELS) == {
         "f1": list(LABELS[3:]),
         "precision": list(LABELS[2:]),
         "recall": list(LABELS[3:]),
@@ -189,4 +212,6 @@ def test_macro_names_what_it_leaves_out() -> None:
 def test_mcc_of_counts_whose_product_overflows_64_bits() -> None:
     cells = np.zeros((21, 3, 3), dtype=np.int64)
     cells[:, 1:, 1:] = np.array([[3, 1], [1, 3]]) * 10**9
-    assert label_figures(Counts(cells)).mcc == pytest.approx(np.full(21, 0.5))
+    assert label_figures(replace(Counts.none(21), cells=cells)).mcc == pytest.approx(
+        np.full(21, 0.5)
+    )

@@ -177,8 +177,6 @@ def _edited(path: Path, **changes: float | None) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"anger": None}, "anger"),
-        ({"angry": 0.5}, "angry"),
         ({"anger": 1.5}, "anger has 1.5"),
         ({"anger": float("nan")}, "anger"),
     ],
@@ -191,6 +189,27 @@ def test_a_wrong_file_is_an_error_that_says_what(
         load_thresholds(path)
     assert str(path) in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_the_labels_are_those_that_the_file_names_in_its_order(saved: Path) -> None:
+    path = _edited(saved, anger=None, angry=0.25)
+    found = read_thresholds(path)
+    assert list(found.thresholds)[-1] == "angry"
+    found.check_labels(list(reversed(found.thresholds)))
+    with pytest.raises(ConfigError, match=r"own\.json is of other labels") as caught:
+        found.check_labels(LABELS, "own.json")
+    assert "there is none for anger; no label is called angry." in str(caught.value)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "thresholds": {}}))
+    with pytest.raises(ConfigError, match="thresholds"):
+        read_thresholds(path)
+
+
+def test_prompt_and_answer_of_a_json_variant(saved: Path) -> None:
+    assert (read_thresholds(saved).prompt, read_thresholds(saved).answer) == (None, None)
+    values = json.loads(saved.read_text()) | {"method": "json", "prompt": "ab", "answer": "cd"}
+    saved.write_text(json.dumps(values))
+    found = read_thresholds(saved)
+    assert (found.method, found.prompt, found.answer) == ("json", "ab", "cd")
 
 
 def test_no_file_and_no_json(tmp_path: Path) -> None:

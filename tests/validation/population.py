@@ -76,7 +76,7 @@ class Population:
         They depend on how labels go together, so there is no formula; off by 0.001 or less.
         """
         rows = self.sample(_VERY_MANY, 1, np.random.default_rng(0))
-        state = reduce_batches([rows], Scope.of(VARIANTS))
+        state = reduce_batches([rows], Scope.of(VARIANTS, LABELS))
         figures = [overall_figures(state.slices[ALL][name]) for name in VARIANTS]
         return [{name: found[name] for name in BY_RECORD} for found in figures]
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from medsent.labels import LABELS
 from medsent.reducer.pairs import Pair
 from medsent.reducer.slices import ALL
 from medsent.reducer.state import Reduction, Scope, reduce_batches
@@ -124,7 +125,7 @@ class Study:
             [seed, size.opinions, size.readers, *population.scenario.encode()]
         )
         rows = population.sample(size.opinions, size.readers, rng)
-        scope = Scope.of(VARIANTS, pairs=[VARIANTS], replicates=size.replicates, seed=seed)
+        scope = Scope.of(VARIANTS, LABELS, pairs=[VARIANTS], replicates=size.replicates, seed=seed)
         state = reduce_batches([rows], scope)
         one = Study()
         one._figures(state, population)

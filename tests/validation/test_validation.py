@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from medsent.labels import LABELS
 from medsent.reducer.slices import ALL
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.statistics.changes import label_changes
@@ -78,7 +79,7 @@ def test_a_real_gain_is_found_and_labels_with_few_opinions_are_not_judged(
 
 def test_a_label_of_too_few_opinions_says_so() -> None:
     rows = Population.of("equal").sample(50, 1, np.random.default_rng(0))
-    scope = Scope.of(VARIANTS, pairs=[VARIANTS], replicates=100)
+    scope = Scope.of(VARIANTS, LABELS, pairs=[VARIANTS], replicates=100)
     state = reduce_batches([rows], scope)
     drawn = state.resamples[ALL]["baseline"]
     few = (opinions_with(drawn.positives) < FEW_OPINIONS).nonzero()[0]

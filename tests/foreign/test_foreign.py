@@ -1,0 +1,179 @@
+"""An adapter trained without medsent, asked as it was trained and asked otherwise."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+
+from medsent.demo.data import Split, shard_table
+from medsent.labels import LABELS, load_labels
+from medsent.personas import load_personas
+from medsent.predictions import label_matrix
+from medsent.prompts.file import load_prompt
+from medsent.prompts.prompter import Prompter
+from tests.conftest import predictions_of
+from tests.foreign.pipeline import prompt_ids, read_personas, render
+from tests.plain import load_plain
+
+HERE = Path(__file__).parent
+STEPS = "64"
+RECORDS = 60
+
+pytestmark = pytest.mark.engine
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An adapter of another pipeline, opinions that it has not seen, and a job that asks it."""
+
+    adapter: Path
+    rows: list[dict[str, Any]]
+    job: Path
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Foreign:
+    folder = tmp_path_factory.mktemp("foreign")
+    learnt = shard_table("train", Split(opinions=150, readers=4, shards=1, seed=11), 0)
+    asked = shard_table("test", Split(opinions=RECORDS // 4, readers=4, shards=1, seed=12), 0)
+    (folder / "test").mkdir()
+    pq.write_table(learnt, folder / "train.parquet")
+    pq.write_table(asked, folder / "test" / "part-00000.parquet")
+    adapter, job = folder / "adapter", folder / "job.yaml"
+    given = [model_folder, folder / "train.parquet", "medsent/personas.yaml", adapter, STEPS]
+    command = [sys.executable, "-m", "tests.foreign.pipeline", *map(str, given)]
+    subprocess.run(command, check=True, timeout=800, capture_output=True)
+    job.write_text(yaml.safe_dump(_job(folder, adapter)), encoding="utf-8")
+    return Foreign(adapter, asked.to_pylist(), job)
+
+
+def _job(folder: Path, adapter: Path) -> dict[str, Any]:
+    own = {"prompt": str(HERE / "prompt.yaml"), "answer": str(HERE / "answer.yaml")}
+    return {
+        "name": "foreign",
+        "input": {"path": str(folder / "test")},
+        "output": {"path": str(folder / "runs")},
+        "model": {"source": "builtin:gemma-3-270m", "max_model_len": 1024, "dtype": "float32"},
+        "variants": {
+            "as_trained": {"method": "json", "adapter": str(adapter), **own},
+            "by_default": {"method": "json", "adapter": str(adapter)},
+        },
+        "compare": [{"baseline": "by_default", "candidate": "as_trained"}],
+    }
+
+
+@pytest.fixture(scope="module")
+def prompts(foreign: Foreign, tokenizer: Any) -> list[list[int]]:
+    personas = read_personas("medsent/personas.yaml")
+    return [prompt_ids(tokenizer, row, personas) for row in foreign.rows]
+
+
+@pytest.fixture(scope="module")
+def run(foreign: Foreign) -> Path:
+    done = _medsent("evaluate", str(foreign.job))
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.splitlines()[-1]).parent
+
+
+def test_it_is_asked_with_the_very_tokens_of_its_training(
+    foreign: Foreign, prompts: list[list[int]], tokenizer: Any
+) -> None:
+    prompt, personas = load_prompt(HERE / "prompt.yaml"), load_personas(None)
+    prompter = Prompter(tokenizer, prompt, personas, load_labels(None))
+    rows = [(row["text"], row["language"], row["persona"]) for row in foreign.rows]
+    assert prompter.prompts(rows) == prompts
+
+
+def test_the_command_says_so_and_finds_another_prompt(
+    foreign: Foreign, prompts: list[list[int]], tmp_path: Path
+) -> None:
+    ids, texts = tmp_path / "ids.jsonl", tmp_path / "texts.jsonl"
+    ids.write_text("\n".join(map(json.dumps, prompts)))
+    personas = read_personas("medsent/personas.yaml")
+    texts.write_text("\n".join(json.dumps(render(row, personas)) for row in foreign.rows))
+    for file in (ids, texts):
+        told = _medsent("prompt", str(foreign.job), "--variant=as_trained", f"--against={file}")
+        assert told.returncode == 0, told.stderr
+        assert f"equal in all {RECORDS}" in told.stdout
+        other = _medsent("prompt", str(foreign.job), "--variant=by_default", f"--against={file}")
+        assert other.returncode == 1
+        assert "line 1" in other.stdout + other.stderr
+
+
+def test_check_says_that_nothing_tells_how_it_was_trained(foreign: Foreign) -> None:
+    told = _medsent("check", str(foreign.job))
+    assert told.returncode == 0, told.stderr
+    warnings = [line for line in told.stdout.splitlines() if line.startswith("Warning")]
+    assert any("by_default" in line and "names no prompt" in line for line in warnings)
+    assert any("as_trained" in line and "before the opinion" in line for line in warnings)
+
+
+def test_its_decisions_are_those_of_transformers(
+    foreign: Foreign, run: Path, prompts: list[list[int]], model_folder: Path, tokenizer: Any
+) -> None:
+    answers = _generated(load_plain(model_folder, foreign.adapter), prompts, tokenizer)
+    table = predictions_of(run)
+    of_record = dict(
+        zip(table["record_id"].to_pylist(), table["as_trained"].to_pylist(), strict=True)
+    )
+    agreed = compared = 0
+    for row, text in zip(foreign.rows, answers, strict=True):
+        ours = of_record[row["record_id"]]
+        theirs = _labels(text)
+        assert (theirs is not None) == (ours["status"] == "ok")
+        if theirs is not None:
+            agreed += sum(ours["labels"][label] == (label in theirs) for label in LABELS)
+            compared += len(LABELS)
+    assert compared > 0.8 * RECORDS * len(LABELS)
+    assert agreed >= 0.98 * compared
+
+
+def test_asked_by_default_it_is_much_worse(run: Path) -> None:
+    table = predictions_of(run)
+    gold = label_matrix(table["gold"].combine_chunks(), "")
+    own, default = (
+        _micro_f1(gold, label_matrix(table[name].combine_chunks(), "labels"))
+        for name in ("as_trained", "by_default")
+    )
+    assert own > default + 0.1
+
+
+def _medsent(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "medsent", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
+
+
+def _generated(model: Any, prompts: list[list[int]], tokenizer: Any) -> list[str]:
+    """Return what transformers answers, greedily, all prompts at once."""
+    width = max(map(len, prompts))
+    ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
+    with torch.inference_mode():
+        made = model.generate(
+            input_ids=ids, attention_mask=(ids != 0).long(), max_new_tokens=96, do_sample=False
+        )
+    return [tokenizer.decode(row[width:], skip_special_tokens=True) for row in made]
+
+
+def _labels(text: str) -> list[str] | None:
+    """Read an answer as a simple script would: all of it is the JSON."""
+    try:
+        labels = json.loads(text)["labels"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return labels if set(labels) <= set(LABELS) else None
+
+
+def _micro_f1(gold: npt.NDArray[np.int8], given: npt.NDArray[np.int8]) -> float:
+    known = given >= 0
+    right = int((known & (gold == 1) & (given == 1)).sum())
+    wrong = int((known & (gold != given)).sum())
+    return 2 * right / (2 * right + wrong)
