@@ -1,5 +1,6 @@
 """A block on its way: what is asked in which order, and what each record comes back with."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.conftest import JobBuilder
 
 LIMIT = 1024
 FINISHED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-SCHEMA = predictions.schema(["plain", "digits"])
+SCHEMA = predictions.schema(["plain", "digits"], LABELS)
 
 
 @pytest.fixture
@@ -28,10 +29,10 @@ def speakers(job: JobBuilder, tokenizer: Any) -> tuple[Speaker, ...]:
 
 
 def records(*rows: dict[str, Any]) -> pa.Table:
-    blank = dict.fromkeys(schema(()).names)
+    blank = dict.fromkeys(schema((), LABELS).names)
     good = {"text": "All was well.", "language": "en", "persona": "surgeon", "path": "/in"}
     filled = [{**blank, **good, "row_hash": i, **row} for i, row in enumerate(rows)]
-    return pa.Table.from_pylist(filled, schema=schema(()))
+    return pa.Table.from_pylist(filled, schema=schema((), LABELS))
 
 
 def reply(number: int, attempt: int = 1) -> Reply:
@@ -83,6 +84,7 @@ def test_outcomes_are_in_the_records_order(speakers: tuple[Speaker, ...]) -> Non
                 "finished_at": FINISHED,
                 "replica": "node-actor",
                 "attempt": 1,
+                "repaired": None,
             }
     assert rows[1]["plain"] is None
     assert rows[1]["digits"] is None
@@ -145,22 +147,45 @@ def test_a_row_of_which_one_record_was_not_answered_is_left_out_whole(
     assert [(row["row_hash"], row["persona"]) for row in rows] == [(1, "chaplain"), (1, "surgeon")]
 
 
-def test_a_text_is_tokenised_once_for_all_its_readers(
-    speakers: tuple[Speaker, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-    head = type(speakers[0].prompter).head
-
-    def counted(prompter: Any, text: str) -> list[int]:
-        asked.append(text)
-        return head(prompter, text)
-
-    monkeypatch.setattr(type(speakers[0].prompter), "head", counted)
+def test_an_opinion_s_readers_are_asked_one_after_the_other(speakers: tuple[Speaker, ...]) -> None:
     readers = ("surgeon", "chaplain", "pharmacist")
     rows = [{"text": text, "persona": persona} for persona in readers for text in ("one", "two")]
     block = Block(records(*rows), speakers[:1], LIMIT)
-    assert sorted(asked) == ["one", "two"]
     assert [rows[i]["text"] for i in block.order] == ["one"] * 3 + ["two"] * 3
     for index, row in enumerate(rows):
         whole = speakers[0].prompter.prompt(row["text"], "en", row["persona"])
         assert block.prompt(index, speakers[0]) == whole
+
+
+def test_it_is_told_which_broken_answers_were_mended(speakers: tuple[Speaker, ...]) -> None:
+    block = Block(records({"text": "a"}, {"text": "b"}, {"text": "c"}), speakers, LIMIT)
+    for index, repaired in enumerate((True, False, None)):
+        whole = reply(index)
+        answer = replace(whole.answer, probabilities=None, repaired=repaired)
+        block.put(index, speakers[0], replace(whole, answer=answer))
+    rows = [row["plain"] for row in block.table(SCHEMA, "r").to_pylist()]
+    assert [row["repaired"] for row in rows] == [True, False, None]
+    assert [row["probabilities"] for row in rows] == [None] * 3
+
+
+@pytest.mark.parametrize("count", [1, 5, 60])
+def test_labels_may_be_any(count: int, speakers: tuple[Speaker, ...]) -> None:
+    names = [f"etykieta.{number} ż" for number in range(count)]
+    made = predictions.schema(["plain", "digits"], names)
+    block = Block(_of_labels(records({"text": "a"}, {"text": "b"}), names), speakers, LIMIT)
+    given = [number % 3 == 0 for number in range(count)]
+    whole = reply(1)
+    answer = Answer("ok", given, [0.75 if value else 0.25 for value in given])
+    block.put(0, speakers[0], replace(whole, answer=answer))
+    first, second = block.table(made, "r").to_pylist()
+    assert first["plain"]["labels"] == dict(zip(names, given, strict=True))
+    assert first["plain"]["probabilities"] == {
+        name: 0.75 if value else 0.25 for name, value in zip(names, given, strict=True)
+    }
+    assert second["plain"] is None
+    assert first["gold"] is None
+
+
+def _of_labels(table: pa.Table, names: list[str]) -> pa.Table:
+    gold = pa.nulls(len(table), predictions.gold_type(names))
+    return table.set_column(table.column_names.index("gold"), "gold", gold)

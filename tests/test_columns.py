@@ -10,14 +10,17 @@ from medsent.errors import InputError
 TEXT = {name: pa.string() for name in ("record_id", "text", "language", "persona")}
 
 
+PAIR = ("ból", "ulga")
+"""The labels of the job."""
+
+
 def settled(
     *schemas: dict[str, pa.DataType], policy: str = "quarantine", **more: object
 ) -> Settled:
     """Settle the columns of shards "0", "1" and so on."""
     settings = InputSettings.model_validate({"path": "in", "on_bad_shard": policy, **more})
-    return settle(
-        settings, {str(i): pa.schema(list(each.items())) for i, each in enumerate(schemas)}
-    )
+    named = {str(i): pa.schema(list(each.items())) for i, each in enumerate(schemas)}
+    return settle(settings, named, PAIR)
 
 
 def without(name: str) -> dict[str, pa.DataType]:
@@ -83,20 +86,47 @@ def test_where_no_shard_fits_there_are_no_columns() -> None:
 def test_a_column_that_is_there_twice_is_refused() -> None:
     settings = InputSettings(path="in")
     twice = pa.schema([*TEXT.items(), ("text", pa.string())])
-    assert settle(settings, {"a": twice}).misfits == {
+    assert settle(settings, {"a": twice}, PAIR).misfits == {
         "a": "a: there are two columns 'text'; rename one"
     }
     unread = pa.schema([*TEXT.items(), ("x", pa.string()), ("x", pa.string())])
-    assert settle(settings, {"a": unread}).misfits == {}
+    assert settle(settings, {"a": unread}, PAIR).misfits == {}
 
 
 @pytest.mark.parametrize(
     ("columns", "told"),
     [
         ({"txt": "text"}, "'txt' is not a column of ours"),
+        ({"anger": "a"}, "'anger' is not a column of ours .* and no label"),
         ({"record_id": None}, "input.columns.record_id cannot be null"),
     ],
 )
 def test_names_are_checked_before_any_shard_is(columns: dict[str, str | None], told: str) -> None:
     with pytest.raises(InputError, match=told):
-        check_names(InputSettings(path="in", columns=columns))
+        check_names(InputSettings(path="in", columns=columns), PAIR)
+
+
+def test_a_label_of_the_job_may_stand_in_a_column_of_another_name() -> None:
+    check_names(InputSettings(path="in", columns={"ulga": "relief"}), PAIR)
+    wide = {**TEXT, "ból": pa.int8(), "relief": pa.bool_()}
+    made = settled(wide, columns={"ulga": "relief"})
+    assert made.columns == {name: name for name in (*TEXT, "ból")} | {"ulga": "relief"}
+    lacking = settled(TEXT, columns={"ulga": "relief"})
+    assert "no column 'relief'" in lacking.misfits["0"]
+    wrong = settled(wide | {"relief": pa.string()}, columns={"ulga": "relief"})
+    assert wrong.misfits["0"] == (
+        "0: column 'relief' (input.columns.ulga) is string; it must be integers"
+    )
+
+
+def test_columns_of_some_labels_alone_are_no_gold() -> None:
+    assert "ból" not in settled({**TEXT, "ból": pa.int8()}).columns
+
+
+def test_gold_in_one_column_is_of_every_label_of_the_job() -> None:
+    votes = {name: pa.int8() for name in ("ulga", "ból", "anger")}
+    made = settled({**TEXT, "labels": pa.struct(list(votes.items()))})
+    assert made.misfits == {}
+    del votes["ból"]
+    made = settled({**TEXT, "labels": pa.struct(list(votes.items()))})
+    assert "a struct of the 2 labels" in made.misfits["0"]

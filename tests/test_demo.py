@@ -10,13 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from medsent.answers.method import OnePass
 from medsent.demo.data import write_split
 from medsent.labels import LABELS
-from medsent.personas import load_personas
 from medsent.predictions import label_matrix
-from medsent.prompts import Prompter
 from medsent.statistics.thresholds import load_thresholds
+from tests.asked import onepass, shipped_prompter
 from tests.conftest import predictions_of
 from tests.plain import load_plain, plain_logits
 
@@ -83,10 +81,10 @@ def test_what_makes_it_fast_changes_no_label(
     # The other side has no shared prefixes, no batches, no 16 bits, no operations of ours.
     [folder] = Path(overrides[1].partition("output.path=")[2]).iterdir()
     rows = pq.read_table(overrides[0].partition("input.path=")[2]).slice(0, COMPARED).to_pylist()
-    prompter = Prompter(tokenizer, OnePass.prompt, load_personas(None))
+    prompter = shipped_prompter(tokenizer)
     prompts = [prompter.prompt(row["text"], row["language"], row["persona"]) for row in rows]
     plain = plain_logits(
-        load_plain(model_folder, adapter), prompts, OnePass(tokenizer).ask.token_ids
+        load_plain(model_folder, adapter), prompts, onepass(tokenizer).ask.token_ids
     )
     told = predictions_of(folder)
     places = [told["record_id"].to_pylist().index(row["record_id"]) for row in rows]

@@ -12,7 +12,8 @@ from medsent.errors import InputError
 from medsent.gold import MISSING, gold_matrix, read_gold
 from medsent.labels import LABELS
 
-NAMES = st.lists(st.sampled_from(LABELS), unique=True)
+FIVE = ("ból", "wdzięczność", "złość", "no fear", "x.y")
+SIXTY = tuple(f"label {number}" for number in range(60))
 KINDS = [
     pa.list_(pa.string()),
     pa.large_list(pa.large_string()),
@@ -20,24 +21,31 @@ KINDS = [
 ]
 
 
-def struct_table(rows: list[Any], kind: pa.DataType) -> pa.Table:
-    return pa.table({"labels": pa.array(rows, pa.struct([(label, kind) for label in LABELS]))})
+def struct_table(
+    rows: list[Any], kind: pa.DataType, labels: tuple[str, ...] = LABELS
+) -> pa.Table:
+    return pa.table({"labels": pa.array(rows, pa.struct([(label, kind) for label in labels]))})
 
 
-@given(st.lists(st.none() | NAMES), st.sampled_from(KINDS))
-def test_the_three_forms_agree(rows: list[list[str] | None], kind: pa.DataType) -> None:
+@pytest.mark.parametrize("labels", [LABELS, FIVE, SIXTY, ("only",)])
+@given(data=st.data(), kind=st.sampled_from(KINDS))
+def test_the_three_forms_agree(
+    labels: tuple[str, ...], data: st.DataObject, kind: pa.DataType
+) -> None:
+    names = st.lists(st.sampled_from(labels), unique=True, max_size=5)
+    rows = data.draw(st.lists(st.none() | names, max_size=6))
     expected = np.array(
-        [[MISSING if r is None else int(label in r) for label in LABELS] for r in rows], np.int8
-    ).reshape(-1, len(LABELS))
-    by_name = [None if r is None else {label: int(label in r) for label in LABELS} for r in rows]
+        [[MISSING if r is None else int(label in r) for label in labels] for r in rows], np.int8
+    ).reshape(-1, len(labels))
+    by_name = [None if r is None else {label: int(label in r) for label in labels} for r in rows]
     named = pa.table({"labels": pa.array(rows, pa.list_(pa.string())).cast(kind)})
-    wide = {label: [None if r is None else r[label] for r in by_name] for label in LABELS}
+    wide = {label: [None if r is None else r[label] for r in by_name] for label in labels}
     for table in (
         named,
-        struct_table(by_name, pa.int64()),
+        struct_table(by_name, pa.int64(), labels),
         pa.table({label: pa.array(values, pa.int8()) for label, values in wide.items()}),
     ):
-        matrix = gold_matrix(table)
+        matrix = gold_matrix(table, labels)
         assert matrix is not None
         assert matrix.dtype == np.int8
         np.testing.assert_array_equal(matrix, expected)
@@ -47,7 +55,7 @@ def test_the_three_forms_agree(rows: list[list[str] | None], kind: pa.DataType) 
 def test_votes(kind: pa.DataType) -> None:
     votes = [3, 1, 0, None, -1, -7]
     rows = [dict.fromkeys(LABELS, 0) | {"anger": vote} for vote in votes]
-    matrix = gold_matrix(struct_table(rows, kind))
+    matrix = gold_matrix(struct_table(rows, kind), LABELS)
     assert matrix is not None
     assert matrix[:, LABELS.index("anger")].tolist() == [1, 1, 0, -1, -1, -1]
     assert (np.delete(matrix, LABELS.index("anger"), axis=1) == 0).all()
@@ -55,35 +63,44 @@ def test_votes(kind: pa.DataType) -> None:
 
 def test_not_a_number_is_missing() -> None:
     rows = [dict.fromkeys(LABELS, float("nan"))]
-    matrix = gold_matrix(struct_table(rows, pa.float64()))
+    matrix = gold_matrix(struct_table(rows, pa.float64()), LABELS)
     assert (matrix == MISSING).all()
 
 
 def test_order_of_fields_does_not_matter() -> None:
     fields = [(label, pa.int8()) for label in reversed(LABELS)]
     row = {label: int(label == "fear") for label in LABELS}
-    matrix = gold_matrix(pa.table({"labels": pa.array([row], pa.struct(fields))}))
+    matrix = gold_matrix(pa.table({"labels": pa.array([row], pa.struct(fields))}), LABELS)
     assert matrix is not None
     assert [LABELS[i] for i in np.flatnonzero(matrix[0])] == ["fear"]
 
 
+def test_more_fields_than_labels_are_passed_over() -> None:
+    """Gold of the 21 labels serves a job of five of them."""
+    some = ("anger", "calm", "fear", "more", "funny")
+    rows = [{label: int(label == "calm") for label in LABELS}]
+    matrix = gold_matrix(struct_table(rows, pa.int8()), some)
+    assert matrix is not None
+    assert matrix.tolist() == [[0, 1, 0, 0, 0]]
+
+
 def test_rows_without_labels() -> None:
-    assert gold_matrix(pa.table({"text": ["a"]})) is None
-    assert gold_matrix(pa.table({"labels": pa.nulls(2)})) is None
-    assert gold_matrix(pa.table({label: [1] for label in LABELS[:-1]})) is None
+    assert gold_matrix(pa.table({"text": ["a"]}), LABELS) is None
+    assert gold_matrix(pa.table({"labels": pa.nulls(2)}), LABELS) is None
+    assert gold_matrix(pa.table({label: [1] for label in LABELS[:-1]}), LABELS) is None
 
 
 def test_rows_that_name_no_label_are_found() -> None:
     rows = [["anger"], ["wrath", "anger"], None, [None], []]
     table = pa.table({"labels": pa.array(rows, pa.list_(pa.string()))})
-    matrix, unknown = read_gold(table)
+    matrix, unknown = read_gold(table, LABELS)
     assert matrix is not None
     assert unknown.tolist() == [False, True, False, True, False]
     assert (matrix[[1, 2, 3]] == MISSING).all()
     assert matrix[0].sum() == 1
     assert matrix[4].sum() == 0
     with pytest.raises(InputError, match="row 1") as caught:
-        gold_matrix(table)
+        gold_matrix(table, LABELS)
     assert "wrath" not in str(caught.value)
 
 
@@ -97,4 +114,4 @@ def test_rows_that_name_no_label_are_found() -> None:
 )
 def test_other_types_are_refused(column: pa.Array, told: str) -> None:
     with pytest.raises(InputError, match=told):
-        gold_matrix(pa.table({"labels": column}))
+        gold_matrix(pa.table({"labels": column}), LABELS)

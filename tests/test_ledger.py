@@ -12,6 +12,7 @@ import pytest
 
 from medsent.config import InputSettings
 from medsent.errors import InputError, RunError
+from medsent.labels import LABELS
 from medsent.ledger import Ledger
 from medsent.run import RunFolder
 from medsent.shards import (
@@ -47,7 +48,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def listed(folder: Path) -> Shards:
-    return open_shards(InputSettings(path=str(folder), on_bad_shard="quarantine"))
+    return open_shards(InputSettings(path=str(folder), on_bad_shard="quarantine"), LABELS)
 
 
 def path(folder: Path, name: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medsent.labels import LABELS
 from medsent.order import by_work, ordered
 from medsent.records import EMPTY_TEXT, schema
 
@@ -21,12 +22,12 @@ ROWS = st.lists(
 
 
 def records(rows: list[Row]) -> pa.Table:
-    blank = dict.fromkeys(schema(()).names)
+    blank = dict.fromkeys(schema((), LABELS).names)
     filled = [
         {**blank, "row_hash": i, "text": text, "reason": None if good else EMPTY_TEXT}
         for i, (text, good) in enumerate(rows)
     ]
-    return pa.Table.from_pylist(filled, schema=schema(()))
+    return pa.Table.from_pylist(filled, schema=schema((), LABELS))
 
 
 def shuffled(sizes: list[int], lengths: list[int]) -> list[Row]:

@@ -59,7 +59,7 @@ def written(tmp_path: Path) -> Written:
 
 
 def refuse(path: Path, tuned: dict[str, TunedOn], **settings: Any) -> None:
-    refuse_input(open_shards(InputSettings(path=str(path), **settings)), tuned)
+    refuse_input(open_shards(InputSettings(path=str(path), **settings), LABELS), tuned)
 
 
 def hash_of(text: str) -> str:
@@ -154,7 +154,7 @@ def test_gold_of_21_columns(written: Written) -> None:
 def test_a_shard_that_cannot_be_read_is_left_to_the_job(written: Written) -> None:
     folder = written({}, {})
     settings = InputSettings(path=str(folder))
-    shards = open_shards(settings)
+    shards = open_shards(settings, LABELS)
     (folder / "0.parquet").unlink()
     (folder / "1.parquet").write_bytes(b"PAR1")
     refuse_input(shards, tuned_on("a"))

@@ -12,16 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from medsent import pipeline, predictions
-from medsent.answers import onepass
 from medsent.config import ScriptedSettings, VllmSettings
 from medsent.engine.protocol import Completion, Engine, Request
 from medsent.errors import AdapterError
 from medsent.evaluation import evaluate
 from medsent.labels import LABELS
-from medsent.personas import load_personas
-from medsent.prompts import Prompter
 from medsent.scorer import Scorer
 from tests.altered import scorer_whose_engine
+from tests.asked import shipped_prompter
 from tests.conftest import (
     HOSTILE_TEXTS,
     MARKER,
@@ -83,7 +81,7 @@ def test_quarantined_rows_flow_to_the_output(finished: Finished) -> None:
 
 
 def test_the_files_have_the_stated_schema(finished: Finished) -> None:
-    expected = predictions.schema(VARIANTS, [pa.field("clinic", pa.string())])
+    expected = predictions.schema(VARIANTS, LABELS, [pa.field("clinic", pa.string())])
     files = sorted((finished.folder / "predictions").glob("*.parquet"))
     assert len(files) > 1
     for file in files:
@@ -107,7 +105,7 @@ def test_columns_of_the_shards_come_through(finished: Finished) -> None:
 
 def test_each_method_answers_in_its_way(finished: Finished, tokenizer: Any) -> None:
     scored = [row for row in predictions_of(finished.folder).to_pylist() if not row["reason"]]
-    prompter = Prompter(tokenizer, onepass.PROMPT, load_personas(None))
+    prompter = shipped_prompter(tokenizer)
     for row in scored:
         for variant in VARIANTS:
             made = row[variant]
@@ -115,10 +113,9 @@ def test_each_method_answers_in_its_way(finished: Finished, tokenizer: Any) -> N
             assert set(made["labels"]) == set(LABELS)
             assert made["attempt"] == 1
             assert made["replica"]
-        for variant in ("plain", "tuned", "digits"):
+        for variant in ("plain", "tuned", "digits", "object"):
             chances = row[variant]["probabilities"]
             assert {label: p >= 0.5 for label, p in chances.items()} == row[variant]["labels"]
-        assert row["object"]["probabilities"] is None
         assert json.loads(row["object"]["answer"]) == row["object"]["labels"]
         assert len(row["digits"]["answer"]) == len(LABELS)
         assert row["plain"]["answer"] is None

@@ -31,7 +31,7 @@ def records(kept: tuple[pa.Field, ...] = (), **columns: Any) -> pa.Table:
     }
     rows = pa.table({name: column for name, column in table.items() if column is not None})
     ours = {name: name for name in (*OURS, *LABELS) if name in rows.column_names}
-    shards = Shards((), fs.LocalFileSystem(), ours, kept)
+    shards = Shards((), fs.LocalFileSystem(), ours, kept, LABELS)
     return RecordReader(shards, PERSONAS)(rows)
 
 
@@ -75,7 +75,7 @@ def test_a_value_that_is_not_utf8_is_a_reason(column: str) -> None:
 def test_the_schema_is_the_predictions_own() -> None:
     kept = (pa.field("clinic", pa.int8()),)
     found = records(kept, clinic=pa.array([1], pa.int64()))
-    keys = dict(predictions.KEY_FIELDS)
+    keys = predictions.key_types(LABELS)
     for field in found.schema:
         assert field.type == keys.get(
             field.name, pa.int8() if field.name == "clinic" else pa.string()
@@ -150,7 +150,7 @@ def test_no_rows() -> None:
     rows = pa.table(
         {**empty, "row_hash": pa.array([], pa.uint64()), "path": pa.array([], pa.string())}
     )
-    shards = Shards((), fs.LocalFileSystem(), {name: name for name in empty}, ())
+    shards = Shards((), fs.LocalFileSystem(), {name: name for name in empty}, (), LABELS)
     assert RecordReader(shards, PERSONAS)(rows).num_rows == 0
 
 

@@ -116,10 +116,10 @@ def test_a_wider_share_is_another_run_but_where_the_run_grows(job: JobBuilder) -
 
 
 def records(*rows: dict[str, Any]) -> pa.Table:
-    blank = dict.fromkeys(schema(()).names)
+    blank = dict.fromkeys(schema((), LABELS).names)
     good = {"text": "All was well.", "language": "en", "persona": "surgeon", "path": "/in"}
     filled = [{**blank, **good, "row_hash": i, **row} for i, row in enumerate(rows)]
-    return pa.Table.from_pylist(filled, schema=schema(()))
+    return pa.Table.from_pylist(filled, schema=schema((), LABELS))
 
 
 def test_a_record_asks_one_variant_and_the_fallback_where_it_must(
@@ -143,7 +143,7 @@ def test_a_record_asks_one_variant_and_the_fallback_where_it_must(
     assert sorted(block.asked(fallback)) == sorted([*others, mine[0]])
     for index in block.asked(fallback):
         block.put(index, fallback, Reply(Answer("engine_error"), None))
-    wanted = predictions.schema(["baseline", "finetuned"], routed=True)
+    wanted = predictions.schema(["baseline", "finetuned"], LABELS, routed=True)
     rows = block.table(wanted, "replica").to_pylist()
     for index, row in enumerate(rows):
         own = index in mine and index != mine[1]
@@ -157,7 +157,7 @@ def refusing() -> type[Scorer]:
     """Return a scorer whose engine refuses some of the candidate's requests."""
 
     async def completes(engine: Engine, request: Request) -> Completion:
-        if request.ask.regex is not None and len(request.prompt) % 4 == 0:
+        if request.ask.form is not None and len(request.prompt) % 4 == 0:
             raise EngineError("the engine was told to refuse")
         return await engine.complete(request)
 
@@ -338,7 +338,7 @@ def test_a_backfill_hands_on_the_answers_that_count(
     files = predictions.files(folder.predictions)
     handed = [
         row
-        for batch in labelled_rows(plan, folder, files, labelled_schema([]))
+        for batch in labelled_rows(plan, folder, files, labelled_schema([], LABELS))
         for row in batch.to_pylist()
     ]
     assert {row["row_hash"]: row["variant"] for row in handed} == {

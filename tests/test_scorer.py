@@ -21,6 +21,7 @@ from medsent.errors import (
     MedsentError,
     ModelError,
 )
+from medsent.labels import LABELS
 from medsent.plan import Plan, make_plan
 from medsent.records import schema
 from medsent.scorer import Scorer
@@ -81,10 +82,10 @@ def made(
 
 
 def records(*rows: dict[str, Any]) -> pa.Table:
-    blank = dict.fromkeys(schema(()).names)
+    blank = dict.fromkeys(schema((), LABELS).names)
     good = {"text": "All was well.", "language": "en", "persona": "surgeon", "path": "/in"}
     filled = [{**blank, **good, "row_hash": i, **row} for i, row in enumerate(rows)]
-    return pa.Table.from_pylist(filled, schema=schema(()))
+    return pa.Table.from_pylist(filled, schema=schema((), LABELS))
 
 
 def scored(actor: Scorer, table: pa.Table) -> list[dict[str, Any]]:
@@ -136,7 +137,7 @@ def test_rows_come_back_in_their_order(made: Any) -> None:
     actor, told, _ = made()
     table = records({"text": "b"}, {"reason": "empty_text", "text": ""}, {"text": "a"})
     result = asyncio.run(actor(table))
-    assert result.schema == predictions.schema(["plain"])
+    assert result.schema == predictions.schema(["plain"], LABELS)
     rows = result.to_pylist()
     assert [row["row_hash"] for row in rows] == [0, 1, 2]
     assert [row["outcome"] for row in rows] == ["scored", "quarantined", "scored"]

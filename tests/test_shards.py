@@ -46,7 +46,7 @@ def written(tmp_path: Path) -> Written:
 
 
 def opened(path: Path | str, **settings: Any) -> Shards:
-    return open_shards(InputSettings(path=str(path), **settings))
+    return open_shards(InputSettings(path=str(path), **settings), LABELS)
 
 
 def refused(path: Path | str, **settings: Any) -> str:

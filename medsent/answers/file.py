@@ -51,7 +51,7 @@ class AnswerFile(Settings):
 
     @model_validator(mode="after")
     def _two_values(self) -> Self:
-        if self.written(self.yes) == self.written(self.no):
+        if _same(self.yes, self.no):
             raise ValueError("yes and no are the same value")
         given = {"yes", "no", "omitted"} & self.model_fields_set
         if self.form == "list" and given:
@@ -80,12 +80,18 @@ class AnswerFile(Settings):
         """
         unknown = sorted(set(self.names) - set(labels))
         if unknown:
-            raise ConfigError(f"names: {unknown[0]!r} is no label of this job")
+            raise ConfigError(f"the answer file's names: {unknown[0]!r} is no label of this job")
         called = tuple(self.names.get(label, label) for label in labels)
         for name in called:
             if called.count(name) > 1:
-                raise ConfigError(f"names: two labels are called {name!r}")
+                raise ConfigError(f"the answer file's names: two labels are called {name!r}")
         return called
+
+    def meaning(self, value: Any) -> bool | None:
+        """Return whether a JSON value says yes; None where it says neither yes nor no."""
+        if _same(value, self.yes):
+            return True
+        return False if _same(value, self.no) else None
 
     def written(self, value: Any) -> str:
         """Return a value as JSON in this file's style."""
@@ -103,7 +109,21 @@ class AnswerFile(Settings):
 
     def content(self) -> dict[str, Any]:
         """Return all that it says, what is default left out."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        said, default = (
+            each.model_dump(mode="json", exclude_none=True) for each in (self, AnswerFile())
+        )
+        # As texts, since 1 is no other value than true to Python.
+        return {
+            key: value
+            for key, value in said.items()
+            if json.dumps(value) != json.dumps(default.get(key))
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AnswerFile) and self.digest() == other.digest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest())
 
     def _sheet(self, called: Sequence[str]) -> Sheet:
         slot = _unused(called, self.under)
@@ -130,6 +150,13 @@ def shipped_answer() -> AnswerFile:
     return load_settings(
         AnswerFile, str(files("medsent.answers").joinpath("json.yaml")), words=True
     )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether two values say the same; words do in any case and with space around them."""
+    if isinstance(one, str) and isinstance(other, str):
+        return one.strip().casefold() == other.strip().casefold()
+    return type(one) is type(other) and bool(one == other)
 
 
 def _unused(called: Sequence[str], under: str | None) -> str:

@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, Final
-
-import json_repair
 
 from medsent.answers.file import AnswerFile
 from medsent.answers.form import Form, Sheet
+from medsent.answers.passages import Repeated, marked, passages
 from medsent.answers.targets import STRUCTURE, UNKNOWN, Targets
 
 NO_JSON: Final = "no_json"
@@ -19,7 +19,7 @@ LABEL_MISSING: Final = "label_missing"
 LABEL_UNKNOWN: Final = "label_unknown"
 """It names something that is no label."""
 VALUE_UNKNOWN: Final = "value_unknown"
-"""A label's value is neither yes nor no, or what is found has another form."""
+"""A label's value is neither yes nor no, or stands twice; or what is found has another form."""
 FAULTS: Final = (NO_JSON, LABEL_MISSING, LABEL_UNKNOWN, VALUE_UNKNOWN)
 
 
@@ -46,32 +46,41 @@ class JsonReader:
     def exact(self, text: str) -> Reading:
         """Read a guided answer: nothing but the JSON, every key once."""
         try:
-            return self._judge(json.loads(text, object_pairs_hook=_once_each))
+            return self._judge(json.loads(text, object_pairs_hook=marked))
         except (ValueError, RecursionError):
             return Reading(fault=NO_JSON)
 
     def lenient(self, text: str, repair: bool = True) -> Reading:
         """Read what a model wrote freely: the last JSON in it that can be used as an answer.
 
-        Code fences and words around it are passed over. Where none can be used, it is looked for
-        in what the library `json_repair` makes of the text, unless that is not to be.
+        Code fences and words around it are passed over. Broken JSON counts as what the library
+        `json_repair` makes of it, unless that is not to be. Where none can be used, the fault is
+        that of the last one of the form that was asked for, else of the last one.
         """
-        readings = [self._judge(value) for value in _values(text)]
-        for reading in readings:
+        faults: list[tuple[bool, str | None]] = []
+        for passage in reversed([*passages(text)]):
+            broken = passage.whole is None
+            value = passage.mended() if broken and repair else passage.whole
+            if value is None:
+                continue
+            reading = self._judge(value)
             if reading.given is not None:
-                return reading
-        mended = _mended(text) if repair else None
-        if mended is not None:
-            reading = self._judge(mended)
-            if reading.given is not None or not readings:
-                return replace(reading, repaired=reading.given is not None)
-        return readings[0] if readings else Reading(fault=NO_JSON)
+                return replace(reading, repaired=broken)
+            faults.append((self._is_of_form(value), reading.fault))
+        return Reading(fault=max(faults, key=itemgetter(0))[1] if faults else NO_JSON)
+
+    def _is_of_form(self, value: Any) -> bool:
+        if self._answer.under is not None:
+            return isinstance(value, dict) and self._answer.under in value
+        return isinstance(value, list if self._answer.form == "list" else dict)
 
     def _judge(self, value: Any) -> Reading:
         under = self._answer.under
         if under is not None:
             if not isinstance(value, dict) or under not in value:
                 return Reading(fault=LABEL_MISSING)
+            if isinstance(value, Repeated):
+                return Reading(fault=VALUE_UNKNOWN)
             value = value[under]
         if self._answer.form == "list":
             return self._named(value)
@@ -87,7 +96,7 @@ class JsonReader:
 
     def _valued(self, value: Any) -> Reading:
         """Read an object of values."""
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or isinstance(value, Repeated):
             return Reading(fault=VALUE_UNKNOWN)
         if not value.keys() <= self._places.keys():
             return Reading(fault=LABEL_UNKNOWN)
@@ -95,10 +104,10 @@ class JsonReader:
             return Reading(fault=LABEL_MISSING)
         given = [False] * len(self._places)
         for name, said in value.items():
-            if _same(said, self._answer.yes):
-                given[self._places[name]] = True
-            elif not _same(said, self._answer.no):
+            meant = self._answer.meaning(said)
+            if meant is None:
                 return Reading(fault=VALUE_UNKNOWN)
+            given[self._places[name]] = meant
         return Reading(given)
 
 
@@ -112,58 +121,6 @@ def share(no: float, yes: float) -> float:
     difference = no - yes
     # exp overflows beyond 709, where the share is zero to any precision.
     return 1 / (1 + math.exp(difference)) if difference < 700 else 0.0
-
-
-def _values(text: str) -> list[Any]:
-    """Return the whole JSON objects and lists in a text, the last one first.
-
-    What lies within another is not looked at by itself.
-    """
-    return [*_found(text)][::-1]
-
-
-def _found(text: str) -> Iterator[Any]:
-    decoder, place = json.JSONDecoder(object_pairs_hook=_once_each), 0
-    while (place := _opening(text, place)) >= 0:
-        try:
-            value, place = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError):
-            place += 1
-        else:
-            yield value
-
-
-def _opening(text: str, start: int) -> int:
-    places = [place for sign in "{[" if (place := text.find(sign, start)) >= 0]
-    return min(places, default=-1)
-
-
-def _mended(text: str) -> Any:
-    """Return the object or list that the library makes of a text; None where there is none."""
-    start = _opening(text, 0)
-    if start < 0:
-        return None
-    try:
-        value = json_repair.loads(text[start:], skip_json_loads=True)
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(value, list) and value and isinstance(value[0], dict | list):
-        value = value[0]  # what follows are the words after it
-    return value if isinstance(value, dict | list) else None
-
-
-def _same(said: Any, value: Any) -> bool:
-    """Tell whether a value is one of the form's; words in any case and white space around."""
-    if isinstance(said, str) and isinstance(value, str):
-        return said.strip().casefold() == value.strip().casefold()
-    return type(said) is type(value) and bool(said == value)
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("a key stands twice")
-    return values
 
 
 def write(gold: Sequence[float], form: Form, tokenizer: Any) -> Targets:

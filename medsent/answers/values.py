@@ -1,7 +1,7 @@
 """Where in the tokens of a written sheet each label is decided, and what it might have been."""
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -23,6 +23,17 @@ class Choice:
     no: int
     lead: int
     """How many characters before its value the token begins; negative for within the value."""
+    turn: int
+    """How many tokens before it are of the same character, which takes several then."""
+
+    def step(self, starts: list[int], value: int) -> int | None:
+        """Return the step whose token begins where this one does; None where none does.
+
+        `starts` says at which character each step begins, `value` at which the value does.
+        """
+        place = bisect_left(starts, value - self.lead) + self.turn
+        found = starts[place : place + 1] == [value - self.lead]
+        return place if found else None
 
     def share(self, logprobs: Mapping[int, float], chosen: int | None, given: bool) -> float:
         """Return the probability of yes against no at a step.
@@ -66,11 +77,11 @@ class Choices:
         decided; NaN where the answer has no such step.
         """
         ends = list(accumulate(map(len, completion.pieces)))
-        starts = dict(zip([0, *ends], range(len(ends)), strict=False))
+        starts = [0, *ends[:-1]]
         ids = completion.token_ids
         found = []
         for choice, value, said in zip(self._each, self._sheet.starts(given), given, strict=True):
-            step = starts.get(value - choice.lead)
+            step = choice.step(starts, value)
             if step is None or (ids and ids[step] not in (choice.yes, choice.no)):
                 # Other tokens than the tokenizer's own: the one over the letter that differs.
                 step = bisect_right(ends, value + self._same)
@@ -96,9 +107,11 @@ def _choice(tokenizer: Any, sheet: Sheet, label: int) -> Choice:
     no = tokenizer(sheet.write(given), add_special_tokens=False, return_offsets_mapping=True)
     given[label] = True
     yes = tokenizer(sheet.write(given), add_special_tokens=False)["input_ids"]
+    begins = [begin for begin, _ in no["offset_mapping"]]
     for place, (one, other) in enumerate(zip(no["input_ids"], yes, strict=False)):
         if one != other:
-            return Choice(other, one, lead=start - no["offset_mapping"][place][0])
+            begin = begins[place]
+            return Choice(other, one, start - begin, turn=begins[:place].count(begin))
     raise ModelError(  # not reached by two different texts, one no beginning of the other
         f"the values {sheet.yes} and {sheet.no} begin with the same tokens in this tokenizer"
     )

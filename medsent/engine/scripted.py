@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 import os
 import subprocess
 import sys
@@ -11,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from medsent.answers.form import Sheet
 from medsent.config import ScriptedSettings
 from medsent.engine import orphan
 from medsent.engine.cause import Note
 from medsent.engine.footprint import Footprint
-from medsent.engine.protocol import Ask, Completion, Request
+from medsent.engine.protocol import Completion, Request
+from medsent.engine.scripted_answer import chances_for, make_answer
 from medsent.engine.scripted_process import (
     READ_BYTES,
     Frames,
@@ -32,6 +31,8 @@ _ROOT = Path(__file__).parents[2]
 
 class ScriptedEngine:
     """Gives every request the same answer each time, whatever the order or the company.
+
+    Answers without a grammar are unusable now and then: see `scripted_answer`.
 
     Requests belong to one event loop at a time.
     """
@@ -64,15 +65,15 @@ class ScriptedEngine:
     async def complete(self, request: Request) -> Completion:
         started = time.monotonic()
         _, found = await self._reply(request)
-        pieces, logprobs = _answer(request.ask, found)
+        answer = make_answer(request.ask, found)
         return Completion(
-            text="".join(pieces),
-            logprobs=logprobs,
-            pieces=tuple(pieces),
-            truncated=False,
+            text="".join(answer.pieces),
+            logprobs=answer.logprobs,
+            pieces=tuple(answer.pieces),
+            truncated=answer.truncated,
             prompt_tokens=len(request.prompt),
             cached_tokens=0,
-            output_tokens=max(1, len(logprobs)),
+            output_tokens=max(1, len(answer.logprobs)),
             latency_s=time.monotonic() - started,
             finished_at=datetime.now(UTC),
         )
@@ -100,7 +101,7 @@ class ScriptedEngine:
             loop.call_soon(self._flush)  # what else is asked in this turn goes with it
         self._sent += 1
         number, ask = self._sent, request.ask
-        self._outbox.append((number, request.prompt, request.adapter, _count(ask)))
+        self._outbox.append((number, request.prompt, request.adapter, chances_for(ask)))
         reply: asyncio.Future[Reply] = loop.create_future()
         self._waiting[number] = reply
         try:
@@ -174,27 +175,3 @@ def _start(settings: ScriptedSettings, max_num_seqs: int, note: Note) -> "subpro
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     assert pipe is not None  # as Popen was asked for it
     return pipe
-
-
-def _count(ask: Ask) -> int:
-    """Return how many chances an answer is made of: one a label, or one a token asked for."""
-    if isinstance(ask.form, Sheet):
-        return len(ask.form.before)
-    return len(ask.token_ids) if ask.form is None else len(ask.form.names)
-
-
-def _answer(ask: Ask, found: list[float]) -> tuple[list[str], list[dict[int, float]]]:
-    """Return the answer's pieces, and the logprobs of each.
-
-    A sheet's texts and values are a piece each.
-    """
-    form = ask.form
-    if form is None:
-        return [""], [dict(zip(ask.token_ids, map(math.log, found), strict=True))]
-    given = [chance > 0.5 for chance in found]
-    if not isinstance(form, Sheet):
-        return [form.write(given)], [{}]
-    logprobs: list[dict[int, float]] = []
-    for (yes, no), chance in zip(ask.choices or [(0, 1)] * len(found), found, strict=True):
-        logprobs += [{}, {yes: math.log(chance), no: math.log(1 - chance)}]
-    return form.pieces(given), [*logprobs, {}]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from medsent.answers.written import STRUCTURE, UNKNOWN
 
 from medsent.answers import bits
-from medsent.answers.written import STRUCTURE, UNKNOWN
 from medsent.errors import ModelError
 from medsent.labels import LABELS
 

@@ -81,7 +81,7 @@ def test_the_rows_are_the_usable_answers(complete: Complete) -> None:
 
 
 def test_the_files_have_the_stated_schema(complete: Complete) -> None:
-    wanted = schema(["language", "month"])
+    wanted = schema(["language", "month"], LABELS)
     for file in (complete.run / "labelled").rglob("*.parquet"):
         found = pq.ParquetFile(file).schema_arrow
         assert found.names == [n for n in wanted.names if n not in ("language", "month")]

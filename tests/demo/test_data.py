@@ -69,7 +69,7 @@ def test_prevalences_are_those_documented() -> None:
 
 
 def test_labels_are_drawn_with_the_true_probabilities(shard: pa.Table) -> None:
-    gold = gold_matrix(shard)
+    gold = gold_matrix(shard, LABELS)
     assert gold is not None
     truth = np.stack(
         [np.asarray(pc.struct_field(shard["truth"].combine_chunks(), label)) for label in LABELS],

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from medsent.answers import onepass
 from medsent.config import ScriptedSettings
 from medsent.engine.effect import check_effects
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.scripted import ScriptedEngine
 from medsent.errors import AdapterError
-from medsent.prompts import Prompter
+from medsent.prompts.prompter import Prompter
+from tests.asked import shipped_prompter
 
 
 class Noted(ScriptedEngine):
@@ -68,7 +68,7 @@ class Broken(Noted):
 
 @pytest.fixture(scope="module")
 def prompter(tokenizer: Any) -> Prompter:
-    return Prompter(tokenizer, onepass.PROMPT, {})
+    return shipped_prompter(tokenizer, personas={})
 
 
 def check(engine: Noted, prompter: Prompter, *adapters: str) -> None:

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.special import expit
 
-from medsent.answers.method import OnePass
 from medsent.config import ModelSettings, VllmSettings
 from medsent.demo.data import write_split
 from medsent.engine import cpu
@@ -18,8 +17,7 @@ from medsent.engine.quantization import check_quantization
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.labels import LABELS
 from medsent.model import load_tokenizer
-from medsent.personas import load_personas
-from medsent.prompts import Prompter
+from tests.asked import onepass, shipped_prompter
 from tests.plain import load_plain, plain_logits
 from tests.quantised import CONFIG, dequantised, is_rounded, write_quantised
 
@@ -39,9 +37,9 @@ def requests(tmp_path_factory: pytest.TempPathFactory, quantised_model: Path) ->
     """Each record by the base model, then by the adapter."""
     tokenizer = load_tokenizer(quantised_model)
     rows = pq.read_table(write_split("heldout", tmp_path_factory.mktemp("demo"))).to_pylist()
-    prompter = Prompter(tokenizer, OnePass.prompt, load_personas(None))
+    prompter = shipped_prompter(tokenizer)
     prompts = [prompter.prompt(r["text"], r["language"], r["persona"]) for r in rows[:RECORDS]]
-    ask = OnePass(tokenizer).ask
+    ask = onepass(tokenizer).ask
     return [Request(prompt, ask, variant) for prompt in prompts for variant in VARIANTS]
 
 
@@ -88,7 +86,7 @@ def test_base_and_adapter_answer_in_4_bits_as_the_rounded_weights_do(
     quantised_model: Path,
     model_folder: Path,
 ) -> None:
-    method = OnePass(load_tokenizer(quantised_model))
+    method = onepass(load_tokenizer(quantised_model))
     exact = expected(model_folder, requests, rounded=True)
     whole = expected(model_folder, requests, rounded=False)
     for number, variant in enumerate(VARIANTS):

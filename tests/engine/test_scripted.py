@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from medsent.answers.method import method_for
 from medsent.config import MethodName, ScriptedSettings
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.scripted import ScriptedEngine
 from medsent.labels import LABELS
 from medsent.predictions import OK
+from tests.asked import shipped_method
 
 HALF = [0.5] * len(LABELS)
 METHODS: list[MethodName] = ["onepass", "bits", "json"]
@@ -31,7 +31,7 @@ def answers(requests: Iterable[Request], **settings: Any) -> list[Completion]:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_each_method_can_read_its_answers(tokenizer: Any, name: MethodName) -> None:
-    method = method_for(name, tokenizer)
+    method = shipped_method(name, tokenizer)
     requests = [Request([2, i], method.ask, None) for i in range(40)]
     read = [method.read(completion, HALF) for completion in answers(requests)]
     assert {answer.status for answer in read} == {OK}
@@ -42,7 +42,7 @@ def test_each_method_can_read_its_answers(tokenizer: Any, name: MethodName) -> N
 
 @pytest.mark.parametrize("name", METHODS)
 def test_order_and_company_do_not_matter(tokenizer: Any, name: MethodName) -> None:
-    ask = method_for(name, tokenizer).ask
+    ask = shipped_method(name, tokenizer).ask
     requests = [Request([2, i], ask, adapter) for i in range(10) for adapter in (None, "a", "b")]
     first = [(c.text, c.logprobs) for c in answers(requests)]
     order = list(range(len(requests)))
@@ -53,7 +53,7 @@ def test_order_and_company_do_not_matter(tokenizer: Any, name: MethodName) -> No
 
 @pytest.mark.parametrize("name", METHODS)
 def test_prompt_and_adapter_change_the_answer(tokenizer: Any, name: MethodName) -> None:
-    ask = method_for(name, tokenizer).ask
+    ask = shipped_method(name, tokenizer).ask
     prompts: list[tuple[list[int], str | None]] = [
         ([2, 7], None),
         ([7, 2], None),
@@ -65,7 +65,7 @@ def test_prompt_and_adapter_change_the_answer(tokenizer: Any, name: MethodName) 
 
 
 def test_it_tells_what_an_answer_cost(tokenizer: Any) -> None:
-    ask = method_for("bits", tokenizer).ask
+    ask = shipped_method("bits", tokenizer).ask
     [completion] = answers([Request([2, 7, 9], ask, None)])
     assert (completion.prompt_tokens, completion.cached_tokens) == (3, 0)
     assert completion.output_tokens == len(LABELS)

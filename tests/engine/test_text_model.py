@@ -14,7 +14,6 @@ from scipy.special import expit
 from transformers import CONFIG_MAPPING
 
 from medsent.answers.bits import digit_token_ids
-from medsent.answers.method import Json, method_for
 from medsent.config import ModelSettings, VllmSettings
 from medsent.demo.data import write_split
 from medsent.engine import text_model
@@ -22,8 +21,7 @@ from medsent.engine.protocol import Completion, Request
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.labels import LABELS
 from medsent.model import load_tokenizer
-from medsent.personas import load_personas
-from medsent.prompts import Prompter
+from tests.asked import json_object, shipped_method, shipped_prompter
 from tests.plain import load_plain, plain_logits
 from tests.wrapped import NAMINGS, write_renamed
 
@@ -48,8 +46,8 @@ def requests(
     tokenizer = load_tokenizer(wrapped_model)
     made: dict[str, list[Request]] = {}
     for name, records in RECORDS.items():
-        method = method_for(name, tokenizer)
-        prompter = Prompter(tokenizer, method.prompt, load_personas(None))
+        method = shipped_method(name, tokenizer)
+        prompter = shipped_prompter(tokenizer, name)
         prompts = [prompter.prompt(r["text"], r["language"], r["persona"]) for r in rows[:records]]
         made[name] = [Request(prompt, method.ask, v) for prompt in prompts for v in VARIANTS]
     return made
@@ -82,7 +80,7 @@ def of_variant(found: list[Any], variant: str | None) -> list[Any]:
 
 def probabilities(name: Any, completions: list[Completion], tokenizer: Any) -> np.ndarray:
     """Return (N, 21) probabilities."""
-    method = method_for(name, tokenizer)
+    method = shipped_method(name, tokenizer)
     answers = [method.read(completion, [0.5] * len(LABELS)) for completion in completions]
     return np.array([answer.probabilities for answer in answers])
 
@@ -163,7 +161,7 @@ def test_json_is_an_answer_of_the_base_and_the_same_by_each_name(
     completions: dict[str, list[Completion]], tokenizer: Any
 ) -> None:
     base, *tuned = completions["json"]
-    assert Json(tokenizer).read(base, [0.5] * len(LABELS)).status == "ok"
+    assert json_object(tokenizer).read(base, [0.5] * len(LABELS)).status == "ok"
     assert list(json.loads(base.text)) == list(LABELS)
     # The adapter is of one pass, and may spell the form's words until its tokens are used up.
     assert len({completion.text for completion in tuned}) == 1
