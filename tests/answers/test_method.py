@@ -273,9 +273,7 @@ def test_a_free_answer_says_whether_it_was_mended(
         ('{"fear": true, "joy": ', VALUE_UNKNOWN),
     ],
 )
-def test_a_free_answer_that_cannot_be_used_says_why(
-    tokenizer: Any, text: str, status: str
-) -> None:
+def test_a_free_answer_that_cannot_be_used_says_why(tokenizer: Any, text: str, status: str) -> None:
     method = Json(tokenizer, PAIR, AnswerFile(guided=False))
     answer = method.read(completion(text), HALF[:2])
     assert (answer.status, answer.labels, answer.text, answer.repaired) == (
