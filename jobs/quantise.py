@@ -19,8 +19,8 @@ IGNORED = [
     "re:.*(vision_tower|vision_model|visual|audio_tower|multi_modal_projector).*",
 ]
 """Left in 16 bits: what reads and writes words, and what an opinion never passes."""
-MERGED = "medsent-merged.json"
-"""What a merged model was made of, which the job asks for."""
+MERGED = ("medsent-merged.json", "prompt.yaml", "answer.yaml", "labels.yaml")
+"""What a merged model was made of and trained to be asked, which the job asks for."""
 
 
 def main(arguments: list[str]) -> None:
@@ -79,8 +79,9 @@ def quantise(
         preset.weights.observer = "memoryless_mse"  # scales of the least error, by search
         print("The library's traceback of Tensor.item() is of its estimate of memory: no harm.")
     model_free_ptq(str(model), str(output), scheme=preset, ignore=IGNORED)
-    if (model / MERGED).is_file():
-        shutil.copyfile(model / MERGED, output / MERGED)
+    for name in MERGED:
+        if (model / name).is_file():
+            shutil.copyfile(model / name, output / name)
     # Hashes of the embedded model's own files.
     (output / "medsent-model.json").unlink(missing_ok=True)
 

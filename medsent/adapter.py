@@ -16,6 +16,8 @@ from medsent.model import is_pointer
 from medsent.modules import read_modules
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PROMPT, ANSWER, LABELS, CARD = "prompt.yaml", "answer.yaml", "labels.yaml", "README.md"
+"""What training leaves beside an adapter of what it was trained to be asked."""
 _SHARDS = "adapter_model*-of-*.safetensors"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 

@@ -1,31 +1,24 @@
 """`medsent check`: does everything fit together, and what will it take?"""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from medsent.asked import answer_words, prompt_words
+from medsent.cautions import Sampled, cautions
 from medsent.cluster import Capacity, check_cluster, engines_held, occupancy
 from medsent.config import JobConfig
 from medsent.errors import ConfigError
-from medsent.model import Say, load_tokenizer
+from medsent.model import Say
 from medsent.plan import Plan, make_plan
-from medsent.records import RecordReader, fan_out
 from medsent.run import runs_named
-from medsent.shards import Shard
 from medsent.storage import any_path, modified_ns
 from medsent.variant import Variant
 
-_SAMPLE = 500
-_SHARDS = 5
-"""Shards that these records are of: one may hold another language or length than the next."""
-
 
 @dataclass(frozen=True)
-class Sampled:
+class Measured:
     """What some records of the input say of the rest."""
 
     records: int
@@ -64,15 +57,19 @@ def _lines(plan: Plan, here: bool) -> Iterator[tuple[str, str]]:
         yield "Quantisation", str(plan.quantization)
     for variant in plan.variants:
         yield "Variant", _variant_line(variant)
+        yield "Asked", _asked_line(variant, len(plan.labels))
     if route := plan.config.route:
         told = f"{100 * route.share:g}% of the opinions to {route.candidate}"
         yield "Route", f"{told}, the others to {route.fallback}"
-    sampled = _sample(plan)
-    for name, tokens in sampled.tokens.items():
+    sampled = Sampled(plan)
+    measured = _measure(plan, sampled)
+    for name, tokens in measured.tokens.items():
         total = tokens * plan.records * _part(plan, name)
         yield "Prompt tokens", f"{name}: {tokens:.0f} a record, about {total:,.0f} in all"
-    found = ", ".join(f"{count} {reason}" for reason, count in sampled.quarantined.items())
-    yield "Quarantine", f"of {sampled.records} records that were looked at: {found or 'none'}"
+    found = ", ".join(f"{count} {reason}" for reason, count in measured.quarantined.items())
+    yield "Quarantine", f"of {measured.records} records that were looked at: {found or 'none'}"
+    for caution in cautions(plan, sampled):
+        yield "Warning", caution
     for bad in shards.bad:
         yield "Bad shard", bad.message
     yield from _cluster(plan.config, here)
@@ -128,42 +125,20 @@ def _variant_line(variant: Variant) -> str:
     return f"{variant.name}: {variant.settings.method}, {weights}; thresholds {thresholds}"
 
 
-def _sample(plan: Plan) -> Sampled:
-    rows = _first_rows(plan)
-    tokenizer = load_tokenizer(plan.model_on_this_node())
+def _asked_line(variant: Variant, labels: int) -> str:
+    answer = f"; answer: {answer_words(variant, labels)}" if variant.answer else ""
+    return f"{variant.name}: {prompt_words(variant)}{answer}"
+
+
+def _measure(plan: Plan, sampled: Sampled) -> Measured:
     tokens: dict[str, float] = {}
-    reasons: dict[str, int] = {}
-    for row in rows:
-        if row["reason"]:
-            reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
-    good = [row for row in rows if not row["reason"]]
+    reasons = Counter(row["reason"] for row in sampled.rows if row["reason"])
     for variant in plan.variants:
-        _, prompter = variant.bind(tokenizer, plan.personas, plan.labels)
-        asked = [(row["text"], row["language"], row["persona"]) for row in good]
+        _, prompter = variant.bind(sampled.tokenizer, plan.personas, plan.labels)
+        asked = [(row["text"], row["language"], row["persona"]) for row in sampled.good]
         lengths = [len(prompt) for prompt in prompter.prompts(asked)]
         tokens[variant.name] = sum(lengths) / max(1, len(lengths))
-    return Sampled(len(rows), reasons, tokens)
-
-
-def _first_rows(plan: Plan) -> list[dict[str, Any]]:
-    """Read the first records of some shards, from the first to the last, as the job would."""
-    files = [file for file in plan.shards.files if file.rows]
-    number = min(_SHARDS, len(files))
-    some = [files[place * (len(files) - 1) // max(1, number - 1)] for place in range(number)]
-    most = max(1, _SAMPLE // (max(1, number) * max(1, len(plan.readers))))
-    return [row for shard in some for row in _rows(plan, shard, most)]
-
-
-def _rows(plan: Plan, shard: Shard, most: int) -> list[dict[str, Any]]:
-    shards = plan.shards
-    with shards.filesystem.open_input_file(shard.path) as file:
-        batches = pq.ParquetFile(file).iter_batches(most, columns=shards.read_columns())
-        table = pa.Table.from_batches([next(batches)])
-    table = table.append_column("row_hash", pa.array(range(table.num_rows), pa.uint64()))
-    table = table.append_column("path", pa.array([shard.path] * table.num_rows))
-    records = fan_out(RecordReader(shards, plan.personas)(table), plan.readers)
-    rows: list[dict[str, Any]] = records.to_pylist()
-    return rows
+    return Measured(len(sampled.rows), dict(reasons), tokens)
 
 
 def _estimate(plan: Plan) -> str:

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from medsent.errors import MedsentError, ObjectRefusal, UsageError, place_of, reason
+from medsent.options import Config, Overrides, say
+from medsent.previews import check, prompt
 from medsent.quiet import quieten
 
 app = typer.Typer(
@@ -18,17 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Config = Annotated[Path, typer.Argument(help="The job's YAML file, such as jobs/demo.yaml.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Override a setting; the value is YAML. Example: --set engine.max_num_seqs=64. "
-        "May be given several times.",
-    ),
-]
 
 
 @app.command()
@@ -166,28 +157,8 @@ def erase(
     say(run(runs, named, say))
 
 
-@app.command()
-def check(config: Config, overrides: Overrides = None) -> None:
-    """Check configuration, data, model and adapters without starting an engine.
-
-    Reads every shard's footer, matches every adapter tensor to the model, and tells how
-    many records and tokens there are and, from the last run of this name, how long it takes.
-    """
-    from medsent.backfill.settings import BackfillConfig
-    from medsent.checkup import check as run
-    from medsent.comparison import open_reference
-    from medsent.config import JobConfig
-    from medsent.nightly.evidence import pinned_reference
-    from medsent.nightly.settings import NightlyConfig
-    from medsent.settings import fitting, load_settings
-
-    kind = fitting([JobConfig, NightlyConfig, BackfillConfig], config)
-    settings = load_settings(kind, config, overrides)
-    if isinstance(settings, NightlyConfig):
-        pinned_reference(settings)
-    elif isinstance(settings, BackfillConfig):
-        open_reference(settings.reference, list(settings.variants))
-    run(settings, say)
+app.command()(check)
+app.command()(prompt)
 
 
 @app.command()
@@ -361,11 +332,6 @@ def demo(
     from medsent.demo.job import demo as run
 
     say(str(run(config, overrides, say)))
-
-
-def say(line: str) -> None:
-    """Print one line of the job's own."""
-    print(line, flush=True)
 
 
 def command(name: str) -> None:

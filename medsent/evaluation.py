@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from medsent import accounting
+from medsent.cautions import cautions
 from medsent.checkpoint import count_done, reconcile
 from medsent.config import JobConfig
 from medsent.erasure import resume as finish_erasure
@@ -51,6 +52,7 @@ def evaluate(config: JobConfig, say: Say = print) -> AnyPath:
     plan = make_plan(config, say)
     run = open_run(plan)
     say(summary(plan, run))
+    warn(plan, say)
     with held(run, say) as stop:
         run.keep_config(plan.config)
         finish_what_was_cut_short(run)
@@ -336,6 +338,12 @@ def _keep_prompts(plan: Plan, run: RunFolder) -> None:
         for variant in plan.variants
     }
     run.write("prompts.yaml", yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
+
+
+def warn(plan: Plan, say: Say) -> None:
+    """Say what of a job's prompts wants a second look, a line each."""
+    for caution in cautions(plan):
+        say(f"Warning: {caution}")
 
 
 def summary(plan: Plan, run: RunFolder) -> str:

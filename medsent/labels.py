@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
@@ -55,6 +55,10 @@ class Labels:
 
     def __len__(self) -> int:
         return len(self.all)
+
+    def content(self) -> list[dict[str, Any]]:
+        """Return the entries of a file of these labels, what is default left out."""
+        return [label.model_dump(mode="json", exclude_defaults=True) for label in self.all]
 
 
 def load_labels(path: str | None) -> Labels:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from medsent.adapter import Adapter, fit_adapter
+from medsent.adapter import ANSWER, LABELS, PROMPT, Adapter, fit_adapter
 from medsent.delta import Delta, own_name, read_deltas
 from medsent.engine.quantization import said_quantised
 from medsent.errors import AdapterError, ModelError, UsageError
@@ -80,6 +80,7 @@ def merge(model: str, adapter: str, output: str, say: Say = print) -> Path:
     try:
         work.mkdir(parents=True)
         _write(folder, fitted, work)
+        _write_asked(fitted, work)
         made_of = Merged(
             model=MergedModel(source=model, sha256=content_sha256(folder)),
             adapter=MergedAdapter(
@@ -123,6 +124,13 @@ def _write(folder: Path, adapter: Adapter, work: Path) -> None:
             shutil.copy(file, work)
     for file in work.iterdir():
         file.chmod(0o644)  # the library writes weights for their owner only
+
+
+def _write_asked(adapter: Adapter, work: Path) -> None:
+    """Take along what the adapter was trained to be asked: a variant reads it in the folder."""
+    for name in (PROMPT, ANSWER, LABELS):
+        if (adapter.folder / name).is_file():
+            shutil.copyfile(adapter.folder / name, work / name)
 
 
 def _weight_files(folder: Path) -> list[Path]:

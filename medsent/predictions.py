@@ -103,7 +103,7 @@ def files(folder: AnyPath) -> list[AnyPath]:
 
 def table(folder: AnyPath, columns: Sequence[str] | None = None) -> pa.Table:
     """Read columns of a run's predictions whole, in the order of their file names."""
-    return pa.Table.from_batches(list(batches(folder, columns)))
+    return _together(list(batches(folder, columns)))
 
 
 def batches(
@@ -124,10 +124,28 @@ def read(
     for batch in _each(some, columns, rows):
         waiting.append(batch)
         if sum(part.num_rows for part in waiting) >= rows:
-            yield pa.concat_batches(waiting)
+            yield _as_one(waiting)
             waiting = []
     if waiting:
-        yield pa.concat_batches(waiting)
+        yield _as_one(waiting)
+
+
+def _as_one(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if _alike(parts):
+        return pa.concat_batches(parts)
+    return next(iter(_together(parts).combine_chunks().to_batches()), parts[0])
+
+
+def _together(parts: list[pa.RecordBatch]) -> pa.Table:
+    """Return batches as a table; what an earlier version wrote lacks the fields that came since."""
+    if _alike(parts):
+        return pa.Table.from_batches(parts)
+    tables = [pa.Table.from_batches([part]) for part in parts]
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _alike(parts: Sequence[pa.RecordBatch]) -> bool:
+    return all(part.schema.equals(parts[0].schema) for part in parts[1:])
 
 
 def _each(

@@ -1,4 +1,4 @@
-"""Reading a YAML file of settings: unknown keys are errors that name the nearest known one."""
+"""YAML files of settings: unknown keys are errors that name the nearest known one."""
 
 import difflib
 import re
@@ -67,6 +67,20 @@ class _Words(yaml.SafeLoader):
 _Words.add_implicit_resolver(_BOOL, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), "tTfF")
 
 
+class _Lines(yaml.SafeDumper):
+    """Writes a text of several lines in several lines."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = "|" if "\n" in text else None
+    if not {"\x85", "\u2028", "\u2029"}.isdisjoint(text):
+        style = '"'  # else these would be read as ends of lines
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Lines.add_representer(str, _text)
+
+
 def read_yaml(source: Traversable | AnyPath, name: str, words: bool = False) -> Any:
     """Return what a YAML file holds. Raises `ConfigError` of one line that names it `name`.
 
@@ -81,6 +95,11 @@ def read_yaml(source: Traversable | AnyPath, name: str, words: bool = False) -> 
         raise ConfigError(f"{name} is not UTF-8 text: {error.reason}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{name} is not YAML: {_first_problem(error)}") from error
+
+
+def yaml_text(content: Any) -> str:
+    """Return a YAML file's text that `read_yaml` reads as `content`, with `words` or without."""
+    return yaml.dump(content, Dumper=_Lines, allow_unicode=True, sort_keys=False)
 
 
 def problem_text(message: str) -> str:

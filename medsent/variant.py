@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from medsent.adapter import Adapter, open_adapter
+from medsent.adapter import ANSWER, CARD, LABELS, PROMPT, Adapter, open_adapter
 from medsent.answers.file import AnswerFile, load_answer, shipped_answer
 from medsent.answers.method import Method, method_for
 from medsent.config import VariantSettings
@@ -16,9 +16,6 @@ from medsent.personas import Persona
 from medsent.prompts.file import PromptFile, load_prompt, shipped_prompt
 from medsent.prompts.prompter import Prompter
 from medsent.statistics.thresholds import NEUTRAL, Thresholds, TunedOn, read_thresholds
-
-PROMPT, ANSWER, LABELS, CARD = "prompt.yaml", "answer.yaml", "labels.yaml", "README.md"
-"""What training leaves beside an adapter of what it was trained to be asked."""
 
 Origin = Literal["job", "adapter", "shipped"]
 """Where a prompt or answer file is from: the job names it, it lies beside the adapter, or none

@@ -1,6 +1,7 @@
 """Two runs set against each other: which records, which figures, and what is refused."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import yaml
 
 from medsent.comparison import compare_runs
 from medsent.errors import ConfigError, RunError
+from medsent.labels import LABELS
 from medsent.report.model import Metrics, read_metrics
 from tests.conftest import job_values
-from tests.predicted import Answers, batch
+from tests.predicted import Answers, batch, named
 
 ROWS = 120
 GOLD = (np.random.default_rng(0).random((ROWS, 21)) < 0.4).astype(np.int8)
@@ -36,6 +38,7 @@ def write_run(
     gold: npt.NDArray[np.int8] = GOLD,
     first_row: int = 0,
     ids: list[str] | None = None,
+    labels: Sequence[str] | None = None,
     **settings: Any,
 ) -> Path:
     """Write a complete run of labels, as `medsent evaluate` would have left it."""
@@ -49,7 +52,7 @@ def write_run(
         "language": ["pl" if i % 4 < 2 else "en" for i in range(count)],
     }
     table = pa.Table.from_batches(
-        [batch(gold, {n: Answers(a) for n, a in answers.items()}, columns)]
+        [batch(gold, {n: Answers(a) for n, a in answers.items()}, columns, labels)]
     )
     pq.write_table(table, folder / "predictions" / "a.parquet")
     values = job_values(Path("unread"), folder.parent, Path("unread"))
@@ -94,6 +97,69 @@ def test_records_of_one_run_alone_are_left_out_and_said(tmp_path: Path) -> None:
     found, said = compared(old, new)
     assert found.comparisons[0].records == found.records.input == 100
     assert "Left out: 20 records that only old-0 holds." in said
+
+
+def test_runs_of_other_labels_are_compared_by_those_of_both(tmp_path: Path) -> None:
+    theirs = ["joy", *LABELS[4::-2], "grief"]
+    other = np.random.default_rng(5).integers(0, 2, (ROWS, 2), dtype=np.int8)
+
+    def of_theirs(matrix: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+        return np.column_stack([other[:, 0], matrix[:, [4, 2, 0]], other[:, 1]])
+
+    old = write_run(tmp_path / "old-0", {"v": WORSE})
+    new = write_run(
+        tmp_path / "new-0", {"v": of_theirs(BETTER)}, gold=of_theirs(GOLD), labels=theirs
+    )
+    found, said = compared(old, new)
+    (pair,) = found.comparisons
+    assert tuple(pair.labels) == tuple(found.variants["v@new-0"].labels) == LABELS[4::-2]
+    left_out = {
+        "v@old-0": [label for label in LABELS if label not in theirs],
+        "v@new-0": ["joy", "grief"],
+    }
+    assert pair.labels_left_out == left_out
+    assert "Labels left out, which only new-0 has: joy, grief." in said
+    assert f"Labels left out, which only old-0 has: {', '.join(left_out['v@old-0'])}." in said
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "Every figure is over the 3 labels that both have; v@old-0 alone has negative," in text
+    assert "; v@new-0 alone has joy, grief." in text
+    # The figures are those of runs that have these labels alone.
+    alone = [
+        write_run(
+            tmp_path / f"{name}-0",
+            {"v": answers[:, [4, 2, 0]]},
+            gold=GOLD[:, [4, 2, 0]],
+            labels=LABELS[4::-2],
+        )
+        for name, answers in (("narrow", WORSE), ("narrower", BETTER))
+    ]
+    (expected,) = compared(*alone)[0].comparisons
+    assert expected.labels_left_out == {}
+    assert (pair.labels, pair.overall) == (expected.labels, expected.overall)
+    # Gold must agree on what is compared, and on nothing else.
+    wrong = of_theirs(GOLD)
+    wrong[:, 3] = 1 - wrong[:, 3]
+    changed = write_run(tmp_path / "gold-0", {"v": of_theirs(BETTER)}, gold=wrong, labels=theirs)
+    with pytest.raises(RunError, match=rf"the gold of {ROWS} records differs"):
+        compared(old, changed)
+
+
+def test_runs_without_a_label_in_common_are_refused(tmp_path: Path) -> None:
+    old = write_run(tmp_path / "old-0", {"v": WORSE})
+    names = [f"other {label}" for label in LABELS]
+    new = write_run(tmp_path / "new-0", {"v": BETTER}, labels=names)
+    with pytest.raises(RunError, match=r"old-0 and .*new-0 have no label in common"):
+        compared(old, new)
+
+
+@pytest.mark.parametrize("number", [5, 60])
+def test_any_number_of_labels(tmp_path: Path, number: int) -> None:
+    gold, worse, better = (np.resize(each, (ROWS, number)) for each in (GOLD, WORSE, BETTER))
+    old = write_run(tmp_path / "old-0", {"v": worse}, gold=gold)
+    new = write_run(tmp_path / "new-0", {"v": better}, gold=gold)
+    found, _ = compared(old, new)
+    assert tuple(found.comparisons[0].labels) == named(number)
+    assert found.comparisons[0].overall["macro_f1"].difference.low > 0
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Drift of labels and input between two runs: what is found, how surely, and what is not."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from medsent.drift import Drift, DriftSettings, measure_drift, stability_index
+from medsent.errors import RunError
 from medsent.labels import LABELS
 from medsent.run import RunFolder
 from tests.conftest import job_values
@@ -34,6 +36,7 @@ def write_run(
     quarantined: float = 0.0,
     reason: str = "empty_text",
     language: str = "en",
+    names: Sequence[str] = LABELS,
 ) -> RunFolder:
     """Write a run whose records of an opinion tend to get the same labels."""
     rng = np.random.default_rng(seed)
@@ -58,7 +61,7 @@ def write_run(
     answers = Answers(labels, prompt_tokens=known)
     (folder / "predictions").mkdir(parents=True)
     gold = np.full_like(labels, -1)  # a backfill has none
-    table = pa.Table.from_batches([batch(gold, {"v": answers}, columns)])
+    table = pa.Table.from_batches([batch(gold, {"v": answers}, columns, names)])
     for part, some in enumerate((table.slice(0, 333), table.slice(333))):
         pq.write_table(some, folder / "predictions" / f"{part}.parquet")
     values = job_values(Path("unread"), folder.parent, Path("unread"))
@@ -88,6 +91,28 @@ def test_the_same_run_has_not_drifted(reference: RunFolder) -> None:
     ]  # fmt: skip
     assert {drift.value for drift in found} == {0.0}
     assert not alarms(found)
+
+
+def test_runs_of_other_labels_are_compared_by_those_of_both(
+    reference: RunFolder, tmp_path: Path
+) -> None:
+    names = ["joy", *reversed(LABELS[1:])]
+    other = write_run(tmp_path / "other-0", seed=1, names=names)
+    found = measure_drift(reference, other, ["v"], SETTINGS)
+    assert [drift.name for drift in found if drift.kind == "label_rate"] == names[1:]
+    back = named(measure_drift(other, reference, ["v"], SETTINGS))
+    assert list(back)[:20] == list(LABELS[1:])
+    assert back["anger"].value == -named(found)["anger"].value != 0
+    assert back["anger"].message.startswith(f"anger given to {_rate(other, names.index('anger'))}")
+    strange = write_run(tmp_path / "strange-0", seed=1, names=[f"x {name}" for name in LABELS])
+    with pytest.raises(RunError, match="no label in common"):
+        measure_drift(reference, strange, ["v"], SETTINGS)
+
+
+def _rate(run: RunFolder, place: int) -> str:
+    rows = pa.concat_tables([pq.read_table(file) for file in sorted(run.predictions.iterdir())])
+    labels = rows["v"].combine_chunks().field("labels")
+    return f"{100 * np.mean(labels.field(place).to_pylist()):.1f}%"
 
 
 def test_another_sample_of_the_same_kind_is_no_alarm(reference: RunFolder, tmp_path: Path) -> None:

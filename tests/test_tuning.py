@@ -60,9 +60,16 @@ def rows(variants: tuple[str, ...] = ("plain",)) -> pa.RecordBatch:
 
 
 def make_run(
-    folder: Path, batches: list[pa.RecordBatch], methods: dict[str, str], **provenance: Any
+    folder: Path,
+    batches: list[pa.RecordBatch],
+    methods: dict[str, str],
+    probabilities: dict[str, bool] | None = None,
+    **provenance: Any,
 ) -> RunFolder:
-    """Write a complete run with those predictions, a file each."""
+    """Write a complete run with those predictions, a file each.
+
+    `probabilities` tells which variants store any; None as in a run of before.
+    """
     run = RunFolder(folder / "validation-0123456789ab")
     run.predictions.mkdir(parents=True)
     for number, batch in enumerate(batches):
@@ -78,6 +85,10 @@ def make_run(
         "provenance": {"methods": methods, "adapters": {}, **provenance},
     }
     run.write("manifest.json", json.dumps(manifest))
+    told = {name: {"probabilities": some} for name, some in (probabilities or {}).items()}
+    entry = {"file": "0.5 for every label", "values": dict.fromkeys(LABELS, 0.5)}
+    kept = {name: {**told.get(name, {}), **entry} for name in methods}
+    run.write("thresholds.json", json.dumps(kept))
     return run
 
 
@@ -199,7 +210,7 @@ def test_a_variant_of_several(tmp_path: Path) -> None:
         tune_run(run.path, say=silent)
     with pytest.raises(ConfigError, match="no variant 'tuna', only plain, object, tuned"):
         tune_run(run.path, "tuna", say=silent)
-    with pytest.raises(ConfigError, match=r"object has method json, which stores no prob.*plain"):
+    with pytest.raises(ConfigError, match=r"object \(method json\) stores no prob.*: plain, tuned"):
         tune_run(run.path, "object", say=silent)
     found = read_thresholds(tune_run(run.path, "tuned", say=silent))
     assert (found.method, found.adapter_sha256) == ("bits", "a" * 64)
@@ -207,8 +218,44 @@ def test_a_variant_of_several(tmp_path: Path) -> None:
 
 def test_the_only_variant_may_have_no_probabilities(tmp_path: Path) -> None:
     run = make_run(tmp_path, [rows(("object",))], {"object": "json"})
-    with pytest.raises(ConfigError, match="method json stores none"):
+    with pytest.raises(ConfigError, match="has no variant with probabilities"):
         tune_run(run.path, say=silent)
+
+
+def test_a_json_variant_whose_answers_have_probabilities(tmp_path: Path) -> None:
+    methods = {"object": "json", "listed": "json"}
+    asked = {"prompts": {"object": "ab" * 32}, "answers": {"object": "cd" * 32}}
+    run = make_run(
+        tmp_path, [rows(tuple(methods))], methods, {"object": True, "listed": False}, **asked
+    )
+    found = read_thresholds(tune_run(run.path, say=silent))
+    assert found.tuned_on.run is not None
+    assert (found.method, found.tuned_on.run.variant) == ("json", "object")
+    assert (found.prompt, found.answer) == ("ab" * 32, "cd" * 32)
+    with pytest.raises(ConfigError, match=r"listed \(method json\) stores no probabilities"):
+        tune_run(run.path, "listed", say=silent)
+
+
+def test_a_run_of_before_there_were_prompt_files_tells_of_none(tmp_path: Path) -> None:
+    run = make_run(tmp_path, [rows()], {"plain": "onepass"}, prompts={"plain": "ab" * 32})
+    found = read_thresholds(tune_run(run.path, say=silent))
+    assert (found.prompt, found.answer) == (None, None)
+
+
+@pytest.mark.parametrize("number", [5, 60])
+def test_the_labels_are_those_of_the_run(tmp_path: Path, number: int) -> None:
+    rng = np.random.default_rng(1)
+    gold = (rng.random((ROWS, number)) < 0.4).astype(np.int8)
+    likely = np.clip(0.5 * gold + 0.5 * rng.random(gold.shape), 0, 1).astype(np.float32)
+    answers = predicted.Answers((likely >= 0.5).astype(np.int8), probabilities=likely)
+    ids = {"opinion_id": [str(i // READERS) for i in range(ROWS)]}
+    batch = predicted.batch(gold, {"plain": answers}, ids)
+    run = make_run(tmp_path, [batch], {"plain": "onepass"})
+    said: list[str] = []
+    found = read_thresholds(tune_run(run.path, say=said.append))
+    assert tuple(found.thresholds) == predicted.named(number)
+    assert list(found.thresholds.values()) == best_f1_thresholds(gold.astype(float), likely)
+    assert len([line for line in said if line.startswith("label ")]) == 1 + number
 
 
 def test_a_run_that_cannot_be_tuned_on(run: RunFolder, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from medsent.checkpoint import count_done
 from medsent.comparison import open_reference
 from medsent.drift import Drift, DriftSettings, measure_drift
 from medsent.errors import StoppedError
-from medsent.evaluation import Job, finish_what_was_cut_short, held, summary
+from medsent.evaluation import Job, finish_what_was_cut_short, held, summary, warn
 from medsent.labels import load_labels
 from medsent.ledger import Ledger
 from medsent.model import Say
@@ -32,6 +32,7 @@ def backfill(config: BackfillConfig, say: Say = print) -> AnyPath:
     plan = make_plan(config.job(), say)
     run = open_run(plan)
     say(summary(plan, run))
+    warn(plan, say)
     with held(run, say) as stop:
         run.keep_config(plan.config)
         finish_what_was_cut_short(run)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from medsent.nightly.gate import ANCHORS, TITLES, RuleName, Ruling
 from medsent.nightly.history import Night
-from medsent.report.canvas import SMALL_PT, TEXT_PT, panels, short, stack, write
+from medsent.report.canvas import SMALL_PT, TEXT_PT, fitted, panels, short, stack, write
 from medsent.report.document import Plot
 from medsent.report.figures import UNDEFINED, percent, points, rate
 from medsent.report.part import Figure
@@ -25,8 +25,8 @@ _PANEL: Final = 0.5
 _ABOVE: Final = 1.12
 _BELOW: Final = -0.2
 _MOST_TICKS: Final = 8
-_LONGEST: Final = 18
-"""Letters of a label's name that there is room for above its panel."""
+_NAME_IN: Final = 1.15
+"""Room for a label's name above its panel, beside a value."""
 _ROOM: Final = 0.12
 """Of the height, above and below what is drawn."""
 _LIMIT_DASHES: Final = (0, (3.0, 2.0))
@@ -114,7 +114,7 @@ def draw_labels(trends: Sequence[Trend], nights: Sequence[Night], name: str, abo
         _panel(panel, trend, nights, ends)
         above = panel.transAxes
         last = trend.text(trend.points[-1].value) if trend.points else UNDEFINED
-        write(panel, 0, _ABOVE, short(trend.title, _LONGEST), INK, size=TEXT_PT, within=above)
+        write(panel, 0, _ABOVE, fitted(trend.title, _NAME_IN), INK, size=TEXT_PT, within=above)
         write(panel, 1, _ABOVE, last, MUTED, align="right", size=SMALL_PT, within=above)
         write(panel, 0, _BELOW, f"{nights[0].night:%m-%d}", MUTED, size=SMALL_PT, within=above)
         if len(nights) > 1:

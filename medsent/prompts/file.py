@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from typing import Any, Final, Literal, Self
 
@@ -11,7 +11,15 @@ from pydantic import Field, field_validator, model_validator
 from medsent.config import MethodName
 from medsent.errors import ConfigError
 from medsent.labels import Label, Labels
-from medsent.prompts.places import OPINION, PERSONA, PLACES, check_places, fill, holds
+from medsent.prompts.places import (
+    OPINION,
+    PERSONA,
+    PLACES,
+    check_places,
+    fill,
+    holds,
+    places_in,
+)
 from medsent.settings import Settings, load_settings
 from medsent.storage import AnyPath
 
@@ -80,6 +88,8 @@ class PromptFile(Settings):
     """Whether the model's chat template is laid around the messages; null: where it has one."""
     bos: int | None = Field(None, ge=0, le=2)
     """How many BOS tokens begin the prompt; null: the chat template's, without a template one."""
+    language: str | None = None
+    """The language that personas and labels are described in; null: that of the opinion."""
     languages: dict[str, str] = {}
     """Language code to what `{language}` says; the code where not named."""
     labels: LabelList = LabelList()
@@ -97,6 +107,8 @@ class PromptFile(Settings):
             raise ValueError("messages is empty")
         if self.text is not None and self.chat_template:
             raise ValueError("chat_template goes with messages; text is the whole prompt")
+        if self.nobody == {}:
+            raise ValueError("nobody has no words")
         self._check_languages()
         for language in self.spoken or ("",):
             texts = [in_language(wording, language) for wording in self._wordings()]
@@ -131,11 +143,28 @@ class PromptFile(Settings):
     @property
     def names_persona(self) -> bool:
         """Whether it says who reads."""
+        return any(name in PERSONA for places in self._orders() for name in places)
+
+    @property
+    def persona_first(self) -> bool:
+        """Whether it says who reads before it has said the opinion to its end."""
         return any(
-            holds(text, PERSONA)
-            for wording in self._wordings()
-            for text in ([wording] if isinstance(wording, str) else wording.values())
+            name in PERSONA
+            for places in self._orders()
+            for name in places[: len(places) - places[::-1].index(OPINION)]
         )
+
+    @property
+    def describes_each_label(self) -> bool:
+        """Whether it lists the labels with the description of each."""
+        listed = any("labels" in places for places in self._orders())
+        return listed and holds(self.labels.each, ("description",))
+
+    def _orders(self) -> Iterator[list[str]]:
+        """Yield the places of the whole prompt in their order, for each language."""
+        for language in self.spoken or ("",):
+            texts = (in_language(wording, language) for wording in self._wordings())
+            yield [name for text in texts for name in places_in(text)]
 
     def label_places(self, labels: Labels, language: str) -> dict[str, str]:
         """Return what stands in the places of the labels."""
@@ -159,9 +188,12 @@ class PromptFile(Settings):
 
 def in_language(wording: Wording, language: str) -> str:
     """Return the words of a language; where it has none, the English ones, else its first."""
-    if isinstance(wording, str):
-        return wording
-    return wording.get(language) or wording.get(_FALLBACK) or next(iter(wording.values()))
+    return wording if isinstance(wording, str) else wording[spoken_for(tuple(wording), language)]
+
+
+def spoken_for(spoken: Sequence[str], language: str) -> str:
+    """Return which of some languages stands for one: itself, else English, else the first."""
+    return next((each for each in (language, _FALLBACK) if each in spoken), spoken[0])
 
 
 def load_prompt(path: str | AnyPath) -> PromptFile:

@@ -18,8 +18,8 @@ _PLACE = re.compile(r"\{\{([a-z][a-z_.]*)\}\}|\{([a-z][a-z_.]*)\}")
 
 def check_places(text: str, known: Collection[str] = PLACES) -> None:
     """Raise `ConfigError` where a text has a place that is none of the known ones."""
-    for _, name in _PLACE.findall(text):
-        if name and name not in known:
+    for name in places_in(text):
+        if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {{{nearest[0]}}}?" if nearest else f"known are {_list(known)}"
             raise ConfigError(
@@ -28,9 +28,14 @@ def check_places(text: str, known: Collection[str] = PLACES) -> None:
             )
 
 
+def places_in(text: str) -> list[str]:
+    """Return the names of a text's places, in their order."""
+    return [name for _, name in _PLACE.findall(text) if name]
+
+
 def holds(text: str, names: Collection[str]) -> bool:
     """Tell whether a text has any of these places."""
-    return any(name in names for _, name in _PLACE.findall(text))
+    return any(name in names for name in places_in(text))
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:

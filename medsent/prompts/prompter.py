@@ -6,12 +6,13 @@ prompt's own special tokens are tokenised by a tokenizer that knows none.
 """
 
 import json
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from medsent.labels import Labels
 from medsent.personas import Persona
@@ -20,7 +21,13 @@ from medsent.prompts.places import OPINION, fill
 from medsent.prompts.template import Edge, rendered_turns
 
 _SLOT: Final = "\x00opinion\x00"
+_MARK: Final = f"\x00{secrets.token_hex(16)}\x00"
+"""Stands for a special token before a text, for tokenizers that treat a beginning otherwise. No
+opinion can hold it, since it is made anew in each process."""
 
+Part = str | int
+"""A text, or a special token's id."""
+P = TypeVar("P", bound=Part)
 Record = tuple[str, str, str | None]
 """An opinion's text, its language and the persona who reads it."""
 
@@ -84,23 +91,49 @@ class Prompter:
         """Return the prompt's text, without a BOS that is put before it."""
         return "".join(text for text, _ in self._frame(language, persona).pieces(opinion))
 
-    def encode_untrusted(self, text: str) -> list[int]:
-        """Tokenise text so that no special or added token can come out of it."""
-        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+    def without_bos(self, text: str) -> str:
+        """Return a text without the BOS tokens that are written out at its beginning."""
+        bos = self._tokenizer.bos_token
+        while bos and text.startswith(bos):
+            text = text[len(bos) :]
+        return text
+
+    def parts(self, opinion: str, language: str, persona: str | None) -> list[Part]:
+        """Return the prompt's texts, in one piece each, and the special tokens between them."""
+        return self._with_bos(self._joined(self._frame(language, persona), opinion))
+
+    def head(self, opinion: str, language: str, persona: str | None) -> list[int]:
+        """Return the ids of the prompt's text up to the end of the opinion, of the last one."""
+        *texts, _ = (text for text, _ in self._frame(language, persona).pieces(opinion))
+        return self._with_bos(self._exact.encode("".join(texts), add_special_tokens=False).ids)
+
+    def without_readers(self) -> "Prompter":
+        """Return one that says nothing in a persona's places, whose id is then the empty text."""
+        nobody = Persona(id="", name={"en": ""}, description={"en": ""})
+        return Prompter(self._tokenizer, self._prompt, {"": nobody}, self._labels)
+
+    def _untrusted(self, text: str, after: bool = False) -> list[int]:
+        """Tokenise text so that no special or added token can come out of it.
+
+        `after` tells that a special token stands before it.
+        """
+        made = self._plain.encode(_MARK * after + text, add_special_tokens=False)
+        ids: list[int] = made.ids[after:]
         if self.forbidden.isdisjoint(ids):
             return ids
         # A vocabulary that reaches an added token by merging: spell it character by character.
-        return [piece for token in ids for piece in self._spelled(token)]
+        start = len(_MARK) * after
+        spelled: list[int] = []
+        for token, (first, end) in zip(ids, made.offsets[after:], strict=True):
+            own = text[first - start : end - start]
+            spelled += self._spelled(own) if token in self.forbidden else [token]
+        return spelled
 
-    def _spelled(self, token: int) -> list[int]:
-        if token not in self.forbidden:
-            return [token]
-        spelled = [
-            piece
-            for character in self._plain.id_to_token(token) or ""
-            for piece in self._plain.encode(character, add_special_tokens=False).ids
-        ]
-        return [piece for piece in spelled if piece not in self.forbidden]
+    def _spelled(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for character in text:
+            ids += self._plain.encode(_MARK + character, add_special_tokens=False).ids[1:]
+        return [token for token in ids if token not in self.forbidden]
 
     def _is_as_meant(self, ids: list[int], frame: _Frame) -> bool:
         """Tell whether the special tokens are the prompt's own, and none is the opinion's."""
@@ -110,20 +143,22 @@ class Prompter:
     def _safe(self, frame: _Frame, opinion: str) -> list[int]:
         """Tokenise what stands between the prompt's own special tokens, the opinion within it."""
         ids: list[int] = []
-        run = ""
-        for text, untrusted in frame.pieces(opinion):
-            if untrusted:
-                run += text
-                continue
-            for part in self._split(text):
-                if isinstance(part, str):
-                    run += part
-                else:
-                    ids += [*self.encode_untrusted(run), part] if run else [part]
-                    run = ""
-        return ids + (self.encode_untrusted(run) if run else [])
+        for part in self._joined(frame, opinion):
+            ids += [part] if isinstance(part, int) else self._untrusted(part, after=bool(ids))
+        return ids
 
-    def _split(self, text: str) -> Iterator[str | int]:
+    def _joined(self, frame: _Frame, opinion: str) -> list[Part]:
+        """Return the prompt's special tokens, and all text between two of them in one piece."""
+        parts: list[Part] = []
+        for text, untrusted in frame.pieces(opinion):
+            for part in [text] if untrusted else self._split(text):
+                if isinstance(part, str) and parts and isinstance(parts[-1], str):
+                    parts[-1] += part
+                elif part != "":
+                    parts.append(part)
+        return parts
+
+    def _split(self, text: str) -> Iterator[Part]:
         """Yield a trusted text's special tokens, and the texts between them."""
         start = 0
         encoded = self._exact.encode(text, add_special_tokens=False)
@@ -134,7 +169,7 @@ class Prompter:
                 start = end
         yield text[start:]
 
-    def _with_bos(self, ids: list[int]) -> list[int]:
+    def _with_bos(self, ids: list[P]) -> list[P]:
         """Begin a prompt with as many BOS tokens as its file says."""
         count = self._prompt.bos
         if self._bos is None or (count is None and self._is_templated):
@@ -172,10 +207,9 @@ class Prompter:
 
     def _values(self, language: str, persona: str | None) -> dict[str, str]:
         """Return what stands in each place but the opinion's."""
-        values = {
-            "language": self._prompt.languages.get(language, language),
-            **self._prompt.label_places(self._labels, language),
-        }
+        called = self._prompt.languages.get(language) or _word(language)
+        language = self._prompt.language or language
+        values = {"language": called, **self._prompt.label_places(self._labels, language)}
         if persona is None:
             nobody = in_language(self._prompt.nobody, language)
             names = ("persona", "persona.id", "persona.name", "persona.description")
@@ -190,13 +224,10 @@ class Prompter:
         }
 
 
-def shared_prefix(prompts: Sequence[list[int]]) -> int:
-    """Return how many token ids all of some prompts begin with."""
-    first, last = min(prompts), max(prompts)  # of sorted sequences these two differ first
-    for place, (one, other) in enumerate(zip(first, last, strict=False)):
-        if one != other:
-            return place
-    return min(len(first), len(last))
+def _word(language: str | None) -> str:
+    """Return a record's language where it is a code or a word; it is untrusted as an opinion is."""
+    plain = (language or "").translate(str.maketrans("", "", " -_"))
+    return language if language and plain.isalnum() else ""
 
 
 @lru_cache(maxsize=4)
@@ -209,7 +240,10 @@ def _as_it_is(tokenizer: Any) -> Tokenizer:
 
 @lru_cache(maxsize=4)  # seconds for a large vocabulary, and each variant asks
 def _without_added_tokens(tokenizer: Any) -> Tokenizer:
-    """A copy of the tokenizer in which only runs of white space remain as added tokens."""
+    """A copy of the tokenizer in which of the added tokens only runs of white space remain.
+
+    It knows one of its own, `_MARK`.
+    """
     spec = json.loads(tokenizer.backend_tokenizer.to_str())
     spec["added_tokens"] = [
         token
@@ -217,7 +251,9 @@ def _without_added_tokens(tokenizer: Any) -> Tokenizer:
         if not token["special"] and not token["content"].strip()
     ]
     spec["post_processor"] = spec["padding"] = spec["truncation"] = None
-    return Tokenizer.from_str(json.dumps(spec))
+    copy = Tokenizer.from_str(json.dumps(spec))
+    copy.add_special_tokens([AddedToken(_MARK, special=True, normalized=False)])
+    return copy
 
 
 def _added_token_ids(tokenizer: Any) -> frozenset[int]:

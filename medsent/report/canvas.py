@@ -1,9 +1,14 @@
 """What the plots are drawn on: rows under a head, marks, text that starts no formula."""
 
+import unicodedata
+import warnings
+from functools import cache
 from typing import Final, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextToPath
 from matplotlib.transforms import Transform
 
 from medsent.report.svg import LINE, MUTED
@@ -13,8 +18,7 @@ SMALL_PT: Final = 7.5
 
 WIDTH_IN: Final = 7.6
 _LONGEST: Final = 24
-_WIDTH_OF_LETTER: Final = 0.52
-"""Of one letter on average, by the size of the text."""
+_MEASURE: Final = TextToPath()
 
 
 def mark(
@@ -124,11 +128,27 @@ def write(
     )  # fmt: skip
 
 
-def short(name: str, longest: int = _LONGEST) -> str:
+def short(name: str) -> str:
     """Cut a long name."""
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
+def fitted(text: str, room_in: float, size: float = TEXT_PT) -> str:
+    """Cut a text to so many inches."""
+    if width_in(text, size) <= room_in:
+        return text
+    kept = next(n for n in range(len(text), -1, -1) if width_in(f"{text[:n]}…", size) <= room_in)
+    return f"{text[:kept]}…"
+
+
+@cache
 def width_in(text: str, size: float = TEXT_PT) -> float:
-    """Return about how wide a text is, in inches; a reader's font decides."""
-    return len(text) * size * _WIDTH_OF_LETTER / 72
+    """Return how wide a text is, in inches, in a wide font; the reader's own is hardly wider."""
+    # The font lacks the letters of some scripts: full-width ones are as wide as a W.
+    known = "".join("W" if unicodedata.east_asian_width(each) in "WF" else each for each in text)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        width, _, _ = _MEASURE.get_text_width_height_descent(
+            known, FontProperties(family="DejaVu Sans", size=size), ismath=False
+        )
+    return float(width) / 72

@@ -5,9 +5,10 @@ from itertools import starmap
 from typing import Final
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
 
 from medsent.report.calibration import Calibration, LabelCalibration, ReliabilityBin
-from medsent.report.canvas import SMALL_PT, mark, panels, short, write
+from medsent.report.canvas import SMALL_PT, fitted, mark, panels, short, write
 from medsent.report.definitions import FEW_POSITIVES
 from medsent.report.document import Plot
 from medsent.report.model import VariantMetrics
@@ -22,14 +23,14 @@ DEFAULT_THRESHOLD: Final = 0.5
 _COLUMNS: Final = 6
 _PALE: Final = 0.4
 _NAME_PT: Final = 8.0
-_LONGEST: Final = 18
-"""Letters of a label's name that there is room for above its panel."""
+_NAME_IN: Final = 1.05
+"""Room for a label's name above its panel."""
 
 
 def reliability(sides: Mapping[str, Calibration], baseline: str | None, name: str) -> Plot:
     """Draw how often each label is true at each probability, for one or two variants."""
     labels = list(next(iter(sides.values())).labels)
-    figure, (*axes, key) = panels(len(labels) + 1, _COLUMNS)
+    figure, axes, key = _panels(len(labels))
     for panel, label in zip(axes, labels, strict=True):
         found = {variant: side.labels[label] for variant, side in sides.items()}
         _panel(panel, label, list(found.values()))
@@ -48,6 +49,15 @@ def reliability(sides: Mapping[str, Calibration], baseline: str | None, name: st
     )
     svg = inline(figure, name, f"Reliability curves of {len(labels)} labels, {told}.")
     return Plot(svg, caption, define="reliability")
+
+
+def _panels(labels: int) -> tuple[Canvas, list[Axes], Axes]:
+    """Return a panel for each label, and one for the key: not the last of a row, it takes more."""
+    skipped = 1 if (labels + 1) % _COLUMNS == 0 else 0
+    figure, axes = panels(labels + skipped + 1, _COLUMNS)
+    for unused in axes[labels:-1]:
+        unused.axis("off")
+    return figure, axes[:labels], axes[-1]
 
 
 def _bins(axes: Axes, bins: Sequence[ReliabilityBin], ring: bool) -> None:
@@ -70,7 +80,7 @@ def thresholds(variant_name: str, variant: VariantMetrics, name: str) -> Plot | 
     if variant.calibration is None:
         return None
     labels = variant.calibration.labels
-    figure, (*axes, key) = panels(len(labels) + 1, _COLUMNS)
+    figure, axes, key = _panels(len(labels))
     used = variant.thresholds or {}
     for panel, (label, found) in zip(axes, labels.items(), strict=True):
         _panel(panel, label, [found])
@@ -117,7 +127,7 @@ def _panel(axes: Axes, label: str, found: Sequence[LabelCalibration]) -> None:
     axes.axis("off")
     axes.plot([0, 1, 1, 0, 0], [0, 0, 1, 1, 0], color=LINE, linewidth=0.8, zorder=0, clip_on=False)
     few = min(each.positives for each in found) < FEW_POSITIVES
-    write(axes, 0, 1.12, short(label, _LONGEST), MUTED if few else INK, size=_NAME_PT)
+    write(axes, 0, 1.12, fitted(label, _NAME_IN, _NAME_PT), MUTED if few else INK, size=_NAME_PT)
     for at in (0, 1):
         write(axes, -0.06, at, str(at), MUTED, align="right", size=SMALL_PT)
 

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from medsent.report.canvas import (
     SMALL_PT,
     WIDTH_IN,
+    fitted,
     frame,
     mark,
     percent_axis,
@@ -48,12 +49,13 @@ from medsent.report.svg import (
 MOST_PERSONAS: Final = 40
 """A heat map shows so many, those with the most records; its table has all."""
 
-MOST_LABELS: Final = 25
-"""Of one heat map: the figure in a cell takes its room."""
-
 _LEAST_COLUMNS: Final = 12
 """A heat map of fewer labels leaves the rest of its width empty."""
+_CELL_IN: Final = 0.25
+"""Room that the figure in a cell takes: many labels are drawn in several heat maps."""
 _PERSONAS_IN: Final = 1.75
+_NAMES_IN: Final = 1.7
+"""Room for a label's name."""
 _TURN: Final = 50.0
 """Degrees by which the names above a heat map are turned."""
 
@@ -109,7 +111,7 @@ def _dumbbell_row(
         mark(axes, change.candidate, row, face=colour, edge=colour, size=6.5)
     if change.baseline is not None:
         mark(axes, change.baseline, row, face=PAPER, edge=BASELINE, size=5.0)
-    write(axes, -0.03, row, short(label), shade, align="right")
+    write(axes, -0.03, row, fitted(label, _NAMES_IN), shade, align="right")
     write(axes, 1.14, row, points(value_of(change.difference)), shade, align="right")
     positives = min(side.support for side in sides)
     write(axes, 1.28, row, count(positives), shade, align="right")
@@ -156,7 +158,7 @@ def dots(metrics: Metrics, variant: str, name: str) -> Plot:
         if figures.f1 is not None:
             _whisker(axes, row, figures.f1, CANDIDATE)
             mark(axes, figures.f1.value, row, face=CANDIDATE, edge=CANDIDATE, size=6.5)
-        write(axes, -0.03, row, short(label), shade, align="right")
+        write(axes, -0.03, row, fitted(label, _NAMES_IN), shade, align="right")
         write(axes, 1.14, row, percent(value_of(figures.f1)), shade, align="right")
         write(axes, 1.28, row, count(figures.support), shade, align="right")
     write(axes, 1.14, -1.35, "F1", MUTED, align="right")
@@ -177,7 +179,8 @@ def heat_maps(variant_name: str, variant: VariantMetrics, name: str) -> Iterator
     Many labels are drawn in several plots, of nearly as many each.
     """
     labels = list(variant.labels)
-    number = -(-len(labels) // MOST_LABELS)
+    over_in = math.cos(math.radians(_TURN)) * max(map(_name_in, labels)) - _CELL_IN
+    number = math.ceil(len(labels) * _CELL_IN / (WIDTH_IN - _PERSONAS_IN - over_in))
     for index in range(number):
         first, end = (len(labels) * each // number for each in (index, index + 1))
         part = f"Labels {first + 1} to {end} of {len(labels)}. " if number > 1 else ""
@@ -191,7 +194,7 @@ def _heat_map(
     everyone = values_of(variant, PERSONA)
     personas = _most_records(everyone)
     columns = max(len(labels), _LEAST_COLUMNS)
-    names = [short(label) for label in labels]
+    names = [fitted(label, _NAMES_IN) for label in labels]
     top_in, right_in = _room(names, columns)
     figure, axes = frame(
         rows=len(personas), left_in=_PERSONAS_IN, right_in=right_in, top_in=top_in, row_in=0.22
@@ -270,7 +273,11 @@ def _heat_scale(axes: Axes, rows: int, labels: int) -> None:
     write(axes, first + HEAT_STEPS + 0.2, row, "100", MUTED, size=SMALL_PT)
 
 
+def _name_in(label: str) -> float:
+    return width_in(fitted(label, _NAMES_IN))
+
+
 def _by_label(labels: Sequence[str]) -> tuple[Figure, Axes]:
     """Return axes with a row a label, and room for the names at the left."""
-    left_in = 0.2 + max((width_in(short(label)) for label in labels), default=0.0)
+    left_in = 0.2 + max(map(_name_in, labels), default=0.0)
     return frame(rows=len(labels), left_in=max(1.35, left_in), right_in=1.45, top_in=0.5)

@@ -7,6 +7,7 @@ from medsent import __version__
 from medsent.model import BUILTIN
 from medsent.training.config import TrainingConfig
 from medsent.training.evaluation import LabelResult, macro_f1
+from medsent.training.task import Task
 
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate")
 _GEMMA_TERMS = "https://ai.google.dev/gemma/terms"
@@ -40,6 +41,7 @@ class Facts:
 
 def model_card(
     config: TrainingConfig,
+    task: Task,
     facts: Facts,
     labels: list[LabelResult] | None,
     baseline: list[LabelResult] | None,
@@ -49,10 +51,11 @@ def model_card(
     parts = [
         _front(config, facts),
         f"# {config.name}",
-        _opening(config),
+        _opening(config, task),
         *([config.note] if config.note else []),
+        _asked(task),
         _data(facts),
-        _recipe(config, facts),
+        _recipe(config, task, facts),
         _validation(config, facts, labels, baseline),
         _hashes(facts, adapter_sha256),
         _licence(config, facts),
@@ -67,11 +70,21 @@ def _front(config: TrainingConfig, facts: Facts) -> str:
     return "\n".join(["---", *lines, "tags: [lora, emotion, medical-opinions]", "---"])
 
 
-def _opening(config: TrainingConfig) -> str:
+def _opening(config: TrainingConfig, task: Task) -> str:
     return (
         f"A LoRA adapter (rank {config.lora.rank}) for `{config.model.source}`. It predicts which "
-        "of 21 emotion labels a given reader would give to a patient's opinion, by the answer "
-        f"method `{config.method}` of medsent. Trained by `medsent train`."
+        f"of {len(task.labels)} labels a given reader would give to a patient's opinion, by the "
+        f"answer method `{config.method}` of medsent. Trained by `medsent train`."
+    )
+
+
+def _asked(task: Task) -> str:
+    files = [f"the prompt `prompt.yaml` (digest `{task.prompt.digest()}`)"]
+    if task.answer:
+        files.append(f"the answer file `answer.yaml` (digest `{task.answer.digest()}`)")
+    return (
+        f"It was trained with {' and '.join(files)}, about the labels of `labels.yaml`. The files "
+        "lie beside it; a variant with this adapter asks by them where its job names no others."
     )
 
 
@@ -84,10 +97,10 @@ def _data(facts: Facts) -> str:
     return "\n".join(["## Data\n", table, *rows, "\nNo opinion is in both."])
 
 
-def _recipe(config: TrainingConfig, facts: Facts) -> str:
+def _recipe(config: TrainingConfig, task: Task, facts: Facts) -> str:
     lora, optimiser, quantised = config.lora, config.optimiser, config.model.quantization
     loss = (
-        "binary cross-entropy on the 21 label logits"
+        f"binary cross-entropy on the {len(task.labels)} label logits"
         if config.method == "onepass"
         else "cross-entropy on the answer's tokens"
     )

@@ -2,10 +2,12 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from medsent.labels import LABEL_INDEX
+from medsent.config import MethodName
 from medsent.settings import Settings
+
+_MOST_EVALUATED = 8
 
 
 class TrainingModel(Settings):
@@ -81,13 +83,26 @@ class OptimiserSettings(Settings):
         """How many opinions are in memory at a time."""
         return self.opinions_per_step // self.gradient_accumulation
 
+    @property
+    def opinions_per_evaluation(self) -> int:
+        """How many are at a time where nothing is kept for the way back."""
+        return min(_MOST_EVALUATED, 2 * self.opinions_per_pass)
+
 
 class TrainingConfig(Settings):
     """One training of one adapter."""
 
     name: str
     model: TrainingModel
-    method: Literal["onepass", "json", "bits"] = "onepass"
+    method: MethodName = "onepass"
+    prompt: str | None = None
+    """A prompt file; where null that of `start_from`, if it was trained for the same method, else
+    the method's own."""
+    answer: str | None = None
+    """An answer file, for method `json`; where null that of `start_from`, else the one that
+    ships."""
+    labels: str | None = None
+    """A label file; where null that of `start_from`, else the 21 that ship."""
     data: TrainingData
     output: str
     """The adapter's folder."""
@@ -99,17 +114,15 @@ class TrainingConfig(Settings):
     label_weights: dict[str, float] = Field(default_factory=dict)
     """Label to the weight of its loss (1 where not named), for fine-tuning weak labels."""
     start_from: str | None = None
-    """An adapter's folder to go on from, for targeted fine-tuning."""
+    """An adapter's folder to go on from, for targeted fine-tuning; of the same labels."""
     seed: int = 0
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; all cores where not given."""
     note: str | None = None
     """Goes on the model card, for instance that the data are synthetic."""
 
-    @field_validator("label_weights")
-    @classmethod
-    def _known_labels(cls, weights: dict[str, float]) -> dict[str, float]:
-        unknown = sorted(set(weights) - set(LABEL_INDEX))
-        if unknown:
-            raise ValueError(f"{', '.join(unknown)} is no label")
-        return weights
+    @model_validator(mode="after")
+    def _only_json(self) -> "TrainingConfig":
+        if self.answer is not None and self.method != "json":
+            raise ValueError(f"answer goes with method json, not with {self.method}")
+        return self

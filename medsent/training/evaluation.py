@@ -1,5 +1,6 @@
 """A model on a labelled split: its logits, its loss, and F1 at tuned thresholds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,15 +10,12 @@ import torch
 from scipy.special import expit
 from sklearn.metrics import precision_recall_fscore_support
 
-from medsent.labels import LABELS
 from medsent.statistics.thresholds import best_f1_thresholds
 from medsent.training.base import working_dtype
 from medsent.training.objectives import Objective
 from medsent.training.readings import Readings
 
 Floats = npt.NDArray[np.float64]
-
-_OPINIONS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -27,9 +25,9 @@ class Evaluation:
     loss: float
     """Mean over batches, each weighted by its readings."""
     logits: Floats | None
-    """(N, 21), or None for a method without logits."""
+    """(N, L), or None for a method without logits."""
     gold: Floats
-    """(N, 21): 0, 1 or NaN for missing."""
+    """(N, L): 0, 1 or NaN for missing."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +42,19 @@ class LabelResult:
     f1: float
 
 
-def evaluate(model: Any, objective: Objective, readings: Readings) -> Evaluation:
-    """Run the model over a split, packed and in mixed precision as in training."""
+def evaluate(model: Any, objective: Objective, readings: Readings, at_once: int = 8) -> Evaluation:
+    """Run the model over a split, packed and in mixed precision as in training.
+
+    `at_once` is how many opinions are in memory at a time.
+    """
     model.eval()
     device = next(model.parameters()).device
     mixed = working_dtype() == torch.bfloat16
     order = sorted(range(len(readings)), key=lambda index: len(readings[index].text))
     found: dict[int, npt.NDArray[np.float32]] = {}
     total = count = 0.0
-    for start in range(0, len(order), _OPINIONS_AT_ONCE):
-        chosen = order[start : start + _OPINIONS_AT_ONCE]
+    for start in range(0, len(order), at_once):
+        chosen = order[start : start + at_once]
         opinions = [readings[index] for index in chosen]
         batch = {name: part.to(device) for name, part in objective.collate(opinions).items()}
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
@@ -73,7 +74,7 @@ def evaluate(model: Any, objective: Objective, readings: Readings) -> Evaluation
 
 
 def evaluate_split(model: Any, objective: Objective, readings: Readings) -> tuple[Floats, Floats]:
-    """Return the label logits and the gold, both (N, 21), in the order of the readings.
+    """Return the label logits and the gold, both (N, L), in the order of the readings.
 
     Within `model.disable_adapter()` these are the base model's. Raises `ValueError` for a
     method that has no logits.
@@ -84,15 +85,15 @@ def evaluate_split(model: Any, objective: Objective, readings: Readings) -> tupl
     return evaluation.logits, evaluation.gold
 
 
-def tuned_results(logits: Floats, gold: Floats) -> list[LabelResult]:
-    """Return each label's result at the threshold that is best on these very readings.
+def tuned_results(logits: Floats, gold: Floats, labels: Sequence[str]) -> list[LabelResult]:
+    """Return each of L labels' result at the threshold that is best on these very readings.
 
     Missing gold is left out label by label. An F1 that is undefined counts as 0.
     """
     probabilities = expit(logits)
     cuts = best_f1_thresholds(gold, probabilities)
     results = []
-    for index, (label, cut) in enumerate(zip(LABELS, cuts, strict=True)):
+    for index, (label, cut) in enumerate(zip(labels, cuts, strict=True)):
         known = ~np.isnan(gold[:, index])
         truth = gold[known, index] == 1
         given = probabilities[known, index] >= cut

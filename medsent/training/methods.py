@@ -3,27 +3,23 @@
 from functools import partial
 from typing import Any
 
-from medsent.answers import bits, json, onepass
-from medsent.personas import Persona
-from medsent.prompts import Prompter
-from medsent.training.config import TrainingConfig
+from medsent.answers import bits, json
+from medsent.answers.method import method_for
+from medsent.prompts.prompter import Prompter
 from medsent.training.objectives import Answer, Objective, OnePass
+from medsent.training.task import Task
 
 
-def objective_for(
-    config: TrainingConfig, tokenizer: Any, personas: dict[str, Persona]
-) -> Objective:
-    """Return what is learnt for `config.method`.
+def objective_for(task: Task, tokenizer: Any) -> Objective:
+    """Return what is learnt for a task.
 
-    Raises `ModelError` where the tokenizer does not allow the method.
+    Raises `ModelError` where the tokenizer or its chat template does not allow the task.
     """
-    weights = config.label_weights
-    if config.method == "onepass":
-        prompter = Prompter(tokenizer, onepass.PROMPT, personas)
-        return OnePass(prompter, weights, onepass.label_token_ids(tokenizer))
-    if config.method == "bits":
-        bits.digit_token_ids(tokenizer)
-        prompter = Prompter(tokenizer, bits.PROMPT, personas)
-        return Answer(prompter, weights, partial(bits.write, tokenizer=tokenizer))
-    prompter = Prompter(tokenizer, json.PROMPT, personas)
-    return Answer(prompter, weights, partial(json.write, tokenizer=tokenizer))
+    method = method_for(task.method, tokenizer, task.labels, task.answer)
+    prompter = Prompter(tokenizer, task.prompt, task.personas, task.labels)
+    if task.method == "onepass":
+        return OnePass(prompter, task.weights, method.ask.token_ids)
+    if task.answer is None:
+        return Answer(prompter, task.weights, partial(bits.write, tokenizer=tokenizer))
+    form = task.answer.form_of(task.labels.names)
+    return Answer(prompter, task.weights, partial(json.write, form=form, tokenizer=tokenizer))

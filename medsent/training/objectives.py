@@ -1,7 +1,7 @@
 """What is learnt for each answer method: how a batch is made, and its loss."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from medsent.answers.written import STRUCTURE, UNKNOWN, Written
-from medsent.labels import LABELS
-from medsent.prompts import Prompter
+from medsent.answers.targets import STRUCTURE, UNKNOWN, Targets
+from medsent.prompts.prompter import Prompter
+from medsent.prompts.sharing import shared_prefix
 from medsent.training.packing import attention_mask, pack
 from medsent.training.readings import Opinion
 
 Batch = dict[str, Tensor]
-Writer = Callable[[npt.NDArray[np.float32]], Written]
+Writer = Callable[[npt.NDArray[np.float32]], Targets]
 
 _NOT_ASKED = -100
 POSITIONS_AT_ONCE = 512  # rows of vocabulary logits held at a time
@@ -27,9 +27,10 @@ POSITIONS_AT_ONCE = 512  # rows of vocabulary logits held at a time
 class Objective(ABC):
     """Turns opinions into batches, and a model's hidden states into a loss."""
 
-    def __init__(self, prompter: Prompter, label_weights: dict[str, float]) -> None:
+    def __init__(self, prompter: Prompter, weights: Sequence[float]) -> None:
+        """`weights` (L,) are those of the labels' losses."""
         self.prompter = prompter
-        self.weights = torch.tensor([label_weights.get(label, 1.0) for label in LABELS])
+        self.weights = torch.tensor(weights)
 
     @abstractmethod
     def collate(self, opinions: list[Opinion]) -> Batch:
@@ -43,22 +44,20 @@ class Objective(ABC):
     def loss(
         self, model: Any, batch: Batch, over: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the loss, and the label logits (B, R, 21) where the method has any.
+        """Return the loss, and the label logits (B, R, L) where the method has any.
 
         The loss is a weighted sum over `over`: the batch's own weight where it is not given, and
         that of a whole step where the batch is a part of one.
         """
 
     def _pack(self, opinions: list[Opinion], answers: list[list[list[int]]]) -> Batch:
-        """Pack each opinion with its readers' tails, each followed by its answer's ids."""
-        tails = [
-            [
-                self.prompter.tail(opinion.language, persona) + answer
-                for persona, answer in zip(opinion.personas, own, strict=True)
-            ]
-            for opinion, own in zip(opinions, answers, strict=True)
-        ]
-        packed = pack([self.prompter.head(opinion.text) for opinion in opinions], tails)
+        """Pack each opinion's prompts, one a reader, each followed by its answer's ids."""
+        heads, tails = [], []
+        for opinion, own in zip(opinions, answers, strict=True):
+            head, rest = self._split(opinion)
+            heads.append(head)
+            tails.append([tail + answer for tail, answer in zip(rest, own, strict=True)])
+        packed = pack(heads, tails)
         return {
             "input_ids": packed.input_ids,
             "position_ids": packed.position_ids,
@@ -67,14 +66,23 @@ class Objective(ABC):
             "labels": _stack_gold(opinions),
         }
 
+    def _split(self, opinion: Opinion) -> tuple[list[int], list[list[int]]]:
+        """Return what all readers' prompts begin with, and the rest of each: a token at least."""
+        prompts = self.prompter.prompts(
+            [(opinion.text, opinion.language, persona) for persona in opinion.personas]
+        )
+        end = min(shared_prefix(prompts), min(map(len, prompts)) - 1)
+        return prompts[0][:end], [prompt[end:] for prompt in prompts]
+
 
 class OnePass(Objective):
-    """Binary cross-entropy on the 21 logits at the end of the prompt; no full vocabulary."""
+    """Binary cross-entropy on the L logits at the end of the prompt; no full vocabulary."""
 
     def __init__(
-        self, prompter: Prompter, label_weights: dict[str, float], token_ids: list[int]
+        self, prompter: Prompter, weights: Sequence[float], token_ids: Sequence[int]
     ) -> None:
-        super().__init__(prompter, label_weights)
+        """`token_ids` (L + 1,) are the labels' and the reference's."""
+        super().__init__(prompter, weights)
         self._token_ids = torch.tensor(token_ids)
 
     def collate(self, opinions: list[Opinion]) -> Batch:
@@ -88,7 +96,7 @@ class OnePass(Objective):
     def loss(
         self, model: Any, batch: Batch, over: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the weighted mean over known labels, and the logits (B, R, 21)."""
+        """Return the weighted mean over known labels, and the logits (B, R, L)."""
         hidden = hidden_states(model, batch)
         rows = torch.arange(len(hidden), device=hidden.device)[:, None]
         tokens = vocabulary_logits(
@@ -110,8 +118,9 @@ class Answer(Objective):
     Structure weighs 1 a token; a value whose gold is missing weighs nothing.
     """
 
-    def __init__(self, prompter: Prompter, label_weights: dict[str, float], write: Writer) -> None:
-        super().__init__(prompter, label_weights)
+    def __init__(self, prompter: Prompter, weights: Sequence[float], write: Writer) -> None:
+        """`write` makes an answer of a row of gold, (L,)."""
+        super().__init__(prompter, weights)
         self._write = write
 
     def collate(self, opinions: list[Opinion]) -> Batch:
@@ -141,7 +150,7 @@ class Answer(Objective):
         """Return the weighted mean over the answers' tokens; there are no label logits."""
         hidden = hidden_states(model, batch)
         # A token is predicted by the position before it in the packed row, which is the
-        # position before it in its own tail, since an answer never starts a tail.
+        # position before it in its own tail, since a tail begins with a token of the prompt.
         targets = batch["targets"][:, 1:]
         asked = targets != _NOT_ASKED
         each = _token_losses(hidden[:, :-1][asked], targets[asked], *head(model))
@@ -224,7 +233,7 @@ def _base(model: Any) -> Any:
 
 def _stack_gold(opinions: list[Opinion]) -> Tensor:
     most = max(len(o.personas) for o in opinions)
-    gold = np.full((len(opinions), most, len(LABELS)), np.nan, dtype=np.float32)
+    gold = np.full((len(opinions), most, opinions[0].gold.shape[1]), np.nan, dtype=np.float32)
     for row, opinion in enumerate(opinions):
         gold[row, : len(opinion.personas)] = opinion.gold
     return torch.from_numpy(gold)

@@ -1,4 +1,4 @@
-"""An adapter's folder as training leaves it: weights, thresholds, and the card last."""
+"""An adapter's folder as training leaves it: weights, what they answer to, and the card last."""
 
 import json
 import shutil
@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medsent.adapter import ANSWER, CARD, LABELS, PROMPT, WEIGHTS
+from medsent.adapter import CONFIG as SHAPE
 from medsent.hashes import sha256_file
+from medsent.settings import yaml_text
 from medsent.statistics.thresholds import Thresholds, TunedOn, hashed_opinions
 from medsent.training.card import Facts, model_card
 from medsent.training.config import TrainingConfig
 from medsent.training.evaluation import LabelResult
 from medsent.training.readings import Readings
+from medsent.training.task import Task
 
-WEIGHTS, SHAPE, CARD = "adapter_model.safetensors", "adapter_config.json", "README.md"
 THRESHOLDS, BASELINE_THRESHOLDS = "thresholds.json", "thresholds-baseline.json"
-_ORDER = (WEIGHTS, SHAPE, THRESHOLDS, BASELINE_THRESHOLDS, CARD)
+_ORDER = (WEIGHTS, SHAPE, PROMPT, ANSWER, LABELS, THRESHOLDS, BASELINE_THRESHOLDS, CARD)
+_ASKED = {"prompt": PROMPT, "answer": ANSWER, "labels": LABELS}
+_HEADING = "# What this adapter was trained with.\n"
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,12 @@ class Result:
 
 
 def write_adapter(
-    config: TrainingConfig, model: Any, validation: Readings, result: Result, facts: Facts
+    config: TrainingConfig,
+    task: Task,
+    model: Any,
+    validation: Readings,
+    result: Result,
+    facts: Facts,
 ) -> Path:
     """Write everything into `config.output` and return that folder.
 
@@ -44,12 +54,13 @@ def write_adapter(
     model.save_pretrained(str(work), save_embedding_layers=False)
     (work / WEIGHTS).chmod(0o644)  # the library writes it for its owner only
     _settle_shape(work / SHAPE, config.model.source)
+    _write_task(work, task)
     sha256 = sha256_file(work / WEIGHTS)
     if result.labels and result.baseline_labels:
         tuned_on = _tuned_on(validation)
-        _write_thresholds(work / THRESHOLDS, result.labels, sha256, tuned_on)
-        _write_thresholds(work / BASELINE_THRESHOLDS, result.baseline_labels, None, tuned_on)
-    card = model_card(config, facts, result.labels, result.baseline_labels, sha256)
+        _write_thresholds(work / THRESHOLDS, task, result.labels, sha256, tuned_on)
+        _write_thresholds(work / BASELINE_THRESHOLDS, task, result.baseline_labels, None, tuned_on)
+    card = model_card(config, task, facts, result.labels, result.baseline_labels, sha256)
     (work / CARD).write_text(card, encoding="utf-8")
     _publish(work, folder)
     return folder
@@ -63,12 +74,20 @@ def _settle_shape(file: Path, source: str) -> None:
     file.write_text(json.dumps(shape, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def _write_task(folder: Path, task: Task) -> None:
+    """Write the files that a variant with this adapter reads: all that decides its prompts."""
+    for name, said in task.content().items():
+        (folder / _ASKED[name]).write_text(_HEADING + yaml_text(said), encoding="utf-8")
+
+
 def _write_thresholds(
-    file: Path, labels: list[LabelResult], sha256: str | None, tuned_on: TunedOn
+    file: Path, task: Task, labels: list[LabelResult], sha256: str | None, tuned_on: TunedOn
 ) -> None:
     thresholds = Thresholds(
-        method="onepass",
+        method=task.method,
         adapter_sha256=sha256,
+        prompt=task.prompt.digest(),
+        answer=task.answer and task.answer.digest(),
         thresholds={result.label: result.threshold for result in labels},
         tuned_on=tuned_on,
     )

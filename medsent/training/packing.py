@@ -1,8 +1,9 @@
 """Several readers of one opinion in one forward pass.
 
-A row of a batch holds an opinion once and then each reader's tail. The mask lets a
-tail see the opinion and itself, never another tail, and positions restart after the
-opinion: the result equals that of separate prompts, at a fraction of their tokens.
+A row of a batch holds once what all readers' prompts begin with, the head, and then each
+reader's tail. The mask lets a tail see the head and itself, never another tail, and positions
+restart after the head: the result equals that of separate prompts. Where the opinion stands
+before the reader it is in the head, which spares most of the tokens; else it is in each tail.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ class Packed:
     input_ids: Tensor
     """(B, T) int64."""
     position_ids: Tensor
-    """(B, T) int64, restarting after the opinion for each tail."""
+    """(B, T) int64, restarting after the head for each tail."""
     sees: Tensor
     """(B, T, T) bool: may position i attend to position j."""
     ends: Tensor

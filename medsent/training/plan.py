@@ -109,7 +109,10 @@ def widest_pass(config: TrainingConfig, objective: Objective, train: Readings) -
     count = config.optimiser.opinions_per_pass
     by_text = sorted(train.opinions, key=lambda opinion: len(opinion.text), reverse=True)
     by_readers = sorted(train.opinions, key=lambda opinion: len(opinion.personas), reverse=True)
-    likely = {o.opinion_id: o for o in by_text[: _LIKELY * count] + by_readers[: _LIKELY * count]}
+    # Where the reader stands before the opinion, its text is there once for each of them.
+    by_both = sorted(train.opinions, key=lambda o: len(o.text) * len(o.personas), reverse=True)
+    most = _LIKELY * count
+    likely = {o.opinion_id: o for o in by_text[:most] + by_readers[:most] + by_both[:most]}
     widths = {key: objective.collate([o])["input_ids"].shape[1] for key, o in likely.items()}
     chosen = sorted(likely, key=widths.__getitem__)[-count:]
     return objective.collate([likely[key] for key in chosen])

@@ -10,7 +10,6 @@ from transformers import set_seed
 
 from medsent.errors import ConfigError
 from medsent.model import content_sha256, is_on_hub, load_tokenizer, resolve_model
-from medsent.personas import Persona, load_personas
 from medsent.training.base import (
     build_model,
     load_weights,
@@ -35,6 +34,7 @@ from medsent.training.objectives import Objective
 from medsent.training.output import Result, write_adapter
 from medsent.training.plan import tell_lack, tell_memory, tell_work
 from medsent.training.readings import Readings
+from medsent.training.task import Task, open_task
 from medsent.training.trainer import AdapterTrainer
 
 Say = Callable[[str], None]
@@ -44,6 +44,8 @@ Say = Callable[[str], None]
 class Trained:
     """What a training leaves: the model in memory, and how it went."""
 
+    config: TrainingConfig
+    task: Task
     model: Any
     objective: Objective
     train: Readings
@@ -65,7 +67,7 @@ def run_training(config: TrainingConfig, say: Say = print) -> Path:
     round_adapter(trained.model)  # so that what is evaluated is what is written
     result = evaluate_both(trained, say)
     facts = _facts(trained, result)
-    return write_adapter(config, trained.model, trained.validation, result, facts)
+    return write_adapter(config, trained.task, trained.model, trained.validation, result, facts)
 
 
 def train(config: TrainingConfig, say: Say = print) -> Trained:
@@ -74,23 +76,27 @@ def train(config: TrainingConfig, say: Say = print) -> Trained:
     set_seed(config.seed)
     if config.threads:
         torch.set_num_threads(config.threads)
-    readings, validation, personas = _splits(config, say)
-    folder, recipe = _checkpoints(config), _recipe(config, readings)
+    task = open_task(config)
+    readings, validation = _splits(config, task, say)
+    folder, recipe = _checkpoints(config), _recipe(config, task, readings)
     refuse_others(folder, recipe)  # before a model is fetched
     base = resolve_model(config.model.source, say, config.model.revision)
     refuse_quantised(config.model, base)
     claim(folder, {**recipe, BASE: content_sha256(base)})
     drop_partial(folder)
     last = last_checkpoint(folder)
-    objective = objective_for(config, load_tokenizer(base), personas)
+    objective = objective_for(task, load_tokenizer(base))
     if torch.cuda.is_available():
         tell_lack(config, base, objective, readings, say)
     model = build_model(config, base)
-    trainer = AdapterTrainer(config, model, objective, readings, validation, folder, say)
+    names = task.labels.names
+    trainer = AdapterTrainer(config, model, objective, names, readings, validation, folder, say)
     trainer.budget.resume(last)
     say(f"{config.name}: {len(readings)} opinions to train on, {len(validation)} to validate")
     steps, seconds = _learn(trainer, last, say)
-    return Trained(trainer.model, objective, readings, validation, base, steps, seconds)
+    return Trained(
+        config, task, trainer.model, objective, readings, validation, base, steps, seconds
+    )
 
 
 def plan_training(config: TrainingConfig, say: Say = print) -> None:
@@ -100,15 +106,16 @@ def plan_training(config: TrainingConfig, say: Say = print) -> None:
     is the one thing that only the training finds.
     """
     refuse_unquantisable(config.model)
-    readings, validation, personas = _splits(config, say)
-    folder, recipe = _checkpoints(config), _recipe(config, readings)
+    task = open_task(config)
+    readings, validation = _splits(config, task, say)
+    folder, recipe = _checkpoints(config), _recipe(config, task, readings)
     refuse_others(folder, recipe)
     model = config.model
     base = resolve_model(model.source, say, model.revision, weights=False)
     refuse_quantised(model, base)
     if folder.is_dir() and not is_on_hub(model.source):
         refuse_others(folder, {**recipe, BASE: content_sha256(base)})
-    objective = objective_for(config, load_tokenizer(base), personas)
+    objective = objective_for(task, load_tokenizer(base))
     tell_work(config, objective, readings, validation, say)
     tell_memory(config, base, objective, readings, say)
 
@@ -116,16 +123,17 @@ def plan_training(config: TrainingConfig, say: Say = print) -> None:
 def evaluate_both(trained: Trained, say: Say = print) -> Result:
     """Evaluate the adapter and the base model on the full validation split."""
     model, objective, validation = trained.model, trained.objective, trained.validation
+    at_once, names = trained.config.optimiser.opinions_per_evaluation, trained.task.labels.names
     say(f"Evaluating the adapter on {validation.records} readings of validation")
-    own = evaluate(model, objective, validation)
+    own = evaluate(model, objective, validation, at_once)
     say("Evaluating the base model on the same")
     with model.disable_adapter():
-        base = evaluate(model, objective, validation)
+        base = evaluate(model, objective, validation, at_once)
     if own.logits is None or base.logits is None:
         say(f"validation loss {own.loss:.4f}, base model {base.loss:.4f}")
         return Result(own.loss, base.loss, None, None)
-    labels = tuned_results(own.logits, own.gold)
-    baseline = tuned_results(base.logits, base.gold)
+    labels = tuned_results(own.logits, own.gold, names)
+    baseline = tuned_results(base.logits, base.gold, names)
     say(
         f"validation macro F1 {macro_f1(labels):.3f}, base model {macro_f1(baseline):.3f} "
         "(both with thresholds tuned on it)"
@@ -151,16 +159,15 @@ def _learn(trainer: AdapterTrainer, last: Checkpoint | None, say: Say) -> tuple[
     return trainer.state.global_step, trainer.budget.elapsed()
 
 
-def _splits(config: TrainingConfig, say: Say) -> tuple[Readings, Readings, dict[str, Persona]]:
-    personas = load_personas(config.personas)
-    readings = _read(config, config.data.train, personas, say)
-    validation = _read(config, config.data.validation, personas, say)
+def _splits(config: TrainingConfig, task: Task, say: Say) -> tuple[Readings, Readings]:
+    readings = _read(config, task, config.data.train, say)
+    validation = _read(config, task, config.data.validation, say)
     readings.refuse_overlap(validation)
-    return readings, validation, personas
+    return readings, validation
 
 
-def _read(config: TrainingConfig, path: str, personas: Any, say: Say) -> Readings:
-    readings = Readings.read(path, config.data.columns, personas)
+def _read(config: TrainingConfig, task: Task, path: str, say: Say) -> Readings:
+    readings = Readings.read(path, config.data.columns, task.personas, task.labels.names)
     if readings.unusable:
         say(f"{path}: {readings.unusable} rows left out (no text, unknown persona or no labels)")
     return readings
@@ -170,8 +177,11 @@ def _checkpoints(config: TrainingConfig) -> Path:
     return Path(config.checkpoints or f"{config.output}/checkpoints")
 
 
-def _recipe(config: TrainingConfig, readings: Readings) -> dict[str, Any]:
-    """What must not change between the sittings of one training, the base's content apart."""
+def _recipe(config: TrainingConfig, task: Task, readings: Readings) -> dict[str, Any]:
+    """What must not change between the sittings of one training, the base's content apart.
+
+    Prompt, answer and labels are in it where they are not those that ship, wherever they lie.
+    """
     recipe = config.model_dump(
         mode="json",
         include={"model", "method", "personas", "lora", "label_weights", "start_from", "seed"},
@@ -181,7 +191,7 @@ def _recipe(config: TrainingConfig, readings: Readings) -> dict[str, Any]:
     how = {"minutes", "checkpoints", "evaluations"}  # how long and how often, not what
     how |= {"gradient_accumulation", "gradient_checkpointing"}
     recipe["optimiser"] = config.optimiser.model_dump(mode="json", exclude=how)
-    return {**recipe, "train_digest": readings.digest()}
+    return {**recipe, **task.unshipped(), "train_digest": readings.digest()}
 
 
 def _facts(trained: Trained, result: Result) -> Facts:

@@ -1,6 +1,7 @@
 """The library's trainer with our batches, loss, order, schedule and progress lines."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging
 
-from medsent.labels import LABELS
 from medsent.training.base import working_dtype
 from medsent.training.config import OptimiserSettings, TrainingConfig
 from medsent.training.evaluation import macro_f1, tuned_results
@@ -46,6 +46,7 @@ class AdapterTrainer(Trainer):
         config: TrainingConfig,
         model: Any,
         objective: Objective,
+        labels: Sequence[str],
         readings: Readings,
         validation: Readings,
         checkpoints: Path,
@@ -55,6 +56,7 @@ class AdapterTrainer(Trainer):
         steps = steps_of(config, readings)
         self._settings, self._objective, self._seed = settings, objective, config.seed
         self.budget = Budget(steps, settings.minutes)
+        glance = partial(_glance_figures, labels=labels)
         logging.set_verbosity_error()
         super().__init__(
             model=model,
@@ -62,7 +64,7 @@ class AdapterTrainer(Trainer):
             train_dataset=readings,
             eval_dataset=validation.first(_GLANCE),
             data_collator=objective.collate,
-            compute_metrics=_glance_figures if config.method == "onepass" else None,
+            compute_metrics=glance if config.method == "onepass" else None,
             callbacks=[self.budget, Milestones(self.budget, settings, say)],
         )
         self.remove_callback(PrinterCallback)
@@ -174,7 +176,7 @@ def _arguments(config: TrainingConfig, checkpoints: Path, steps: int) -> Trainin
         output_dir=str(checkpoints),
         max_steps=steps,
         per_device_train_batch_size=settings.opinions_per_pass,
-        per_device_eval_batch_size=2 * settings.opinions_per_pass,
+        per_device_eval_batch_size=settings.opinions_per_evaluation,
         gradient_accumulation_steps=settings.gradient_accumulation,
         gradient_checkpointing=settings.gradient_checkpointing,
         # The other kind of checkpointing gives no gradients where a layer's input needs none, as
@@ -200,12 +202,12 @@ def _arguments(config: TrainingConfig, checkpoints: Path, steps: int) -> Trainin
     )
 
 
-def _glance_figures(prediction: EvalPrediction) -> dict[str, float]:
+def _glance_figures(prediction: EvalPrediction, labels: Sequence[str]) -> dict[str, float]:
     """Return macro F1 at thresholds tuned on the same readings: a glance, not a result."""
     logits, gold = (
-        np.asarray(part, dtype=np.float64).reshape(-1, len(LABELS))
+        np.asarray(part, dtype=np.float64).reshape(-1, len(labels))
         for part in (prediction.predictions, prediction.label_ids)
     )
     # Where opinions differ in their number of readers, the rest is padding without gold.
     read = ~np.isnan(gold).all(axis=1)
-    return {"tuned_macro_f1": macro_f1(tuned_results(logits[read], gold[read]))}
+    return {"tuned_macro_f1": macro_f1(tuned_results(logits[read], gold[read], labels))}

@@ -5,6 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from medsent.backfill.job import backfill
@@ -79,6 +82,44 @@ def test_without_one_there_is_no_alarm(complete: Complete, reference: Path) -> N
     alarms, drifts = watched(complete, reference)
     assert alarms == []
     assert {drift.value for drift in drifts} == {0.0}
+
+
+def test_a_reference_of_other_labels_is_compared_by_those_of_both(
+    complete: Complete, reference: Path
+) -> None:
+    renamed = {LABELS[0]: "joy"}
+    for file in sorted((reference / "predictions").glob("*.parquet")):
+        rows = pq.read_table(file)
+        kinds = [_renamed(field.type, renamed) for field in rows.schema]
+        columns = [
+            _retyped(rows[name].combine_chunks(), kind)
+            for name, kind in zip(rows.column_names, kinds, strict=True)
+        ]
+        pq.write_table(pa.table(columns, names=rows.column_names), file)
+    kept = json.loads((reference / "thresholds.json").read_text())
+    for entry in kept.values():
+        entry["values"]["joy"] = entry["values"].pop(LABELS[0])
+    (reference / "thresholds.json").write_text(json.dumps(kept))
+    alarms, drifts = watched(complete, reference)
+    assert alarms == []
+    assert [drift.name for drift in drifts if drift.kind == "label_rate"] == [*LABELS[1:]]
+    run = reference.parent / "runs" / complete.run.name
+    told = json.loads((run / "drift.json").read_text())["labels_left_out"]
+    assert told == {reference.name: ["joy"], run.name: [LABELS[0]]}
+
+
+def _renamed(kind: pa.DataType, names: dict[str, str]) -> pa.DataType:
+    if not pa.types.is_struct(kind):
+        return kind
+    fields = [(names.get(field.name, field.name), _renamed(field.type, names)) for field in kind]
+    return pa.struct(fields)
+
+
+def _retyped(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if not pa.types.is_struct(kind):
+        return column
+    parts = [_retyped(pc.struct_field(column, i), field.type) for i, field in enumerate(kind)]
+    return pa.StructArray.from_arrays(parts, fields=list(kind), mask=column.is_null())
 
 
 def test_null_looks_for_none(complete: Complete, reference: Path) -> None:

@@ -18,8 +18,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 INSTRUCTIONS = "Przeczytaj opinię pacjenta oczami podanej osoby i wypisz etykiety w formacie JSON."
-BATCH = 8
-LONGEST = 320
+BATCH = 4
+LONGEST = 200
 
 
 def render(row: dict[str, Any], personas: dict[str, str]) -> str:

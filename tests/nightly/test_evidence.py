@@ -8,6 +8,7 @@ import pytest
 
 from medsent.errors import ConfigError, RunError
 from medsent.evaluation import rewrite_report
+from medsent.labels import LABELS
 from medsent.nightly.evidence import gather, pinned_reference
 from medsent.nightly.history import History, Night
 from medsent.nightly.rules import Evidence, judge
@@ -55,6 +56,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reported(found, "worse-0", {"v": WORSE})
     reported(found, "other-0", {"w": BETTER})
     reported(found, "gold-0", {"v": BETTER}, gold=1 - GOLD)
+    reported(found, "renamed-0", {"v": BETTER}, labels=["joy", *LABELS[1:]])
+    reported(found, "strange-0", {"v": BETTER}, labels=[f"x {label}" for label in LABELS])
     return found
 
 
@@ -64,6 +67,25 @@ def gathered(folder: Path, reference: str | None, good: str | None) -> Evidence:
     night: Night | None = None if good is None else row(0, run=good)
     run, said = RunFolder(folder / "worse-0"), list[str]()
     return gather(config(folder), run, pinned, History(folder, "nightly"), night, said.append)
+
+
+def test_a_reference_of_other_labels_is_compared_by_those_of_both(folder: Path) -> None:
+    found = gathered(folder, "renamed-0", None)
+    reference = found.anchors["reference"].comparisons["v"]
+    assert tuple(reference.labels) == LABELS[1:]
+    assert list(reference.labels_left_out.values()) == [["joy"], [LABELS[0]]]
+    assert {drift.name for drift in found.drifts if drift.variant} >= {*LABELS[1:]}
+    assert not {"joy", LABELS[0]} & {drift.name for drift in found.drifts}
+
+
+def test_a_run_without_any_of_the_labels_is_compared_with_nothing(folder: Path) -> None:
+    with pytest.raises(RunError, match=r"^reference: .*have no label in common"):
+        gathered(folder, "strange-0", None)
+    with pytest.raises(RunError, match="strange-0 has none of this job's labels"):
+        pinned_reference(config(folder, reference=str(folder / "strange-0")))
+    found = gathered(folder, "better-0", "strange-0")
+    assert list(found.anchors) == ["reference"]
+    assert "have no label in common" in found.absent["last_good"]
 
 
 def test_the_same_comparison_whoever_it_is_with(folder: Path) -> None:

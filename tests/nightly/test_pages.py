@@ -16,8 +16,10 @@ from medsent.nightly.index import index_page
 from medsent.nightly.page import night_page
 from medsent.nightly.rules import Evidence, judge
 from medsent.nightly.settings import GateSettings, MacroSettings, QuarantineSettings
+from medsent.nightly.trends import draw_labels, label_trends
 from medsent.report.html import render_html
 from tests.nightly.evidence import NIGHT, VARIANT, change, comparison, evidence, without_anchors
+from tests.predicted import named
 from tests.report.browser import CHROMIUM, Page, new_page
 from tests.report.sample import ATTACK
 from tests.report.test_page import CONTRASTS, NARROW
@@ -196,3 +198,22 @@ def test_the_trends_show_what_closed_a_night(browser: Page, pages: dict[str, Pat
     )
     # Macro F1's drop against two runs, three populations; two labels; no rate.
     assert marks == [5, 2, 0]
+
+
+def relabelled(day: int, labels: tuple[str, ...]) -> Night:
+    """Return a night that was judged by these labels, in their order."""
+    compared = comparison().model_copy(
+        update={"labels": {label: change(0.0, -0.01, 0.01) for label in labels}}
+    )
+    rules = judge(evidence(reference=compared, last_good=compared), GateSettings(drift=None))
+    return Night.of(gate(day).model_copy(update={"rules": rules}), NIGHT)
+
+
+@pytest.mark.parametrize("number", [5, 60])
+def test_the_trends_are_of_the_labels_of_the_nights_the_last_ones_first(number: int) -> None:
+    old, new = ("calm", *named(number)), ("joy", *reversed(named(number)))
+    nights = [relabelled(1, old), relabelled(2, new)]
+    found = label_trends(nights, VARIANT, "labels")
+    assert [trend.title for trend in found] == [*new, "calm"]
+    assert [len(trend.points) for trend in found] == [1, *[2] * number, 1]
+    assert f", for {number + 2} labels." in draw_labels(found, nights, "labels-0", "F1").svg

@@ -49,6 +49,23 @@ def overall(**figures: Any) -> Metrics:
     return NIGHT.model_copy(update={"variants": {**NIGHT.variants, VARIANT: changed}})
 
 
+def test_labels_that_only_one_run_has_are_not_judged_and_named() -> None:
+    other = comparison().model_copy(
+        update={
+            "labels_left_out": {f"{VARIANT}@before": ["joy"], f"{VARIANT}@now": ["grief", "awe"]}
+        }
+    )
+    found = evidence(reference=other)
+    first, *rest = rulings(found, labels=LabelSettings(worse_by=0.02))
+    assert (first.status, first.against, first.subject) == ("not_judged", "reference", None)
+    assert first.message == (
+        "labels that only one of the two has: the reference alone has joy; this night alone has "
+        "grief, awe"
+    )
+    assert {ruling.status for ruling in rest} == {"holds"}
+    assert len(rest) == 2 * len(LABELS)
+
+
 @pytest.mark.parametrize(
     ("high", "status"), [(-0.0201, "closes"), (-0.02, "holds"), (0.01, "holds")]
 )

@@ -193,7 +193,13 @@ def test_records_and_answers(run: Metrics, text: str) -> None:
     outcomes = {row[0]: int(row[1]) for row in table(text, "What became of the input")[1:]}
     assert outcomes.pop("Input") == sum(outcomes.values()) == 640
     statuses = table(text, "Answers by status")[1:]
-    assert ["baseline", "invalid_answer", "15", "2.5%"] in statuses
+    assert [
+        "baseline",
+        "invalid_answer",
+        "not in the form that was asked for",
+        "15",
+        "2.5%",
+    ] in statuses
 
 
 def test_provenance_is_flat_and_long_lists_are_cut(text: str) -> None:

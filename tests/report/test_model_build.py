@@ -290,6 +290,17 @@ def test_a_file_reads_back_as_it_was(tmp_path: Path) -> None:
     assert path.read_text() == Metrics.model_validate_json(path.read_text()).to_json()
 
 
+def test_what_a_run_does_not_tell_is_not_in_the_file() -> None:
+    gold = np.zeros((2, len(LABELS)), dtype=np.int8)
+    scope = Scope.of(["v"], LABELS)
+    for repaired, told in ((None, False), ([False, None], True)):
+        rows = batch(gold, {"v": Answers(gold, repaired=repaired)})
+        values = json.loads(build_metrics(reduce_batches([rows], scope), run=RUN).to_json())
+        assert ("repaired" in values["variants"]["v"]) == told
+    values = json.loads(build_metrics(state(), run=RUN).to_json())
+    assert "labels_left_out" not in values["comparisons"][0]
+
+
 def test_a_file_of_another_shape_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     with pytest.raises(RunError, match=r"metrics\.json is not there"):

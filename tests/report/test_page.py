@@ -61,6 +61,17 @@ CONTRASTS = """
 })()
 """
 
+OVERLAPS = (
+    "[...document.querySelectorAll('figure svg:not(.heat)')].flatMap(svg => {"
+    " const boxes = [...svg.querySelectorAll('text')]"
+    "   .map(text => [text.textContent, text.getBoundingClientRect()]);"
+    " return boxes.flatMap(([a, x], i) => boxes.slice(i + 1)"
+    "   .filter(([b, y]) => x.left < y.right - 1 && y.left < x.right - 1"
+    "                    && x.top < y.bottom - 4 && y.top < x.bottom - 4)"
+    "   .map(([b]) => `${a} / ${b}`)) })"
+)
+"""Texts of a plot that lie over each other; a heat map's turned ones have boxes that do."""
+
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -119,16 +130,28 @@ def test_all_plots_are_drawn(page: Page) -> None:
 
 def test_text_in_plots_stays_inside_and_apart(page: Page) -> None:
     assert page.clipped() == []
-    over = page.run(
-        "[...document.querySelectorAll('figure svg:not(.heat)')].flatMap(svg => {"
-        " const boxes = [...svg.querySelectorAll('text')]"
-        "   .map(text => [text.textContent, text.getBoundingClientRect()]);"
-        " return boxes.flatMap(([a, x], i) => boxes.slice(i + 1)"
-        "   .filter(([b, y]) => x.left < y.right - 1 && y.left < x.right - 1"
-        "                    && x.top < y.bottom - 4 && y.top < x.bottom - 4)"
-        "   .map(([b]) => `${a} / ${b}`)) })"
-    )
-    assert over == []
+    assert page.run(OVERLAPS) == []
+
+
+LONG = ("angry about the waiting time", "calm", "medication question", "WWWWWWWW MMMM", "ok")
+ANY_NUMBER = {
+    "5": LONG,
+    "60": tuple(f"{LONG[index % 5]} {index}" for index in range(60)),
+}
+
+
+@pytest.mark.parametrize("labels", ANY_NUMBER.values(), ids=ANY_NUMBER)
+def test_so_it_does_with_few_and_with_many_labels(
+    browser: Page, tmp_path: Path, labels: tuple[str, ...]
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(render_html(contents(metrics(labels=labels, replicates=0))))
+    browser.size(1200)
+    browser.open(path)
+    browser.run("document.querySelectorAll('details').forEach(each => { each.open = true })")
+    assert browser.clipped() == []
+    assert browser.run(OVERLAPS) == []
+    assert browser.run("document.documentElement.scrollWidth") <= 1200
 
 
 @pytest.mark.parametrize("column", [0, 5])

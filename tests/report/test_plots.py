@@ -13,6 +13,7 @@ from medsent.report.document import Plot
 from medsent.report.figures import points
 from medsent.report.model import Metrics
 from medsent.report.part import value_of
+from tests.predicted import named
 from tests.report.sample import metrics
 
 Draw = Callable[[Metrics], Plot]
@@ -94,6 +95,30 @@ def test_a_heat_map_of_very_many_personas_shows_the_largest_and_says_so() -> Non
     names = [text for text in texts(plot) if re.fullmatch(r"p\d\d", text)]
     assert len(names) == plots.MOST_PERSONAS
     assert "Shown are the 40 of 50 personas with the most records." in plot.caption
+
+
+@pytest.mark.parametrize(("labels", "drawn_in"), [(5, [5]), (21, [21]), (60, [20, 20, 20])])
+def test_heat_maps_of_any_number_of_labels_show_each_of_them_once(
+    labels: int, drawn_in: list[int]
+) -> None:
+    names = named(labels)
+    run = metrics(labels=names, replicates=0)
+    maps = list(plots.heat_maps("finetuned", run.variants["finetuned"], "heat-0"))
+    shown = [[text for text in texts(plot) if text in names] for plot in maps]
+    assert [len(part) for part in shown] == drawn_in
+    assert [name for part in shown for name in part] == list(names)
+    assert len({id_ for plot in maps for id_ in re.findall(r'id="([^"]+)"', plot.svg)}) == sum(
+        plot.svg.count(' id="') for plot in maps
+    )
+
+
+def test_long_names_of_labels_are_cut_to_their_room() -> None:
+    long = "angry about the time spent in the waiting room"
+    run = metrics(labels=["calm", long], replicates=0)
+    for draw in (DRAWN["dumbbell"], DRAWN["dots"], DRAWN["heat_map"], DRAWN["reliability"]):
+        shown = [text for text in texts(draw(run)) if text.startswith("angry")]
+        assert shown
+        assert all(text.endswith("…") and long.startswith(text[:-1]) for text in shown)
 
 
 def test_reliability_draws_the_bins_that_hold_records_pale_where_few(run: Metrics) -> None:

@@ -1,0 +1,71 @@
+"""The commands that look at a job before it runs."""
+
+from typing import Annotated
+
+import typer
+
+from medsent.options import Config, Overrides, say
+
+
+def check(config: Config, overrides: Overrides = None) -> None:
+    """Check configuration, data, model and adapters without starting an engine.
+
+    Reads every shard's footer, matches every adapter tensor to the model, and tells how
+    many records and tokens there are and, from the last run of this name, how long it takes.
+    """
+    from medsent.backfill.settings import BackfillConfig
+    from medsent.checkup import check as run
+    from medsent.comparison import open_reference
+    from medsent.config import JobConfig
+    from medsent.nightly.evidence import pinned_reference
+    from medsent.nightly.settings import NightlyConfig
+    from medsent.settings import fitting, load_settings
+
+    kind = fitting([JobConfig, NightlyConfig, BackfillConfig], config)
+    settings = load_settings(kind, config, overrides)
+    if isinstance(settings, NightlyConfig):
+        pinned_reference(settings)
+    elif isinstance(settings, BackfillConfig):
+        open_reference(settings.reference, list(settings.variants))
+    run(settings, say)
+
+
+def prompt(
+    config: Config,
+    variant: Annotated[
+        str | None, typer.Option(help="The variant to show; all of them where not given.")
+    ] = None,
+    record: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="A record_id of the input, whose opinion is then shown; else a made-up one is.",
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Compare with what a training pipeline rendered of this job's records: JSON "
+            "lines, each a text, a list of token ids, or an object that has one of these as "
+            "`text` or `input_ids`. It may have a `record_id` (and a `persona`), or an `opinion` "
+            "(`language`, `persona`); else lines are of the input's records in order.",
+        ),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Show what a record is asked: the prompt to its last token, and the answer's form.
+
+    Special tokens are told apart from the same characters in an opinion. Says what the
+    readers of one opinion share, and what it costs where the persona stands before it.
+    With --against the exit code is 1 where a line is not what is asked; what a line has
+    after the prompt, as the answer, is no difference. No engine is started.
+    """
+    from medsent.backfill.settings import BackfillConfig
+    from medsent.config import JobConfig
+    from medsent.nightly.settings import NightlyConfig
+    from medsent.settings import fitting, load_settings
+    from medsent.shown import show
+
+    kind = fitting([JobConfig, NightlyConfig, BackfillConfig], config)
+    show(load_settings(kind, config, overrides), variant, record, against, say)

@@ -1,0 +1,75 @@
+"""Prompts on a terminal: special tokens are marked, and no character of a text acts."""
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any, Final
+
+from medsent.prompts.prompter import Part
+
+OPEN, CLOSE = "⟦", "⟧"
+"""What stands around a special token; in a text they are written as escapes."""
+LEGEND: Final = (
+    f"{OPEN} {CLOSE} is one special token; without them the same characters are text, in which "
+    "control characters and these brackets are written as escapes"
+)
+
+_ACTING: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+"""Unicode's categories of controls, of what is not seen, and of separators of lines."""
+_SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def harmless(text: str, newlines: bool = False) -> str:
+    """Return a text with its controls as escapes, all but newlines where those are to stay."""
+    return "".join(
+        character if newlines and character == "\n" else _shown(character) for character in text
+    )
+
+
+def marked(parts: Sequence[Part], tokenizer: Any) -> str:
+    """Return a prompt's texts, newlines as they are, with its special tokens marked."""
+    return "".join(
+        harmless(part, newlines=True) if isinstance(part, str) else special(part, tokenizer)
+        for part in parts
+    )
+
+
+def special(token: int, tokenizer: Any) -> str:
+    """Return a special token as it is shown."""
+    return f"{OPEN}{harmless(_name(token, tokenizer))}{CLOSE}"
+
+
+def token_texts(ids: Sequence[int], specials: frozenset[int], tokenizer: Any) -> list[str]:
+    """Return each token as it is shown, in one line."""
+    shown, before = [], 0
+    for place, token in enumerate(ids):
+        if token in specials or not 0 <= token < len(tokenizer):
+            shown.append(special(token, tokenizer))
+            before = place + 1
+        else:
+            # By itself a token may lose its space, or be a part of a character.
+            whole = _decoded(ids[before : place + 1], tokenizer)
+            start = _decoded(ids[before:place], tokenizer) if place > before else ""
+            shown.append(harmless(whole[alike(whole, start) :]))
+    return shown
+
+
+def alike(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """Return how many elements two sequences begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _decoded(ids: Sequence[int], tokenizer: Any) -> str:
+    text: str = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    return text
+
+
+def _name(token: int, tokenizer: Any) -> str:
+    name = tokenizer.convert_ids_to_tokens(token) if 0 <= token < len(tokenizer) else None
+    return name if name is not None else f"no token: {token}"
+
+
+def _shown(character: str) -> str:
+    if character in (OPEN, CLOSE) or unicodedata.category(character) in _ACTING:
+        return _SHORT.get(character) or character.encode("unicode_escape").decode()
+    return character
