@@ -5,6 +5,7 @@ do it; where that makes a special token of anything in an opinion, the texts bet
 prompt's own special tokens are tokenised by a tokenizer that knows none.
 """
 
+import copy
 import json
 import secrets
 from collections.abc import Iterator, Sequence
@@ -65,6 +66,8 @@ class Prompter:
         self._exact, self._plain = _as_it_is(tokenizer), _without_added_tokens(tokenizer)
         self._bos = tokenizer.bos_token_id
         self.forbidden = _added_token_ids(tokenizer)
+        # Without added tokens it still stands for characters that the vocabulary lacks.
+        self._unreachable = self.forbidden - {tokenizer.unk_token_id}
         self._frame = lru_cache(maxsize=4096)(self._make_frame)
         self._frame("en", None)  # what does not fit shows at once
 
@@ -119,21 +122,21 @@ class Prompter:
         """
         made = self._plain.encode(_MARK * after + text, add_special_tokens=False)
         ids: list[int] = made.ids[after:]
-        if self.forbidden.isdisjoint(ids):
+        if self._unreachable.isdisjoint(ids):
             return ids
         # A vocabulary that reaches an added token by merging: spell it character by character.
         start = len(_MARK) * after
         spelled: list[int] = []
         for token, (first, end) in zip(ids, made.offsets[after:], strict=True):
             own = text[first - start : end - start]
-            spelled += self._spelled(own) if token in self.forbidden else [token]
+            spelled += self._spelled(own) if token in self._unreachable else [token]
         return spelled
 
     def _spelled(self, text: str) -> list[int]:
         ids: list[int] = []
         for character in text:
             ids += self._plain.encode(_MARK + character, add_special_tokens=False).ids[1:]
-        return [token for token in ids if token not in self.forbidden]
+        return [token for token in ids if token not in self._unreachable]
 
     def _is_as_meant(self, ids: list[int], frame: _Frame) -> bool:
         """Tell whether the special tokens are the prompt's own, and none is the opinion's."""
@@ -232,10 +235,11 @@ def _word(language: str | None) -> str:
 
 @lru_cache(maxsize=4)
 def _as_it_is(tokenizer: Any) -> Tokenizer:
-    """A copy of the tokenizer that neither adds tokens of its own, nor cuts or fills up."""
-    spec = json.loads(tokenizer.backend_tokenizer.to_str())
-    spec["post_processor"] = spec["padding"] = spec["truncation"] = None
-    return Tokenizer.from_str(json.dumps(spec))
+    """A copy of the tokenizer that neither cuts nor fills up, whatever the other is told later."""
+    same: Tokenizer = copy.deepcopy(tokenizer.backend_tokenizer)
+    same.no_padding()
+    same.no_truncation()
+    return same
 
 
 @lru_cache(maxsize=4)  # seconds for a large vocabulary, and each variant asks
@@ -251,9 +255,9 @@ def _without_added_tokens(tokenizer: Any) -> Tokenizer:
         if not token["special"] and not token["content"].strip()
     ]
     spec["post_processor"] = spec["padding"] = spec["truncation"] = None
-    copy = Tokenizer.from_str(json.dumps(spec))
-    copy.add_special_tokens([AddedToken(_MARK, special=True, normalized=False)])
-    return copy
+    textual = Tokenizer.from_str(json.dumps(spec))
+    textual.add_special_tokens([AddedToken(_MARK, special=True, normalized=False)])
+    return textual
 
 
 def _added_token_ids(tokenizer: Any) -> frozenset[int]:

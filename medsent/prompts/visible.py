@@ -15,6 +15,8 @@ LEGEND: Final = (
 
 _ACTING: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 """Unicode's categories of controls, of what is not seen, and of separators of lines."""
+_UNDECODED: Final = "\ufffd"
+"""What a part of a character is decoded to."""
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -39,17 +41,21 @@ def special(token: int, tokenizer: Any) -> str:
 
 
 def token_texts(ids: Sequence[int], specials: frozenset[int], tokenizer: Any) -> list[str]:
-    """Return each token as it is shown, in one line."""
-    shown, before = [], 0
-    for place, token in enumerate(ids):
+    """Return each token as it is shown, in one line; a character of several is at the last."""
+    shown: list[str] = []
+    start, told = 0, ""
+    for place, token in enumerate(ids, start=1):
         if token in specials or not 0 <= token < len(tokenizer):
             shown.append(special(token, tokenizer))
-            before = place + 1
-        else:
-            # By itself a token may lose its space, or be a part of a character.
-            whole = _decoded(ids[before : place + 1], tokenizer)
-            start = _decoded(ids[before:place], tokenizer) if place > before else ""
-            shown.append(harmless(whole[alike(whole, start) :]))
+            start, told = place, ""
+            continue
+        # By itself a token may lose its space.
+        whole = tokenizer.decode(ids[start:place], clean_up_tokenization_spaces=False)
+        if whole.endswith(_UNDECODED) and place < len(ids):
+            shown.append("")
+            continue
+        shown.append(harmless(whole[alike(whole, told) :]))
+        told = whole
     return shown
 
 
@@ -57,11 +63,6 @@ def alike(one: Sequence[Any], other: Sequence[Any]) -> int:
     """Return how many elements two sequences begin with alike."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
-
-
-def _decoded(ids: Sequence[int], tokenizer: Any) -> str:
-    text: str = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-    return text
 
 
 def _name(token: int, tokenizer: Any) -> str:

@@ -165,7 +165,7 @@ def test_what_is_wrong_is_told_with_the_file_and_the_key(
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="absent.yaml"):
+    with pytest.raises(ConfigError, match=r"absent\.yaml"):
         load_answer(tmp_path / "absent.yaml")
 
 

@@ -127,9 +127,7 @@ def test_a_sheet_tells_where_each_value_starts(row: list[bool]) -> None:
     text = form.write(row)
     values = ["yes" if value else "no" for value in row]
     starts = form.starts(row)
-    assert [
-        text[at : at + len(value)] for at, value in zip(starts, values, strict=True)
-    ] == values
+    assert [text[at : at + len(value)] for at, value in zip(starts, values, strict=True)] == values
     pieces = form.pieces(row)
     assert "".join(pieces) == text
     assert pieces[1::2] == values

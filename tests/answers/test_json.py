@@ -347,16 +347,17 @@ def test_the_reason_is_one(answer: AnswerFile, text: str, fault: str) -> None:
         (AnswerFile(form="list", under="labels"), '{"labels": ["joy"], "n": [1]}', [False, True]),
     ],
 )
-def test_what_an_answer_file_allows_is_read(
-    answer: AnswerFile, text: str, row: list[bool]
-) -> None:
+def test_what_an_answer_file_allows_is_read(answer: AnswerFile, text: str, row: list[bool]) -> None:
     assert read(text, answer).given == row
 
 
 PARTS = st.sampled_from(
-    [*'{}[]":,\'\\`/*#()', "“", "”", "```", "```json\n", "//", "\\u12", "\x00", "ż", "😀", "\n"]
-    + ['"fear"', "'joy'", '"fear":true', "'joy': false", "fear", "answer", "labels", GOOD]
-    + ["true", "False", "null", "NaN", "-1", "0.5e", " ", ", ", '{"labels": [', '{"answer": ']
+    [
+        *("{", "}", "[", "]", '"', ":", ",", "'", "\\", "`", "/*", "*/", "#", "(", "“", "”", "\n"),
+        *("```", "```json\n", "//", "\\u12", "\x00", "ż", "😀", "fear", "answer", "labels", " "),
+        *('"fear"', "'joy'", '"fear":true', "'joy': false", '{"labels": [', '{"answer": ', GOOD),
+        *("true", "False", "null", "NaN", "-1", "0.5e", ", "),
+    ]
 )
 
 
