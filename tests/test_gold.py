@@ -21,9 +21,7 @@ KINDS = [
 ]
 
 
-def struct_table(
-    rows: list[Any], kind: pa.DataType, labels: tuple[str, ...] = LABELS
-) -> pa.Table:
+def struct_table(rows: list[Any], kind: pa.DataType, labels: tuple[str, ...] = LABELS) -> pa.Table:
     return pa.table({"labels": pa.array(rows, pa.struct([(label, kind) for label in labels]))})
 
 
