@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from medsent import checkup, evaluation
+from medsent import cautions, evaluation
 from medsent.cli import main
 from tests.conftest import Finished, job_values
 
 COMMANDS = [
     *("evaluate", "nightly", "backfill", "erase", "requeue"),
-    *("check", "report", "compare", "thresholds", "train", "demo"),
+    *("check", "prompt", "report", "compare", "thresholds", "train", "demo"),
 ]
 
 
@@ -47,7 +47,7 @@ def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _loaded_tokenizer(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare each check the seconds that loading it takes."""
-    monkeypatch.setattr(checkup, "load_tokenizer", lambda _: tokenizer)
+    monkeypatch.setattr(cautions, "load_tokenizer", lambda _: tokenizer)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
