@@ -51,14 +51,15 @@ class JsonReader:
             return Reading(fault=NO_JSON)
 
     def lenient(self, text: str, repair: bool = True) -> Reading:
-        """Read what a model wrote freely: the last JSON in it that can be used as an answer.
+        """Read what a model wrote freely: the first JSON in it that can be used as an answer.
 
         Code fences and words around it are passed over. Broken JSON counts as what the library
         `json_repair` makes of it, unless that is not to be. Where none can be used, the fault is
-        that of the last one of the form that was asked for, else of the last one.
+        that of the first one of the form that was asked for, else of the first one. A model that
+        does not end goes on with opinions and answers that it makes up: later ones do not count.
         """
         faults: list[tuple[bool, str | None]] = []
-        for passage in reversed([*passages(text)]):
+        for passage in passages(text):
             broken = passage.whole is None
             value = passage.mended() if broken and repair else passage.whole
             if value is None:

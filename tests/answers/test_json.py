@@ -107,11 +107,11 @@ def test_a_whole_answer_is_read_as_written_whatever_stands_around_it(
 
 @pytest.mark.parametrize("answer", ANSWERS)
 @given(rows=st.lists(ROWS, min_size=2, max_size=4), between=PROSE)
-def test_of_several_answers_the_last_one_counts(
+def test_of_several_answers_the_first_one_counts(
     answer: AnswerFile, rows: list[list[bool]], between: str
 ) -> None:
     text = between.join(answer.form_of(PAIR).write(row) for row in rows)
-    assert read(text, answer).given == rows[-1]
+    assert read(text, answer).given == rows[0]
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_of_several_answers_the_last_one_counts(
         '{"fear": 0.9, "joy": 0.1}',
         '{"fear": true}',
         '{"fear": true, "joy": true, "why": "a kind nurse"}',
-        "{'fear': 0.9,",
+        "{'fear': 0.9,}",
         '["fear"]',
         "[]",
     ],
 )
 def test_what_cannot_be_used_is_passed_over(after: str) -> None:
-    assert read(f"{GOOD} Explained: {after}") == Reading([True, False])
+    assert read(f"Given {after}: {GOOD}") == Reading([True, False])
 
 
 # --- broken -------------------------------------------------------------------------------------
@@ -209,11 +209,10 @@ def test_a_broken_list_is_mended(
     assert read(f"[1] So: {text}", answer) == Reading(row, repaired=True)
 
 
-def test_the_last_answer_counts_though_it_is_broken() -> None:
-    assert read(f"Maybe {GOOD}, but no: {{'fear': False, 'joy': True}}") == Reading(
-        [False, True], repaired=True
-    )
-    assert read(f"{{'fear': False, 'joy': True}}, or rather {GOOD}") == Reading([True, False])
+def test_the_first_answer_counts_though_it_is_broken() -> None:
+    broken = "{'fear': False, 'joy': True}"
+    assert read(f"{broken}\nOpinion: ...\nAnswer: {GOOD}") == Reading([False, True], repaired=True)
+    assert read(f"{GOOD}\nOpinion: ...\nAnswer: {broken}") == Reading([True, False])
 
 
 @pytest.mark.parametrize("answer", [OBJECT, AnswerFile(omitted="no"), AnswerFile(form="list")])
