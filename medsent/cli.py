@@ -285,7 +285,8 @@ def train(
 ) -> None:
     """Train a LoRA adapter for an answer method; goes on from its last checkpoint.
 
-    Writes the adapter, thresholds tuned on validation, and a model card into `output`.
+    Writes the adapter, the prompt, answer and labels it was trained with, thresholds tuned on
+    validation, and a model card into `output`.
     """
     from medsent.settings import load_settings
     from medsent.training.config import TrainingConfig

@@ -180,9 +180,10 @@ def _check(
             raise InputError(f"{path}: there are two columns {theirs!r}; rename one")
         kind = schema.field(theirs).type
         if not _fits(ours, kind, labels):
+            without = "" if ours in NEEDED else f"; to go without, set input.columns.{ours} to null"
             raise InputError(
                 f"{path}: column {theirs!r} (input.columns.{ours}) is {_short(kind)}; "
-                f"it must be {_wanted(ours, labels)}"
+                f"it must be {_wanted(ours, labels)}{without}"
             )
         if theirs in _ADDED:
             raise InputError(

@@ -27,7 +27,7 @@ from medsent.model import (
 )
 from medsent.overlap import refuse_input
 from medsent.personas import Persona, load_personas
-from medsent.prompts.file import fingerprint_part
+from medsent.prompts.file import fingerprint_part, shipped_prompt
 from medsent.sampling import Sample, make_sample
 from medsent.served import kernel_targets, refuse_unserved
 from medsent.shards import BadShard, Shard, Shards, open_shards
@@ -136,7 +136,7 @@ class Plan:
         }
         if isinstance(self.config.engine, VllmSettings) and model.dtype != "float32":
             parts["head_dtype"] = "float32"  # as `engine.text_model` has it, unless options do not
-        if any(variant.prompt_from != "shipped" for variant in self.variants):
+        if any(v.prompt != shipped_prompt(v.settings.method) for v in self.variants):
             parts["persona_names"] = {name: each.name for name, each in self.personas.items()}
         if (words := [label.word for label in self.labels.all]) and any(words):
             parts["words"] = words

@@ -1,7 +1,7 @@
 """From a run's predictions to its report: reduce, then metrics.json, report.md, report.html."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from medsent import predictions
 from medsent.config import JobConfig
@@ -21,6 +21,10 @@ from medsent.report.route import route_taken
 from medsent.run import RunFolder
 from medsent.statistics.thresholds import TunedOn
 from medsent.storage import AnyPath
+
+_MOST_ROWS: Final = 65_536
+_MOST_CELLS: Final = _MOST_ROWS * 21
+"""Labels of records, over which memory would grow beyond that of a report on 21 labels."""
 
 
 def write_report(
@@ -54,7 +58,9 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> M
     """
     kept = run.thresholds()
     refuse_run(run.predictions, _tuned_on(kept))
-    state = reduce_batches(predictions.batches(run.predictions), _scope(run, config))
+    scope = _scope(run, config)
+    rows = predictions.batches(run.predictions, rows=rows_at_a_time(scope))
+    state = reduce_batches(rows, scope)
     records = manifest["records"]
     return build_metrics(
         state,
@@ -70,6 +76,11 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> M
         share=config.route.share if config.route else None,
         unread={BAD_SHARD: records["by_reason"].get(BAD_SHARD, 0)},
     )
+
+
+def rows_at_a_time(scope: Scope) -> int:
+    """Return how many records to reduce at a time: what these take grows with the labels."""
+    return max(1, min(_MOST_ROWS, _MOST_CELLS // len(scope.labels)))
 
 
 def _scope(run: RunFolder, config: JobConfig) -> Scope:

@@ -34,8 +34,8 @@ class Speaker:
 
     @property
     def answer_tokens(self) -> int:
-        """The most tokens that an answer takes."""
-        return self.method.ask.max_tokens
+        """The tokens that are left free for an answer beside its prompt."""
+        return self.method.room
 
     def request(self, prompt: list[int]) -> Request:
         """Return what to send to the engine for a prompt's token ids."""

@@ -181,6 +181,6 @@ def _with_thresholds(variant: Variant, tuned: Thresholds, labels: Labels) -> Var
     ):
         if theirs not in (None, ours):
             raise ConfigError(f"{setting}: {file} was tuned under another {what}; {remedy}")
-    tuned.check_labels(labels.names)
+    tuned.check_labels(labels.names, f"{setting}: {file}")
     cuts = {label: tuned.thresholds[label] for label in labels.names}
     return replace(variant, thresholds=cuts, tuned_on=tuned.tuned_on)

@@ -115,7 +115,8 @@ def test_a_label_of_the_job_may_stand_in_a_column_of_another_name() -> None:
     assert "no column 'relief'" in lacking.misfits["0"]
     wrong = settled(wide | {"relief": pa.string()}, columns={"ulga": "relief"})
     assert wrong.misfits["0"] == (
-        "0: column 'relief' (input.columns.ulga) is string; it must be integers"
+        "0: column 'relief' (input.columns.ulga) is string; it must be integers; to go without, "
+        "set input.columns.ulga to null"
     )
 
 

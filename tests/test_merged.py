@@ -15,22 +15,24 @@ from safetensors.torch import load_file, save_file
 
 from medsent.answers.method import OnePass
 from medsent.cli import main
-from medsent.config import ModelSettings, VllmSettings
+from medsent.config import ModelSettings, VariantSettings, VllmSettings
 from medsent.demo.data import Split, shard_table
 from medsent.engine.effect import check_effects
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import AdapterError, ConfigError, MedsentError, ModelError, UsageError
 from medsent.hashes import sha256_file
-from medsent.labels import LABELS
+from medsent.labels import LABELS, load_labels
 from medsent.merged import PROVENANCE, merge, read_merged
 from medsent.model import content_sha256
 from medsent.personas import load_personas
 from medsent.plan import make_plan
-from medsent.prompts import Prompter
+from medsent.prompts.file import load_prompt, shipped_prompt
+from medsent.prompts.prompter import Prompter
 from medsent.statistics.thresholds import load_thresholds
 from medsent.training.config import TrainingConfig
 from medsent.training.run import run_training
+from medsent.variant import open_variants
 from tests.conftest import AdapterWriter, JobBuilder, captured
 from tests.plain import load_plain, plain_logits
 from tests.training.sittings import Killed, kill_at
@@ -57,6 +59,15 @@ def merged(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     assert f"model: {{source: {output}}}" in lines[-3]
     assert f"thresholds: {ADAPTER.resolve()}/thresholds.json" in lines[-2]
     return output
+
+
+def test_a_variant_asks_as_its_adapter_was_trained(merged: Path) -> None:
+    wanted = {"merged": VariantSettings(method="onepass")}
+    [variant] = open_variants(wanted, {"merged": None}, load_labels(None), merged)
+    assert variant.prompt == load_prompt(ADAPTER / "prompt.yaml") == shipped_prompt("onepass")
+    assert variant.prompt_from == "adapter"
+    assert variant.trained_as is not None
+    assert variant.trained_as.labels == LABELS
 
 
 def test_all_but_the_adapters_modules_stays(merged: Path, model_folder: Path) -> None:
@@ -93,7 +104,8 @@ def test_a_wrapper_keeps_its_files_and_the_names_in_them(
     merged_wrapper: Path, wrapped_model: Path, merged: Path
 ) -> None:
     """What saving by the library does not: it gives the vision tower names of its own."""
-    assert {f.name for f in merged_wrapper.iterdir()} - {PROVENANCE} == {
+    added = {PROVENANCE, "prompt.yaml", "labels.yaml"}
+    assert {f.name for f in merged_wrapper.iterdir()} - added == {
         file.name for file in wrapped_model.iterdir()
     }
     text = load_file(merged / "model.safetensors")
@@ -124,14 +136,16 @@ def test_it_says_what_it_is_made_of(merged: Path, model_folder: Path) -> None:
 @pytest.fixture(scope="module")
 def prompts(tokenizer: Any) -> list[list[int]]:
     rows = shard_table("heldout", Split(opinions=4, readers=2, shards=1, seed=5), 0).to_pylist()
-    prompter = Prompter(tokenizer, OnePass.prompt, load_personas(None))
+    prompter = Prompter(
+        tokenizer, shipped_prompt("onepass"), load_personas(None), load_labels(None)
+    )
     return [prompter.prompt(row["text"], row["language"], row["persona"]) for row in rows]
 
 
 @pytest.fixture(scope="module")
 def unmerged(model_folder: Path, tokenizer: Any, prompts: list[list[int]]) -> np.ndarray:
     """(8, 21) logits of the model with the adapter beside it."""
-    ids = OnePass(tokenizer).ask.token_ids
+    ids = OnePass(tokenizer, load_labels(None)).ask.token_ids
     return plain_logits(load_plain(model_folder, ADAPTER), prompts, ids)
 
 
@@ -190,8 +204,10 @@ def test_a_merged_wrapper_and_an_adapter_on_it_answer_so_under_the_real_engine(
     model = ModelSettings(source=str(merged_wrapper), max_model_len=1024)
     adapters = {"further": str(further)}
     engine = VllmEngine(EnginePlan(str(merged_wrapper), settings, model, adapters, written=False))
-    ask = OnePass(tokenizer).ask
-    prompter = Prompter(tokenizer, OnePass.prompt, load_personas(None))
+    ask = OnePass(tokenizer, load_labels(None)).ask
+    prompter = Prompter(
+        tokenizer, shipped_prompt("onepass"), load_personas(None), load_labels(None)
+    )
     wanted = [(prompt, None) for prompt in prompts] + [
         (prompt, "further") for prompt in prompts[:2]
     ]

@@ -16,6 +16,8 @@ from medsent.errors import ConfigError
 from medsent.hashes import sha256_file
 from medsent.labels import LABELS
 from medsent.plan import make_plan
+from medsent.prompts.file import shipped_prompt
+from medsent.settings import yaml_text
 from tests.conftest import AdapterWriter, JobBuilder
 
 
@@ -86,6 +88,19 @@ def test_a_copied_adapter_is_the_same_adapter(
     there = shutil.copytree(here, tmp_path / "there")
     found = {fingerprint(job, variants={"a": {"adapter": str(f)}}) for f in (here, there)}
     assert len(found) == 1
+
+
+def test_a_prompt_beside_the_adapter_counts_where_it_is_not_the_one_that_ships(
+    job: JobBuilder, write_adapter: AdapterWriter, tmp_path: Path
+) -> None:
+    """So a run of an adapter from before goes on when the prompt is put beside it."""
+    adapter = write_adapter(tmp_path / "adapter")
+    variants = {"a": {"adapter": str(adapter)}}
+    first = fingerprint(job, variants=variants)
+    (adapter / "prompt.yaml").write_text(yaml_text(shipped_prompt("onepass").content()))
+    assert fingerprint(job, variants=variants) == first
+    (adapter / "prompt.yaml").write_text("text: '{persona.name}: {opinion}'")
+    assert fingerprint(job, variants=variants) != first
 
 
 def test_a_shard_written_again_is_another_input(

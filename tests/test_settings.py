@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import Field
 
 from medsent.backfill.settings import BackfillConfig
 from medsent.config import JobConfig
 from medsent.errors import ConfigError
 from medsent.nightly.settings import NightlyConfig
-from medsent.settings import Settings, fitting, load_settings
+from medsent.settings import Settings, fitting, load_settings, read_yaml, yaml_text
 
 
 class Cat(Settings):
@@ -151,3 +153,41 @@ def test_a_shipped_job_is_read_as_what_it_is(job: str, kind: type[JobConfig]) ->
     file = Path("jobs") / job
     assert fitting([JobConfig, NightlyConfig, BackfillConfig], file) is kind
     assert load_settings(kind, file).name == file.stem.replace("evaluate", "evaluation")
+
+
+WORDS = [
+    "yes",
+    "no",
+    "on",
+    "off",
+    "true",
+    "null",
+    "~",
+    "1e3",
+    "2020-01-01",
+    "{opinion}",
+    "żal",
+    "🤕",
+]
+SIGNS = ["\n", "\r", "\t", " ", "#", "\x85", "\u2028", "\ufeff", ": ", "- ", "|", "'", '"']
+TRICKY = st.sampled_from([*WORDS, *SIGNS])
+WORDING = st.lists(TRICKY | st.text(st.characters(exclude_categories=["Cs"]), max_size=4)).map(
+    "".join
+)
+MAPPING = st.dictionaries(WORDING, WORDING, max_size=3)
+
+
+@given(st.dictionaries(WORDING, st.booleans() | WORDING | MAPPING | st.lists(MAPPING, max_size=3)))
+def test_what_is_written_reads_back_the_same(
+    tmp_path_factory: pytest.TempPathFactory, content: dict[str, object]
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "written.yaml"
+    file.write_text(yaml_text(content), encoding="utf-8")
+    for words in (True, False):
+        assert read_yaml(file, "the file", words) == content
+
+
+def test_texts_of_several_lines_are_written_as_such() -> None:
+    assert yaml_text({"content": "One.\nZażółć: {labels}\n"}) == (
+        "content: |\n  One.\n  Zażółć: {labels}\n"
+    )

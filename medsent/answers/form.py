@@ -27,6 +27,12 @@ class Sheet:
         value = f"({_escape(self.yes)}|{_escape(self.no)})"
         return "".join(_escape(text) + value for text in self.before) + _escape(self.after)
 
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest answer, each of which may be a token."""
+        value = max(len(self.yes.encode()), len(self.no.encode()))
+        return len("".join([*self.before, self.after]).encode()) + value * len(self.before)
+
     def write(self, given: Sequence[bool]) -> str:
         """Return the answer that gives these of the labels, (L,)."""
         return "".join(self.pieces(given))
@@ -66,6 +72,12 @@ class Listing:
         more = f"({_escape(self.between)}{name}){{0,{len(self.names) - 1}}}"
         full = f"{_escape(self.before)}{name}{more}{_escape(self.after)}"
         return f"({full}|{_escape(self.empty)})"
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest answer, each of which may be a token."""
+        name = max(len(f"{self.between}{name}".encode()) for name in self.names)
+        return len(f"{self.before}{self.after}".encode()) + name * len(self.names)
 
     def write(self, given: Sequence[bool]) -> str:
         """Return the answer that gives these of the labels, (L,), in their order."""

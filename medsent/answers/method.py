@@ -11,7 +11,7 @@ from scipy import special
 
 from medsent.answers import bits, onepass
 from medsent.answers.file import AnswerFile
-from medsent.answers.form import Sheet
+from medsent.answers.form import Form, Sheet
 from medsent.answers.json import JsonReader
 from medsent.answers.values import Choices
 from medsent.config import MethodName
@@ -41,6 +41,8 @@ class Method(Protocol):
     """An answer method, bound to a tokenizer and to labels."""
 
     ask: Ask
+    room: int
+    """Tokens that are left free for an answer beside its prompt."""
 
     def read(self, completion: Completion, thresholds: npt.ArrayLike) -> Answer:
         """Turn a completion into labels; never raises on a bad answer."""
@@ -65,7 +67,7 @@ class OnePass:
 
     def __init__(self, tokenizer: Any, labels: Labels) -> None:
         ids = onepass.label_token_ids(tokenizer, labels)
-        self.ask = Ask(max_tokens=1, token_ids=tuple(ids))
+        self.ask, self.room = Ask(max_tokens=1, token_ids=tuple(ids)), 1
         self._asked = itemgetter(*self.ask.token_ids)
 
     def read(self, completion: Completion, thresholds: npt.ArrayLike) -> Answer:
@@ -86,9 +88,9 @@ class Bits:
     def __init__(self, tokenizer: Any, labels: Labels) -> None:
         form = bits.sheet(labels.names)
         self._digits, self._size = bits.digit_token_ids(tokenizer), len(labels)
-        self._choices = Choices(tokenizer, form)
+        self._choices, self.room = Choices(tokenizer, form), self._size + 1
         self.ask = Ask(
-            max_tokens=self._size + 1,
+            max_tokens=self.room,
             token_ids=self._digits,
             form=form,
             choices=self._choices.pairs,
@@ -119,12 +121,11 @@ class Json:
         if isinstance(form, Sheet) and answer.guided:
             self._choices = Choices(tokenizer, form)
         sampling = answer.sampling
-        longest = max(
-            len(tokenizer(form.write([value] * len(labels)), add_special_tokens=False)["input_ids"])
-            for value in (True, False)
-        )
+        self.room = sampling.max_tokens or _room(tokenizer, form, len(labels))
+        # A grammar says letters, not tokens: a model may write them one by one, and is not cut off.
+        most = sampling.max_tokens or (form.longest + 1 if answer.guided else self.room)
         self.ask = Ask(
-            max_tokens=sampling.max_tokens or _room(longest),
+            max_tokens=most,
             token_ids=self._choices.token_ids if self._choices else (),
             form=form,
             guided=answer.guided,
@@ -158,8 +159,12 @@ class Json:
         return Answer(OK, reading.given, None, text, reading.repaired)
 
 
-def _room(longest: int) -> int:
-    """Return the most tokens of an answer: twice those of the longest, up to a round number."""
+def _room(tokenizer: Any, form: Form, labels: int) -> int:
+    """Return twice the tokens of an answer that gives all labels or none, up to a round number."""
+    longest = max(
+        len(tokenizer(form.write([value] * labels), add_special_tokens=False)["input_ids"])
+        for value in (True, False)
+    )
     return -(-2 * (longest + 1) // _TOKENS_STEP) * _TOKENS_STEP
 
 

@@ -1,92 +1,433 @@
-"""A JSON answer: read strictly, written so that each value's token is known."""
+"""Reading JSON answers: guided ones to the letter, others wherever they stand in a text."""
 
-import json as stdlib_json
+import json
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
-import xgrammar
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from medsent.answers.written import STRUCTURE, UNKNOWN
 
-from medsent.answers import json
+from medsent.answers.file import AnswerFile
+from medsent.answers.json import (
+    FAULTS,
+    LABEL_MISSING,
+    LABEL_UNKNOWN,
+    NO_JSON,
+    VALUE_UNKNOWN,
+    JsonReader,
+    Reading,
+    share,
+    write,
+)
+from medsent.answers.targets import STRUCTURE, UNKNOWN
 from medsent.labels import LABELS
 
-ROWS = st.lists(st.booleans(), min_size=len(LABELS), max_size=len(LABELS))
-GOOD = stdlib_json.dumps(dict.fromkeys(LABELS, True))
+PAIR = ("fear", "joy")
+OBJECT = AnswerFile()
+ANSWERS = [
+    AnswerFile(),
+    AnswerFile(style="indented", under="answer"),
+    AnswerFile(yes="tak", no="nie", omitted="no", ascii=True),
+    AnswerFile(yes=1, no=0, style="spaced", names={"fear": "strach 😀"}),
+    AnswerFile(form="list"),
+    AnswerFile(form="list", under="labels", style="indented"),
+]
+PROSE = st.text(st.characters(exclude_characters="{}[]", exclude_categories=["Cs"]), max_size=40)
+NOTES = st.sampled_from(["", " [1]", " [2, 3] ", ":[ so", " {sic} ", " [fear] ", "{ or", "[ or"])
+ROWS = st.lists(st.booleans(), min_size=2, max_size=2)
 
 
-@given(ROWS, st.sampled_from([None, 1]))
-def test_what_is_dumped_is_parsed(row: list[bool], indent: int | None) -> None:
-    text = stdlib_json.dumps(dict(zip(LABELS, row, strict=True)), indent=indent)
-    assert json.parse(f" {text}\n") == row
+def read(text: str, answer: AnswerFile = OBJECT, repair: bool = True) -> Reading:
+    """Read what a model wrote freely, and check what holds of every reading."""
+    reading = JsonReader(answer, PAIR).lenient(text, repair)
+    assert (reading.given is None) != (reading.fault is None)
+    assert reading.fault is None or reading.fault in FAULTS
+    assert not (reading.repaired and reading.given is None)
+    return reading
+
+
+# --- guided -------------------------------------------------------------------------------------
+
+GOOD = '{"fear":true,"joy":false}'
+
+
+@pytest.mark.parametrize("text", [GOOD, f" {GOOD}\n", '{"joy": false, "fear": true}'])
+def test_a_guided_answer_is_read(text: str) -> None:
+    assert JsonReader(OBJECT, PAIR).exact(text) == Reading([True, False])
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", NO_JSON),
+        (GOOD[:-1], NO_JSON),
+        (GOOD + "}", NO_JSON),
+        ("The answer: " + GOOD, NO_JSON),
+        (f"```json\n{GOOD}\n```", NO_JSON),
+        ("[" * 100_000, NO_JSON),
+        ("null", VALUE_UNKNOWN),
+        ("[]", VALUE_UNKNOWN),
+        ('{"fear":true,"joy":1}', VALUE_UNKNOWN),
+        ('{"fear":true,"joy":"true"}', VALUE_UNKNOWN),
+        ('{"fear":true,"joy":null}', VALUE_UNKNOWN),
+        ('{"fear":true,"joy":NaN}', VALUE_UNKNOWN),
+        ('{"fear":true,"joy":true,"joy":false}', VALUE_UNKNOWN),
+        ('{"fear":true}', LABEL_MISSING),
+        ('{"fear":true,"joy":true,"calm":true}', LABEL_UNKNOWN),
+    ],
+)
+def test_anything_else_is_no_guided_answer(text: str, fault: str) -> None:
+    assert JsonReader(OBJECT, PAIR).exact(text) == Reading(fault=fault)
+
+
+# --- what is around an answer -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@given(
+    row=ROWS,
+    before=PROSE,
+    note=NOTES,
+    after=PROSE,
+    end=NOTES,
+    fence=st.sampled_from(["", "```", "```json\n", "~~~\n", "<answer>"]),
+)
+@example([True, False], "As source [1] says: ", "", "", " See [2].", "")
+@example([False, False], "", "[ or", "and", "{ or", "```json\n")
+def test_a_whole_answer_is_read_as_written_whatever_stands_around_it(
+    answer: AnswerFile, row: list[bool], before: str, note: str, after: str, end: str, fence: str
+) -> None:
+    whole = answer.form_of(PAIR).write(row)
+    text = f"{before}{note}{fence}{whole}\n{fence}{after}{end}"
+    reading = read(text, answer)
+    assert reading == Reading(row, None, repaired=False)
+    assert read(text, answer, repair=False) == reading
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@given(rows=st.lists(ROWS, min_size=2, max_size=4), between=PROSE)
+def test_of_several_answers_the_last_one_counts(
+    answer: AnswerFile, rows: list[list[bool]], between: str
+) -> None:
+    text = between.join(answer.form_of(PAIR).write(row) for row in rows)
+    assert read(text, answer).given == rows[-1]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        '{"confidence": {"fear": 0.9}}',
+        '{"fear": 0.9, "joy": 0.1}',
+        '{"fear": true}',
+        '{"fear": true, "joy": true, "why": "a kind nurse"}',
+        "{'fear': 0.9,",
+        '["fear"]',
+        "[]",
+    ],
+)
+def test_what_cannot_be_used_is_passed_over(after: str) -> None:
+    assert read(f"{GOOD} Explained: {after}") == Reading([True, False])
+
+
+# --- broken -------------------------------------------------------------------------------------
+
+
+def single_quotes(text: str) -> str:
+    return text.replace('"', "'")
+
+
+def trailing_comma(text: str) -> str:
+    return f"{text[:-1]},{text[-1]}"
+
+
+def python_values(text: str) -> str:
+    return text.replace("true", "True").replace("false", "False") + "\n# done"
+
+
+def curly_quotes(text: str) -> str:
+    return "“".join(text.replace('":', "”:").split('"'))
+
+
+def no_commas(text: str) -> str:
+    return text.replace(",", " \n")
+
+
+def no_quotes(text: str) -> str:
+    return text.replace('"', "")
+
+
+def a_comment(text: str) -> str:
+    return text.replace(",", ", // and also\n", 1)
+
+
+def not_closed(text: str) -> str:
+    return text[:-1]
+
+
+def closed_otherwise(text: str) -> str:
+    return text[:-1] + ("]" if text[-1] == "}" else "}")
+
+
+BREAKS: list[Callable[[str], str]] = [
+    single_quotes,
+    trailing_comma,
+    python_values,
+    curly_quotes,
+    no_commas,
+    no_quotes,
+    a_comment,
+    not_closed,
+    closed_otherwise,
+]
+
+
+@pytest.mark.parametrize("broken", BREAKS)
+@pytest.mark.parametrize(
+    "around", ["{}", "Source [1] says: {}", "```json\n{}\n```\nSo: [fear], I think.", ":[ so {} {{"]
+)
+@pytest.mark.parametrize("row", [[True, False], [False, True], [True, True]])
+def test_a_broken_answer_is_mended_and_said_to_be(
+    broken: Callable[[str], str], around: str, row: list[bool]
+) -> None:
+    text = broken(OBJECT.form_of(PAIR).write(row))
+    wrapped = around.replace("{}", text)
+    assert read(wrapped) == Reading(row, repaired=True)
+    cut = read(wrapped, repair=False)
+    assert (cut.given, cut.repaired) == (None, False)
+    assert cut.fault == NO_JSON
+
+
+@pytest.mark.parametrize("broken", [single_quotes, trailing_comma, not_closed, closed_otherwise])
+@pytest.mark.parametrize("row", [[True, False], [False, True], [True, True]])
+@pytest.mark.parametrize("under", [None, "labels"])
+def test_a_broken_list_is_mended(
+    broken: Callable[[str], str], row: list[bool], under: str | None
+) -> None:
+    answer = AnswerFile(form="list", under=under)
+    text = broken(answer.form_of(PAIR).write(row))
+    assert read(f"[1] So: {text}", answer) == Reading(row, repaired=True)
+
+
+def test_the_last_answer_counts_though_it_is_broken() -> None:
+    assert read(f"Maybe {GOOD}, but no: {{'fear': False, 'joy': True}}") == Reading(
+        [False, True], repaired=True
+    )
+    assert read(f"{{'fear': False, 'joy': True}}, or rather {GOOD}") == Reading([True, False])
+
+
+@pytest.mark.parametrize("answer", [OBJECT, AnswerFile(omitted="no"), AnswerFile(form="list")])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " \n\t",
+        "fear",
+        "The opinion is one of fear: true, joy: false.",
+        "Said [1], and again [2, 3]: fear.",
+        "They shook with [fear] and {joy}.",
+        "fear and joy [sic",
+        "Sad :[ and sadder :{",
+        "[",
+        "{",
+        "{{{{[[",
+        "}]",
+        "```json\n```",
+        "[fear, joy]",
+        "null",
+        "true",
+        '"fear"',
+    ],
+)
+def test_prose_is_no_json_and_no_label_is_made_of_it(text: str, answer: AnswerFile) -> None:
+    assert read(text, answer).fault == NO_JSON
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (AnswerFile(form="list", under="labels"), '{"labels": ['),
+        (AnswerFile(form="list", under="labels"), '{"labels": [}'),
+        (AnswerFile(omitted="no", under="labels"), '{"labels": {'),
+        (AnswerFile(omitted="no"), '{"'),
+        (AnswerFile(form="list"), '["'),
+    ],
+)
+def test_of_a_bracket_alone_no_answer_is_made(answer: AnswerFile, text: str) -> None:
+    assert read(text, answer).given is None
+
+
+def test_a_mended_answer_may_name_none_where_the_text_does() -> None:
+    answer = AnswerFile(form="list", under="labels")
+    assert read("{'labels': []}", answer) == Reading([False, False], repaired=True)
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "null",
-        "[]",
-        GOOD[:-1],
-        GOOD + "}",
-        "The answer: " + GOOD,
-        f"```json\n{GOOD}\n```",
-        GOOD.replace('"funny": true', '"funny": 1'),
-        GOOD.replace('"funny": true', '"funny": "true"'),
-        GOOD.replace('"funny": true', '"funny": null'),
-        GOOD.replace(', "funny": true', ""),
-        GOOD.replace('"funny": true', '"funny": true, "happy": true'),
-        GOOD.replace('"funny": true', '"funny": true, "funny": false'),
-        "[" * 100_000,
+        '{"example": {"fear": true, "joy": false}, "answer": "none of these}',
+        '{"example": {"fear": true, "joy": false}, \'answer\': None}',
+        '{"example": {"fear": true, "joy": false}, "answer": ',
+        '{"example": {"fear": true, "joy": false}}',
+        '[{"fear": true, "joy": false}, {"fear": false, "joy": false}]',
+        '[{"fear": true, "joy": false}, {"fear": false, ',
+        "[{'fear': true, 'joy': false}]",
     ],
 )
-def test_anything_else_is_no_answer(text: str) -> None:
-    assert json.parse(text) is None
+@pytest.mark.parametrize("repair", [True, False])
+def test_an_object_within_another_is_not_the_answer(text: str, repair: bool) -> None:
+    assert read(text, repair=repair).given is None
 
 
-def test_schema_asks_for_21_booleans_in_order() -> None:
-    schema = json.schema()
-    assert list(schema["properties"]) == list(LABELS) == schema["required"]
-    assert {field["type"] for field in schema["properties"].values()} == {"boolean"}
-    assert schema["additionalProperties"] is False
-    assert stdlib_json.loads(json.SCHEMA) == schema
+@pytest.mark.parametrize("broken", [str, trailing_comma, single_quotes, no_commas])
+def test_what_is_said_twice_is_not_said(broken: Callable[[str], str]) -> None:
+    text = broken('{"fear": true, "joy": false, "fear": false}')
+    assert read(text) == Reading(fault=VALUE_UNKNOWN)
+    assert read(text, AnswerFile(omitted="no")) == Reading(fault=VALUE_UNKNOWN)
 
 
-def test_each_value_is_one_token_of_its_label(tokenizer: Any) -> None:
-    gold = np.array([float(i % 2) for i in range(len(LABELS))])
-    written = json.write(gold, tokenizer)
-    values = {
-        label: tokenizer.decode([token])
-        for token, label in zip(written.ids, written.of_label, strict=True)
-        if label >= 0
-    }
+def test_a_key_that_ends_like_another_is_another() -> None:
+    reader = JsonReader(OBJECT, ("fear", "no fear"))
+    assert reader.lenient("{'no fear': false, 'fear': true}").given == [True, False]
+    assert reader.lenient("{\n 'no fear': false\n 'fear': true}").given == [True, False]
+
+
+# --- why not ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "fault"),
+    [
+        (OBJECT, '{"fear": true}', LABEL_MISSING),
+        (OBJECT, "{}", LABEL_MISSING),
+        (OBJECT, "{'fear': true}", LABEL_MISSING),
+        (OBJECT, '{"fear": true, "joy": false, "why": "x"}', LABEL_UNKNOWN),
+        (OBJECT, '{"Fear": true, "joy": false}', LABEL_UNKNOWN),
+        (OBJECT, '{"fear": true, "joy": null}', VALUE_UNKNOWN),
+        (OBJECT, '{"fear": true, "joy": NaN}', VALUE_UNKNOWN),
+        (OBJECT, '{"fear": true, "joy": 0}', VALUE_UNKNOWN),
+        (OBJECT, "{'fear': True, 'joy': None}", VALUE_UNKNOWN),
+        (OBJECT, '{"fear": true, "joy": fals}', VALUE_UNKNOWN),
+        (OBJECT, '{"fear": true, "joy": }', VALUE_UNKNOWN),
+        (OBJECT, '{"fear": {"fear": true}, "joy": false}', VALUE_UNKNOWN),
+        (OBJECT, '["fear"]', VALUE_UNKNOWN),
+        (OBJECT, '{"fear": true} as in ["fear"]', LABEL_MISSING),
+        (OBJECT, "[" * 3000, NO_JSON),
+        (OBJECT, '{"fear":' * 3000, NO_JSON),
+        (OBJECT, '["' * 30_000, NO_JSON),
+        (AnswerFile(under="answer"), GOOD, LABEL_MISSING),
+        (AnswerFile(under="answer"), f'{{"answer": {GOOD}, "answer": {GOOD}}}', VALUE_UNKNOWN),
+        (AnswerFile(under="answer"), '{"answer": true}', VALUE_UNKNOWN),
+        (AnswerFile(under="answer"), '{"answer": {"fear": true}}', LABEL_MISSING),
+        (AnswerFile(omitted="no"), '{"calm": true}', LABEL_UNKNOWN),
+        (AnswerFile(form="list"), '["fear", "calm"]', LABEL_UNKNOWN),
+        (AnswerFile(form="list"), '["fear", 1]', VALUE_UNKNOWN),
+        (AnswerFile(form="list"), '[["fear"]]', VALUE_UNKNOWN),
+        (AnswerFile(form="list"), GOOD, VALUE_UNKNOWN),
+        (AnswerFile(form="list", under="labels"), '["fear"]', LABEL_MISSING),
+        (AnswerFile(form="list", under="labels"), '{"labels": "fear"}', VALUE_UNKNOWN),
+        (AnswerFile(yes="tak", no="nie"), '{"fear": "tak", "joy": "moze"}', VALUE_UNKNOWN),
+        (AnswerFile(yes=1, no=0), GOOD, VALUE_UNKNOWN),
+    ],
+)
+def test_the_reason_is_one(answer: AnswerFile, text: str, fault: str) -> None:
+    assert read(text, answer) == Reading(fault=fault)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "row"),
+    [
+        (AnswerFile(yes="tak", no="nie"), '{"fear": "TAK", "joy": " Nie "}', [True, False]),
+        (AnswerFile(yes="tak", no="nie"), "{fear: Tak, joy: NIE}", [True, False]),
+        (AnswerFile(omitted="no"), '{"joy": true}', [False, True]),
+        (AnswerFile(omitted="no"), "{}", [False, False]),
+        (AnswerFile(form="list"), "[]", [False, False]),
+        (AnswerFile(form="list"), '["joy", "joy"]', [False, True]),
+        (AnswerFile(under="answer"), f'{{"why": "so", "answer": {GOOD}}}', [True, False]),
+        (AnswerFile(form="list", under="labels"), '{"labels": ["joy"], "n": [1]}', [False, True]),
+    ],
+)
+def test_what_an_answer_file_allows_is_read(answer: AnswerFile, text: str, row: list[bool]) -> None:
+    assert read(text, answer).given == row
+
+
+PARTS = st.sampled_from(
+    [
+        *("{", "}", "[", "]", '"', ":", ",", "'", "\\", "`", "/*", "*/", "#", "(", "“", "”", "\n"),
+        *("```", "```json\n", "//", "\\u12", "\x00", "ż", "😀", "fear", "answer", "labels", " "),
+        *('"fear"', "'joy'", '"fear":true', "'joy': false", '{"labels": [', '{"answer": ', GOOD),
+        *("true", "False", "null", "NaN", "-1", "0.5e", ", "),
+    ]
+)
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@given(parts=st.lists(PARTS, max_size=40), repair=st.booleans())
+def test_no_text_is_too_strange(answer: AnswerFile, parts: list[str], repair: bool) -> None:
+    reading = read("".join(parts), answer, repair)
+    assert repair or not reading.repaired
+    JsonReader(answer, PAIR).exact("".join(parts))
+
+
+@given(st.text(), st.sampled_from(ANSWERS))
+def test_text_that_names_no_label_says_none(text: str, answer: AnswerFile) -> None:
+    reading = read(text, answer)
+    assert reading.given in (None, [False, False])
+
+
+# --- what is learnt -----------------------------------------------------------------------------
+
+
+def decided(targets: Any, tokenizer: Any) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for token, label in zip(targets.ids, targets.of_label, strict=True):
+        if label >= 0:
+            found[label] = found.get(label, "") + tokenizer.decode([token])
+    return found
+
+
+@pytest.mark.parametrize("style", ["compact", "spaced", "indented"])
+def test_each_value_is_one_token_of_its_label(tokenizer: Any, style: Any) -> None:
+    answer = AnswerFile(style=style)
+    gold = [float(i % 2) for i in range(len(LABELS))]
+    targets = write(gold, answer.form_of(LABELS), tokenizer)
+    values = {i: text.strip() for i, text in decided(targets, tokenizer).items()}
     assert values == {i: "true" if i % 2 else "false" for i in range(len(LABELS))}
-    assert sum(label >= 0 for label in written.of_label) == len(LABELS)
-    assert written.ids[-1] == tokenizer.eos_token_id
-    assert written.of_label[-1] == STRUCTURE
-    assert json.parse(tokenizer.decode(written.ids[:-1])) == [i % 2 == 1 for i in range(21)]
-    assert len(written.ids) <= json.MAX_TOKENS
+    assert sum(label >= 0 for label in targets.of_label) == len(LABELS)
+    assert targets.ids[-1] == tokenizer.eos_token_id
+    assert targets.of_label[-1] == STRUCTURE
+    text = tokenizer.decode(targets.ids[:-1])
+    assert JsonReader(answer, LABELS).exact(text).given == [i % 2 == 1 for i in range(21)]
 
 
 def test_a_missing_label_is_marked(tokenizer: Any) -> None:
-    gold = np.ones(len(LABELS))
-    gold[3] = np.nan
-    written = json.write(gold, tokenizer)
-    assert written.of_label.count(UNKNOWN) == 1
-    assert 3 not in written.of_label
-    at = written.of_label.index(UNKNOWN)
-    assert tokenizer.decode([written.ids[at]]) == "false"
+    gold = [1.0] * len(LABELS)
+    gold[3] = float("nan")
+    targets = write(gold, OBJECT.form_of(LABELS), tokenizer)
+    assert targets.of_label.count(UNKNOWN) == 1
+    assert 3 not in targets.of_label
+    at = targets.of_label.index(UNKNOWN)
+    assert tokenizer.decode([targets.ids[at]]) == "false"
 
 
-def test_what_is_written_is_what_the_grammar_allows(tokenizer: Any) -> None:
-    """Trained tokens that the engine's mask forbids would be lost at scoring."""
-    grammar = xgrammar.Grammar.from_json_schema(
-        json.SCHEMA, any_whitespace=False, separators=(",", ":")
-    )
-    info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=len(tokenizer))
-    matcher = xgrammar.GrammarMatcher(xgrammar.GrammarCompiler(info).compile_grammar(grammar))
-    written = json.write(np.tile([1.0, 0.0], 11)[: len(LABELS)], tokenizer)
-    assert all(matcher.accept_token(token) for token in written.ids)
-    assert matcher.is_terminated()
+def test_the_names_of_a_list_are_of_their_labels(tokenizer: Any) -> None:
+    answer = AnswerFile(form="list", under="labels", names={"ironic": "ironia (gorzka)"})
+    gold = [float(label in ("calm", "ironic", "funny")) for label in LABELS]
+    targets = write(gold, answer.form_of(LABELS), tokenizer)
+    assert json.loads(tokenizer.decode(targets.ids[:-1])) == {
+        "labels": ["calm", "ironia (gorzka)", "funny"]
+    }
+    named = {LABELS[i]: text.strip(' ",:[]}') for i, text in decided(targets, tokenizer).items()}
+    assert named == {"calm": "calm", "ironic": "ironia (gorzka)", "funny": "funny"}
+
+
+def test_shares_at_the_edges() -> None:
+    never = float("-inf")
+    assert [share(never, -1.0), share(-1.0, never), share(-5000.0, -1.0), share(-1.0, -5000.0)] == [
+        1.0,
+        0.0,
+        1.0,
+        0.0,
+    ]
+    assert share(-2.0, -2.0) == 0.5
+    assert share(never, never) != share(never, never)  # not a number

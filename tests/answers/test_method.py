@@ -9,18 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medsent.answers import bits, json
+from medsent.answers import bits
+from medsent.answers.file import AnswerFile, shipped_answer
+from medsent.answers.json import LABEL_MISSING, LABEL_UNKNOWN, NO_JSON, VALUE_UNKNOWN
 from medsent.answers.method import INVALID, TRUNCATED, Bits, Json, OnePass, method_for
+from medsent.config import SamplingSettings
 from medsent.engine.protocol import Completion
-from medsent.labels import LABELS
+from medsent.labels import LABELS, Label, Labels, load_labels
 from medsent.predictions import OK
+from tests import asked
 
 HALF = [0.5] * len(LABELS)
 ROWS = st.lists(st.booleans(), min_size=len(LABELS), max_size=len(LABELS))
+PAIR = Labels((Label(name="fear"), Label(name="joy")))
 
 
 def completion(
-    text: str = "", logprobs: list[dict[int, float]] | None = None, truncated: bool = False
+    text: str = "",
+    logprobs: list[dict[int, float]] | None = None,
+    truncated: bool = False,
+    pieces: tuple[str, ...] = (),
 ) -> Completion:
     return Completion(
         text=text,
@@ -31,22 +39,23 @@ def completion(
         output_tokens=1,
         latency_s=0.0,
         finished_at=datetime.now(UTC),
+        pieces=pieces,
     )
 
 
 @pytest.fixture(scope="module")
 def onepass(tokenizer: Any) -> OnePass:
-    return OnePass(tokenizer)
+    return asked.onepass(tokenizer)
 
 
 @pytest.fixture(scope="module")
 def digits(tokenizer: Any) -> Bits:
-    return Bits(tokenizer)
+    return asked.bits(tokenizer)
 
 
 @pytest.fixture(scope="module")
 def written(tokenizer: Any) -> Json:
-    return Json(tokenizer)
+    return asked.json_object(tokenizer)
 
 
 def first_token(onepass: OnePass, logits: list[float], none: float = -3.0) -> Completion:
@@ -55,9 +64,28 @@ def first_token(onepass: OnePass, logits: list[float], none: float = -3.0) -> Co
     return completion(logprobs=[{**step, reference: none}])
 
 
+def digits_of(digits: Bits, row: list[bool], sure: float = 1.0) -> Completion:
+    """Return the digits of a row, each more probable than the other by `sure`."""
+    (one, zero), *_ = digits.ask.choices
+    steps = [{(one if bit else zero): -0.1, (zero if bit else one): -0.1 - sure} for bit in row]
+    text = "".join("01"[bit] for bit in row)
+    return completion(text, steps, pieces=tuple(text))
+
+
+def object_of(json: Json, row: list[bool], sure: float = 1.0) -> Completion:
+    """Return the object of a row, in a piece for each value and each text between."""
+    assert json.ask.form is not None
+    steps: list[dict[int, float]] = []
+    for (yes, no), bit in zip(json.ask.choices, row, strict=True):
+        steps += [{}, {(yes if bit else no): -0.1, (no if bit else yes): -0.1 - sure}]
+    pieces = json.ask.form.pieces(row)  # type: ignore[union-attr]
+    return completion("".join(pieces), [*steps, {}], pieces=tuple(pieces))
+
+
 def test_names_give_methods(tokenizer: Any) -> None:
     for name, kind in (("onepass", OnePass), ("bits", Bits), ("json", Json)):
-        assert isinstance(method_for(name, tokenizer), kind)  # type: ignore[arg-type]
+        method = method_for(name, tokenizer, load_labels(None), shipped_answer())  # type: ignore[arg-type]
+        assert isinstance(method, kind)
 
 
 def test_what_each_asks_for(onepass: OnePass, digits: Bits, written: Json, tokenizer: Any) -> None:
@@ -66,12 +94,39 @@ def test_what_each_asks_for(onepass: OnePass, digits: Bits, written: Json, token
     words = [tokenizer.decode([token]) for token in onepass.ask.token_ids]
     assert all(f" {label}".startswith(word) for label, word in zip(LABELS, words, strict=False))
     assert words[-1] == " none"
-    assert digits.ask.regex == bits.REGEX
+    assert (onepass.ask.form, onepass.ask.choices, onepass.ask.text) == (None, (), False)
+    assert digits.ask.form == bits.sheet(LABELS)
     assert [tokenizer.decode([token]) for token in digits.ask.token_ids] == ["0", "1"]
     assert digits.ask.max_tokens > len(LABELS)
-    assert written.ask.json_schema == json.SCHEMA
-    assert written.ask.text
-    assert not onepass.ask.text
+    assert written.ask.form == AnswerFile().form_of(LABELS)
+    for ask in (digits.ask, written.ask):
+        assert ask.guided
+        assert ask.text
+        assert len(ask.choices) == len(LABELS)
+        assert {token for pair in ask.choices for token in pair} == set(ask.token_ids)
+        assert (ask.temperature, ask.top_p, ask.seed) == (0.0, 1.0, None)
+
+
+def test_an_answer_has_room_for_twice_the_longest(tokenizer: Any) -> None:
+    for answer in (AnswerFile(), AnswerFile(form="list", guided=False, style="indented")):
+        method = Json(tokenizer, load_labels(None), answer)
+        longest = max(
+            len(tokenizer(answer.form_of(LABELS).write([value] * len(LABELS)))["input_ids"])
+            for value in (True, False)
+        )
+        assert 2 * longest <= method.ask.max_tokens < 2 * longest + 128
+
+
+def test_how_an_answer_is_generated_is_as_its_file_says(tokenizer: Any) -> None:
+    sampling = SamplingSettings(temperature=0.7, top_p=0.9, max_tokens=50, seed=3)
+    ask = Json(tokenizer, PAIR, AnswerFile(guided=False, sampling=sampling)).ask
+    assert (ask.temperature, ask.top_p, ask.max_tokens, ask.seed) == (0.7, 0.9, 50, 3)
+    assert not ask.guided
+    assert (ask.choices, ask.token_ids) == ((), ())
+    warm = AnswerFile(sampling=SamplingSettings(temperature=1.0))
+    assert Json(tokenizer, PAIR, warm).ask.seed == 0
+    cold = AnswerFile(sampling=SamplingSettings(seed=3))
+    assert Json(tokenizer, PAIR, cold).ask.seed is None
 
 
 @given(st.lists(st.floats(-40, 40), min_size=21, max_size=21), st.floats(-50, 0))
@@ -84,6 +139,7 @@ def test_onepass_is_the_sigmoid_of_a_difference(
     assert answer.probabilities == pytest.approx(expected, rel=1e-6, abs=1e-12)
     assert answer.probabilities is not None
     assert answer.labels == [p >= 0.5 for p in answer.probabilities]
+    assert answer.repaired is None
 
 
 def test_onepass_at_the_edges(onepass: OnePass) -> None:
@@ -120,53 +176,134 @@ def test_labels_are_cut_on_the_stored_float32(onepass: OnePass) -> None:
         assert answer.labels == [expected] * 21
 
 
-def test_each_label_has_its_own_threshold(onepass: OnePass) -> None:
+def test_each_label_has_its_own_threshold(onepass: OnePass, written: Json) -> None:
     cuts = [0.4 if i % 2 else 0.6 for i in range(21)]
-    answer = onepass.read(first_token(onepass, [0.0] * 21), cuts)
-    assert answer.labels == [i % 2 == 1 for i in range(21)]
+    for method, made in (
+        (onepass, first_token(onepass, [0.0] * 21)),
+        (written, object_of(written, [False] * 21, sure=0.0)),
+    ):
+        answer = method.read(made, cuts)
+        assert answer.labels == [i % 2 == 1 for i in range(21)]
 
 
 @given(ROWS, st.floats(0.01, 5))
 def test_bits(digits: Bits, row: list[bool], sure: float) -> None:
-    zero, one = digits.ask.token_ids
-    steps = [{(one if bit else zero): -0.1, (zero if bit else one): -0.1 - sure} for bit in row]
-    text = "".join("01"[bit] for bit in row)
-    answer = digits.read(completion(text, [*steps, {zero: -1.0, one: -2.0}]), HALF)
-    assert (answer.status, answer.labels, answer.text) == (OK, row, text)
+    made = digits_of(digits, row, sure)
+    answer = digits.read(made, HALF)
+    assert (answer.status, answer.labels, answer.text) == (OK, row, made.text)
     chance = 1 / (1 + math.exp(-sure))
     assert answer.probabilities == pytest.approx([chance if b else 1 - chance for b in row])
 
 
 def test_bits_that_are_no_answer(digits: Bits) -> None:
-    zero, one = digits.ask.token_ids
-    good = [{zero: -1.0, one: -0.5}] * 21
+    good = digits_of(digits, [True] * 21)
     for text, steps, truncated, status in (
-        ("1" * 20, good, True, TRUNCATED),
-        ("1" * 20, good, False, INVALID),
-        ("1" * 21, good[:20], False, INVALID),
-        ("1" * 21, [*good[:20], {}], False, INVALID),
+        ("1" * 20, good.logprobs, True, TRUNCATED),
+        ("1" * 20, good.logprobs, False, INVALID),
+        ("1" * 22, good.logprobs, False, INVALID),
+        ("1" * 20 + "2", good.logprobs, False, INVALID),
+        ("1" * 10 + " " + "1" * 10, good.logprobs, False, INVALID),
+        ("1" * 21, good.logprobs[:20], False, INVALID),
+        ("1" * 21, [*good.logprobs[:20], {}], False, INVALID),
         ("", [], False, INVALID),
     ):
-        answer = digits.read(completion(text, steps, truncated), HALF)
+        pieces = tuple(text)[: len(steps)]
+        answer = digits.read(completion(text, steps, truncated, pieces), HALF)
         assert (answer.status, answer.labels, answer.probabilities) == (status, None, None)
         assert answer.text == text
 
 
-@given(ROWS)
-def test_json(written: Json, row: list[bool]) -> None:
-    values = ", ".join(
-        f'"{label}": {str(bit).lower()}' for label, bit in zip(LABELS, row, strict=True)
-    )
-    answer = written.read(completion(f"{{{values}}}"), HALF)
-    assert (answer.status, answer.labels) == (OK, row)
-    assert answer.probabilities is None
+@given(ROWS, st.floats(0.01, 5))
+def test_a_guided_object(written: Json, row: list[bool], sure: float) -> None:
+    made = object_of(written, row, sure)
+    answer = written.read(made, HALF)
+    assert (answer.status, answer.labels, answer.text) == (OK, row, made.text)
+    chance = 1 / (1 + math.exp(-sure))
+    assert answer.probabilities == pytest.approx([chance if b else 1 - chance for b in row])
+    assert answer.repaired is None
 
 
-def test_json_that_is_no_answer(written: Json) -> None:
+def test_a_guided_object_that_is_no_answer(written: Json) -> None:
+    whole = object_of(written, [True] * 21)
     for text, truncated, status in (
         ('{"positive": tr', True, TRUNCATED),
         ('{"positive": true}', False, INVALID),
+        (f"Answer: {whole.text}", False, INVALID),
+        (whole.text[:-1], True, TRUNCATED),
         ("", False, INVALID),
+        (whole.text, False, INVALID),  # no piece tells what else it might have been
     ):
         answer = written.read(completion(text, truncated=truncated), HALF)
         assert (answer.status, answer.labels, answer.text) == (status, None, text)
+        assert (answer.probabilities, answer.repaired) == (None, None)
+
+
+def test_a_guided_list_has_labels_and_no_probabilities(tokenizer: Any) -> None:
+    method = Json(tokenizer, PAIR, AnswerFile(form="list", under="labels"))
+    assert (method.ask.choices, method.ask.token_ids) == ((), ())
+    answer = method.read(completion('{"labels":["joy"]}'), HALF[:2])
+    assert (answer.status, answer.labels, answer.probabilities) == (OK, [False, True], None)
+    assert method.read(completion('{"labels":["jo', truncated=True), HALF[:2]).status == TRUNCATED
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "repaired"),
+    [
+        ('{"fear": true, "joy": false}', [True, False], False),
+        ('Surely:\n```json\n{"fear": true, "joy": false}\n```', [True, False], False),
+        ("{'fear': True, 'joy': False}", [True, False], True),
+    ],
+)
+def test_a_free_answer_says_whether_it_was_mended(
+    tokenizer: Any, text: str, labels: list[bool], repaired: bool
+) -> None:
+    method = Json(tokenizer, PAIR, AnswerFile(guided=False))
+    answer = method.read(completion(text), HALF[:2])
+    assert (answer.status, answer.labels, answer.repaired) == (OK, labels, repaired)
+    assert (answer.probabilities, answer.text) == (None, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("Words alone.", NO_JSON),
+        ('{"fear": true}', LABEL_MISSING),
+        ('{"fear": true, "calm": true}', LABEL_UNKNOWN),
+        ('{"fear": true, "joy": 1}', VALUE_UNKNOWN),
+        ('{"fear": true, "joy": ', VALUE_UNKNOWN),
+    ],
+)
+def test_a_free_answer_that_cannot_be_used_says_why(tokenizer: Any, text: str, status: str) -> None:
+    method = Json(tokenizer, PAIR, AnswerFile(guided=False))
+    answer = method.read(completion(text), HALF[:2])
+    assert (answer.status, answer.labels, answer.text, answer.repaired) == (
+        status,
+        None,
+        text,
+        False,
+    )
+    cut_off = method.read(completion(text, truncated=True), HALF[:2])
+    assert (cut_off.status, cut_off.labels) == (TRUNCATED, None)
+
+
+@pytest.mark.parametrize("omitted", ["unusable", "no"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"fear": true, "joy": false',
+        '{"fear": true, "joy": tr',
+        '{"fear": true, ',
+        "{'fear': True, 'joy': False} and so",
+    ],
+)
+def test_what_was_cut_off_is_not_mended(tokenizer: Any, text: str, omitted: Any) -> None:
+    method = Json(tokenizer, PAIR, AnswerFile(guided=False, omitted=omitted))
+    answer = method.read(completion(text, truncated=True), HALF[:2])
+    assert (answer.status, answer.labels, answer.repaired) == (TRUNCATED, None, False)
+
+
+def test_an_answer_that_was_whole_before_it_was_cut_off_is_read(tokenizer: Any) -> None:
+    method = Json(tokenizer, PAIR, AnswerFile(guided=False))
+    text = '{"fear": true, "joy": false}\nThat is since the'
+    answer = method.read(completion(text, truncated=True), HALF[:2])
+    assert (answer.status, answer.labels, answer.repaired) == (OK, [True, False], False)

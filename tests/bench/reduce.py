@@ -21,11 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medsent import predictions
-from medsent.labels import LABELS
 from medsent.personas import load_personas
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.build import build_metrics
 from medsent.report.model import Run
+from medsent.reporting import rows_at_a_time
 from tests.predicted import Answers, batch
 
 SIZES: Final = (10_000, 31_623, 100_000, 316_228, 1_000_000)
@@ -42,15 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.reduce", description=__doc__)
     parser.add_argument("--records", type=int, nargs="+", default=SIZES)
     parser.add_argument("--readers", type=int, default=16, help="records an opinion")
+    parser.add_argument("--labels", type=int, default=21, help="labels a record")
     parser.add_argument(_CHUNK, type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.chunk:
         print(json.dumps(_reduce(options.chunk)))
         return 0
-    print(f"{options.readers} records an opinion, 1,000 replicates, {len(VARIANTS)} variants\n")
+    print(
+        f"{options.labels} labels, {options.readers} records an opinion, 1,000 replicates, "
+        f"{len(VARIANTS)} variants\n"
+    )
     print("| records | time | records/s | peak memory |\n|--:|--:|--:|--:|")
     for size in options.records:
-        found = _measure(size, options.readers)
+        found = _measure(size, options.readers, options.labels)
         print(
             f"| {size:,} | {found['seconds']:.1f} s | {size / found['seconds']:,.0f} | "
             f"{found['peak_mb']:,.0f} MB |",
@@ -60,9 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measure(size: int, readers: int) -> dict[str, Any]:
+def _measure(size: int, readers: int, labels: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        _write(Path(folder), size, readers)
+        _write(Path(folder), size, readers, labels)
         done = subprocess.run(
             [sys.executable, "-m", "tests.bench.reduce", _CHUNK, folder],
             check=True,
@@ -75,8 +79,9 @@ def _measure(size: int, readers: int) -> dict[str, Any]:
 
 def _reduce(folder: Path) -> dict[str, float]:
     started = time.monotonic()
-    scope = Scope.of(VARIANTS, LABELS, ["language", "persona"], pairs=[VARIANTS], replicates=1000)
-    state = reduce_batches(predictions.batches(folder), scope)
+    labels = predictions.labels_of(folder)
+    scope = Scope.of(VARIANTS, labels, ["language", "persona"], pairs=[VARIANTS], replicates=1000)
+    state = reduce_batches(predictions.batches(folder, rows=rows_at_a_time(scope)), scope)
     build_metrics(state, run=Run(name="bench", fingerprint="0")).to_json()
     return {
         "seconds": time.monotonic() - started,
@@ -84,20 +89,24 @@ def _reduce(folder: Path) -> dict[str, float]:
     }
 
 
-def _write(folder: Path, size: int, readers: int) -> None:
+def _write(folder: Path, size: int, readers: int, labels: int) -> None:
     """Write files of predictions with probabilities, as a job leaves them."""
     rng = np.random.default_rng(0)
     personas = sorted(load_personas(None))
     for first in range(0, size, _ROWS_IN_FILE):
         rows = np.arange(first, min(first + _ROWS_IN_FILE, size))
-        table = pa.Table.from_batches([_batch(rows, readers, personas, rng)])
+        table = pa.Table.from_batches([_batch(rows, readers, labels, personas, rng)])
         pq.write_table(table, folder / f"part-{first:08d}.parquet")
 
 
 def _batch(
-    rows: np.ndarray, readers: int, personas: Sequence[str], rng: np.random.Generator
+    rows: np.ndarray,
+    readers: int,
+    labels: int,
+    personas: Sequence[str],
+    rng: np.random.Generator,
 ) -> pa.RecordBatch:
-    gold = (rng.random((len(rows), len(LABELS))) < 0.2).astype(np.int8)
+    gold = (rng.random((len(rows), labels)) < 0.2).astype(np.int8)
     answers = {}
     for name in VARIANTS:
         likely = np.clip(0.6 * gold + 0.4 * rng.random(gold.shape), 0, 1).astype(np.float32)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medsent.answers.json import Answer
+from medsent.answers.file import shipped_answer
 from medsent.config import VllmSettings
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan
@@ -199,7 +199,7 @@ def test_one_table_and_one_file_and_those_that_fail_stop_no_other(
     shared = told["merged", "onepass", 16]
     assert shared["answers_per_s"] == pytest.approx(50)
     assert shared["price_per_million_opinions"] == pytest.approx(0.8e6 * 16 / (50 * 3600))
-    answer = Answer(**dict.fromkeys(LABELS, False)).model_dump_json()
+    answer = shipped_answer().form_of(LABELS).write([False] * len(LABELS))
     words = load_tokenizer(small_model)(answer, add_special_tokens=False)["input_ids"]
     assert told["merged", "json", 16]["output_tokens"] == len(words) + 1
     assert shared["output_tokens"] == 1

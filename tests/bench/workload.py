@@ -6,13 +6,16 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
+from medsent.answers.file import shipped_answer
 from medsent.answers.method import Method, method_for
 from medsent.config import MethodName, ModelSettings, VllmSettings
 from medsent.demo.data import Split, shard_table
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan
-from medsent.personas import Persona, load_personas
-from medsent.prompts import Prompter, PromptText
+from medsent.labels import load_labels
+from medsent.personas import load_personas
+from medsent.prompts.file import PromptFile, shipped_prompt
+from medsent.prompts.prompter import Prompter
 
 READERS: Final = 16
 ADAPTER: Final = Path("medsent/demo/adapter").resolve()
@@ -50,43 +53,28 @@ class Asker:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._personas = load_personas(None)
+        self._personas, self._labels = load_personas(None), load_labels(None)
 
     def method(self, name: MethodName) -> Method:
         """Return an answer method for the model."""
-        return method_for(name, self._tokenizer)
+        return method_for(name, self._tokenizer, self._labels, shipped_answer())
 
     def requests(
         self, rows: Sequence[Row], name: MethodName, adapter: str | None = None
     ) -> list[Request]:
         """Return the opinion-first requests that the job sends."""
-        method = self.method(name)
-        prompter = Prompter(self._tokenizer, method.prompt, self._personas)
-        return [
-            Request(prompter.prompt(*_asked(row)), method.ask, adapter) for row in _ordered(rows)
-        ]
+        return self._requests(rows, name, shipped_prompt(name), adapter)
 
     def persona_first(self, rows: Sequence[Row]) -> list[Request]:
         """Return `onepass` requests of the same words with the reader before the opinion."""
-        method = self.method("onepass")
-        by_reader = {
-            (row["persona"], row["language"]): Prompter(
-                self._tokenizer,
-                _reader_before(method.prompt, self._personas[row["persona"]], row),
-                {},
-            )
-            for row in rows
-        }
-        return [
-            Request(
-                by_reader[row["persona"], row["language"]].prompt(
-                    row["text"], row["language"], None
-                ),
-                method.ask,
-                None,
-            )
-            for row in _ordered(rows)
-        ]
+        return self._requests(rows, "onepass", _reader_before(shipped_prompt("onepass")), None)
+
+    def _requests(
+        self, rows: Sequence[Row], name: MethodName, prompt: PromptFile, adapter: str | None
+    ) -> list[Request]:
+        prompter = Prompter(self._tokenizer, prompt, self._personas, self._labels)
+        ask, asked = self.method(name).ask, [_asked(row) for row in _ordered(rows)]
+        return [Request(ids, ask, adapter) for ids in prompter.prompts(asked)]
 
 
 def _ordered(rows: Sequence[Row]) -> list[Row]:
@@ -97,6 +85,11 @@ def _asked(row: Row) -> tuple[str, str, str]:
     return row["text"], row["language"], row["persona"]
 
 
-def _reader_before(text: PromptText, persona: Persona, row: Row) -> PromptText:
-    reader = text.reader.format(reader=persona.describe(row["language"]))
-    return PromptText(reader.lstrip() + text.instructions, "\n", text.cue)
+def _reader_before(prompt: PromptFile) -> PromptFile:
+    """Return a prompt with its last line, the reader's, before the others."""
+    assert prompt.messages is not None
+    asked, begun = prompt.messages
+    assert isinstance(asked.content, str)
+    *opinion, reader = asked.content.splitlines()
+    turned = "\n".join([reader, *opinion, ""])
+    return PromptFile(messages=(asked.model_copy(update={"content": turned}), begun))

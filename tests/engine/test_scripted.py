@@ -2,20 +2,31 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medsent.answers.file import AnswerFile
+from medsent.answers.json import LABEL_MISSING, LABEL_UNKNOWN, NO_JSON
+from medsent.answers.method import TRUNCATED, Answer, Json
 from medsent.config import MethodName, ScriptedSettings
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.scripted import ScriptedEngine
-from medsent.labels import LABELS
+from medsent.labels import LABELS, Label, Labels
+from medsent.model import load_tokenizer
 from medsent.predictions import OK
 from tests.asked import shipped_method
 
 HALF = [0.5] * len(LABELS)
 METHODS: list[MethodName] = ["onepass", "bits", "json"]
+
+
+@pytest.fixture(scope="module")
+def small(small_model: Path) -> Any:
+    return load_tokenizer(small_model)
 
 
 def answers(requests: Iterable[Request], **settings: Any) -> list[Completion]:
@@ -71,3 +82,50 @@ def test_it_tells_what_an_answer_cost(tokenizer: Any) -> None:
     assert completion.output_tokens == len(LABELS)
     assert not completion.truncated
     assert completion.finished_at.tzinfo is not None
+
+
+def asked_freely(tokenizer: Any, answer: AnswerFile, count: int) -> list[tuple[Answer, Completion]]:
+    labels = Labels(tuple(Label(name=f"etykieta {number}") for number in range(count)))
+    method = Json(tokenizer, labels, answer)
+    requests = [Request([2, i], method.ask, None) for i in range(640)]
+    found = answers(requests, max_num_seqs=64)
+    return [(method.read(each, [0.5] * count), each) for each in found]
+
+
+@pytest.mark.parametrize("count", [1, 5, 60])
+@pytest.mark.parametrize(
+    ("form", "faults"),
+    [
+        ({}, {TRUNCATED, NO_JSON, LABEL_MISSING, LABEL_UNKNOWN}),
+        ({"under": "etykiety", "yes": "tak", "no": "nie", "style": "indented"}, None),
+        ({"form": "list"}, {TRUNCATED, NO_JSON, LABEL_UNKNOWN}),
+    ],
+)
+def test_answers_without_a_grammar_go_wrong_in_every_way(
+    small: Any, count: int, form: dict[str, Any], faults: set[str] | None
+) -> None:
+    read = asked_freely(small, AnswerFile(guided=False, **form), count)
+    statuses = Counter(answer.status for answer, _ in read)
+    wanted = faults or {TRUNCATED, NO_JSON, LABEL_MISSING, LABEL_UNKNOWN}
+    assert set(statuses) == {OK, *wanted}
+    for status in wanted:  # one in sixteen, give or take
+        assert 15 <= statuses[status] <= 75
+    assert {answer.labels is None for answer, _ in read if answer.status != OK} == {True}
+    assert {done.truncated for answer, done in read if answer.status == TRUNCATED} == {True}
+    mended = sum(answer.repaired is True for answer, _ in read)
+    assert 15 <= mended <= 75
+    fenced = [answer for answer, done in read if "```json" in done.text]
+    assert {answer.status for answer in fenced} == {OK}
+    assert 15 <= len(fenced) <= 75
+
+
+def test_what_goes_wrong_is_the_same_each_time_and_right_under_a_grammar(small: Any) -> None:
+    free = asked_freely(small, AnswerFile(guided=False), 5)
+    again = asked_freely(small, AnswerFile(guided=False), 5)
+    assert [done.text for _, done in free] == [done.text for _, done in again]
+    guided = asked_freely(small, AnswerFile(), 5)
+    assert {answer.status for answer, _ in guided} == {OK}
+    for (answer, _), (right, _) in zip(free, guided, strict=True):
+        assert answer.labels in (None, right.labels)
+        assert right.probabilities is not None
+        assert answer.probabilities is None

@@ -17,6 +17,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from medsent.answers.file import AnswerFile
+from medsent.answers.method import Json
 from medsent.config import ModelSettings, SupervisionSettings, VllmSettings
 from medsent.demo.data import write_split
 from medsent.engine import orphan
@@ -26,7 +28,7 @@ from medsent.engine.protocol import Completion, Request
 from medsent.engine.supervised import Event, SupervisedEngine
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import AdapterError
-from medsent.labels import LABELS
+from medsent.labels import LABELS, load_labels
 from medsent.statistics.thresholds import load_thresholds
 from tests.asked import onepass, shipped_method, shipped_prompter
 from tests.plain import load_plain, plain_logits
@@ -179,6 +181,62 @@ def test_guided_methods_answer_in_their_form(
             assert [c == "1" for c in completion.text] == [p >= 0.5 for p in answer.probabilities]
         else:
             assert json.loads(completion.text) == dict(zip(LABELS, answer.labels, strict=True))
+
+
+@pytest.fixture(scope="module")
+def plain(model_folder: Path) -> Any:
+    """The base model without an engine."""
+    return load_plain(model_folder, None)
+
+
+STYLES = {
+    "booleans": AnswerFile(),
+    "numbers in spaces": AnswerFile(yes=1, no=0, style="spaced"),
+    "Polish words": AnswerFile(yes="tak", no="nie", under="etykiety", names={"anger": "złość"}),
+}
+
+
+@pytest.mark.parametrize("answer", STYLES.values(), ids=STYLES)
+def test_probabilities_of_guided_json_are_those_of_transformers(
+    bench: Bench, rows: list[dict[str, Any]], plain: Any, answer: AnswerFile
+) -> None:
+    method = Json(bench.tokenizer, load_labels(None), answer)
+    prompter = shipped_prompter(bench.tokenizer, "json")
+    asked = prompter.prompts([(r["text"], r["language"], r["persona"]) for r in rows[:2]])
+    completions = bench.answers([Request(prompt, method.ask, None) for prompt in asked])
+    form = answer.form_of(LABELS)
+    differences = []
+    for prompt, completion in zip(asked, completions, strict=True):
+        read = method.read(completion, [0.5] * len(LABELS))
+        assert read.probabilities is not None
+        assert read.labels is not None
+        assert completion.text == form.write(read.labels)
+        assert "".join(completion.pieces).startswith(completion.text)
+        steps = _logprobs(plain, prompt, completion.token_ids)
+        for place, (start, pair) in enumerate(
+            zip(form.starts(read.labels), method.ask.choices, strict=True)
+        ):
+            step = _step_over(completion.pieces, start + (answer.yes == "tak"))
+            sides = {True: [pair[0]], False: [pair[1]]}
+            if completion.token_ids[step] not in pair:
+                sides[read.labels[place]].append(completion.token_ids[step])
+            yes, no = (np.exp(steps[step, sides[side]]).sum() for side in (True, False))
+            differences.append(abs(yes / (yes + no) - read.probabilities[place]))
+    assert np.mean(differences) < 0.01
+    assert np.max(differences) < 0.1  # the engine computes in 16 bits
+
+
+def _logprobs(model: Any, prompt: list[int], answer: tuple[int, ...]) -> np.ndarray:
+    """Return what the model without an engine gives each token of an answer, (T, vocabulary)."""
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0]
+    found: np.ndarray = logits[len(prompt) - 1 : -1].log_softmax(-1).numpy()
+    return found
+
+
+def _step_over(pieces: tuple[str, ...], place: int) -> int:
+    """Return which token a character of the answer belongs to."""
+    return next(i for i in range(len(pieces)) if len("".join(pieces[: i + 1])) > place)
 
 
 def test_text_that_looks_like_a_prompt_stays_text(bench: Bench) -> None:

@@ -16,6 +16,7 @@ from transformers import (
 
 from medsent.demo.data import Split, shard_table
 from medsent.engine import cpu
+from medsent.labels import LABELS
 from medsent.personas import load_personas
 from medsent.training import run
 from medsent.training.config import TrainingConfig
@@ -89,7 +90,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def validation(data: Path) -> Readings:
-    return Readings.read(str(data / "validation"), {}, load_personas(None))
+    return Readings.read(str(data / "validation"), {}, load_personas(None), LABELS)
 
 
 @pytest.fixture

@@ -12,18 +12,18 @@ from sklearn.metrics import f1_score
 from transformers import AutoModelForCausalLM
 
 from medsent.labels import LABELS
-from medsent.personas import load_personas
 from medsent.training.base import working_dtype
 from medsent.training.config import TrainingConfig
 from medsent.training.evaluation import evaluate_split, macro_f1, tuned_results
 from medsent.training.methods import objective_for
 from medsent.training.objectives import Objective
 from medsent.training.readings import Readings
+from medsent.training.task import open_task
 
 
 @pytest.fixture
 def objective(config: TrainingConfig, tokenizer: Any) -> Objective:
-    return objective_for(config, tokenizer, load_personas(None))
+    return objective_for(open_task(config), tokenizer)
 
 
 @pytest.fixture
@@ -71,9 +71,7 @@ def test_a_disabled_adapter_is_the_base_model(
 def test_an_answer_method_has_no_logits(
     config: TrainingConfig, tokenizer: Any, adapted: Any, validation: Readings
 ) -> None:
-    bits = objective_for(
-        config.model_copy(update={"method": "bits"}), tokenizer, load_personas(None)
-    )
+    bits = objective_for(open_task(config.model_copy(update={"method": "bits"})), tokenizer)
     with pytest.raises(ValueError, match="logits"):
         evaluate_split(adapted, bits, validation.first(1))
 
@@ -84,7 +82,7 @@ def test_results_are_those_of_the_known_gold() -> None:
     gold[rng.random(gold.shape) < 0.2] = np.nan
     gold[:, 4] = 0  # a label that nobody gave
     logits = rng.normal(size=gold.shape)
-    results = tuned_results(logits, gold)
+    results = tuned_results(logits, gold, LABELS)
     assert [result.label for result in results] == list(LABELS)
     for index, result in enumerate(results):
         known = ~np.isnan(gold[:, index])

@@ -13,6 +13,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from medsent.cli import main
 from medsent.engine import cpu
+from medsent.labels import LABELS
 from medsent.personas import load_personas
 from medsent.training import plan
 from medsent.training.base import attach_adapter, build_model, working_dtype
@@ -23,6 +24,7 @@ from medsent.training.objectives import Batch, Objective, hidden_states
 from medsent.training.packing import pack
 from medsent.training.plan import widest_pass
 from medsent.training.readings import Readings
+from medsent.training.task import open_task
 from tests.conftest import captured
 from tests.training.sittings import changed
 
@@ -35,11 +37,11 @@ def in_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def objective(config: TrainingConfig, tokenizer: Any) -> Objective:
-    return objective_for(config, tokenizer, load_personas(None))
+    return objective_for(open_task(config), tokenizer)
 
 
 def estimated(config: TrainingConfig, objective: Objective, model: Path) -> Memory:
-    readings = Readings.read(config.data.train, {}, load_personas(None))
+    readings = Readings.read(config.data.train, {}, load_personas(None), LABELS)
     return estimate(config, model, widest_pass(config, objective, readings))
 
 
@@ -109,7 +111,7 @@ def test_answers_of_tokens_take_a_vocabularys_logits(
     config: TrainingConfig, tokenizer: Any, tiny_model: Path
 ) -> None:
     one = changed(config, method="bits")
-    bits = objective_for(one, tokenizer, load_personas(None))
+    bits = objective_for(open_task(one), tokenizer)
     assert estimated(one, bits, tiny_model).answers == 512 * len(tokenizer) * 20
 
 
@@ -145,7 +147,7 @@ def test_a_dry_run_tells_work_and_memory_and_starts_nothing(
 def test_too_little_memory_is_told_with_what_takes_less(
     config: TrainingConfig, objective: Objective, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readings = Readings.read(config.data.train, {}, load_personas(None))
+    readings = Readings.read(config.data.train, {}, load_personas(None), LABELS)
 
     def told(free: float) -> list[str]:
         monkeypatch.setattr(plan, "available", lambda: ("A small card", free))
@@ -188,14 +190,14 @@ def test_an_estimate_that_fails_stops_nothing(
     monkeypatch.setattr(plan, "estimate", fail)
     lines = told_plan(config, objective, tiny_model)
     assert lines == ["Its memory could not be estimated (AssertionError)."]
-    readings = Readings.read(config.data.train, {}, load_personas(None))
+    readings = Readings.read(config.data.train, {}, load_personas(None), LABELS)
     plan.tell_lack(config, tiny_model, objective, readings, lines.append)
     assert lines[1:] == lines[:1]
 
 
 def told_plan(config: TrainingConfig, objective: Objective, model: Path) -> list[str]:
     """Return the lines about memory of a dry run."""
-    readings = Readings.read(config.data.train, {}, load_personas(None))
+    readings = Readings.read(config.data.train, {}, load_personas(None), LABELS)
     lines: list[str] = []
     plan.tell_memory(config, model, objective, readings, lines.append)
     return lines

@@ -1,6 +1,8 @@
 """Losses: what is learnt, and that missing gold is not."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,25 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM
 
-from medsent.answers import bits
-from medsent.labels import LABEL_INDEX, LABELS
-from medsent.personas import load_personas
+from medsent.answers import bits, json
+from medsent.answers.file import AnswerFile, shipped_answer
+from medsent.answers.targets import UNKNOWN, Targets
+from medsent.labels import LABELS
+from medsent.prompts.file import PromptFile
 from medsent.training.config import TrainingConfig
 from medsent.training.methods import objective_for
 from medsent.training.objectives import Objective
 from medsent.training.readings import Opinion, Readings
+from medsent.training.task import open_task
+
+READER_FIRST = PromptFile.model_validate(
+    {
+        "messages": [
+            {"role": "user", "content": "{persona.name} ({persona}) reads this: {opinion}"},
+            {"role": "assistant", "content": "\nAnswer: "},
+        ]
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +47,26 @@ def opinions(validation: Readings) -> list[Opinion]:
 
 def _objective(config: TrainingConfig, tokenizer: Any, method: str, **weights: float) -> Objective:
     changed = config.model_copy(update={"method": method, "label_weights": weights})
-    return objective_for(changed, tokenizer, load_personas(None))
+    return objective_for(open_task(changed), tokenizer)
+
+
+def _asked_otherwise(
+    config: TrainingConfig, tokenizer: Any, method: str, answer: AnswerFile | None = None
+) -> Objective:
+    """Return the objective of a prompt that names the reader before the opinion."""
+    task = open_task(config.model_copy(update={"method": method}))
+    return objective_for(replace(task, prompt=READER_FIRST, answer=answer), tokenizer)
+
+
+def _write(tokenizer: Any, answer: AnswerFile | None) -> Callable[[Any], Targets]:
+    if answer is None:
+        return partial(bits.write, tokenizer=tokenizer)
+    return partial(json.write, form=answer.form_of(LABELS), tokenizer=tokenizer)
 
 
 def _without(opinion: Opinion, reader: int, label: str, value: float = np.nan) -> Opinion:
     gold = opinion.gold.copy()
-    gold[reader, LABEL_INDEX[label]] = value
+    gold[reader, LABELS.index(label)] = value
     return replace(opinion, gold=gold)
 
 
@@ -63,10 +91,16 @@ def test_onepass_is_the_mean_over_known_labels(
     assert loss.item() == pytest.approx(total / weight, abs=1e-5)
 
 
+@pytest.mark.parametrize("make", [_objective, _asked_otherwise], ids=["shipped", "reader first"])
 def test_onepass_logits_are_those_of_separate_prompts(
-    config: TrainingConfig, tokenizer: Any, model: Any, opinions: list[Opinion]
+    config: TrainingConfig,
+    tokenizer: Any,
+    model: Any,
+    opinions: list[Opinion],
+    make: Callable[..., Objective],
 ) -> None:
-    objective = _objective(config, tokenizer, "onepass")
+    objective = make(config, tokenizer, "onepass")
+    opinions = [*opinions, replace(opinions[0], personas=[None], gold=opinions[0].gold[:1])]
     _, logits = objective.loss(model, objective.collate(opinions))
     assert logits is not None
     words = [*LABELS, "none"]
@@ -77,6 +111,56 @@ def test_onepass_logits_are_those_of_separate_prompts(
             with torch.no_grad():
                 last = model(torch.tensor([prompt])).logits[0, -1, ids]
             torch.testing.assert_close(logits[row, reader], last[:-1] - last[-1], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        AnswerFile(yes="tak", no="nie", style="indented"),
+        AnswerFile(form="list", under="labels", names={"anger": "gniew"}),
+        None,
+    ],
+    ids=["words", "list", "bits"],
+)
+def test_an_answers_loss_is_that_of_separate_prompts(
+    config: TrainingConfig,
+    tokenizer: Any,
+    model: Any,
+    opinions: list[Opinion],
+    answer: AnswerFile | None,
+) -> None:
+    """With the reader before the opinion, one reader among them, and a label that is missing."""
+    method = "json" if answer else "bits"
+    objective = _asked_otherwise(config, tokenizer, method, answer)
+    first, second = _without(opinions[0], 1, "anger"), opinions[1]
+    opinions = [first, replace(second, personas=second.personas[:1], gold=second.gold[:1])]
+    batch = objective.collate(opinions)
+    assert tokenizer.decode(batch["input_ids"][0]).count(first.text) == len(first.personas)
+    losses, weights = [], []
+    for opinion in opinions:
+        for persona, gold in zip(opinion.personas, opinion.gold, strict=True):
+            prompt = objective.prompter.prompt(opinion.text, opinion.language, persona)
+            written = _write(tokenizer, answer)(gold)
+            with torch.no_grad():
+                logits = model(torch.tensor([prompt + written.ids])).logits[0]
+            told = logits[len(prompt) - 1 : -1]
+            losses.append(F.cross_entropy(told, torch.tensor(written.ids), reduction="none"))
+            weights.append(torch.tensor([float(label != UNKNOWN) for label in written.of_label]))
+    known = torch.cat(weights)
+    expected = (torch.cat(losses) * known).sum() / known.sum()
+    assert objective.loss(model, batch)[0].item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+def test_a_list_leaves_out_what_is_not_known(
+    config: TrainingConfig, tokenizer: Any, opinions: list[Opinion]
+) -> None:
+    objective = _asked_otherwise(config, tokenizer, "json", AnswerFile(form="list"))
+    reader = opinions[0].gold[0]
+    given = [label for label, value in zip(LABELS, reader, strict=True) if value == 1]
+    one = replace(opinions[0], personas=opinions[0].personas[:1], gold=opinions[0].gold[:1])
+    batch = objective.collate([_without(one, 0, given[0])])
+    ids = batch["targets"][batch["targets"] >= 0].tolist()
+    assert tokenizer.decode(ids[:-1]) == AnswerFile().written(given[1:])
 
 
 @pytest.mark.parametrize("method", ["onepass", "json", "bits"])
@@ -124,13 +208,11 @@ def _cost(
     objective: Objective, model: Any, opinion: Opinion, method: str, tokenizer: Any, label: str
 ) -> float:
     """Return the cross-entropy of "no" for a reader's label, in a prompt of its own."""
-    from medsent.answers import json
-
     gold = opinion.gold[0].copy()
-    gold[LABEL_INDEX[label]] = 0
-    written = (json if method == "json" else bits).write(gold, tokenizer)
+    gold[LABELS.index(label)] = 0
+    written = _write(tokenizer, shipped_answer() if method == "json" else None)(gold)
     prompt = objective.prompter.prompt(opinion.text, opinion.language, opinion.personas[0])
-    at = written.of_label.index(LABEL_INDEX[label])
+    at = written.of_label.index(LABELS.index(label))
     with torch.no_grad():
         logits = model(torch.tensor([prompt + written.ids[:at]])).logits[0, -1]
     return float(F.cross_entropy(logits, torch.tensor(written.ids[at])))

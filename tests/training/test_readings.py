@@ -37,7 +37,7 @@ def _row(opinion: str = "o1", **changes: Any) -> dict[str, Any]:
 def test_an_opinion_stands_once_with_all_its_readers(tmp_path: Path) -> None:
     gold = {**dict.fromkeys(LABELS, 0), "anger": 1, "funny": -1}
     rows = [_row("a"), _row("b"), _row("a", persona=None, labels=gold)]
-    readings = Readings.read(_write(tmp_path / "d", rows), {}, PERSONAS)
+    readings = Readings.read(_write(tmp_path / "d", rows), {}, PERSONAS, LABELS)
     assert [o.opinion_id for o in readings.opinions] == ["a", "b"]
     assert readings.opinions[0].personas == ["surgeon", None]
     own = dict(zip(LABELS, readings.opinions[0].gold[1], strict=True))
@@ -49,48 +49,48 @@ def test_an_opinion_stands_once_with_all_its_readers(tmp_path: Path) -> None:
 
 def test_unusable_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     rows = [_row("a"), _row("b", text=" "), _row("c", persona="nobody"), _row("d", labels=None)]
-    readings = Readings.read(_write(tmp_path / "d", rows), {}, PERSONAS)
+    readings = Readings.read(_write(tmp_path / "d", rows), {}, PERSONAS, LABELS)
     assert [o.opinion_id for o in readings.opinions] == ["a"]
     assert readings.unusable == 3
     with pytest.raises(InputError, match="none of 3 rows"):
-        Readings.read(_write(tmp_path / "d", rows[1:]), {}, PERSONAS)
+        Readings.read(_write(tmp_path / "d", rows[1:]), {}, PERSONAS, LABELS)
 
 
 def test_unlabelled_shards_are_refused(tmp_path: Path) -> None:
     rows = [{k: v for k, v in _row().items() if k != "labels"}]
     with pytest.raises(InputError, match="labels"):
-        Readings.read(_write(tmp_path / "d", rows), {}, PERSONAS)
+        Readings.read(_write(tmp_path / "d", rows), {}, PERSONAS, LABELS)
 
 
 def test_no_shards(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
-        Readings.read(str(tmp_path / "nowhere"), {}, PERSONAS)
+        Readings.read(str(tmp_path / "nowhere"), {}, PERSONAS, LABELS)
 
 
 def test_two_texts_under_one_id_are_refused(tmp_path: Path) -> None:
     rows = [_row("a"), _row("a", text="Another text.")]
     with pytest.raises(InputError, match="opinion a has more than one text"):
-        Readings.read(_write(tmp_path / "d", rows), {}, PERSONAS)
+        Readings.read(_write(tmp_path / "d", rows), {}, PERSONAS, LABELS)
 
 
 def test_columns_are_mapped(tmp_path: Path) -> None:
     row = _row("a")
     row["comment"] = row.pop("text")
-    readings = Readings.read(_write(tmp_path / "d", [row]), {"text": "comment"}, PERSONAS)
+    readings = Readings.read(_write(tmp_path / "d", [row]), {"text": "comment"}, PERSONAS, LABELS)
     assert readings.opinions[0].text == "Text of a."
 
 
 def test_an_opinion_in_both_splits_is_refused(tmp_path: Path) -> None:
-    train = Readings.read(_write(tmp_path / "t", [_row("a"), _row("b")]), {}, PERSONAS)
-    other = Readings.read(_write(tmp_path / "v", [_row("b"), _row("c")]), {}, PERSONAS)
+    train = Readings.read(_write(tmp_path / "t", [_row("a"), _row("b")]), {}, PERSONAS, LABELS)
+    other = Readings.read(_write(tmp_path / "v", [_row("b"), _row("c")]), {}, PERSONAS, LABELS)
     with pytest.raises(InputError, match=r"1 opinions are in both .*\(one is b\)"):
         train.refuse_overlap(other)
-    train.refuse_overlap(Readings.read(_write(tmp_path / "w", [_row("c")]), {}, PERSONAS))
+    train.refuse_overlap(Readings.read(_write(tmp_path / "w", [_row("c")]), {}, PERSONAS, LABELS))
 
 
 def test_the_digest_tells_any_change(tmp_path: Path) -> None:
     def digest(row: dict[str, Any]) -> str:
-        return Readings.read(_write(tmp_path / "d", [row]), {}, PERSONAS).digest()
+        return Readings.read(_write(tmp_path / "d", [row]), {}, PERSONAS, LABELS).digest()
 
     changes: list[dict[str, Any]] = [
         {},

@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from medsent.errors import AdapterError, ConfigError, InputError, ModelError
 from medsent.hashes import sha256_file
 from medsent.labels import LABELS
+from medsent.personas import load_personas
 from medsent.settings import load_settings
 from medsent.statistics.thresholds import load_thresholds, read_thresholds
 from medsent.training import base
@@ -48,6 +48,8 @@ def test_what_a_training_writes(
     assert {path.name for path in folder.iterdir()} == {
         "adapter_model.safetensors",
         "adapter_config.json",
+        "prompt.yaml",
+        "labels.yaml",
         "thresholds.json",
         "thresholds-baseline.json",
         "README.md",
@@ -64,19 +66,13 @@ def test_what_a_training_writes(
     assert own.tuned_on == base.tuned_on
     assert (own.tuned_on.opinions, own.tuned_on.records) == (8, 24)
     assert own.shared_opinions(o.opinion_id for o in validation.opinions) == 8
-    train_ids = [o.opinion_id for o in Readings.read(str(data / "train"), {}, _personas()).opinions]
-    assert own.shared_opinions(train_ids) == 0
+    readings = Readings.read(str(data / "train"), {}, load_personas(None), LABELS)
+    assert own.shared_opinions(o.opinion_id for o in readings.opinions) == 0
     assert set(load_thresholds(folder / "thresholds.json")) == set(LABELS)
     card = (folder / "README.md").read_text()
     for fact in (sha256, validation.digest()[:16], "8 steps", "Synthetic.", "Gemma Terms of Use"):
         assert fact in card
     assert all(f"| {label} |" in card for label in LABELS)
-
-
-def _personas() -> Any:
-    from medsent.personas import load_personas
-
-    return load_personas(None)
 
 
 def test_a_finished_training_only_writes(config: TrainingConfig) -> None:
@@ -118,9 +114,11 @@ def test_every_method_learns(config: TrainingConfig, method: str) -> None:
 def test_a_generated_answer_has_no_thresholds(config: TrainingConfig) -> None:
     one_step = config.optimiser.model_copy(update={"epochs": 0.25}).model_dump()
     folder = run_training(changed(config, optimiser=one_step), quiet)
+    (folder / "answer.yaml").write_text("form: list")
     other = {"method": "bits", "checkpoints": str(folder / "other")}
     run_training(changed(config, optimiser=one_step, **other), quiet)
     assert not (folder / "thresholds.json").exists()
+    assert not (folder / "answer.yaml").exists()
     assert "medsent evaluate" in (folder / "README.md").read_text()
 
 
@@ -199,13 +197,6 @@ def test_wrong_models_targets_and_starts(config: TrainingConfig, tmp_path: Path)
         train(changed(config, output=str(tmp_path / "a"), lora={"targets": ["nothing"]}), quiet)
     with pytest.raises(AdapterError, match="start_from"):
         train(changed(config, output=str(tmp_path / "b"), start_from=str(tmp_path / "gone")), quiet)
-
-
-def test_an_unknown_label_in_the_weights_is_named(config: TrainingConfig, tmp_path: Path) -> None:
-    file = tmp_path / "train.yaml"
-    file.write_text(json.dumps(config.model_dump() | {"label_weights": {"angry": 2.0}}))
-    with pytest.raises(ConfigError, match=r"label_weights.*angry is no label"):
-        load_settings(TrainingConfig, file)
 
 
 def test_the_shipped_configuration_reads() -> None:

@@ -1,6 +1,5 @@
 """Let contenders answer; one that fails says why, and the others go on."""
 
-import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -174,14 +173,14 @@ class Bench:
         ]
 
     def _as_long(self, requests: list[Request]) -> list[Request]:
-        """Make answers of JSON no longer than a trained model's, which has a token for each word.
+        """Make answers no longer than a trained model's, which has a token for each word.
 
         A model of random weights spells them, and would write until it is cut off.
         """
         [ask] = {request.ask for request in requests}
-        if ask.json_schema is None:
+        if ask.form is None:
             return requests
-        answer = json.dumps(dict.fromkeys(LABELS, False), separators=(",", ":"))
+        answer = ask.form.write([False] * len(LABELS))
         tokens = len(self._tokenizer(answer, add_special_tokens=False)["input_ids"]) + 1
         cut = replace(ask, max_tokens=tokens)
         return [replace(request, ask=cut) for request in requests]
