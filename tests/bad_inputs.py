@@ -108,7 +108,8 @@ def matches_nothing(bench: Bench) -> dict[str, Any]:
 
 
 def another_shape(bench: Bench) -> dict[str, Any]:
-    return bench.adapter(shape=(4096, 3840))
+    # The small model tells no shapes.
+    return bench.adapter(shape=(4096, 3840)) | {"model": {"source": "builtin:gemma-3-270m"}}
 
 
 def too_high_a_rank(bench: Bench) -> dict[str, Any]:
@@ -122,7 +123,8 @@ def of_nan(bench: Bench) -> dict[str, Any]:
 def pickled_model(bench: Bench) -> dict[str, Any]:
     model = bench.folder / "model"
     model.mkdir()
-    (model / "config.json").write_text("{}")
+    for file in bench.model.glob("*.json"):
+        (model / file.name).symlink_to(file)
     (model / "pytorch_model.bin").write_bytes(b"PK")
     return {"model": {"source": str(model)}, "engine": {"kind": "vllm", "latency_s": None}}
 
@@ -161,6 +163,25 @@ def tuned_on_the_input(bench: Bench) -> dict[str, Any]:
 
 def personas(text: str) -> Change:
     return lambda bench: {"personas": bench.file("readers.yaml", text)}
+
+
+def labels(*names: str) -> Change:
+    text = "".join(f"- name: {name}\n" for name in names)
+    return lambda bench: {
+        "labels": bench.file("labels.yaml", text),
+        "input": {"columns": {"labels": None}},
+    }
+
+
+def gold_of_others(bench: Bench) -> dict[str, Any]:
+    return {"labels": bench.file("labels.yaml", "- name: happiness\n- name: bliss\n")}
+
+
+def answer(text: str) -> Change:
+    def change(bench: Bench) -> dict[str, Any]:
+        return {"variants": {"plain": {"method": "json", "answer": bench.file("a.yaml", text)}}}
+
+    return change
 
 
 def settings(**groups: Any) -> Change:
@@ -296,7 +317,10 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     ),
     "thresholds lacking one": (
         thresholds(json.dumps(LACKING)),
-        ["thresholds: {folder}/thresholds.json, thresholds: ", "funny"],
+        [
+            "variants.plain.thresholds: {folder}/thresholds.json is of other labels than the job: ",
+            "there is none for funny",
+        ],
     ),
     "thresholds that are no JSON": (thresholds("{"), ["thresholds: {folder}/thresholds.json"]),
     "thresholds tuned on the input": (
@@ -315,6 +339,37 @@ CASES: dict[str, tuple[Change, list[str]]] = {
         ["the persona file {folder}/readers.yaml, 0, description: Field required"],
     ),
     "personas no YAML": (personas("- ["), ["{folder}/readers.yaml is not YAML: line"]),
+    "labels missing": (
+        settings(labels="/nowhere/labels.yaml"),
+        ["cannot read the label file /nowhere/labels.yaml"],
+    ),
+    "labels that begin alike": (
+        labels("anger at nurses", "anger at doctors", "calm"),
+        [
+            "variants.plain: method onepass cannot be used",
+            "anger at nurses and anger at doctors. Give all but one of them another `word` in the label file",
+        ],
+    ),
+    "gold of other labels": (
+        gold_of_others,
+        ["column 'labels'", "a struct of the 2 labels", "set input.columns.labels to null"],
+    ),
+    "prompt missing": (
+        settings(variants={"plain": {"prompt": "/nowhere/prompt.yaml"}}),
+        ["cannot read", "/nowhere/prompt.yaml"],
+    ),
+    "answer of other labels": (
+        answer("names: {fright: strach}"),
+        ["variants.plain", "the answer file's names: 'fright' is no label of this job"],
+    ),
+    "answer with a wrong key": (
+        answer("form: list\nyes: tak"),
+        ["{folder}/a.yaml: yes goes with form: object"],
+    ),
+    "answer for another method": (
+        settings(variants={"plain": {"method": "bits", "answer": "a.yaml"}}),
+        ["{job}: variants.plain: answer goes with method json, not with bits"],
+    ),
     "output that is no storage": (
         settings(output={"path": "hdfs://host/runs"}),
         ["{job}: output.path: hdfs:// is no storage; give a folder, s3:// or gs://"],

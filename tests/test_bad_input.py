@@ -30,7 +30,7 @@ from tests.conftest import AdapterWriter, job_values, merged
 def bench(
     tmp_path: Path,
     demo_shard: Path,
-    model_folder: Path,
+    small_model: Path,
     write_adapter: AdapterWriter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Bench:
@@ -41,7 +41,7 @@ def bench(
 
     monkeypatch.setattr(evaluation, "score", started)
     monkeypatch.setattr("ray.init", started)
-    bench = Bench(tmp_path, model_folder, write_adapter)
+    bench = Bench(tmp_path, small_model, write_adapter)
     bench.shard.parent.mkdir()
     bench.write(pq.read_table(demo_shard))
     return bench
