@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 from medsent.answers.file import AnswerFile, shipped_answer
 from medsent.config import MethodName
 from medsent.errors import ConfigError, InputError
-from medsent.labels import LABELS
+from medsent.labels import load_labels
 from medsent.lookup import Lookup, Row
 from medsent.model import load_tokenizer
 from medsent.plan import Plan
@@ -71,13 +71,18 @@ def _training(variant: Variant, plan: Plan) -> Iterator[str]:
     trained = variant.trained_as
     if variant.adapter_sha256 is None:
         return
+    if (trained is None or _trained_prompt(trained) is None) and variant.prompt_from == "shipped":
+        yield (
+            "its adapter names no prompt: nothing tells whether it was trained with the one "
+            f"that ships; `medsent prompt JOB --variant {variant.name} --against FILE` "
+            "compares with what its training pipeline rendered"
+        )
+    if _guesses_answer(variant):
+        yield (
+            "its adapter names no answer file, nor does the job: nothing tells whether it was "
+            "trained to answer in the form that ships"
+        )
     if trained is None:
-        if variant.prompt_from == "shipped":
-            yield (
-                "its adapter names no prompt: nothing tells whether it was trained with the one "
-                f"that ships; `medsent prompt JOB --variant {variant.name} --against FILE` "
-                "compares with what its training pipeline rendered"
-            )
         return
     if trained.method not in (None, variant.settings.method):
         yield (
@@ -92,9 +97,21 @@ def _training(variant: Variant, plan: Plan) -> Iterator[str]:
         )
     if _other_answer(trained, variant, plan.labels.names):
         yield "its adapter was trained to answer in another form than its answer file has"
-    learnt = trained.labels or (LABELS if trained.method else None)  # before labels were a file
-    if learnt not in (None, plan.labels.names):
+    learnt = trained.labels
+    if learnt is None and trained.method:
+        learnt = load_labels(None)  # as it was before labels were a file
+    if learnt is None:
+        return
+    if learnt.names != plan.labels.names:
         yield "its adapter was trained on other labels, or in another order, than the job's"
+    elif variant.settings.method == "onepass" and learnt.words != plan.labels.words:
+        yield "its adapter was trained to be read by other words of the labels than the job's"
+
+
+def _guesses_answer(variant: Variant) -> bool:
+    trained, settings = variant.trained_as, variant.settings
+    known = trained is not None and (trained.answer is not None or trained.method is not None)
+    return settings.method == "json" and settings.answer is None and not known
 
 
 def _trained_prompt(trained: Trained) -> PromptFile | None:

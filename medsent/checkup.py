@@ -12,6 +12,7 @@ from medsent.config import JobConfig
 from medsent.errors import ConfigError
 from medsent.model import Say
 from medsent.plan import Plan, make_plan
+from medsent.records import TOO_LONG
 from medsent.run import runs_named
 from medsent.storage import any_path, modified_ns
 from medsent.variant import Variant
@@ -133,11 +134,16 @@ def _asked_line(variant: Variant, labels: int) -> str:
 def _measure(plan: Plan, sampled: Sampled) -> Measured:
     tokens: dict[str, float] = {}
     reasons = Counter(row["reason"] for row in sampled.rows if row["reason"])
+    too_long: set[int] = set()
     for variant in plan.variants:
-        _, prompter = variant.bind(sampled.tokenizer, plan.personas, plan.labels)
+        method, prompter = variant.bind(sampled.tokenizer, plan.personas, plan.labels)
+        longest = plan.config.model.max_model_len - method.room
         asked = [(row["text"], row["language"], row["persona"]) for row in sampled.good]
         lengths = [len(prompt) for prompt in prompter.prompts(asked)]
         tokens[variant.name] = sum(lengths) / max(1, len(lengths))
+        too_long |= {i for i, length in enumerate(lengths) if length > longest}
+    if too_long:
+        reasons[TOO_LONG] = len(too_long)
     return Measured(len(sampled.rows), dict(reasons), tokens)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from medsent.errors import ModelError
 
 _WEIGHTS: Final = "*.safetensors"
-_WANTED: Final = ["*.json", "*.jinja", "*.model", "*.txt"]
+_WANTED: Final = ["*.json", "*.jinja", "*.model", "*.txt", "*.yaml"]
 _LEFT_OUT: Final = ["*/*"]
 """Folders: other formats of the same weights, and pictures. The model's own files lie beside."""
 _INDEX: Final = "model.safetensors.index.json"

@@ -16,7 +16,12 @@ _NOT_LABELS: Final = frozenset(
 )
 """Columns of ours, beside which the shards may have one column a label."""
 
-Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True, pattern=r"^[^\r\n]+$")]
+Name = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, strip_whitespace=True, pattern=r"^[^.\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+    ),
+]
 
 
 class Label(BaseModel):

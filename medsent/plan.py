@@ -15,7 +15,7 @@ from medsent.config import JobConfig, VllmSettings
 from medsent.engine.quantization import Quantization, check_quantization
 from medsent.engine.text_model import read_config, text_class
 from medsent.engine.vllm import EnginePlan, has_gpu
-from medsent.errors import ModelError
+from medsent.errors import ConfigError, ModelError
 from medsent.labels import Labels, load_labels
 from medsent.model import (
     Say,
@@ -124,7 +124,7 @@ class Plan:
                     ),
                     "adapter": variant.adapter
                     and [variant.adapter.sha256, variant.adapter.settings_sha256],
-                    **({"answer": variant.answer.content()} if variant.answer else {}),
+                    **({"answer": variant.answer.deciding()} if variant.answer else {}),
                 }
                 for variant in self.variants
             },
@@ -230,7 +230,8 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     variants = open_variants(config.variants, tuned, labels, folder)
     tokenizer = load_tokenizer(folder)
     for variant in variants:
-        variant.bind(tokenizer, personas, labels)
+        method, _ = variant.bind(tokenizer, personas, labels)
+        _refuse_no_room(config, variant.name, method.room)
     refuse_unserved(config.engine, {v.name: v.adapter for v in variants if v.adapter}, folder, say)
     refuse_input(shards, _tuned_on(variants))
     if isinstance(config.engine, VllmSettings) and "load_format" not in config.engine.options:
@@ -263,6 +264,17 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _refuse_no_room(config: JobConfig, variant: str, room: int) -> None:
+    """Refuse answers so long that no prompt could stand beside one."""
+    limit = config.model.max_model_len
+    if room >= limit:
+        raise ConfigError(
+            f"variants.{variant}: {room} tokens are left free for an answer, and "
+            f"model.max_model_len is {limit} for prompt and answer together, so that every record "
+            "would be too_long; raise that, or lower sampling.max_tokens"
+        )
 
 
 def _tuned_on(variants: tuple[Variant, ...]) -> dict[str, TunedOn]:

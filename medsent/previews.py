@@ -19,6 +19,7 @@ def check(config: Config, overrides: Overrides = None) -> None:
     from medsent.checkup import check as run
     from medsent.comparison import open_reference
     from medsent.config import JobConfig
+    from medsent.labels import load_labels
     from medsent.nightly.evidence import pinned_reference
     from medsent.nightly.settings import NightlyConfig
     from medsent.settings import fitting, load_settings
@@ -28,7 +29,8 @@ def check(config: Config, overrides: Overrides = None) -> None:
     if isinstance(settings, NightlyConfig):
         pinned_reference(settings)
     elif isinstance(settings, BackfillConfig):
-        open_reference(settings.reference, list(settings.variants))
+        names = load_labels(settings.labels).names
+        open_reference(settings.reference, list(settings.variants), names)
     run(settings, say)
 
 

@@ -53,6 +53,8 @@ class Compared:
     equal: int
     longer: int
     """Of the equal ones, those that go on after the prompt."""
+    rest: str | list[int] | None
+    """What the first of these goes on with."""
     texts: int
     """Lines that were compared as text."""
     differences: list[Difference]
@@ -95,6 +97,7 @@ def read_lines(file: AnyPath) -> list[Line]:
 def compare(file: AnyPath, lines: Sequence[Line], prompter: Prompter, lookup: Lookup) -> Compared:
     """Compare lines with the prompts of their records. Raises `UsageError`, as `read_lines`."""
     equal = longer = texts = 0
+    rest: str | list[int] | None = None
     differences, unasked = [], Counter[str]()
     for line, record in _with_records(file, lines, lookup):
         if record["reason"]:
@@ -107,8 +110,10 @@ def compare(file: AnyPath, lines: Sequence[Line], prompter: Prompter, lookup: Lo
             differences.append(Difference(line, record, place, ours, theirs))
         else:
             equal += 1
-            longer += len(theirs) > len(ours)
-    return Compared(equal, longer, texts, differences, unasked)
+            if len(theirs) > len(ours):
+                longer += 1
+                rest = rest or theirs[len(ours) :]
+    return Compared(equal, longer, rest, texts, differences, unasked)
 
 
 def difference_lines(

@@ -34,10 +34,17 @@ class Selection:
             return pc.equal(rows["path"], self.shard)
         found = pc.fill_null(pc.equal(rows["reason"], self.status), False)
         for column in rows.itercolumns():
-            if pa.types.is_struct(column.type) and column.type.get_field_index("status") >= 0:
+            if _has_status(column.type):
                 same = pc.equal(pc.struct_field(column, "status"), self.status)
                 found = pc.or_(found, pc.fill_null(same, False))
         return found
+
+
+def _has_status(kind: pa.DataType) -> bool:
+    """Tell whether a column is a variant's; a label may be called `status` too."""
+    return pa.types.is_struct(kind) and any(
+        field.name == "status" and pa.types.is_string(field.type) for field in kind
+    )
 
 
 def take_out(run: RunFolder, selection: Selection) -> int:

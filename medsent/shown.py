@@ -16,7 +16,7 @@ from medsent.personas import Persona, load_personas
 from medsent.prompts.file import PromptFile
 from medsent.prompts.prompter import Prompter
 from medsent.prompts.sharing import Sharing, sharing
-from medsent.prompts.visible import LEGEND, harmless, marked
+from medsent.prompts.visible import LEGEND, harmless, marked, token_texts
 from medsent.rendered import Compared, compare, difference_lines, read_lines
 from medsent.shards import open_shards
 from medsent.storage import any_path
@@ -24,6 +24,8 @@ from medsent.variant import Variant, open_variants
 
 _STAND_IN: Final = "The nurse was kind, but I waited for two hours."
 """In the place of an opinion: those are medical data, and shown only where asked for."""
+_REST: Final = 80
+"""Characters of what follows a prompt that are shown."""
 _MARGIN: Final = "  | "
 """Before each line of a prompt, so that none looks like one of the command's own."""
 
@@ -187,14 +189,24 @@ def _compare(job: _Job, path: str, say: Say) -> None:
             f"{file}: {len(found.differences)} of {found.lines} lines differ from what variant "
             f"{variant.name} is asked, line {first} first"
         )
-    say(_agreement(found, path))
+    say(_agreement(found, path, prompter, job.tokenizer))
 
 
-def _agreement(found: Compared, path: str) -> str:
+def _agreement(found: Compared, path: str, prompter: Prompter, tokenizer: Any) -> str:
     if not found.lines:
         raise MedsentError(f"{path}: no line is of a record that is asked")
-    longer = f"; {found.longer} go on after the prompt, with the answer" if found.longer else ""
-    return f"{path}: equal in all {found.lines}{longer}"
+    told = f"{path}: equal in all {found.lines}"
+    if found.rest is None:
+        return told
+    rest = found.rest
+    if not isinstance(rest, str):
+        rest = "".join(token_texts(rest, prompter.forbidden, tokenizer))
+    shown = harmless(rest)
+    cut = "..." if len(shown) > _REST else ""
+    return (
+        f"{told}; {found.longer} go on after the prompt, the first with: {shown[:_REST]}{cut} "
+        "(that should be the answer; if it is not, the prompt lacks its end)"
+    )
 
 
 def _the_one(variants: Sequence[Variant]) -> Variant:

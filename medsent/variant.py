@@ -59,9 +59,23 @@ class Variant:
         """
         try:
             method = method_for(self.settings.method, tokenizer, labels, self.answer)
+            self._refuse_begun_json()
             return method, Prompter(tokenizer, self.prompt, personas, labels)
         except (ConfigError, ModelError) as error:
             raise type(error)(f"variants.{self.name}: {error}") from error
+
+    def _refuse_begun_json(self) -> None:
+        """Refuse a prompt that begins the JSON itself: it would be read without its beginning."""
+        if self.answer is None:
+            return
+        for begun in self.prompt.begun:
+            last = begun.rstrip()[-1:]
+            if last in ("{", "[") or begun.count("{") > begun.count("}"):
+                raise ConfigError(
+                    "the prompt begins the JSON of the answer, which is then read without its "
+                    "beginning; leave the JSON out of the last assistant message: guided, the "
+                    "model writes the same characters itself"
+                )
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,7 @@ class Trained:
     """As medsent's own card says, of an adapter without a prompt file."""
     prompt: PromptFile | None = None
     answer: AnswerFile | None = None
-    labels: tuple[str, ...] | None = None
+    labels: Labels | None = None
 
     @classmethod
     def read(cls, folder: Path) -> "Trained | None":
@@ -85,7 +99,7 @@ class Trained:
         labels = load_labels(str(folder / LABELS)) if (folder / LABELS).is_file() else None
         if not any((said, prompt, answer, labels)):
             return None
-        return cls(said and said[1], prompt, answer, labels.names if labels else None)
+        return cls(said and said[1], prompt, answer, labels)
 
 
 def open_variants(
@@ -148,7 +162,7 @@ def _open(
 def _prompt(settings: VariantSettings, trained: Trained | None) -> tuple[PromptFile, Origin]:
     if settings.prompt is not None:
         return load_prompt(settings.prompt), "job"
-    if trained and trained.prompt:
+    if trained and trained.prompt and trained.method in (None, settings.method):
         return trained.prompt, "adapter"
     return shipped_prompt(settings.method), "shipped"
 

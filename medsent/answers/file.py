@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import StrictBool, StrictInt, StrictStr, StringConstraints, model_validator
+from pydantic import Field, StrictBool, StrictInt, StrictStr, StringConstraints, model_validator
 
 from medsent.answers.form import Form, Listing, Sheet
 from medsent.config import SamplingSettings
@@ -42,12 +42,15 @@ class AnswerFile(Settings):
     """What a label without a value in an object means: that the answer cannot be used, or no."""
     style: Literal["compact", "spaced", "indented"] = "compact"
     """White space of a guided answer: none, as `json.dumps` writes it, or in lines of 2 spaces."""
+    before: str = Field("", pattern=r"^[ \n]*$")
+    """White space before a guided answer, where the model learnt to begin with it."""
     ascii: bool = False
     """Whether other letters are written as escapes, as `json.dumps` does by default."""
     guided: bool = True
     """Under a grammar, which allows no other answer; else the model writes what it will."""
     sampling: SamplingSettings = SamplingSettings()
-    """Temperature 0, top_p 1, seed 0 and twice the longest answer's tokens, where null."""
+    """Where null: temperature 0, top_p 1, seed 0, and as many tokens as a guided answer may take;
+    of a free one twice those of the longest."""
 
     @model_validator(mode="after")
     def _two_values(self) -> Self:
@@ -88,10 +91,17 @@ class AnswerFile(Settings):
         return called
 
     def meaning(self, value: Any) -> bool | None:
-        """Return whether a JSON value says yes; None where it says neither yes nor no."""
-        if _same(value, self.yes):
-            return True
-        return False if _same(value, self.no) else None
+        """Return whether a JSON value says yes; None where it says neither yes nor no.
+
+        Words mean the same in any case; `"true"` and `"1"` as words too.
+        """
+        for meant, word in ((True, self.yes), (False, self.no)):
+            if _same(value, word):
+                return meant
+            if isinstance(value, str) and not isinstance(word, str):
+                if value.strip().casefold() == json.dumps(word):
+                    return meant
+        return None
 
     def written(self, value: Any) -> str:
         """Return a value as JSON in this file's style."""
@@ -103,9 +113,26 @@ class AnswerFile(Settings):
         return self._sheet(called) if self.form == "object" else self._listing(called)
 
     def digest(self) -> str:
-        """Return sixteen hex digits of all that it says."""
-        said = json.dumps(self.content(), sort_keys=True)
+        """Return sixteen hex digits of all that decides an answer that is not cut off."""
+        kept = self.model_copy(update={"sampling": self._effective(cut_off=False)})
+        said = json.dumps(kept.content(), sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+    def deciding(self) -> dict[str, Any]:
+        """Return all that decides its answers, what is default left out."""
+        return self.model_copy(update={"sampling": self._effective(cut_off=True)}).content()
+
+    def _effective(self, cut_off: bool) -> SamplingSettings:
+        """Return what of the sampling has an effect: without a temperature nothing is drawn."""
+        said = self.sampling
+        if not said.temperature:
+            return SamplingSettings(max_tokens=said.max_tokens if cut_off else None)
+        return SamplingSettings(
+            temperature=said.temperature,
+            top_p=1.0 if said.top_p is None else said.top_p,
+            seed=said.seed or 0,
+            max_tokens=said.max_tokens if cut_off else None,
+        )
 
     def content(self) -> dict[str, Any]:
         """Return all that it says, what is default left out."""
@@ -128,13 +155,15 @@ class AnswerFile(Settings):
     def _sheet(self, called: Sequence[str]) -> Sheet:
         slot = _unused(called, self.under)
         texts = self._around(dict.fromkeys(called, slot)).split(self.written(slot))
+        texts[0] = self.before + texts[0]
         return Sheet(tuple(texts[:-1]), texts[-1], self.written(self.yes), self.written(self.no))
 
     def _listing(self, called: Sequence[str]) -> Listing:
         slot = _unused(called, self.under)
         before, between, after = self._around([slot, slot]).split(self.written(slot))
         names = tuple(map(self.written, called))
-        return Listing(before, between, after, self._around([]), names)
+        empty = self.before + self._around([])
+        return Listing(self.before + before, between, after, empty, names)
 
     def _around(self, answer: Any) -> str:
         return self.written(answer if self.under is None else {self.under: answer})

@@ -42,6 +42,11 @@ class JsonReader:
         """Raises `ConfigError` where the file names other labels."""
         self._answer = answer
         self._places = {name: place for place, name in enumerate(answer.called(labels))}
+        folded = [_folded(name) for name in self._places]
+        self._names = (
+            {} if len(set(folded)) < len(folded) else dict(zip(folded, self._places, strict=True))
+        )
+        """Names in small letters to those of the file; none where two would be alike."""
 
     def exact(self, text: str) -> Reading:
         """Read a guided answer: nothing but the JSON, every key once."""
@@ -59,16 +64,42 @@ class JsonReader:
         does not end goes on with opinions and answers that it makes up: later ones do not count.
         """
         faults: list[tuple[bool, str | None]] = []
+        empty: Reading | None = None
         for passage in passages(text):
             broken = passage.whole is None
             value = passage.mended() if broken and repair else passage.whole
             if value is None:
                 continue
-            reading = self._judge(value)
+            reading = replace(self._judge(self._named_as_asked(value)), repaired=broken)
+            if reading.given is not None and value:
+                return reading
             if reading.given is not None:
-                return replace(reading, repaired=broken)
+                empty = empty or reading  # brackets of prose, unless nothing better comes
+                continue
             faults.append((self._is_of_form(value), reading.fault))
+        if empty is not None:
+            return empty
         return Reading(fault=max(faults, key=itemgetter(0))[1] if faults else NO_JSON)
+
+    def _named_as_asked(self, value: Any) -> Any:
+        """Return a value in which names are written as in the file, whatever their case."""
+        under = self._answer.under
+        if under is not None:
+            if type(value) is dict and under in value:
+                return {**value, under: self._renamed(value[under])}
+            return value
+        return self._renamed(value)
+
+    def _renamed(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._name(name) for name in value]
+        if type(value) is not dict:
+            return value
+        renamed = {self._name(name): said for name, said in value.items()}
+        return renamed if len(renamed) == len(value) else value
+
+    def _name(self, name: Any) -> Any:
+        return self._names.get(_folded(name), name) if isinstance(name, str) else name
 
     def _is_of_form(self, value: Any) -> bool:
         if self._answer.under is not None:
@@ -110,6 +141,10 @@ class JsonReader:
                 return Reading(fault=VALUE_UNKNOWN)
             given[self._places[name]] = meant
         return Reading(given)
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold()
 
 
 def share(no: float, yes: float) -> float:

@@ -16,12 +16,15 @@ from medsent.answers.json import JsonReader
 from medsent.answers.values import Choices
 from medsent.config import MethodName
 from medsent.engine.protocol import Ask, Completion
+from medsent.errors import ModelError
 from medsent.labels import Labels
 from medsent.predictions import OK
 
 INVALID, TRUNCATED, ENGINE_ERROR = "invalid_answer", "truncated", "engine_error"
 
 _TOKENS_STEP: Final = 64
+_MOST_IDS: Final = 128
+"""vLLM's own limit on the tokens whose logprobs a request may ask for."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class OnePass:
 
     def __init__(self, tokenizer: Any, labels: Labels) -> None:
         ids = onepass.label_token_ids(tokenizer, labels)
+        if len(ids) > _MOST_IDS:
+            raise ModelError(
+                f"method onepass reads at most {_MOST_IDS - 1} labels, since the engine gives the "
+                f"logprobs of {_MOST_IDS} tokens; use method bits or json"
+            )
         self.ask, self.room = Ask(max_tokens=1, token_ids=tuple(ids)), 1
         self._asked = itemgetter(*self.ask.token_ids)
 

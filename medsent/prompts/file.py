@@ -86,6 +86,8 @@ class PromptFile(Settings):
     """The whole prompt in place of messages, in which the tokenizer's special tokens count."""
     chat_template: bool | None = None
     """Whether the model's chat template is laid around the messages; null: where it has one."""
+    verbatim: bool = False
+    """Whether messages keep the white space at their ends, which most chat templates take off."""
     bos: int | None = Field(None, ge=0, le=2)
     """How many BOS tokens begin the prompt; null: the chat template's, without a template one."""
     language: str | None = None
@@ -139,6 +141,14 @@ class PromptFile(Settings):
         """The languages it has words in; none where one text is for all."""
         several = (wording for wording in self._wordings() if isinstance(wording, dict))
         return tuple(next(several, {}))
+
+    @property
+    def begun(self) -> tuple[str, ...]:
+        """The beginning of the answer, in each language; none where the model begins it."""
+        if not self.messages or self.messages[-1].role != "assistant":
+            return ()
+        wording = self.messages[-1].content
+        return (wording,) if isinstance(wording, str) else tuple(wording.values())
 
     @property
     def names_persona(self) -> bool:
@@ -218,4 +228,6 @@ def fingerprint_part(prompt: PromptFile, method: MethodName, labels: Labels) -> 
     places = {**prompt.label_places(labels, ""), OPINION: "\0", "persona": "{reader}"}
     asked, begun = (fill(in_language(turn.content, ""), places) for turn in prompt.messages)
     instructions, reader = asked.split("\0")
-    return {"instructions": instructions, "reader": reader, "cue": begun}
+    part: dict[str, Any] = {"instructions": instructions, "reader": reader, "cue": begun}
+    others = [{k: v for k, v in each.description.items() if k != "en"} for each in labels.all]
+    return part | ({"described": others} if any(others) else {})

@@ -23,8 +23,8 @@ def check_places(text: str, known: Collection[str] = PLACES) -> None:
             nearest = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {{{nearest[0]}}}?" if nearest else f"known are {_list(known)}"
             raise ConfigError(
-                f"{{{name}}} is no place of a prompt; {hint} For the text itself, "
-                f"write {{{{{name}}}}}"
+                f"{{{name}}} is no place of a prompt; {hint} (For these characters themselves "
+                f"write {{{{{name}}}}}.)"
             )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 from tokenizers import AddedToken, Tokenizer
 
+from medsent.errors import ModelError
 from medsent.labels import Labels
 from medsent.personas import Persona
 from medsent.prompts.file import PromptFile, in_language
@@ -69,6 +70,8 @@ class Prompter:
         # Without added tokens it still stands for characters that the vocabulary lacks.
         self._unreachable = self.forbidden - {tokenizer.unk_token_id}
         self._frame = lru_cache(maxsize=4096)(self._make_frame)
+        if prompt.bos and self._bos is None:
+            raise ModelError("the prompt file wants BOS, and the model's tokenizer has none")
         self._frame("en", None)  # what does not fit shows at once
 
     def prompts(self, records: Sequence[Record]) -> list[list[int]]:
@@ -201,7 +204,9 @@ class Prompter:
                 (turn.role, fill(in_language(turn.content, language), values))
                 for turn in prompt.messages or ()
             ]
-            whole, edges = rendered_turns(self._tokenizer, turns, _SLOT, prompt.chat_template)
+            whole, edges = rendered_turns(
+                self._tokenizer, turns, _SLOT, prompt.chat_template, prompt.verbatim
+            )
         texts = tuple(whole.split(_SLOT))
         return _Frame(texts, tuple(edges), self._special(texts))
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from medsent.errors import ModelError
 
+_CHANGED = "model.source: its chat template does not keep a message's text as it is"
+
 Turns = Sequence[tuple[str, str]]
 """Role and content of each message."""
 
@@ -25,9 +27,11 @@ class Edge:
 
 
 def rendered_turns(
-    tokenizer: Any, turns: Turns, slot: str, wanted: bool | None
+    tokenizer: Any, turns: Turns, slot: str, wanted: bool | None, verbatim: bool = False
 ) -> tuple[str, list[Edge]]:
     """Return the text of messages, and how the template treats the ends of each `slot` in it.
+
+    A template may take white space off a message's ends, unless they are put in `verbatim`.
 
     The last message, if it is the assistant's, begins the answer: it stands after what opens
     the model's turn. Without a chat template contents just follow each other. Raises
@@ -46,11 +50,26 @@ def rendered_turns(
         begun = last[1]
     else:
         asked = [*turns]
+    if verbatim:
+        whole = _verbatim(tokenizer, asked) + begun
+        return whole, [Edge()] * whole.count(slot)
     whole = _apply(tokenizer, asked) + begun
     places = sum(content.count(slot) for _, content in turns)
     if whole.count(slot) != places:
-        raise ModelError("model.source: its chat template does not keep a message's text as it is")
+        raise ModelError(_CHANGED)
     return whole, _edges(tokenizer, asked, slot, places)
+
+
+def _verbatim(tokenizer: Any, asked: Turns) -> str:
+    """Return the text of messages with their contents put in once the template is through."""
+    marks = [f"\x00message {number}\x00" for number in range(len(asked))]
+    whole = _apply(tokenizer, [(role, mark) for (role, _), mark in zip(asked, marks, strict=True)])
+    for mark, (_, content) in zip(marks, asked, strict=True):
+        before, found, after = whole.partition(mark)
+        if not found or mark in after:
+            raise ModelError(_CHANGED)
+        whole = before + content + after
+    return whole
 
 
 def _edges(tokenizer: Any, asked: Turns, slot: str, places: int) -> list[Edge]:

@@ -75,7 +75,7 @@ def _settle_shape(file: Path, source: str) -> None:
 
 
 def _write_task(folder: Path, task: Task) -> None:
-    """Write the files that a variant with this adapter reads: all that decides its prompts."""
+    """Write what a variant with this adapter reads: all of its prompts but the personas."""
     for name, said in task.content().items():
         (folder / _ASKED[name]).write_text(_HEADING + yaml_text(said), encoding="utf-8")
 

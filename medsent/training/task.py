@@ -41,7 +41,11 @@ class Task:
             answer=self.answer and shipped_answer(),
             labels=load_labels(None),
         ).content()
-        return {name: said for name, said in self.content().items() if said != shipped[name]}
+        learnt = self.content()
+        if "answer" in learnt:  # how it is generated is nothing that is learnt
+            for name in ("guided", "sampling"):
+                learnt["answer"].pop(name, None)
+        return {name: said for name, said in learnt.items() if said != shipped[name]}
 
 
 def open_task(config: TrainingConfig) -> Task:
