@@ -1,5 +1,7 @@
 """The commands that look at a job before it runs."""
 
+import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -67,5 +69,7 @@ def prompt(
     from medsent.settings import fitting, load_settings
     from medsent.shown import show
 
+    if isinstance(sys.stdout, TextIOWrapper):  # prompts may have letters that a terminal lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     kind = fitting([JobConfig, NightlyConfig, BackfillConfig], config)
     show(load_settings(kind, config, overrides), variant, record, against, say)

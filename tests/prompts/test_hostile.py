@@ -96,7 +96,7 @@ SYSTEM = {
 BETWEEN = {
     "trimmed": {"text": "<start_of_turn>user\n{opinion}<end_of_turn>\n<start_of_turn>model\n"},
     "chatml": {"text": "<|im_start|>{opinion}<|im_end|>{persona}<|im_start|>{opinion}<|im_end|>"},
-    "instructed": {"text": "[INST]{opinion}[/INST] yes</s>[INST] {persona} [/INST]"},
+    "instructed": {"text": "[INST]{opinion}[/INST]yes</s>[INST]{persona}[/INST]"},
 }
 CASES = [
     *(("plain", name, file) for name, file in PLACES.items()),
