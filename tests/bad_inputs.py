@@ -347,7 +347,7 @@ CASES: dict[str, tuple[Change, list[str]]] = {
         labels("anger at nurses", "anger at doctors", "calm"),
         [
             "variants.plain: method onepass cannot be used",
-            "anger at nurses and anger at doctors. Give all but one of them another `word`",
+            "anger at nurses and anger at doctors. Give all but one of them another `word` in the",
         ],
     ),
     "gold of other labels": (

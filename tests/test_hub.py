@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,26 @@ from medsent.hashes import kept_sha256
 from medsent.hub import snapshot
 from medsent.model import content_sha256, resolve_model
 from medsent.plan import make_plan
+from tests.chaos.tokenizer import write_tokenizer
 from tests.conftest import JobBuilder
 from tests.hub import LARGE, Hub, commit, served
 
+
+def tokenizer_files() -> dict[str, bytes]:
+    """Return a small tokenizer's files: a plan loads it."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = write_tokenizer(Path(made) / "model")
+        return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
 FILES = {
-    "config.json": b"{}",
-    "tokenizer.json": b"{}",
+    **tokenizer_files(),
     "model.safetensors": LARGE,
     "README.md": b"not fetched",
     "pytorch_model.bin": b"not fetched",
     "original/consolidated.safetensors": b"not fetched",
 }
-FETCHED = {"config.json", "tokenizer.json", "model.safetensors"}
+FETCHED = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
 NEWER = {**FILES, "model.safetensors": LARGE + b"other"}
 OLD, NEW = commit("old"), commit("new")
 
@@ -70,6 +79,7 @@ def test_without_its_weights_a_model_is_had_and_they_come_later(hub: Hub) -> Non
     assert {path.name for path in bare.iterdir() if path.suffix == ".json"} == {
         "config.json",
         "tokenizer.json",
+        "tokenizer_config.json",
         "model.safetensors.index.json",
     }
     assert not (bare / "model.safetensors").exists()

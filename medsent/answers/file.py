@@ -91,17 +91,10 @@ class AnswerFile(Settings):
         return called
 
     def meaning(self, value: Any) -> bool | None:
-        """Return whether a JSON value says yes; None where it says neither yes nor no.
-
-        Words mean the same in any case; `"true"` and `"1"` as words too.
-        """
-        for meant, word in ((True, self.yes), (False, self.no)):
-            if _same(value, word):
-                return meant
-            if isinstance(value, str) and not isinstance(word, str):
-                if value.strip().casefold() == json.dumps(word):
-                    return meant
-        return None
+        """Return whether a JSON value says yes; None where it says neither yes nor no."""
+        if _same(value, self.yes):
+            return True
+        return False if _same(value, self.no) else None
 
     def written(self, value: Any) -> str:
         """Return a value as JSON in this file's style."""

@@ -71,7 +71,7 @@ class JsonReader:
             if value is None:
                 continue
             reading = replace(self._judge(self._named_as_asked(value)), repaired=broken)
-            if reading.given is not None and value:
+            if reading.given is not None and (value or _begins(text, passage.text)):
                 return reading
             if reading.given is not None:
                 empty = empty or reading  # brackets of prose, unless nothing better comes
@@ -95,8 +95,13 @@ class JsonReader:
             return [self._name(name) for name in value]
         if type(value) is not dict:
             return value
-        renamed = {self._name(name): said for name, said in value.items()}
+        renamed = {self._name(name): self._value(said) for name, said in value.items()}
         return renamed if len(renamed) == len(value) else value
+
+    def _value(self, said: Any) -> Any:
+        """Return a value that stands in quotation marks without them."""
+        values = {json.dumps(value): value for value in (self._answer.yes, self._answer.no)}
+        return values.get(_folded(said), said) if isinstance(said, str) else said
 
     def _name(self, name: Any) -> Any:
         return self._names.get(_folded(name), name) if isinstance(name, str) else name
@@ -141,6 +146,11 @@ class JsonReader:
                 return Reading(fault=VALUE_UNKNOWN)
             given[self._places[name]] = meant
         return Reading(given)
+
+
+def _begins(text: str, passage: str) -> bool:
+    """Tell whether a text, or its code block, begins with a passage."""
+    return text.lstrip().removeprefix("```json").lstrip("`\n ").startswith(passage)
 
 
 def _folded(name: str) -> str:

@@ -1,8 +1,6 @@
 """Reading JSON answers: guided ones to the letter, others wherever they stand in a text."""
 
-import json
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -18,10 +16,7 @@ from medsent.answers.json import (
     JsonReader,
     Reading,
     share,
-    write,
 )
-from medsent.answers.targets import STRUCTURE, UNKNOWN
-from medsent.labels import LABELS
 
 PAIR = ("fear", "joy")
 OBJECT = AnswerFile()
@@ -301,7 +296,7 @@ def test_a_key_that_ends_like_another_is_another() -> None:
         (OBJECT, "{}", LABEL_MISSING),
         (OBJECT, "{'fear': true}", LABEL_MISSING),
         (OBJECT, '{"fear": true, "joy": false, "why": "x"}', LABEL_UNKNOWN),
-        (OBJECT, '{"Fear": true, "joy": false}', LABEL_UNKNOWN),
+        (OBJECT, '{"fears": true, "joy": false}', LABEL_UNKNOWN),
         (OBJECT, '{"fear": true, "joy": null}', VALUE_UNKNOWN),
         (OBJECT, '{"fear": true, "joy": NaN}', VALUE_UNKNOWN),
         (OBJECT, '{"fear": true, "joy": 0}', VALUE_UNKNOWN),
@@ -374,50 +369,7 @@ def test_text_that_names_no_label_says_none(text: str, answer: AnswerFile) -> No
     assert reading.given in (None, [False, False])
 
 
-# --- what is learnt -----------------------------------------------------------------------------
-
-
-def decided(targets: Any, tokenizer: Any) -> dict[int, str]:
-    found: dict[int, str] = {}
-    for token, label in zip(targets.ids, targets.of_label, strict=True):
-        if label >= 0:
-            found[label] = found.get(label, "") + tokenizer.decode([token])
-    return found
-
-
-@pytest.mark.parametrize("style", ["compact", "spaced", "indented"])
-def test_each_value_is_one_token_of_its_label(tokenizer: Any, style: Any) -> None:
-    answer = AnswerFile(style=style)
-    gold = [float(i % 2) for i in range(len(LABELS))]
-    targets = write(gold, answer.form_of(LABELS), tokenizer)
-    values = {i: text.strip() for i, text in decided(targets, tokenizer).items()}
-    assert values == {i: "true" if i % 2 else "false" for i in range(len(LABELS))}
-    assert sum(label >= 0 for label in targets.of_label) == len(LABELS)
-    assert targets.ids[-1] == tokenizer.eos_token_id
-    assert targets.of_label[-1] == STRUCTURE
-    text = tokenizer.decode(targets.ids[:-1])
-    assert JsonReader(answer, LABELS).exact(text).given == [i % 2 == 1 for i in range(21)]
-
-
-def test_a_missing_label_is_marked(tokenizer: Any) -> None:
-    gold = [1.0] * len(LABELS)
-    gold[3] = float("nan")
-    targets = write(gold, OBJECT.form_of(LABELS), tokenizer)
-    assert targets.of_label.count(UNKNOWN) == 1
-    assert 3 not in targets.of_label
-    at = targets.of_label.index(UNKNOWN)
-    assert tokenizer.decode([targets.ids[at]]) == "false"
-
-
-def test_the_names_of_a_list_are_of_their_labels(tokenizer: Any) -> None:
-    answer = AnswerFile(form="list", under="labels", names={"ironic": "ironia (gorzka)"})
-    gold = [float(label in ("calm", "ironic", "funny")) for label in LABELS]
-    targets = write(gold, answer.form_of(LABELS), tokenizer)
-    assert json.loads(tokenizer.decode(targets.ids[:-1])) == {
-        "labels": ["calm", "ironia (gorzka)", "funny"]
-    }
-    named = {LABELS[i]: text.strip(' ",:[]}') for i, text in decided(targets, tokenizer).items()}
-    assert named == {"calm": "calm", "ironic": "ironia (gorzka)", "funny": "funny"}
+# --- probabilities -----------------------------------------------------------------------------
 
 
 def test_shares_at_the_edges() -> None:
@@ -430,3 +382,18 @@ def test_shares_at_the_edges() -> None:
     ]
     assert share(-2.0, -2.0) == 0.5
     assert share(never, never) != share(never, never)  # not a number
+
+
+@pytest.mark.parametrize(
+    "text", ['{"Fear": "true", "joy": false}', '{"fear ": true, "JOY": "False"}']
+)
+def test_case_and_quotation_marks_say_nothing_in_a_free_answer(text: str) -> None:
+    assert read(text) == Reading([True, False])
+    assert JsonReader(OBJECT, PAIR).exact(text).given is None
+
+
+def test_empty_brackets_of_prose_are_an_answer_only_where_no_other_is() -> None:
+    answer = AnswerFile(form="list")
+    assert read('The list [ ] is empty, or not: ["joy"]', answer) == Reading([False, True])
+    assert read("Nothing of it: []", answer) == Reading([False, False])
+    assert read('[]\nOpinion: ...\nAnswer: ["joy"]', answer) == Reading([False, False])

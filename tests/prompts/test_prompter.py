@@ -179,11 +179,10 @@ def test_where_it_does_not_say_there_is_one(
 
 
 def test_a_model_without_bos_gets_none(models: dict[str, Any]) -> None:
-    ids = [
-        prompter(models["chatml"], text="{opinion}", bos=bos).prompt("a", "en", None)
-        for bos in (None, 2)
-    ]
-    assert ids[0] == ids[1] == models["chatml"]("a")["input_ids"]
+    ids = prompter(models["chatml"], text="{opinion}").prompt("a", "en", None)
+    assert ids == models["chatml"]("a")["input_ids"]
+    with pytest.raises(ModelError, match="wants BOS"):
+        prompter(models["chatml"], text="{opinion}", bos=2)
 
 
 @pytest.mark.parametrize(

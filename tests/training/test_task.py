@@ -125,7 +125,7 @@ def test_a_variant_asks_as_the_adapter_was_trained(
     assert (variant.prompt, variant.prompt_from) == (load_prompt(str(config.prompt)), "adapter")
     assert variant.answer == (load_answer(str(config.answer)) if answer else None)
     assert variant.trained_as is not None
-    assert (variant.trained_as.method, variant.trained_as.labels) == (method, labels.names)
+    assert (variant.trained_as.method, variant.trained_as.labels) == (method, labels)
     variant.bind(tokenizer, {}, labels)
     card = (folder / "README.md").read_text()
     assert f"of {count} labels" in card
