@@ -25,7 +25,7 @@ from tests.foreign.pipeline import prompt_ids, read_personas, render
 from tests.plain import load_plain
 
 HERE = Path(__file__).parent
-STEPS = "64"
+STEPS = "40"
 RECORDS = 60
 
 pytestmark = pytest.mark.engine
