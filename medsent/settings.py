@@ -29,14 +29,16 @@ def load_settings(
     path: str | AnyPath,
     overrides: list[str] | None = None,
     words: bool = False,
+    name: str = "the configuration",
 ) -> S:
     """Read `path` as `kind`, with `key.sub=YAML value` overrides applied.
 
     With `words`, yes, no, on and off are words, as in YAML 1.2, and only true and false are not.
+    `name` is what the file is called where it cannot be read.
 
     Raises `ConfigError` that names the file, the setting, and what would be right.
     """
-    values = read_yaml(any_path(path), f"the configuration {path}", words)
+    values = read_yaml(any_path(path), f"{name} {path}", words)
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must be a mapping of settings, like jobs/demo.yaml")
     for override in overrides or []:

@@ -356,7 +356,7 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     ),
     "prompt missing": (
         settings(variants={"plain": {"prompt": "/nowhere/prompt.yaml"}}),
-        ["cannot read", "/nowhere/prompt.yaml"],
+        ["cannot read the prompt file /nowhere/prompt.yaml"],
     ),
     "answer of other labels": (
         answer("names: {fright: strach}"),

@@ -164,7 +164,7 @@ class AnswerFile(Settings):
 
 def load_answer(path: str | AnyPath) -> AnswerFile:
     """Read an answer file. Raises `ConfigError` that names the file and what is wrong."""
-    return load_settings(AnswerFile, path, words=True)
+    return load_settings(AnswerFile, path, words=True, name="the answer file")
 
 
 def shipped_answer() -> AnswerFile:

@@ -208,7 +208,7 @@ def spoken_for(spoken: Sequence[str], language: str) -> str:
 
 def load_prompt(path: str | AnyPath) -> PromptFile:
     """Read a prompt file. Raises `ConfigError` that names the file and what is wrong."""
-    return load_settings(PromptFile, path, words=True)
+    return load_settings(PromptFile, path, words=True, name="the prompt file")
 
 
 def shipped_prompt(method: MethodName) -> PromptFile:
