@@ -5,6 +5,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,18 @@ def _content(folder: Path) -> list[Path]:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """Load the fast tokenizer of a model's folder."""
+    """Return the fast tokenizer of a model's folder, the same one while its files are the same."""
+    files = sorted(path for path in folder.glob("*") if path.suffix in {".json", ".jinja"})
+    return _tokenizer(folder, tuple((f.name, *_size_and_time(f)) for f in files))
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=2)  # seconds for a large vocabulary, and a command asks several times
+def _tokenizer(folder: Path, files: tuple[tuple[str, int, int], ...]) -> Any:
     # AutoTokenizer gives the same from the same file, and imports torch and all models for it.
     from transformers import PreTrainedTokenizerFast
 
