@@ -13,6 +13,7 @@ from medsent.answers.form import Sheet
 from medsent.answers.json import share
 from medsent.engine.protocol import Completion
 from medsent.errors import ModelError
+from medsent.prompts.visible import alike
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Choices:
     def __init__(self, tokenizer: Any, sheet: Sheet) -> None:
         """Raises `ModelError` where the two values of a label cannot be told apart by a token."""
         self._sheet = sheet
-        self._same = _alike(sheet.yes, sheet.no)
+        self._same = alike(sheet.yes, sheet.no)
         self._each = [_choice(tokenizer, sheet, label) for label in range(len(sheet.before))]
 
     @property
@@ -91,12 +92,6 @@ class Choices:
             chosen = ids[step] if ids else None
             found.append(choice.share(completion.logprobs[step], chosen, said))
         return found
-
-
-def _alike(one: str, other: str) -> int:
-    """Return how many characters two texts begin with alike."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _choice(tokenizer: Any, sheet: Sheet, label: int) -> Choice:

@@ -54,9 +54,9 @@ def open_task(config: TrainingConfig) -> Task:
     Raises `ConfigError` that names the file or setting at fault.
     """
     begun = Trained.read(Path(config.start_from)) if config.start_from else None
+    labels = _labels(config, begun.labels if begun else None)
     if begun and begun.method not in (None, config.method):
         begun = None  # a prompt for another kind of answer
-    labels = _labels(config)
     return Task(
         config.method,
         _prompt(config, begun),
@@ -67,12 +67,10 @@ def open_task(config: TrainingConfig) -> Task:
     )
 
 
-def _labels(config: TrainingConfig) -> Labels:
+def _labels(config: TrainingConfig, begun: Labels | None) -> Labels:
     """Return the labels; those of an adapter to start from must be the same."""
-    file = Path(config.start_from) / LABELS if config.start_from else None
-    if file is None or not file.is_file():
+    if begun is None:
         return load_labels(config.labels)
-    begun = load_labels(str(file))
     if config.labels is None:
         return begun
     labels = load_labels(config.labels)
@@ -80,7 +78,7 @@ def _labels(config: TrainingConfig) -> Labels:
         raise ConfigError(
             f"labels: {config.labels} is of other labels than {config.start_from} was trained "
             f"for{_difference(labels, begun)}; start from another adapter, or leave the setting "
-            f"out for the labels of {file}"
+            f"out for the labels of {config.start_from}/{LABELS}"
         )
     return labels
 
