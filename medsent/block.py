@@ -11,6 +11,7 @@ from medsent import predictions
 from medsent.answers.method import Answer
 from medsent.config import RouteSettings
 from medsent.engine.protocol import Completion
+from medsent.reading import KEPT
 from medsent.records import ENGINE_KILLER, TOO_LONG
 from medsent.route import for_candidate
 from medsent.speaker import Speaker
@@ -76,7 +77,7 @@ class Block:
     def leave(self, index: int) -> None:
         """Leave out a record that was not answered, and all others of its row.
 
-        The checkpoint knows rows alone: a later run scores all records of this one.
+        They stand together in a block's file: a later run scores all records of the row.
         """
         self._left_out.add(self._rows[index])
 
@@ -102,16 +103,20 @@ class Block:
         return reply is not None and reply.answer.status == predictions.OK
 
     def table(self, schema: pa.Schema, replica: str) -> pa.Table:
-        """Return the outcomes as `predictions.schema` has them, in the records' order."""
+        """Return all outcomes as `predictions.schema` has them, in the records' order."""
         made = self._made(schema, replica)
         columns = [
-            made[field.name] if field.name in made else self._records[field.name]
+            made[field.name] if field.name in made else self._records[self._name(field.name)]
             for field in schema
         ]
-        table = pa.table(columns, schema=schema)
-        if not self._left_out:
-            return table
-        return table.filter(pa.array([row not in self._left_out for row in self._rows]))
+        return pa.table(columns, schema=schema)
+
+    def answered(self) -> pa.BooleanArray:
+        """Return (N,) which records stay: those of which none of their row was left out."""
+        return pa.array([row not in self._left_out for row in self._rows])
+
+    def _name(self, column: str) -> str:
+        return column if column in predictions.KEYS else f"{KEPT}{column}"
 
     def _quarantine_long(self, limit: int) -> None:
         for speaker in self._speakers:

@@ -16,9 +16,9 @@ from medsent.config import JobConfig, VllmSettings
 from medsent.engine.vllm import has_gpu
 from medsent.errors import ConfigError
 
-# Reading, the checkpoint's filter and writing each take a CPU beside the scorers. With fewer
-# logical CPUs a resumed job would wait for ever, so a local Ray always declares enough.
-_BESIDE_SCORERS = 4
+# Reading takes a CPU beside the scorers: without one a job would wait for ever, so a local Ray
+# always declares enough.
+_BESIDE_SCORERS = 1
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def why_no_more(config: JobConfig, engines: int) -> str:
         told = f"an engine takes {each}"
     else:
         scarce, what, each = "CPU", "logical CPUs", 1
-        told = f"an engine takes 1 beside the {_BESIDE_SCORERS} that reading and writing take"
+        told = f"an engine takes 1 beside the {_BESIDE_SCORERS} that reading takes"
     if engines >= min(by_gpus, by_cpus):
         return f"the cluster has no more {what} ({told}); others start as nodes join"
     if ray.available_resources().get(scarce, 0) < each:
@@ -128,7 +128,7 @@ def occupancy(config: JobConfig, capacity: Capacity) -> str:
     if not gpus:
         size = max((cpus for cpus, _ in capacity.nodes), default=0)
         cpus = [engines + _BESIDE_SCORERS for engines in bounds]
-        beside = f"with {_BESIDE_SCORERS} for reading and writing {_span(cpus, 'logical CPU')}"
+        beside = f"with {_BESIDE_SCORERS} for reading {_span(cpus, 'logical CPU')}"
         nodes = [math.ceil(each / size) for each in cpus if size]
         taken = f"each of 1 logical CPU and no GPU: {beside}"
         sort = "logical CPU"
@@ -206,7 +206,7 @@ def _scorer(config: JobConfig, capacity: Capacity) -> dict[str, Any]:
     if isinstance(engine, VllmSettings) and (
         engine.device == "gpu" or (engine.device == "auto" and capacity.gpus)
     ):
-        # No CPU beside: those that wait for a GPU would hold back reading and writing.
+        # No CPU beside: those that wait for a GPU would hold back reading.
         return {"num_gpus": config.model.tensor_parallel_size}
     return {"num_cpus": 1}
 

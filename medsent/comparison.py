@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 
 from medsent import predictions
 from medsent.config import JobConfig
+from medsent.erased import ERASED
 from medsent.errors import ConfigError, RunError
 from medsent.model import Say
 from medsent.predictions import KEYS, QUARANTINED, SCORED, label_matrix
-from medsent.records import ERASED
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.build import build_metrics
 from medsent.report.model import Metrics, Run

@@ -20,8 +20,8 @@ from pydantic import Field
 from scipy import stats
 
 from medsent import predictions
+from medsent.erased import ERASED
 from medsent.predictions import QUARANTINED, SCORED
-from medsent.records import ERASED
 from medsent.reducer.resamples import Clusters
 from medsent.reducer.state import Scope, place_opinions
 from medsent.reducer.weights import poisson_weights

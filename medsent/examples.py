@@ -1,6 +1,7 @@
 """Opinions quoted in a report, where somebody asks: those on which two variants differ most."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,13 +13,15 @@ import pyarrow.compute as pc
 from medsent import predictions
 from medsent.config import JobConfig
 from medsent.errors import InputError
+from medsent.listing import shown
 from medsent.personas import load_personas
 from medsent.predictions import label_matrix
 from medsent.records import RecordReader
 from medsent.reducer.state import Scope
 from medsent.report.document import Cell, Column, Table
 from medsent.run import RunFolder
-from medsent.shards import BATCH_ROWS, BROKEN, Shards, open_shards, opened
+from medsent.shard import ShardError
+from medsent.shards import Shards, open_shards
 
 _SEVERAL: Final = "(several records have this id and persona)"
 _NOT_FOUND: Final = "(not found in the shard)"
@@ -130,26 +133,17 @@ def _texts(shards: Shards, config: JobConfig, wanted: set[Key]) -> dict[Key, str
     reader = RecordReader(shards, load_personas(config.personas))
     found: dict[Key, list[str]] = {}
     for shard in shards.files:
-        if not any(shard.path == path for path, *_ in wanted):
+        if not any(shown(shard.path) == path for path, *_ in wanted):
             continue
-        try:
-            with opened(shards, shard) as parquet:
-                for batch in parquet.iter_batches(BATCH_ROWS, columns=shards.read_columns()):
-                    for key, text in _records(reader, batch, shard.path):
-                        if key in wanted:
-                            found.setdefault(key, []).append(text)
-        except BROKEN:
-            continue  # a page that is corrupt: what it holds is told as not found
+        with suppress(ShardError):  # what it holds is told as not found
+            for _, records in reader.read(shard):
+                columns = [records[name].to_pylist() for name in _KEYS]
+                for key, text in zip(
+                    zip(*columns, strict=True), records["text"].to_pylist(), strict=True
+                ):
+                    if key in wanted:
+                        found.setdefault(key, []).append(text)
     return {key: texts[0] if len(texts) == 1 else _SEVERAL for key, texts in found.items()}
-
-
-def _records(reader: RecordReader, batch: pa.RecordBatch, path: str) -> Iterator[tuple[Key, str]]:
-    rows = pa.Table.from_batches([batch])
-    rows = rows.append_column("path", pa.array([path] * rows.num_rows, pa.string()))
-    rows = rows.append_column("row_hash", pa.array([0] * rows.num_rows, pa.uint64()))
-    records = reader(rows)
-    columns = [records[name].to_pylist() for name in _KEYS]
-    yield from zip(zip(*columns, strict=True), records["text"].to_pylist(), strict=True)
 
 
 def _table(title: str, some: list[Example], texts: dict[Key, str]) -> Table:

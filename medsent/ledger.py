@@ -1,13 +1,19 @@
 """A run's memory of its shards: which are scored, which are quarantined, as they were then."""
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
+import pyarrow as pa
+
+from medsent.blocks import CUT
 from medsent.errors import InputError, RunError
+from medsent.listing import shown
 from medsent.run import RunFolder
-from medsent.shards import BadShard, Shard, Shards
+from medsent.shard import BadShard, Shard
+from medsent.shards import Shards
 
 _Entry = TypeVar("_Entry", Shard, BadShard)
 _FILE = "ledger.json"
@@ -25,6 +31,11 @@ class Ledger:
     good: Mapping[str, Shard] = field(default_factory=dict)
     bad: Mapping[str, BadShard] = field(default_factory=dict)
     """Quarantined. The rows that were scored before stay scored."""
+    rows_per_block: int | None = None
+    """How its blocks are cut, since its first start; None before that, and in runs of before."""
+    cut: int = CUT
+    kept: tuple[pa.Field, ...] | None = None
+    """The kept columns in the types that the run holds them in, since its first start."""
 
     @classmethod
     def read(cls, run: RunFolder) -> "Ledger":
@@ -37,6 +48,11 @@ class Ledger:
             values = json.loads(file.read_text(encoding="utf-8"))
             good = [Shard(**entry) for entry in values["good"]]
             bad = [BadShard(**entry) for entry in values["bad"]]
+            schema = values.get("kept") and pa.ipc.read_schema(
+                pa.py_buffer(b64decode(values["kept"]))
+            )
+            kept = None if schema is None else tuple(schema)
+            rows, cut = values.get("rows_per_block"), values.get("cut", CUT)
         except FileNotFoundError:
             return cls()
         except (KeyError, TypeError, ValueError) as error:
@@ -44,14 +60,18 @@ class Ledger:
                 f"{file} is damaged; where no shard was rewritten since the run began, delete it "
                 "and give the same command again, else begin a new run"
             ) from error
-        return cls(_by_path(good), _by_path(bad))
+        return cls(_by_path(good), _by_path(bad), rows, cut, kept)
 
     def write(self, run: RunFolder) -> None:
         """Write the ledger into a run, whole or not at all."""
         values = {
-            "good": [asdict(shard) for _, shard in sorted(self.good.items())],
+            "good": [shard.told() for _, shard in sorted(self.good.items())],
             "bad": [asdict(shard) for _, shard in sorted(self.bad.items())],
+            "rows_per_block": self.rows_per_block,
+            "cut": self.cut,
         }
+        if self.kept is not None:
+            values["kept"] = b64encode(pa.schema(self.kept).serialize()).decode()
         run.write(_FILE, json.dumps(values, indent=1))
 
     @property
@@ -84,7 +104,7 @@ class Ledger:
             else:
                 bad[entry.path] = entry
                 good.pop(entry.path, None)
-        return Ledger(good, bad)
+        return replace(self, good=good, bad=bad)
 
     def _entry(self, shard: Shard | BadShard) -> Shard | BadShard:
         """Return what to hold of a shard as it is listed now."""
@@ -127,7 +147,7 @@ class Ledger:
 
     def forget(self, path: str) -> "Ledger":
         """Return the ledger without a shard: it is taken as it is listed next."""
-        return Ledger(_without(self.good, path), _without(self.bad, path))
+        return replace(self, good=_without(self.good, path), bad=_without(self.bad, path))
 
     def quarantined(self) -> list[dict[str, Any]]:
         """Return what a manifest records of the quarantined shards, in the order of paths."""
@@ -135,6 +155,17 @@ class Ledger:
         return [
             {name: getattr(shard, name) for name in told} for _, shard in sorted(self.bad.items())
         ]
+
+
+def refuse_former(run: RunFolder, ledger: Ledger) -> None:
+    """Refuse to score for a run that another version began, whose blocks are cut otherwise."""
+    if not run.holds_predictions() or (ledger.rows_per_block and ledger.cut == CUT):
+        return
+    raise RunError(
+        f"{run.path} was begun by another version of medsent, which cuts its input in another way. "
+        "Finish it with that version, or begin a new run with --set name=NAME. Its report, "
+        "compare and erase go on as they are"
+    )
 
 
 def _is_same(known: Shard | BadShard, shard: Shard | BadShard) -> bool:
@@ -162,7 +193,7 @@ def _stays_bad(known: BadShard, shard: Shard | BadShard) -> bool:
 
 def _named(paths: Sequence[str]) -> str:
     more = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
-    return f"{paths[0]}{more}"
+    return f"{shown(paths[0])}{more}"
 
 
 def _by_path(shards: Iterable[_Entry]) -> dict[str, _Entry]:

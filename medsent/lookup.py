@@ -7,9 +7,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from medsent.errors import InputError
+from medsent.reading import BATCH_ROWS
 from medsent.records import RecordReader, fan_out
-from medsent.shards import BATCH_ROWS, BROKEN, Shard, Shards, opened
+from medsent.shard import Shard
+from medsent.shards import Shards
 
 _SHARDS: Final = 5
 """Shards that some records are of: one may hold another language or length than the next."""
@@ -65,20 +66,4 @@ class Lookup:
 
     def _tables(self, shard: Shard, rows: int) -> Iterator[pa.Table]:
         """Yield the records of a shard, so many rows at a time, before they are fanned out."""
-        columns = self._shards.read_columns()
-        try:
-            with opened(self._shards, shard) as parquet:
-                for batch in parquet.iter_batches(rows, columns=columns):
-                    yield self._read(_located(batch, shard.path))
-        except BROKEN as error:
-            raise InputError(
-                f"{shard.path} is damaged inside ({type(error).__name__}); write it again or take "
-                "it out of the input"
-            ) from error
-
-
-def _located(batch: pa.RecordBatch, path: str) -> pa.Table:
-    """Return rows with the columns that reading for a run adds."""
-    rows = pa.Table.from_batches([batch])
-    rows = rows.append_column("row_hash", pa.array(range(rows.num_rows), pa.uint64()))
-    return rows.append_column("path", pa.array([path] * rows.num_rows, pa.string()))
+        return (records for _, records in self._read.read(shard, rows=rows))

@@ -41,11 +41,6 @@ class _Blocks:
     """(B,) characters they have, over their capacity."""
 
 
-def ordered(records: pa.Table, rows_per_block: int) -> pa.Table:
-    """Return the records in the order of `by_work`."""
-    return records.take(by_work(records, rows_per_block))
-
-
 def by_work(records: pa.Table, rows_per_block: int) -> Integers:
     """Return the (N,) indices of records in an order that suits blocks of `rows_per_block`.
 

@@ -1,18 +1,21 @@
 """Opinions that thresholds were tuned on flatter them: they are found before they are counted."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial, reduce
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from medsent import predictions
+from medsent.casting import gold
 from medsent.errors import ConfigError
-from medsent.records import labelled, opinion_ids
-from medsent.shards import BATCH_ROWS, BROKEN, PAGE_READERS, Shard, Shards, opened
+from medsent.reading import PAGE_READERS, opened
+from medsent.records import ids_of, opinion_ids
+from medsent.shard import Shard, ShardError
+from medsent.shards import Shards
 from medsent.statistics.thresholds import Hashes, TunedOn, hash_opinions
 from medsent.storage import AnyPath
 
@@ -82,44 +85,14 @@ def _all(tuned: Mapping[str, TunedOn]) -> Hashes:
 
 
 def _in_shard(shards: Shards, sought: Hashes, shard: Shard) -> Hashes:
-    """Return which of the sought opinions a shard has gold of."""
-    try:
-        with opened(shards, shard) as parquet:
-            return _in_file(parquet, shards, sought)
-    except BROKEN:
-        return _NONE
-
-
-def _in_file(parquet: pq.ParquetFile, shards: Shards, sought: Hashes) -> Hashes:
-    """Read as little as will do: ids, texts only where ids are missing, gold only of a find."""
-    columns, labels = shards.columns, shards.labels
-    key = _only(columns, ["opinion_id"])
-    found = _sought(parquet, key, labels, sought) if key else None
-    if found is None:
-        key = _only(columns, ["opinion_id", "text"])
-        found = _sought(parquet, key, labels, sought)
-    if found is None or not len(found):
-        return _NONE
-    of_gold = _sought(parquet, key | _only(columns, ("labels", *labels)), labels, sought)
-    return _NONE if of_gold is None else of_gold
-
-
-def _sought(
-    parquet: pq.ParquetFile, columns: Mapping[str, str], labels: Sequence[str], sought: Hashes
-) -> Hashes | None:
-    """Return which of the sought opinions are in a file, of its labelled rows if gold is read.
-
-    None where an opinion's id is not in the columns.
-    """
+    """Return which of the sought opinions a shard has gold of; gold is read only of a find."""
     found = _NONE
-    for batch in parquet.iter_batches(BATCH_ROWS, columns=list(columns.values())):
-        rows = pa.Table.from_batches([batch])
-        ids = opinion_ids(rows, columns)
-        if ids.null_count:
-            return None
-        if _has_gold(columns, labels):
-            ids = ids.filter(labelled(rows, columns, labels))
-        found = np.union1d(found, _among(ids, sought))
+    names = ("opinion_id", "text", "labels", *shards.labels)
+    with suppress(ShardError), opened(shards, shard) as file:
+        groups = {group for group, ids in opinion_ids(file) if len(_among(ids, sought))}
+        for _, rows in file.tables(names, sorted(groups)):
+            with_gold = gold(rows, shards.labels)[0].is_valid()
+            found = np.union1d(found, _among(ids_of(rows).filter(with_gold), sought))
     return found
 
 
@@ -131,7 +104,3 @@ def _among(ids: pa.Array, sought: Hashes) -> Hashes:
     return np.intersect1d(
         hash_opinions(pc.unique(ids).drop_null().to_pylist()), sought, assume_unique=True
     )
-
-
-def _only(columns: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    return {ours: columns[ours] for ours in names if ours in columns}

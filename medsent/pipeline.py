@@ -2,34 +2,30 @@
 
 import logging
 import math
-import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import ray
 import ray.data
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from medsent import pool
-from medsent.checkpoint import checkpoint_config
+from medsent.blocks import Piece
 from medsent.cluster import connect, scorer_resources
 from medsent.config import ScriptedSettings, VllmSettings
-from medsent.erasure import Erased
-from medsent.errors import ReadingError, StoppedError, place_of
+from medsent.errors import StoppedError
 from medsent.failures import failure
-from medsent.order import ordered
 from medsent.plan import Plan
 from medsent.quiet import native_lines_dropped
-from medsent.records import RecordReader
 from medsent.run import RunFolder
 from medsent.scorer import Scorer
+from medsent.shard import BadShard
+from medsent.source import BlockSource
 from medsent.stopping import Stop
-from medsent.storage import located
 from medsent.tally import Standing, Tally
 
 Watch = Callable[[Standing], None]
@@ -37,7 +33,6 @@ Watch = Callable[[Standing], None]
 _MOST_BLOCKS_IN_FLIGHT = 32
 """Blocks of one engine at a time: each is a call to its actor, which costs milliseconds whatever
 its size, and records that another engine could have had. Where rows are so few, raise them."""
-_FOOTER_READERS = "2"  # each reads 128 files at a time
 _TALLY_S = 10.0
 _GRACE_S = 20.0
 """How long a job that is to end may take over it; Kubernetes kills after 30 s."""
@@ -51,10 +46,12 @@ class Sitting:
     """The slowest engine's start."""
     total_s: float
     records: int
+    condemned: tuple[BadShard, ...]
+    """Shards that could not be read on."""
 
 
-def score(plan: Plan, run: RunFolder, watch: Watch, stop: Stop) -> Sitting:
-    """Score every record of the plan that the run's checkpoint does not hold yet.
+def score(plan: Plan, run: RunFolder, pieces: Sequence[Piece], watch: Watch, stop: Stop) -> Sitting:
+    """Score the blocks of the plan that have no file in the run yet.
 
     `watch` is called about once a second with the state. Where `stop` is asked, what is
     in flight is finished and written, and the call returns early. Raises the
@@ -65,12 +62,12 @@ def score(plan: Plan, run: RunFolder, watch: Watch, stop: Stop) -> Sitting:
     with native_lines_dropped():
         connect(plan.config)
         growth = pool.Growth(plan)
-        _prepare_context(run, growth)
+        _prepare_context(growth)
         tally = _tally(plan)
         with stop.on_sigterm(), _Watching(tally, growth, watch, stop):
             try:
-                filesystem, folder = located(run.predictions)
-                _dataset(plan, run, tally).write_parquet(folder, filesystem=filesystem)
+                for _ in _dataset(plan, run, pieces, tally).iter_internal_ref_bundles():
+                    pass  # receipts: the scorers have written what they tell of
             except StoppedError:
                 raise
             except Exception as error:
@@ -79,35 +76,24 @@ def score(plan: Plan, run: RunFolder, watch: Watch, stop: Stop) -> Sitting:
                 tally.drain.remote()  # a scorer that waits to start again ends too
         standing = _standing(tally)
     return Sitting(
-        max(standing.starts_s.values(), default=0.0), time.monotonic() - started, standing.records
+        max(standing.starts_s.values(), default=0.0),
+        time.monotonic() - started,
+        standing.records,
+        tuple(standing.condemned.values()),
     )
 
 
-def _dataset(plan: Plan, run: RunFolder, tally: Any) -> ray.data.Dataset:
+def _dataset(plan: Plan, run: RunFolder, pieces: Sequence[Piece], tally: Any) -> ray.data.Dataset:
     """shards -> records -> blocks -> predictions; the scorer holds prompts and engine."""
-    shards, resources = plan.shards, scorer_resources(plan.config)
+    resources = scorer_resources(plan.config)
     in_flight = blocks_in_flight(
         plan.config.engine, "num_gpus" in resources, plan.records_per_block
     )
-    rows = ray.data.read_parquet(
-        [file.path for file in shards.files],
-        filesystem=shards.filesystem,
-        columns=shards.read_columns(),
-        include_paths=True,
-        include_row_hash=True,
-        partitioning=None,
-    )
-    # Of rows that every persona reads, the scorer makes the records: here they are still few.
-    rows_per_block = plan.rows_per_block
-    reader = _Reading(plan, Erased.read(run), tally)
-    # Whole blocks as they were read, some 128 MiB: the more rows, the better their order.
-    records = rows.map_batches(reader, batch_format="pyarrow", batch_size=None)
-    # Without blocks of a known size the whole input is one, and nothing is saved before its end.
-    blocks = records.repartition(target_num_rows_per_block=rows_per_block)
+    blocks = ray.data.read_datasource(BlockSource(plan, run, tally, pieces))
     return blocks.map_batches(
         Scorer,
-        fn_constructor_args=(plan, tally),
-        batch_size=rows_per_block,
+        fn_constructor_args=(plan.for_worker(), run, tally),
+        batch_size=1,
         batch_format="pyarrow",
         compute=pool.strategy(plan, in_flight),
         **resources,
@@ -126,31 +112,6 @@ def blocks_in_flight(
     return min(1 + waiting, _MOST_BLOCKS_IN_FLIGHT)
 
 
-class _Reading:
-    """Rows into records in a new order, none any more once the job is to end."""
-
-    def __init__(self, plan: Plan, erased: Erased, tally: Any) -> None:
-        self._reader = RecordReader(plan.shards, plan.personas)
-        self._sample, self._erased = plan.sample, erased
-        self._tally, self._rows_per_block = tally, plan.rows_per_block
-
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        if ray.get(self._tally.draining.remote()):
-            return self._reader(rows.slice(0, 0))
-        try:
-            return ordered(self._records(rows), self._rows_per_block)
-        except Exception as error:  # noqa: BLE001
-            # Its message may quote an opinion, and Ray would log it.
-            paths = ", ".join(rows["path"].slice(0, 1).to_pylist()) or "a shard"
-            told = f"{paths}: a row could not be read as a record ({place_of(error)})"
-            ray.get(self._tally.fail.remote(ReadingError.__name__, told))
-            raise ReadingError(told) from None
-
-    def _records(self, rows: pa.Table) -> pa.Table:
-        records = self._reader(rows)
-        return self._erased.blank(self._sample.of(records) if self._sample else records)
-
-
 def _tally(plan: Plan) -> Any:
     """Start the tally beside the driver: another node may go at any time."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -167,11 +128,9 @@ def _standing(tally: Any) -> Standing:
     return standing
 
 
-def _prepare_context(run: RunFolder, growth: pool.Growth) -> None:
-    # Ray would start 32 processes to read the footers, however few they are.
-    os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", _FOOTER_READERS)
+def _prepare_context(growth: pool.Growth) -> None:
     context = ray.data.DataContext.get_current()
-    context.checkpoint_config = checkpoint_config(*located(run.checkpoint))
+    context.target_max_block_size = 1  # each row that is read, a packed block, goes out by itself
     context.enable_progress_bars = False
     growth.rule(context)
     context.execution_options.preserve_order = False

@@ -30,7 +30,8 @@ from medsent.personas import Persona, load_personas
 from medsent.prompts.file import fingerprint_part, shipped_prompt
 from medsent.sampling import Sample, make_sample
 from medsent.served import kernel_targets, refuse_unserved
-from medsent.shards import BadShard, Shard, Shards, open_shards
+from medsent.shard import BadShard, Shard
+from medsent.shards import Shards, open_shards, refusal
 from medsent.statistics.thresholds import TunedOn
 from medsent.variant import Variant, open_thresholds, open_variants
 from medsent.weights import refuse_incomplete
@@ -59,6 +60,10 @@ class Plan:
     """Size and time of change of the model's files where the plan was made."""
     quantization: Quantization | None = None
     """How the model's weights are held in fewer bits; None where they are not."""
+    longest_text: int | None = None
+    """Characters that no prompt has room for, whatever they are; texts of more are too long."""
+    rows_of_run: int | None = None
+    """Input rows in a block of the run, where it has begun: a run is cut in one way."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -79,6 +84,8 @@ class Plan:
     def records_per_block(self) -> int:
         """Records in one unit of work: as set, or fewer where the engines would lack blocks."""
         engine = self.config.engine
+        if self.rows_of_run is not None:
+            return self.rows_of_run * max(1, len(self.readers))
         if engine.replicas.max == 1:
             return engine.rows_per_block
         share = math.ceil(self.records / (_BLOCKS_EACH * engine.replicas.max))
@@ -103,8 +110,12 @@ class Plan:
         """Return how many records a shard comes to; None where its rows are not known."""
         if shard.rows is None:
             return None
-        rows = self.sample.taken.get(shard.path, shard.rows) if self.sample else shard.rows
-        return rows * max(1, len(self.readers))
+        taken = self.sample.taken.get(shard.path) if self.sample else None
+        return (shard.rows if taken is None else sum(taken)) * max(1, len(self.readers))
+
+    def groups(self, shard: Shard) -> tuple[int, ...]:
+        """Return the rows that are taken of each row group of a shard."""
+        return self.sample.taken[shard.path] if self.sample else shard.groups
 
     @cached_property
     def recipe(self) -> str:
@@ -146,13 +157,19 @@ class Plan:
             parts["route"] = [self.config.route.candidate, self.config.route.fallback]
         return _digest(parts)
 
+    def for_worker(self) -> "Plan":
+        """Return the plan without the shards' names: what a scorer needs, however many there are."""
+        sample = self.sample and self.sample.chosen()
+        return replace(self, shards=self.shards.without_files(), sample=sample)
+
     def over(self, shards: Shards) -> "Plan":
         """Return the plan with some of its shards quarantined; its fingerprint stays."""
         return replace(self, shards=shards)
 
     def among(self, shards: Shards) -> "Plan":
         """Return the plan of these shards, as it was before the others were in the input."""
-        return replace(self, shards=shards, sample=make_sample(self.config.input, shards))
+        sample, unread = make_sample(self.config.input, shards)
+        return replace(self, shards=shards.without(unread), sample=sample)
 
     def _input(self) -> list[tuple[str, int, str]] | None:
         """Return what identifies the input; nothing where it may grow within one run."""
@@ -236,12 +253,18 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     refuse_input(shards, _tuned_on(variants))
     if isinstance(config.engine, VllmSettings) and "load_format" not in config.engine.options:
         refuse_incomplete(folder, say)
-    sample = make_sample(config.input, shards)
+    sample, unread = make_sample(config.input, shards)
+    if unread and config.input.on_bad_shard == "fail":
+        raise refusal(unread, some_are_good=True)
+    shards = shards.without(unread)
     copy = folder.name if "://" in config.model.source else None
     marks = content_marks(folder)  # before: what is rewritten meanwhile is then seen as another
     sha256 = content_sha256(folder)
     held = _quantization(config, variants, folder)
-    return Plan(config, personas, labels, shards, variants, sha256, sample, copy, marks, held)
+    longest = config.model.max_model_len * max(map(len, tokenizer.get_vocab()))
+    return Plan(
+        config, personas, labels, shards, variants, sha256, sample, copy, marks, held, longest
+    )
 
 
 def _pinned(config: JobConfig, folder: Path) -> JobConfig:

@@ -110,8 +110,7 @@ def _scaling(growth: Growth) -> type[ExecutionCallback]:
                 for operator, state in executor._topology.items()
                 for pool in operator.get_autoscaling_actor_pools()
             ]
-            # Before it is the checkpoint's filter; reading the checkpoint has no pool at all.
-            for pool, operator, state in pools[-1:]:
+            for pool, operator, state in pools:
                 over = operator._inputs_complete and not state.total_enqueued_input_blocks()
                 missing = min(growth.wanted, pool.max_size()) - pool.current_size()
                 if missing > 0 and not over:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -22,6 +22,13 @@ OK = "ok"
 _AHEAD = 8
 """Objects that are read before they are asked for: each costs several round trips."""
 _BLOCK_ROWS = 4096
+
+Look = Callable[[pq.ParquetFile], None]
+
+
+def _pass_by(_: pq.ParquetFile) -> None:
+    """Pass a file by."""
+
 
 KEYS: tuple[str, ...] = (
     "row_hash",
@@ -107,21 +114,24 @@ def table(folder: AnyPath, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def batches(
-    folder: AnyPath, columns: Sequence[str] | None = None, rows: int = 65_536
+    folder: AnyPath, columns: Sequence[str] | None = None, rows: int = 65_536, look: Look = _pass_by
 ) -> Iterator[pa.RecordBatch]:
     """Yield the predictions of a run, about so many rows at a time, in the files' order.
 
-    `columns` may name fields of a struct, as `finetuned.status`.
+    `columns` may name fields of a struct, as `finetuned.status`. Each file is shown to `look`.
     """
-    yield from read(files(folder), columns, rows)
+    yield from read(files(folder), columns, rows, look)
 
 
 def read(
-    some: Sequence[AnyPath], columns: Sequence[str] | None = None, rows: int = 65_536
+    some: Sequence[AnyPath],
+    columns: Sequence[str] | None = None,
+    rows: int = 65_536,
+    look: Look = _pass_by,
 ) -> Iterator[pa.RecordBatch]:
     """Yield what some files of predictions hold, in the same way."""
     waiting: list[pa.RecordBatch] = []
-    for batch in _each(some, columns, rows):
+    for batch in _each(some, columns, rows, look):
         waiting.append(batch)
         if sum(part.num_rows for part in waiting) >= rows:
             yield _as_one(waiting)
@@ -149,28 +159,32 @@ def _alike(parts: Sequence[pa.RecordBatch]) -> bool:
 
 
 def _each(
-    found: Sequence[AnyPath], columns: Sequence[str] | None, rows: int
+    found: Sequence[AnyPath], columns: Sequence[str] | None, rows: int, look: Look
 ) -> Iterator[pa.RecordBatch]:
     """Yield the batches of one file after the other; of objects, the next ones come meanwhile."""
     if not found or not isinstance(found[0], ObjectPath):
         # One file at a time: a dataset of them all keeps the footer of each, 200 kB, to its end.
         for file in found:
             with open_parquet(file) as parquet:
+                look(parquet)
                 yield from parquet.iter_batches(rows, columns=columns)
         return
     coming: deque[Future[Iterable[pa.RecordBatch]]] = deque()
     with ThreadPoolExecutor(_AHEAD) as threads:
         for file in found:
-            coming.append(threads.submit(_of_object, file, columns, rows))
+            coming.append(threads.submit(_of_object, file, columns, rows, look))
             if len(coming) > _AHEAD:
                 yield from coming.popleft().result()
         while coming:
             yield from coming.popleft().result()
 
 
-def _of_object(file: AnyPath, columns: Sequence[str] | None, rows: int) -> Iterable[pa.RecordBatch]:
+def _of_object(
+    file: AnyPath, columns: Sequence[str] | None, rows: int, look: Look
+) -> Iterable[pa.RecordBatch]:
     """Return an object's batches: already read where it is a block, else as they are asked for."""
     parquet = open_parquet(file)
+    look(parquet)
     batches = parquet.iter_batches(rows, columns=columns)
     return list(batches) if parquet.metadata.num_rows <= _BLOCK_ROWS else batches
 

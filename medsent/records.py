@@ -1,15 +1,18 @@
-"""Rows into records: canonical columns, and a reason for each row that cannot be scored."""
+"""Rows into records: our columns in our types, and a reason for each row that cannot be scored."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from medsent import predictions
-from medsent.gold import MISSING, read_gold
-from medsent.shards import Shards
+from medsent import casting, predictions
+from medsent.listing import shown
+from medsent.reading import KEPT, OpenShard, opened
+from medsent.shards import Shard, Shards
 
 BAD_TYPE = "bad_type"
 EMPTY_TEXT = "empty_text"
@@ -17,69 +20,86 @@ UNKNOWN_PERSONA = "unknown_persona"
 BAD_LABELS = "bad_labels"
 TOO_LONG = "too_long"
 ENGINE_KILLER = "engine_killer"
-ERASED = "erased"
-"""Rows of an opinion that `medsent erase` took out of the run; nothing else of them is kept."""
 BAD_SHARD = "bad_shard"
 """Rows that no one can read, since their shard is quarantined: no prediction holds them."""
+LOST_DATE = "lost date"
+"""The column of records that tells where a date was outside the years 1 to 9999."""
 
 _STRINGS = ("record_id", "opinion_id", "text", "language", "persona")
-
-
-def schema(kept: Collection[pa.Field], labels: Sequence[str]) -> pa.Schema:
-    """Return the columns of a record: the predictions' keys, the text and what is kept.
-
-    The text may be among the kept; it is one column then, of the kept one's type.
-    """
-    keys = predictions.key_types(labels)
-    names = ("row_hash", "path", *_STRINGS, "date", "reason", "gold")
-    fields = [pa.field(name, keys.get(name, pa.string())) for name in names]
-    return pa.schema({field.name: field for field in (*fields, *kept)}.values())
+_BLANK = r"^[\s\pZ\p{Cc}\p{Cf}\x{115F}\x{1160}\x{2800}\x{3164}\x{FFA0}]*$"
+"""A text of nothing to be seen: white space, control characters, others without a mark."""
 
 
 class RecordReader:
-    """Turns a batch of shard rows into records; a function for Ray Data's `map_batches`."""
+    """Reads shards as records: the predictions' keys, the text, and what is kept."""
 
-    def __init__(self, shards: Shards, personas: Collection[str]) -> None:
-        self._columns = shards.columns
-        self._labels = shards.labels
-        self._schema = schema(shards.kept, shards.labels)
+    def __init__(
+        self, shards: Shards, personas: Collection[str], longest: int | None = None
+    ) -> None:
+        """Texts of more characters than `longest` are too long, and are not read on."""
+        self._shards, self._longest = shards, longest
         self._personas = pa.array(sorted(personas), pa.string())
+        keys = predictions.key_types(shards.labels)
+        names = ("row_hash", "path", *_STRINGS, "date", "reason", "gold")
+        fields = [pa.field(name, keys.get(name, pa.string())) for name in names]
+        kept = [field.with_name(f"{KEPT}{field.name}") for field in shards.kept]
+        self.schema = pa.schema([*fields, pa.field(LOST_DATE, pa.bool_()), *kept])
 
-    def __call__(self, rows: pa.Table) -> pa.Table:
+    def read(
+        self, shard: Shard, groups: Collection[int] | None = None, **how: int
+    ) -> Iterator[tuple[int, pa.Table]]:
+        """Yield (row group, records) of a shard in its order; see `OpenShard.tables`.
+
+        Raises `ShardError` where the shard cannot be read, `StorageError` where its storage
+        does not give it.
+        """
+        starts = np.cumsum([0, *shard.groups])
+        with opened(self._shards, shard) as file:
+            last, done = -1, 0
+            for group, rows in file.tables(groups=groups, **how):
+                done = done if group == last else 0
+                last = group
+                yield group, self._records(rows, shard.path, int(starts[group]) + done)
+                done += rows.num_rows
+
+    def _records(self, rows: pa.Table, path: str, first: int) -> pa.Table:
         """Return records with `reason` set where a row is quarantined, in the rows' order."""
-        ours = {ours: rows[theirs] for ours, theirs in self._columns.items()}
         count = rows.num_rows
-        strings, undecodable = _strings(ours, count)
-        gold, unknown_labels = _gold(ours, count, self._labels)
+        strings, undecodable = _strings(rows)
+        days, lost = casting.dates(_column(rows, "date"))
+        gold, wrong = casting.gold(rows, self._shards.labels)
+        text = strings["text"]
+        long = pc.greater(pc.fill_null(pc.utf8_length(text), 0), self._longest or 2**31 - 1)
         made = {
             **strings,
-            "row_hash": rows["row_hash"],
-            "path": rows["path"],
-            "opinion_id": _with_text_hash(strings["opinion_id"], strings["text"]),
-            "date": ours.get("date", pa.nulls(count, pa.date32())),
-            "reason": self._reasons(
-                strings["text"], strings["persona"], undecodable, unknown_labels
-            ),
+            "row_hash": pa.array(row_hashes(path, first, count)),
+            "path": pa.repeat(shown(path), count),
+            "opinion_id": _with_text_hash(strings["opinion_id"], text),
+            "text": pc.if_else(long, pa.scalar(None, pa.string()), text),
+            "date": days,
+            "reason": self._reasons(text, strings["persona"], undecodable, wrong, long),
             "gold": gold,
+            LOST_DATE: lost,
+            **{
+                field.name: casting.kept(rows[field.name], field.type)
+                for field in self.schema
+                if field.name.startswith(KEPT)
+            },
         }
-        columns = [
-            (made[field.name] if field.name in made else rows[field.name]).cast(field.type)
-            for field in self._schema
-        ]
-        return pa.table(columns, schema=self._schema)
+        return pa.table([made[field.name] for field in self.schema], schema=self.schema)
 
-    def _reasons(
-        self, text: pa.Array, persona: pa.Array, undecodable: pa.Array, unknown_labels: pa.Array
-    ) -> pa.Array:
+    def _reasons(self, text: pa.Array, persona: pa.Array, *wrong: pa.Array) -> pa.Array:
         """Return each row's first reason to be quarantined, null for a good one."""
-        blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(pc.fill_null(text, ""))), 0)
+        undecodable, labels, long = wrong
+        blank = pc.match_substring_regex(pc.fill_null(text, ""), _BLANK)
         known = pc.or_(pc.is_null(persona), pc.is_in(persona, value_set=self._personas))
         return pc.case_when(
-            pc.make_struct(undecodable, blank, pc.invert(known), unknown_labels),
+            pc.make_struct(undecodable, blank, pc.invert(known), labels, long),
             pa.scalar(BAD_TYPE),
             pa.scalar(EMPTY_TEXT),
             pa.scalar(UNKNOWN_PERSONA),
             pa.scalar(BAD_LABELS),
+            pa.scalar(TOO_LONG),
         )
 
 
@@ -100,51 +120,51 @@ def fan_out(records: pa.Table, readers: Sequence[str]) -> pa.Table:
     return pa.table(columns, schema=records.schema)
 
 
-def opinion_ids(rows: pa.Table, columns: Mapping[str, str]) -> pa.Array:
-    """Return the opinion_id that each row's record has.
+def opinion_ids(file: OpenShard) -> Iterator[tuple[int, pa.Array]]:
+    """Yield (row group, the opinion_id of each of its rows' records), batch by batch.
 
-    `columns` is our name to the rows' for those that are read. Without `text` among them an
-    id that only the text can tell is null.
+    The texts of a row group are read only where an id is missing, and is a text's hash.
     """
-    ours = {ours: rows[theirs] for ours, theirs in columns.items()}
-    strings, _ = _strings(ours, rows.num_rows)
-    known = strings["opinion_id"]
-    return _with_text_hash(known, strings["text"]) if "text" in ours else known
+    for group in file.groups:
+        parts = [ids_of(rows, with_text=False) for _, rows in file.tables(["opinion_id"], [group])]
+        if not parts or any(part.null_count for part in parts):
+            names = ["opinion_id", "text"]
+            parts = [ids_of(rows) for _, rows in file.tables(names, [group])]
+        yield from ((group, part) for part in parts)
 
 
-def labelled(rows: pa.Table, columns: Mapping[str, str], labels: Sequence[str]) -> pa.Array:
-    """Return which rows' records have gold for any label."""
-    gold, _ = _gold({ours: rows[theirs] for ours, theirs in columns.items()}, rows.num_rows, labels)
-    return gold.is_valid()
+def ids_of(rows: pa.Table, *, with_text: bool = True) -> pa.Array:
+    """Return the opinion_id that each row's record has; null for a text's hash without the text."""
+    known, _ = casting.texts(_column(rows, "opinion_id"))
+    return _with_text_hash(known, casting.texts(rows["text"])[0]) if with_text else known
 
 
-def _strings(ours: dict[str, pa.ChunkedArray], count: int) -> tuple[dict[str, pa.Array], pa.Array]:
+def row_hashes(path: str, first: int, count: int) -> npt.NDArray[np.uint64]:
+    """Return (count,) keys of a shard's rows from row `first` on: of its path and their places.
+
+    The finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014) over the path's MD5 plus
+    the place: no two rows of a shard have one key.
+    """
+    seed = int.from_bytes(
+        hashlib.md5(os.fsencode(path), usedforsecurity=False).digest()[:8], "little"
+    )
+    keys = np.uint64(seed) + np.arange(first, first + count, dtype=np.uint64)
+    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(keys ^ (keys >> np.uint64(31)), np.uint64)
+
+
+def _strings(rows: pa.Table) -> tuple[dict[str, pa.Array], pa.Array]:
     """Return the columns of text, and in which rows one of them held no UTF-8 (now null)."""
-    strings, undecodable = {}, pa.repeat(False, count)
+    strings, undecodable = {}, pa.repeat(False, rows.num_rows)
     for name in _STRINGS:
-        if name not in ours or pa.types.is_null(ours[name].type):
-            strings[name] = pa.nulls(count, pa.string())
-            continue
-        raw = pc.cast(ours[name], pa.string()).combine_chunks()
-        strings[name] = _decoded(raw)
-        undecodable = pc.or_(undecodable, pc.xor(raw.is_null(), strings[name].is_null()))
+        strings[name], wrong = casting.texts(_column(rows, name))
+        undecodable = pc.or_(undecodable, wrong)
     return strings, undecodable
 
 
-def _decoded(column: pa.Array) -> pa.Array:
-    """Return the column, null where a value is not UTF-8: Parquet readers do not check it."""
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        return pa.array(map(_utf8, column.cast(pa.binary()).to_pylist()), pa.string())
-    return column
-
-
-def _utf8(value: bytes | None) -> str | None:
-    try:
-        return None if value is None else value.decode()
-    except UnicodeDecodeError:
-        return None
+def _column(rows: pa.Table, name: str) -> pa.ChunkedArray | pa.Array:
+    return rows[name] if name in rows.column_names else pa.nulls(rows.num_rows)
 
 
 def _with_text_hash(opinion_id: pa.Array, text: pa.Array) -> pa.Array:
@@ -156,23 +176,3 @@ def _with_text_hash(opinion_id: pa.Array, text: pa.Array) -> pa.Array:
         for value in text.to_pylist()
     ]
     return pc.coalesce(opinion_id, pa.array(hashes, pa.string()))
-
-
-def _gold(
-    ours: dict[str, pa.ChunkedArray], count: int, labels: Sequence[str]
-) -> tuple[pa.Array, pa.Array]:
-    """Return the gold labels, and which rows name a label that is none."""
-    kind = predictions.gold_type(labels)
-    present = {name: ours[name] for name in ("labels", *labels) if name in ours}
-    if not present:
-        return pa.nulls(count, kind), pa.repeat(False, count)
-    matrix, unknown = read_gold(pa.table(present), labels)
-    if matrix is None:
-        return pa.nulls(count, kind), pa.repeat(False, count)
-    columns = [
-        pa.array(matrix[:, index], pa.int8(), mask=matrix[:, index] == MISSING)
-        for index in range(len(labels))
-    ]
-    unlabelled = pa.array((matrix == MISSING).all(axis=1))
-    gold = pa.StructArray.from_arrays(columns, fields=list(kind), mask=unlabelled)
-    return gold, pa.array(unknown)

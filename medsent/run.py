@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import yaml
-from pyarrow import fs
 
 from medsent.config import JobConfig
 from medsent.errors import ConfigError, RunError, storage_failure
@@ -19,7 +18,6 @@ from medsent.storage import (
     AnyPath,
     any_path,
     append_line,
-    located,
     read_lines,
     remove_folder,
     write_whole,
@@ -38,13 +36,8 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> AnyPath:
+        """What a run of an earlier version kept of what is done; others have none."""
         return self.path / "checkpoint"
-
-    @property
-    def blocks(self) -> tuple[fs.FileSystem, str, str]:
-        """The file system of predictions and checkpoint, and where they lie in it."""
-        filesystem, predictions = located(self.predictions)
-        return filesystem, predictions, located(self.checkpoint)[1]
 
     @property
     def labelled(self) -> AnyPath:

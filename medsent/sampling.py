@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 
 from medsent.config import InputSettings
 from medsent.errors import InputError
+from medsent.reading import PAGE_READERS, opened
 from medsent.records import opinion_ids
-from medsent.shards import BATCH_ROWS, BROKEN, PAGE_READERS, Shard, Shards, opened
+from medsent.shard import BadShard, Shard, ShardError
+from medsent.shards import Shards
 
 _ALL = 2**64
 _PURPOSE = b"medsent sample"  # so that the choice has nothing to do with other hashes of the ids
@@ -27,71 +29,63 @@ class Sample:
     """The opinions whose hash lies below a bound: with a higher bound the same and more."""
 
     bound: int
-    taken: Mapping[str, int]
-    """Path of a shard to the rows of it that are taken; of a shard not named, all are."""
+    taken: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Path of a shard to the rows that are taken of each of its row groups."""
+
+    def chosen(self) -> "Sample":
+        """Return how opinions are chosen, without saying how many there are."""
+        return Sample(self.bound)
 
     def of(self, records: pa.Table) -> pa.Table:
         """Return those of N records whose opinion is taken."""
-        return records.filter(pa.array(_hashes(records["opinion_id"]) < self.bound))
+        if self.bound >= _ALL:
+            return records
+        return records.filter(pa.array(_hashes(records["opinion_id"]) < np.uint64(self.bound)))
 
 
-def make_sample(settings: InputSettings, shards: Shards) -> Sample | None:
+def make_sample(settings: InputSettings, shards: Shards) -> tuple[Sample | None, list[BadShard]]:
     """Return what `input.sample` and `input.limit` take of the shards; None where it is all.
 
     Reads the opinions' ids, and the texts where an id is a text's hash; needs 8 bytes of
-    memory a row. A shard that cannot be read counts whole: the job that reads it tells.
-    Raises `InputError` where nothing is taken.
+    memory a row. Also returns the shards that cannot be read. Raises `InputError` where
+    nothing is taken.
     """
     if settings.sample is None and settings.limit is None:
-        return None
+        return None, []
     bound = int((settings.sample or 1) * _ALL)
     with ThreadPoolExecutor(PAGE_READERS) as threads:
-        read = threads.map(partial(_hashes_in, shards), shards.files)
-        found = {
-            file.path: np.sort(hashes)
-            for file, hashes in zip(shards.files, read, strict=True)
-            if hashes is not None
-        }
+        read = list(threads.map(partial(_hashes_in, shards), shards.files))
+    found = {file.path: each for file, each in zip(shards.files, read, strict=True)}
+    good = {path: each for path, each in found.items() if not isinstance(each, BadShard)}
     if settings.limit is not None:
-        bound = min(bound, _bound_of(settings.limit, found))
-    taken = {path: _below(hashes, bound) for path, hashes in found.items()}
-    if not any(taken.values()) and any(map(len, found.values())):
+        bound = min(bound, _bound_of(settings.limit, good))
+    taken = {path: tuple(_below(each, bound) for each in groups) for path, groups in good.items()}
+    if not any(map(sum, taken.values())) and any(map(len, good.values())):
         raise InputError("input.sample takes none of the opinions; give a larger share")
-    return Sample(bound, taken)
+    return Sample(bound, taken), [each for each in read if isinstance(each, BadShard)]
 
 
-def _bound_of(limit: int, found: Mapping[str, Hashes]) -> int:
+def _bound_of(limit: int, found: Mapping[str, list[Hashes]]) -> int:
     """Return the bound below which so many opinions lie."""
-    every = np.unique(np.concatenate([*found.values(), np.empty(0, np.uint64)]))
+    groups = [hashes for groups in found.values() for hashes in groups]
+    every = np.unique(np.concatenate([*groups, np.empty(0, np.uint64)]))
     return int(every[limit]) if len(every) > limit else _ALL
 
 
 def _below(hashes: Hashes, bound: int) -> int:
-    return len(hashes) if bound >= _ALL else int(np.searchsorted(hashes, np.uint64(bound)))
+    return len(hashes) if bound >= _ALL else int((hashes < np.uint64(bound)).sum())
 
 
-def _hashes_in(shards: Shards, shard: Shard) -> Hashes | None:
-    """Return the hash of each row's opinion; None where the shard cannot be read."""
+def _hashes_in(shards: Shards, shard: Shard) -> list[Hashes] | BadShard:
+    """Return the hash of each row's opinion, by row group; or why the shard cannot be read."""
     try:
-        hashes = _read(shards, shard, ["opinion_id"])
-        return _read(shards, shard, ["opinion_id", "text"]) if hashes is None else hashes
-    except BROKEN:
-        return None
-
-
-def _read(shards: Shards, shard: Shard, names: list[str]) -> Hashes | None:
-    """Return the same from these columns alone; None where they do not tell each row's id."""
-    columns = {name: shards.columns[name] for name in names if name in shards.columns}
-    parts = [np.empty(0, np.uint64)]
-    if not columns:
-        return None
-    with opened(shards, shard) as parquet:
-        for batch in parquet.iter_batches(BATCH_ROWS, columns=list(columns.values())):
-            ids = opinion_ids(pa.Table.from_batches([batch]), columns)
-            if ids.null_count:
-                return None
-            parts.append(_hashes(ids))
-    return np.concatenate(parts)
+        with opened(shards, shard) as file:
+            parts: list[list[Hashes]] = [[np.empty(0, np.uint64)] for _ in file.groups]
+            for group, ids in opinion_ids(file):
+                parts[group].append(_hashes(ids))
+    except ShardError as error:
+        return error.bad
+    return [np.concatenate(each) for each in parts]
 
 
 def _hashes(opinion_ids: pa.Array | pa.ChunkedArray) -> Hashes:

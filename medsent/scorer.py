@@ -4,17 +4,19 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from medsent import predictions
 from medsent.answers.method import ENGINE_ERROR, Answer
 from medsent.block import Block, Reply
+from medsent.blocks import LOST_DATES, BlockWriter, unpacked
 from medsent.config import ScriptedSettings
 from medsent.engine.effect import check_effects
 from medsent.engine.footprint import Footprint
@@ -29,10 +31,12 @@ from medsent.errors import (
     EngineKillerError,
     MedsentError,
     place_of,
+    storage_failure,
 )
 from medsent.model import load_tokenizer
 from medsent.plan import Plan
-from medsent.records import fan_out
+from medsent.records import LOST_DATE, fan_out
+from medsent.run import RunFolder
 from medsent.speaker import Speaker, make_speakers
 from medsent.tally import DEATHS, Note
 from medsent.telemetry import Telemetry
@@ -49,8 +53,8 @@ _LAST_ANSWERS_S = 5.0
 class Scorer:
     """A callable class for Ray Data's `map_batches`: records in, predictions out."""
 
-    def __init__(self, plan: Plan, tally: Any) -> None:
-        self._tally = tally
+    def __init__(self, plan: Plan, run: RunFolder, tally: Any) -> None:
+        self._tally, self._run, self._writer = tally, run, BlockWriter(run)
         self._unsaid, self._said_at = 0, 0.0
         self._replica = _replica_name()
         self._limit = plan.config.model.max_model_len
@@ -79,10 +83,13 @@ class Scorer:
         self._replaced: asyncio.Task[bool] | None = None
         tally.started.remote(self._replica, time.monotonic() - started)
 
-    async def __call__(self, records: pa.Table) -> pa.Table:
-        """Return the predictions of `records`, in their order; of those answered if draining."""
+    async def __call__(self, packed: pa.Table) -> pa.Table:
+        """Score and write some packed blocks; return what was written, as names and records.
+
+        Of a block that the end of the job cuts short, what is answered is written as a part.
+        """
         try:
-            return await self._score(records)
+            return await self._score(packed)
         except EngineGoneError as error:
             # Every block in work meets the same end: it is told once.
             self._replaced = self._replaced or asyncio.create_task(self._give_up(str(error)))
@@ -93,6 +100,10 @@ class Scorer:
         except MedsentError as error:
             await self._tally.fail.remote(type(error).__name__, str(error))
             raise
+        except OSError as error:  # nothing else of a block touches storage
+            told = storage_failure(error, self._run.path)
+            await self._tally.fail.remote(type(told).__name__, str(told))
+            raise told from None
         except Exception as error:  # noqa: BLE001
             # Its message may quote an opinion, and Ray would log it.
             failure = EngineError(f"scoring a block failed: {place_of(error)}")
@@ -172,24 +183,45 @@ class Scorer:
         if event.kind in DEATHS:
             self._telemetry.died(event.kind)
 
-    async def _score(self, records: pa.Table) -> pa.Table:
+    async def _score(self, packed: pa.Table) -> pa.Table:
         if self._refusal is not None:
             raise self._refusal
         await self._ensure_effect()
         self._looking = self._looking or asyncio.create_task(self._look_for_the_end())
-        if self._draining.is_set() or not records.num_rows:
-            return self._schema.empty_table()
+        if self._draining.is_set() or not packed.num_rows:
+            return _receipt({})
+        told, records = unpacked(packed)
         block = await asyncio.to_thread(self._block, records)
         for speaker in self._speakers:
             await self._ask_all(speaker, block)
         self._note((len(block) - len(block.order)) * self._answers, flush=True)
-        table = block.table(self._schema, self._replica)
-        self._tally.done.remote(records["row_hash"][0].as_py(), table.num_rows)
-        self._telemetry.scored(table)
-        return table
+        written = await asyncio.to_thread(self._write, told, block, records)
+        for name, count in written.items():
+            self._tally.done.remote(name, count)
+        return _receipt(written)
 
     def _block(self, records: pa.Table) -> Block:
         return Block(fan_out(records, self._readers), self._speakers, self._limit, self._route)
+
+    def _write(
+        self, told: Sequence[tuple[str, bool, int]], block: Block, records: pa.Table
+    ) -> dict[str, int]:
+        """Write each block's outcomes; return block to its records that are written."""
+        table, answered = block.table(self._schema, self._replica), block.answered()
+        at, of_row, written = 0, 0, {}
+        for name, has_part, rows in told:
+            count = rows * max(1, len(self._readers))
+            stays = answered.slice(at, count)
+            made = table.slice(at, count).filter(stays)
+            lost = int(pc.sum(records[LOST_DATE].slice(of_row, rows)).as_py() or 0)
+            if lost:
+                made = made.replace_schema_metadata({LOST_DATES: str(lost)})
+            whole = made.num_rows == count
+            self._writer.write(name, made, whole=whole, has_part=has_part)
+            written[name] = made.num_rows
+            at, of_row = at + count, of_row + rows
+        self._telemetry.scored(table.filter(answered))
+        return written
 
     async def _ensure_effect(self) -> None:
         async with self._checked:
@@ -275,6 +307,12 @@ class Scorer:
             self._tally.answered.remote(self._unsaid)
             self._telemetry.waiting(self._in_flight)
             self._unsaid, self._said_at = 0, now
+
+
+def _receipt(written: Mapping[str, int]) -> pa.Table:
+    """Return what was written, as Ray Data passes it to the driver."""
+    names = pa.array(list(written), pa.string())
+    return pa.table({"block": names, "records": pa.array(list(written.values()), pa.int64())})
 
 
 def _is_refused(task: asyncio.Task[Reply | None]) -> bool:

@@ -283,6 +283,12 @@ def open_parquet(path: AnyPath) -> pq.ParquetFile:
     return pq.ParquetFile(path)
 
 
+def count_rows(path: AnyPath) -> int:
+    """Return the rows of a Parquet file, as its footer tells."""
+    with open_parquet(path) as parquet:
+        return int(parquet.metadata.num_rows)
+
+
 def _s3() -> fs.S3FileSystem:
     """Return S3 as the environment names it: endpoint, region and credentials are AWS's own."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

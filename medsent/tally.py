@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import ray
 
 from medsent.errors import EngineGoneError
+from medsent.shard import BadShard
 
 _SPARE_STARTS, _SPARE_EACH = 5, 2
 """Starts without a record done between them, beyond one a replica: then nothing helps. Two for
@@ -44,6 +45,8 @@ class Standing:
     """What happened, oldest first."""
     failure: tuple[str, str] | None = None
     """Kind and message of the first error that ends the job."""
+    condemned: dict[str, BadShard] = field(default_factory=dict)
+    """Shards that could not be read on, by path."""
     start_failure: tuple[str, str] | None = None
     """The same of a scorer that did not start, until another one does."""
 
@@ -62,7 +65,7 @@ class Tally:
         self._standing = Standing()
         self._replicas = replicas
         self._starts = self._given_up = 0
-        self._blocks: set[int] = set()
+        self._blocks: set[str] = set()
         self._draining = False
 
     def starting(self, replica: str) -> str | None:
@@ -102,10 +105,10 @@ class Tally:
             return True
         return None if self._standing.starting else False
 
-    def done(self, block: int, records: int) -> None:
-        """Count the records of a block, named by its first row, that a scorer has finished.
+    def done(self, block: str, records: int) -> None:
+        """Count the records of a block that a scorer has written.
 
-        One that is scored again, since its writing failed, is no progress.
+        One that is scored again, since its receipt was lost, is no progress.
         """
         if block in self._blocks:
             return
@@ -137,6 +140,10 @@ class Tally:
         """Keep the first failure; messages never hold an opinion's text."""
         if self._standing.failure is None:
             self._standing.failure = (kind, message)
+
+    def condemn(self, bad: BadShard) -> None:
+        """Keep a shard that could not be read on."""
+        self._standing.condemned[bad.path] = bad
 
     def drain(self) -> None:
         """Ask the scorers to finish what is in flight and to begin nothing."""

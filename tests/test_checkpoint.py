@@ -5,9 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyarrow import fs
-
 from medsent.checkpoint import Reconciled, read_ids, reconcile, write_ids
+from pyarrow import fs
 
 LOCAL = fs.LocalFileSystem()
 BLOCK = "0a1b_000003"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from medsent.checkpoint import read_ids, write_ids
 from pyarrow import fs
 
 from medsent import evaluation
-from medsent.checkpoint import read_ids, write_ids
 from medsent.errors import InputError, RunError
 from medsent.evaluation import evaluate
 from medsent.ledger import Ledger

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 from medsent.backfill.budget import Spent
 from medsent.backfill.settings import BackfillConfig
-from medsent.checkpoint import count_done
 from medsent.checkup import tell
 from medsent.comparison import open_reference
+from medsent.evaluation import count_done
 from medsent.model import Say
 from medsent.plan import Plan, make_plan
 from medsent.run import RunFolder, run_of, runs_named
-from medsent.storage import located
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def estimate(config: BackfillConfig, say: Say = print) -> str:
     plan = make_plan(config.job(), say)
     tell(plan, say, here=False)
     run = run_of(plan)
-    done = count_done(*located(run.checkpoint))
+    done = count_done(plan, run)
     left = max(0, plan.records - done)
     pace = _latest_pace(plan)
     for heading, text in _lines(config, run, done, left, pace):

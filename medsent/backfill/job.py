@@ -7,18 +7,17 @@ from typing import Any
 from medsent.backfill.budget import Meter, Spent
 from medsent.backfill.handing import hand_on
 from medsent.backfill.settings import BackfillConfig
-from medsent.checkpoint import count_done
 from medsent.comparison import open_reference
 from medsent.drift import Drift, DriftSettings, measure_drift
 from medsent.errors import StoppedError
-from medsent.evaluation import Job, finish_what_was_cut_short, held, summary, warn
+from medsent.evaluation import Job, count_done, finish_what_was_cut_short, held, summary, warn
 from medsent.labels import load_labels
 from medsent.ledger import Ledger
 from medsent.model import Say
 from medsent.plan import Plan, make_plan
 from medsent.run import RunFolder, open_run
 from medsent.shared_labels import SharedLabels
-from medsent.storage import AnyPath, located
+from medsent.storage import AnyPath
 
 
 def backfill(config: BackfillConfig, say: Say = print) -> AnyPath:

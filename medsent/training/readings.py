@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from torch.utils.data import Dataset, Sampler
 
@@ -16,7 +15,7 @@ from medsent.config import InputSettings
 from medsent.errors import InputError
 from medsent.gold import MISSING, gold_matrix
 from medsent.records import RecordReader
-from medsent.shards import Shard, Shards, open_shards
+from medsent.shards import open_shards
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,8 @@ class Readings(Dataset[Opinion]):
                 "with data.columns)"
             )
         reader = RecordReader(shards, personas)
-        records = pa.concat_tables([reader(_rows(shards, file)) for file in shards.files])
+        read = (table for file in shards.files for _, table in reader.read(file))
+        records = pa.concat_tables(read)
         usable = records.filter(pc.and_(records["reason"].is_null(), records["gold"].is_valid()))
         if usable.num_rows == 0:
             raise InputError(
@@ -130,15 +130,6 @@ class SimilarLengths(Sampler[int]):
         shuffled = torch.randperm(len(whole), generator=generator).tolist()
         for batch in [whole[i] for i in shuffled] + rest:
             yield from (int(index) for index in batch)
-
-
-def _rows(shards: Shards, file: Shard) -> pa.Table:
-    """Read one shard with the two columns that Ray Data would add."""
-    table = pq.read_table(
-        file.path, filesystem=shards.filesystem, columns=list(shards.columns.values())
-    )
-    table = table.append_column("row_hash", pa.array(np.arange(len(table), dtype=np.uint64)))
-    return table.append_column("path", pa.array([file.path] * len(table), pa.string()))
 
 
 def _opinions(path: str, records: pa.Table, labels: Sequence[str]) -> list[Opinion]:

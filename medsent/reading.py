@@ -1,0 +1,136 @@
+"""Shards read in batches: what is damaged, gone or rewritten is found by it and named."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from medsent.listing import cannot_read
+from medsent.partitions import path_columns
+from medsent.shard import BROKEN, REMEDY, Shard, ShardBytes, ShardError, bad, gone, rewritten
+from medsent.shards import Shards, changed
+
+PAGE_READERS = 4
+BATCH_ROWS = 4096
+_BUFFER_BYTES = 1 << 20
+_BATCH_BYTES = 128 << 20
+"""Of text in one batch, where a dictionary of long texts would make more of few bytes."""
+KEPT = "kept "
+"""Stands before the names of kept columns, which may be those of ours."""
+
+
+class OpenShard:
+    """A shard that is read in batches, in the memory of a few pages."""
+
+    def __init__(self, shards: Shards, shard: Shard, source: ShardBytes) -> None:
+        """Read the footer; see `opened`."""
+        self._source, self._parquet = source, _parquet(source)
+        if self._parquet.metadata.num_rows != shard.rows:
+            raise ShardError(rewritten(shard))
+        self._stored = set(self._parquet.schema_arrow.names)
+        self._of_path = path_columns(
+            shard.path, {theirs: ours for ours, theirs in shards.columns.items()}
+        )
+        self._kept = {f"{KEPT}{field.name}": field.name for field in shards.kept}
+        self._columns = self._there(shards.columns, shards.labels)
+        self.groups = range(self._parquet.num_row_groups)
+        self.group = 0
+        """The row group that was begun last."""
+
+    def tables(
+        self,
+        names: Collection[str] | None = None,
+        groups: Collection[int] | None = None,
+        rows: int = BATCH_ROWS,
+    ) -> Iterator[tuple[int, pa.Table]]:
+        """Yield (row group, rows): some of our columns, by default all and those that are kept.
+
+        Columns have the shard's own types; those that it lacks are not there.
+        """
+        found = {ours: theirs for ours, theirs in self._columns.items() if names and ours in names}
+        columns = self._columns | self._kept if names is None else found
+        for self.group in self.groups if groups is None else groups:
+            if not columns:
+                continue
+            left = self._parquet.metadata.row_group(self.group).num_rows
+            for batch in self._batches(columns, rows):
+                left -= batch.num_rows
+                yield self.group, self._ours(batch, columns)
+            if left:
+                raise ValueError("fewer rows than the footer tells")
+
+    def _there(self, columns: Mapping[str, str], labels: Collection[str]) -> dict[str, str]:
+        """Return our columns to the shard's own; gold of some labels alone is none."""
+        known = {*self._stored, *self._of_path}
+        found = {ours: theirs for ours, theirs in columns.items() if theirs in known}
+        if set(labels) <= set(found):
+            return found
+        return {ours: theirs for ours, theirs in found.items() if ours not in labels}
+
+    def _batches(self, columns: Mapping[str, str], rows: int) -> Iterator[pa.RecordBatch]:
+        stored = sorted({theirs for theirs in columns.values() if theirs in self._stored})
+        if columns.get("text") in self._stored:
+            rows = min(rows, self._rows_of_text(columns["text"]))
+        # Some column must be read to see how many rows there are.
+        read = stored or self._parquet.schema_arrow.names[:1]
+        return self._parquet.iter_batches(rows, [self.group], read)
+
+    def _ours(self, batch: pa.RecordBatch, columns: Mapping[str, str]) -> pa.Table:
+        made = {
+            ours: batch[theirs]
+            if theirs in self._stored
+            else pa.repeat(self._of_path[theirs], batch.num_rows)
+            for ours, theirs in columns.items()
+        }
+        return pa.table(made)
+
+    def _rows_of_text(self, name: str) -> int:
+        """Return how many rows hold no more text than a batch may, whatever a dictionary holds."""
+        footer = self._parquet.metadata
+        if not footer.row_group(self.group).num_rows:
+            return BATCH_ROWS
+        coded = _parquet(self._source, metadata=footer, read_dictionary=[name])
+        [values] = next(coded.iter_batches(1, [self.group], [name])).select([name]).columns
+        if not pa.types.is_dictionary(values.type):
+            return BATCH_ROWS
+        longest = pc.max(pc.binary_length(values.dictionary)).as_py() or 1
+        return max(1, min(BATCH_ROWS, _BATCH_BYTES // longest))
+
+
+@contextmanager
+def opened(shards: Shards, shard: Shard) -> Iterator[OpenShard]:
+    """Open a shard; what is wrong with it, found within, is raised as `ShardError`.
+
+    `StorageError` where the storage does not give it.
+    """
+    file = None
+    try:
+        with ShardBytes(shards.filesystem, shard.path) as source:
+            file = OpenShard(shards, shard, source)
+            yield file
+    except ShardError:
+        raise
+    except FileNotFoundError:
+        raise ShardError(gone(shard, shard.rows)) from None
+    except MemoryError as error:
+        raise cannot_read(shard.path, error) from error
+    except BROKEN:
+        where = f"row group {file.group}" if file else "its footer"
+        message = f"is damaged inside ({where} cannot be read); {REMEDY}"
+        damage = bad(shard, "corrupt_page", message, shard.rows)
+        raise ShardError(changed(shards, shard) or damage) from None
+
+
+def _parquet(source: ShardBytes, **more: Any) -> pq.ParquetFile:
+    return pq.ParquetFile(
+        source,
+        # Without a buffer, or with pre-buffering, whole column chunks come into memory.
+        buffer_size=_BUFFER_BYTES,
+        pre_buffer=False,
+        page_checksum_verification=True,
+        coerce_int96_timestamp_unit="us",  # in ns the year 9999 comes back as 1816
+        **more,
+    )

@@ -1,0 +1,150 @@
+"""Shards into blocks, as Ray Data reads them: one row for each call of a scorer."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+from ray.data.block import BlockMetadata
+from ray.data.datasource import Datasource, ReadTask
+
+from medsent.blocks import WINDOW_ROWS, BlockWriter, Piece, block_name, packed
+from medsent.erased import Erased
+from medsent.errors import ReadingError, place_of
+from medsent.listing import shown
+from medsent.order import by_work
+from medsent.plan import Plan
+from medsent.records import RecordReader
+from medsent.run import RunFolder
+from medsent.shard import Shard, ShardError, rewritten
+
+_ROWS_OF_A_TASK = 65_536
+_PIECES_OF_A_TASK = 64
+
+
+class BlockSource(Datasource):
+    """The blocks of a plan that are missing in its run."""
+
+    def __init__(self, plan: Plan, run: RunFolder, tally: Any, pieces: Sequence[Piece]) -> None:
+        super().__init__()
+        self._reader = BlockReader(plan, run, tally)
+        self._shards = {shard.path: shard for shard in plan.shards.files}
+        self._pieces = pieces
+
+    def estimate_inmemory_data_size(self) -> None:
+        """Say nothing: what is read is packed into rows of one size."""
+
+    def get_read_tasks(self, parallelism: int, *_: object, **__: object) -> list[ReadTask]:
+        """Return tasks of some row groups each, in the order of the shards."""
+        return [self._task(some) for some in _shared_out(self._pieces)]
+
+    def _task(self, pieces: Sequence[Piece]) -> ReadTask:
+        shards = {piece.path: self._shards[piece.path] for piece in pieces}
+        size = sum(piece.rows for piece in pieces)
+        told = BlockMetadata(num_rows=None, size_bytes=size, input_files=None, exec_stats=None)
+        return ReadTask(partial(self._reader, pieces, shards), told)
+
+
+class BlockReader:
+    """Reads row groups, and cuts them into packed blocks."""
+
+    def __init__(self, plan: Plan, run: RunFolder, tally: Any) -> None:
+        shards = plan.shards.without_files()
+        self._records = RecordReader(shards, plan.personas, plan.longest_text)
+        self._sample, self._erased = plan.sample and plan.sample.chosen(), Erased.read(run)
+        self._rows = plan.rows_per_block
+        self._window = max(1, WINDOW_ROWS // self._rows) * self._rows
+        self._quarantines = plan.config.input.on_bad_shard == "quarantine"
+        self._parts, self._tally = BlockWriter(run), tally
+
+    def __call__(self, pieces: Iterable[Piece], shards: Mapping[str, Shard]) -> Iterator[pa.Table]:
+        """Yield rows of packed blocks, each of about as many records as one block may have."""
+        waiting: list[tuple[str, bool, pa.Table]] = []
+        bad: set[str] = set()
+        for piece in pieces:
+            if piece.path in bad:
+                continue
+            try:
+                for block in self._blocks(piece, shards[piece.path]):
+                    waiting.append(block)
+                    if sum(table.num_rows for _, _, table in waiting) >= self._rows:
+                        yield packed(waiting)
+                        waiting = []
+            except ShardError as error:
+                bad.add(piece.path)
+                self._condemn(error)
+            except Exception as error:  # noqa: BLE001
+                # Its message may quote an opinion, and Ray would log it.
+                told = (
+                    f"{shown(piece.path)}: a row could not be read as a record ({place_of(error)})"
+                )
+                raise self._failed(told) from None
+        if waiting:
+            yield packed(waiting)
+
+    def _blocks(self, piece: Piece, shard: Shard) -> Iterator[tuple[str, bool, pa.Table]]:
+        """Yield the missing blocks of a row group: name, whether a part is there, records."""
+        done = 0
+        for window in self._windows(piece, shard):
+            first = piece.first + done // self._rows
+            numbers = range(first, first + -(-window.num_rows // self._rows))
+            if not set(numbers).isdisjoint(piece.missing):
+                if ray.get(self._tally.draining.remote()):
+                    return
+                for number, records in zip(numbers, self._cut(window), strict=True):
+                    if number in piece.missing:
+                        yield self._block(piece, number, records)
+            done += window.num_rows
+        if done != piece.rows:
+            raise ShardError(rewritten(shard))
+
+    def _windows(self, piece: Piece, shard: Shard) -> Iterator[pa.Table]:
+        """Yield the records of a row group that are taken, so many at a time."""
+        waiting: list[pa.Table] = []
+        for _, records in self._records.read(shard, [piece.group]):
+            left = self._sample.of(records) if self._sample else records
+            while left.num_rows:
+                room = self._window - sum(table.num_rows for table in waiting)
+                waiting.append(left.slice(0, room))
+                left = left.slice(room)
+                if waiting[-1].num_rows == room:
+                    yield pa.concat_tables(waiting)
+                    waiting = []
+        if waiting:
+            yield pa.concat_tables(waiting)
+
+    def _cut(self, window: pa.Table) -> Iterator[pa.Table]:
+        order = by_work(window, self._rows)
+        for start in range(0, len(order), self._rows):
+            yield window.take(order[start : start + self._rows])
+
+    def _block(self, piece: Piece, number: int, records: pa.Table) -> tuple[str, bool, pa.Table]:
+        name = block_name(piece.path, number)
+        if number in piece.parts:
+            there = self._parts.hashes(name).combine_chunks()
+            records = records.filter(pc.invert(pc.is_in(records["row_hash"], value_set=there)))
+        return name, number in piece.parts, self._erased.blank(records)
+
+    def _condemn(self, error: ShardError) -> None:
+        """Tell the driver of a shard that cannot be read on; go on without it where allowed."""
+        ray.get(self._tally.condemn.remote(error.bad))
+        if not self._quarantines:
+            raise self._failed(str(error)) from None
+
+    def _failed(self, told: str) -> ReadingError:
+        ray.get(self._tally.fail.remote(ReadingError.__name__, told))
+        return ReadingError(told)
+
+
+def _shared_out(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """Yield row groups in runs of about as many rows, of few files where rows are few."""
+    some: list[Piece] = []
+    for piece in pieces:
+        some.append(piece)
+        if len(some) == _PIECES_OF_A_TASK or sum(p.rows for p in some) >= _ROWS_OF_A_TASK:
+            yield some
+            some = []
+    if some:
+        yield some
