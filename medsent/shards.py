@@ -86,9 +86,9 @@ def open_shards(settings: InputSettings, labels: Sequence[str]) -> Shards:
     shard is good; `StorageError` where the storage does not give them, whatever is set.
     """
     check_names(settings, labels)
-    filesystem, found = find_files(settings.path)
+    found = find_files(settings.path)
     with ThreadPoolExecutor(_FOOTER_READERS) as threads:
-        footers = list(threads.map(partial(_footer, filesystem), found))
+        footers = list(threads.map(partial(_footer, found.filesystem), found.files))
     schemas = {shard.path: schema for shard, schema in footers if schema is not None}
     settled = settle(settings, schemas, labels)
     every = [_fitted(shard, settled) for shard, _ in footers]
@@ -98,7 +98,7 @@ def open_shards(settings: InputSettings, labels: Sequence[str]) -> Shards:
         raise _refusal(bad, some_are_good=bool(files))
     _refuse_no_rows(settings, files, settled)
     kept = tuple(_kept(settled.types.field(name)) for name in settings.keep)
-    return Shards(files, filesystem, settled.columns, kept, tuple(labels), bad)
+    return Shards(files, found.filesystem, settled.columns, kept, tuple(labels), bad)
 
 
 def _kept(field: pa.Field) -> pa.Field:
