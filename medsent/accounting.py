@@ -16,10 +16,10 @@ from medsent.blocks import lost_dates
 from medsent.erased import ERASED
 from medsent.errors import RunError
 from medsent.ledger import Ledger
-from medsent.listing import shown
 from medsent.records import BAD_SHARD
 from medsent.run import RunFolder
 from medsent.shard import BadShard, Shard
+from medsent.storage import shown
 
 Due = Callable[[Shard | BadShard], int | None]
 """How many records a shard comes to; None where no one can tell."""

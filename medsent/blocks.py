@@ -1,4 +1,4 @@
-"""Blocks: runs of rows of one row group, cut the same way every time, done when their file is there.
+"""Blocks: rows of one row group, cut the same way every time, done when their file is there.
 
 A block's file is `predictions/<shard>-<number>.parquet`, the shard as a hash of its path. Who
 writes it writes aside and moves it in, so that a second attempt, a scorer that outlives its
@@ -163,7 +163,7 @@ class BlockWriter:
 
 
 def packed(blocks: Iterable[tuple[str, bool, pa.Table]]) -> pa.Table:
-    """Return blocks (name, whether a part is there, records) as one row that Ray Data keeps whole."""
+    """Return blocks (name, whether a part is there, records) as one row, which is not cut."""
     found = list(blocks)
     told = [(name, part, table.num_rows) for name, part, table in found]
     records = pa.concat_tables([table for _, _, table in found])
@@ -175,7 +175,7 @@ def packed(blocks: Iterable[tuple[str, bool, pa.Table]]) -> pa.Table:
 
 
 def unpacked(row: pa.Table) -> tuple[list[tuple[str, bool, int]], pa.Table]:
-    """Return what `packed` was given: (name, whether a part is there, rows) of each, all records."""
+    """Return what was packed: each block's (name, whether a part is there, rows), all records."""
     with pa.ipc.open_stream(row["records"][0].as_buffer()) as stream:
         records = stream.read_all()
     told = json.loads(records.schema.metadata[b"blocks"])

@@ -83,9 +83,9 @@ def settle(
     return Settled(columns, kept, dict(kinds), dict(sorted(misfits.items())))
 
 
-def refuse_unheld(kept: Sequence[pa.Field], kinds: Mapping[Kinds, list[str]]) -> dict[str, str]:
+def unheld(kept: Sequence[pa.Field], kinds: Mapping[Kinds, Sequence[str]]) -> dict[str, str]:
     """Return path to why it cannot be held in the types that a run began with, where it cannot."""
-    found = {}
+    found: dict[str, str] = {}
     for own, paths in kinds.items():
         for column, kind in zip(kept, own, strict=True):
             if not _holds(column.type, kind):

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from medsent import predictions
 from medsent.config import JobConfig
 from medsent.errors import InputError
-from medsent.listing import shown
 from medsent.personas import load_personas
 from medsent.predictions import label_matrix
 from medsent.records import RecordReader
@@ -22,6 +21,7 @@ from medsent.report.document import Cell, Column, Table
 from medsent.run import RunFolder
 from medsent.shard import ShardError
 from medsent.shards import Shards, open_shards
+from medsent.storage import shown
 
 _SEVERAL: Final = "(several records have this id and persona)"
 _NOT_FOUND: Final = "(not found in the shard)"

@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from medsent.blocks import CUT
 from medsent.errors import InputError, RunError
-from medsent.listing import shown
 from medsent.run import RunFolder
 from medsent.shard import BadShard, Shard
 from medsent.shards import Shards
+from medsent.storage import shown
 
 _Entry = TypeVar("_Entry", Shard, BadShard)
 _FILE = "ledger.json"
@@ -64,7 +64,7 @@ class Ledger:
 
     def write(self, run: RunFolder) -> None:
         """Write the ledger into a run, whole or not at all."""
-        values = {
+        values: dict[str, Any] = {
             "good": [shard.told() for _, shard in sorted(self.good.items())],
             "bad": [asdict(shard) for _, shard in sorted(self.bad.items())],
             "rows_per_block": self.rows_per_block,

@@ -1,72 +1,108 @@
 """The files of an input: each found once, whatever links and spellings lead to it."""
 
-import errno
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
 
 from medsent.errors import InputError, ObjectRefusal, StorageError, reason
-from medsent.storage import StoredFile, located, stored, stored_files
+from medsent.folders import Listed, is_hidden, on_this_machine
+from medsent.storage import StoredFile, located, shown, stored
+from medsent.tables import tables
 
-_SUFFIX = ".parquet"
+_Told = TypeVar("_Told")
+
+_SUFFIXES = (".parquet", ".parq", ".pq")
+_MAGIC = b"PAR1"
+_READERS = 16
+_MOST_NAMED = 5
 _SECRETS = re.compile(r"(?<=://)(?:[^@\s]*:[^@\s]*|[^/@]*)@")
 """The key and secret that a path of object storage may carry."""
 
 
-def find_files(path: str) -> tuple[fs.FileSystem, list[StoredFile]]:
-    """List the Parquet files at a path or below it, in the order of their paths.
+@dataclass(frozen=True)
+class Found:
+    """What lies at an input's path or below it."""
 
-    Files and folders whose names begin with `_` or `.` are what writers leave behind
-    unfinished, and are left out. Raises `InputError` where there is none, or a link
-    leads nowhere, and `StorageError` where the storage cannot be listed.
+    filesystem: fs.FileSystem
+    files: tuple[StoredFile, ...]
+    """Those to read, in the order of their paths."""
+    passed_over: tuple[str, ...]
+    """The paths of all others, in order: hidden ones, and those that are not called Parquet."""
+
+
+def find_files(path: str) -> Found:
+    """List the Parquet files at a path or below it.
+
+    A file is taken for its suffix; one without any where it begins as Parquet does; one that
+    the path itself names whatever it is called. Names below the path that begin with `_` or
+    `.` are of what writers leave unfinished, unless they hold a `=`, as those of partitions do.
+    Raises `InputError` where no file is left, a link leads nowhere, or a folder is a table of
+    Delta Lake, Iceberg or Hudi; `StorageError` where the storage cannot be listed.
     """
-    shown = _SECRETS.sub("", path)
+    named = shown(_SECRETS.sub("", path))
     try:
-        filesystem, inner = located(path)
-        if isinstance(filesystem, fs.LocalFileSystem):
-            found = _in_folders(Path(inner))
-        else:
-            found = _in_objects(filesystem, inner)
+        filesystem, root = located(path)
+        listed = _listed(filesystem, root)
+        if listed is None:
+            raise InputError(f"input.path: there is nothing at {named}")
+        top = _resolved(filesystem, root).rstrip("/")
+        _refuse_tables(listed, top)
+        files = [each for each in listed if not each.inside.endswith("/")]
+        taken = {each.path: each for each in _taken(filesystem, files)}
+        found = [state for state in _in_threads(_state, filesystem, taken.values()) if state]
     except OSError as error:
-        refusal = ObjectRefusal.of(error)
-        if refusal and refusal.key and refusal.key not in shown:
-            shown += f" ({refusal.key})"
-        raise StorageError(f"input.path: cannot list {shown}: {_told(error)}") from error
+        which = _which(error)
+        part = f" ({which})" if which and which not in named else ""
+        raise StorageError(f"input.path: cannot list {named}{part}: {_told(error)}") from error
     except (RuntimeError, ValueError, pa.ArrowException) as error:
-        why = _SECRETS.sub("", str(error))
-        raise InputError(f"input.path: cannot list {shown}: {why}") from error
-    if found is None:
-        raise InputError(f"input.path: there is nothing at {shown}")
+        why = shown(_SECRETS.sub("", str(error)))
+        raise InputError(f"input.path: cannot list {named}: {why}") from error
+    left = sorted({each.inside for each in files if each.path not in taken})
     if not found:
-        raise InputError(f"input.path: no shards (*.parquet) in {shown}")
-    return filesystem, sorted(found, key=lambda file: file.path)
+        raise InputError(f"input.path: no shards (*.parquet, *.parq, *.pq) in {named}{_also(left)}")
+    found.sort(key=lambda file: file.path)
+    return Found(filesystem, tuple(found), tuple(f"{top}/{inside}" for inside in left))
 
 
 def canonical(path: str) -> str:
     """Return the path under which a file is listed, whether it is there or not."""
-    filesystem, inner = located(path)
-    return str(Path(inner).resolve()) if isinstance(filesystem, fs.LocalFileSystem) else inner
+    return _resolved(*located(path))
 
 
 def look(filesystem: fs.FileSystem, path: str) -> StoredFile | None:
     """Return how a file stands in storage now; None where it is gone."""
     try:
+        if isinstance(filesystem, fs.LocalFileSystem):
+            return _look_here(path)
         [info] = filesystem.get_file_info([path])
         return stored(filesystem, info) if info.type == fs.FileType.File else None
     except (OSError, pa.ArrowException) as error:
         raise cannot_read(path, error) from error
 
 
+def _look_here(path: str) -> StoredFile | None:
+    """Return how a file of this machine stands; pyarrow takes no name that is not UTF-8."""
+    try:
+        now = Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    regular = stat.S_ISREG(now.st_mode)
+    return StoredFile(path, now.st_size, str(now.st_mtime_ns)) if regular else None
+
+
 def cannot_read(path: str, error: BaseException) -> StorageError:
     """Return what to tell of a file that the storage does not give."""
     return StorageError(
-        f"cannot read {path}: {_told(error)}. The shard itself may be whole: mend what keeps it "
-        "from being read, and give the same command again"
+        f"cannot read {shown(path)}: {_told(error)}. The shard itself may be whole: mend what "
+        "keeps it from being read, and give the same command again"
     )
 
 
@@ -75,82 +111,97 @@ def _told(error: BaseException) -> str:
     why, remedy = reason(error)
     if ObjectRefusal.of(error):
         return f"{why}; {remedy}"
-    return why if getattr(error, "errno", None) else str(error).rstrip(".") or why
+    return why if getattr(error, "errno", None) else shown(str(error)).rstrip(".") or why
 
 
-def _in_folders(root: Path) -> list[StoredFile] | None:
-    """Return the files of this machine's folders, one reached twice once; None for no root."""
-    kind = _kind(root)
-    if kind is None:
-        return None
-    files: dict[Path, Path] = {}
-    for path in _walk(root.resolve(), set()) if stat.S_ISDIR(kind) else _one(root):
-        real = path.resolve() if path.is_symlink() else path
-        # Ray reads no file of another ending: the link then stands for what it leads to.
-        name = real if real.suffix == _SUFFIX else path
-        files[real] = min(name, files.get(real, name))
-    return [
-        StoredFile(str(path), (now := path.stat()).st_size, str(now.st_mtime_ns))
-        for path in files.values()
-    ]
+def _which(error: OSError) -> str:
+    """Return the file, folder or object that was refused, if the error tells."""
+    refusal = ObjectRefusal.of(error)
+    return shown(str((refusal.key if refusal else error.filename) or ""))
 
 
-def _one(file: Path) -> Iterator[Path]:
-    if file.suffix == _SUFFIX:
-        yield file.parent.resolve() / file.name
+def _also(passed_over: Sequence[str]) -> str:
+    """Say what was found where there is no shard."""
+    if not passed_over:
+        return ""
+    more = len(passed_over) - _MOST_NAMED
+    names = ", ".join(map(shown, passed_over[:_MOST_NAMED])) + (
+        f" and {more} more" if more > 0 else ""
+    )
+    return (
+        f"; passed over ({len(passed_over)}): {names}. Give those that are Parquet such an ending, "
+        "and no name on the way that begins with _ or ."
+    )
 
 
-def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """Yield the shards in and below a folder; `seen` ends a walk that links lead in a circle."""
-    if folder in seen:
-        return
-    seen.add(folder)
-    for path in sorted(folder.iterdir()):
-        if _is_hidden(path.name):
+def _resolved(filesystem: fs.FileSystem, path: str) -> str:
+    local = isinstance(filesystem, fs.LocalFileSystem)
+    return str(Path(path).resolve()) if local else path.rstrip("/")
+
+
+def _in_threads(
+    call: Callable[[fs.FileSystem, Listed], _Told],
+    filesystem: fs.FileSystem,
+    each: Iterable[Listed],
+) -> list[_Told]:
+    with ThreadPoolExecutor(_READERS) as threads:
+        return list(threads.map(partial(call, filesystem), each))
+
+
+def _state(filesystem: fs.FileSystem, listed: Listed) -> StoredFile | None:
+    return stored(filesystem, listed.info) if listed.info else look(filesystem, listed.path)
+
+
+def _refuse_tables(listed: Sequence[Listed], top: str) -> None:
+    for folder, why in tables([each.inside for each in listed]):
+        if not is_hidden(folder):
+            where = shown(f"{top}/{folder}".rstrip("/"))
+            raise InputError(f"input.path: {where} is {why}")
+
+
+def _taken(filesystem: fs.FileSystem, files: Sequence[Listed]) -> Iterator[Listed]:
+    """Yield the files to read; a file without a suffix is looked into."""
+    unsure = []
+    for file in files:
+        name = file.inside.rpartition("/")[2]
+        if not file.inside:
+            yield file
+        elif not file.regular or is_hidden(file.inside):
             continue
-        kind = _kind(path)
-        if kind is None:  # gone since the folder was listed
-            continue
-        if stat.S_ISDIR(kind):
-            yield from _walk(path.resolve(), seen)
-        elif stat.S_ISREG(kind) and path.suffix == _SUFFIX:
-            yield path
+        elif name.lower().endswith(_SUFFIXES):
+            yield file
+        elif "." not in name:
+            unsure.append(file)
+    begun = _in_threads(_begins_as_parquet, filesystem, unsure)
+    yield from (file for file, does in zip(unsure, begun, strict=True) if does)
 
 
-def _kind(path: Path) -> int | None:
-    """Return the mode of what a path leads to, None where nothing is there."""
+def _begins_as_parquet(filesystem: fs.FileSystem, file: Listed) -> bool:
     try:
-        return path.stat().st_mode
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise InputError(
-                f"{path} is a link that leads in a circle; point it at its shards or remove it"
-            ) from error
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            raise
-        if path.is_symlink():
-            raise InputError(
-                f"{path} is a link to {path.readlink()}, where there is nothing; put that back "
-                "or remove the link"
-            ) from error
-        return None
+        if file.info is None:
+            with Path(file.path).open("rb") as local:
+                return local.read(len(_MAGIC)) == _MAGIC
+        with filesystem.open_input_stream(file.path) as stream:
+            return bool(stream.read(len(_MAGIC)) == _MAGIC)
+    except FileNotFoundError:  # gone since it was listed
+        return False
+    except (OSError, pa.ArrowException) as error:
+        raise cannot_read(file.path, error) from error
 
 
-def _is_hidden(path: str) -> bool:
-    """Tell whether a file or folder on the way is one that writers leave behind unfinished."""
-    return any(part.startswith(("_", ".")) for part in path.split("/"))
-
-
-def _in_objects(filesystem: fs.FileSystem, root: str) -> list[StoredFile] | None:
-    """Return the files below a root of object storage; None where that is not there."""
+def _listed(filesystem: fs.FileSystem, root: str) -> list[Listed] | None:
+    """Return all that lies at a root or below it; None where nothing is there."""
+    if isinstance(filesystem, fs.LocalFileSystem):
+        return on_this_machine(Path(root))
     info = filesystem.get_file_info(root)
     if info.type == fs.FileType.NotFound:
         return None
     if info.type == fs.FileType.File:
-        return [stored(filesystem, info)] if _is_shard(info, root) else []
-    return stored_files(filesystem, root, partial(_is_shard, root=root))
+        return [Listed("", info.path, info)]
+    below = filesystem.get_file_info(fs.FileSelector(root, allow_not_found=True, recursive=True))
+    return [_object(root, info) for info in below]
 
 
-def _is_shard(info: fs.FileInfo, root: str) -> bool:
-    inside = info.path.removeprefix(root)
-    return info.base_name.endswith(_SUFFIX) and not _is_hidden(inside)
+def _object(root: str, info: fs.FileInfo) -> Listed:
+    inside = info.path.removeprefix(root).removeprefix("/")
+    return Listed(inside if info.type == fs.FileType.File else f"{inside}/", info.path, info)

@@ -89,7 +89,7 @@ def _dataset(plan: Plan, run: RunFolder, pieces: Sequence[Piece], tally: Any) ->
     in_flight = blocks_in_flight(
         plan.config.engine, "num_gpus" in resources, plan.records_per_block
     )
-    blocks = ray.data.read_datasource(BlockSource(plan, run, tally, pieces))
+    blocks: ray.data.Dataset = ray.data.read_datasource(BlockSource(plan, run, tally, pieces))
     return blocks.map_batches(
         Scorer,
         fn_constructor_args=(plan.for_worker(), run, tally),

@@ -158,7 +158,7 @@ class Plan:
         return _digest(parts)
 
     def for_worker(self) -> "Plan":
-        """Return the plan without the shards' names: what a scorer needs, however many there are."""
+        """Return what a scorer needs of the plan: it knows of no shard, however many there are."""
         sample = self.sample and self.sample.chosen()
         return replace(self, shards=self.shards.without_files(), sample=sample)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +29,8 @@ class OpenShard:
     def __init__(self, shards: Shards, shard: Shard, source: ShardBytes) -> None:
         """Read the footer; see `opened`."""
         self._source, self._parquet = source, _parquet(source)
-        if self._parquet.metadata.num_rows != shard.rows:
+        footer = self._parquet.metadata
+        if footer.num_rows != shard.rows:
             raise ShardError(rewritten(shard))
         self._stored = set(self._parquet.schema_arrow.names)
         self._of_path = path_columns(
@@ -37,6 +39,8 @@ class OpenShard:
         self._kept = {f"{KEPT}{field.name}": field.name for field in shards.kept}
         self._columns = self._there(shards.columns, shards.labels)
         self.groups = range(self._parquet.num_row_groups)
+        self.starts = [0, *accumulate(footer.row_group(i).num_rows for i in self.groups)]
+        """The row of the shard at which each of its row groups begins."""
         self.group = 0
         """The row group that was begun last."""
 
@@ -52,9 +56,8 @@ class OpenShard:
         """
         found = {ours: theirs for ours, theirs in self._columns.items() if names and ours in names}
         columns = self._columns | self._kept if names is None else found
-        for self.group in self.groups if groups is None else groups:
-            if not columns:
-                continue
+        for group in groups if groups is not None else self.groups if columns else ():
+            self.group = group
             left = self._parquet.metadata.row_group(self.group).num_rows
             for batch in self._batches(columns, rows):
                 left -= batch.num_rows
@@ -76,7 +79,7 @@ class OpenShard:
             rows = min(rows, self._rows_of_text(columns["text"]))
         # Some column must be read to see how many rows there are.
         read = stored or self._parquet.schema_arrow.names[:1]
-        return self._parquet.iter_batches(rows, [self.group], read)
+        yield from self._parquet.iter_batches(rows, [self.group], read)
 
     def _ours(self, batch: pa.RecordBatch, columns: Mapping[str, str]) -> pa.Table:
         made = {

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent import casting, predictions
-from medsent.listing import shown
-from medsent.reading import KEPT, OpenShard, opened
-from medsent.shards import Shard, Shards
+from medsent.reading import BATCH_ROWS, KEPT, OpenShard, opened
+from medsent.shard import Shard
+from medsent.shards import Shards
+from medsent.storage import shown
 
 BAD_TYPE = "bad_type"
 EMPTY_TEXT = "empty_text"
@@ -46,21 +47,20 @@ class RecordReader:
         self.schema = pa.schema([*fields, pa.field(LOST_DATE, pa.bool_()), *kept])
 
     def read(
-        self, shard: Shard, groups: Collection[int] | None = None, **how: int
+        self, shard: Shard, groups: Collection[int] | None = None, rows: int = BATCH_ROWS
     ) -> Iterator[tuple[int, pa.Table]]:
         """Yield (row group, records) of a shard in its order; see `OpenShard.tables`.
 
         Raises `ShardError` where the shard cannot be read, `StorageError` where its storage
         does not give it.
         """
-        starts = np.cumsum([0, *shard.groups])
         with opened(self._shards, shard) as file:
             last, done = -1, 0
-            for group, rows in file.tables(groups=groups, **how):
+            for group, batch in file.tables(groups=groups, rows=rows):
                 done = done if group == last else 0
                 last = group
-                yield group, self._records(rows, shard.path, int(starts[group]) + done)
-                done += rows.num_rows
+                yield group, self._records(batch, shard.path, file.starts[group] + done)
+                done += batch.num_rows
 
     def _records(self, rows: pa.Table, path: str, first: int) -> pa.Table:
         """Return records with `reason` set where a row is quarantined, in the rows' order."""

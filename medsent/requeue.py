@@ -10,9 +10,8 @@ import pyarrow.compute as pc
 from medsent.blocks import keep_rows, tidy
 from medsent.errors import RunError
 from medsent.ledger import Ledger
-from medsent.listing import shown
 from medsent.run import RunFolder
-from medsent.storage import AnyPath, names_below, open_parquet
+from medsent.storage import AnyPath, names_below, open_parquet, shown
 
 _READERS = 8
 

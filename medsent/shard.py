@@ -9,8 +9,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from medsent.errors import InputError
-from medsent.listing import cannot_read, shown
-from medsent.storage import StoredFile
+from medsent.listing import cannot_read
+from medsent.storage import StoredFile, shown
 
 Reason = Literal[
     "empty_file", "not_parquet", "other_schema", "corrupt_page", "disappeared", "rewritten"

@@ -17,15 +17,14 @@ from medsent.columns import (
     Settled,
     check_names,
     names_served,
-    refuse_unheld,
     settle,
 )
 from medsent.config import InputSettings
 from medsent.errors import InputError
-from medsent.listing import find_files, look, shown
+from medsent.listing import find_files, look
 from medsent.partitions import path_columns
 from medsent.shard import BROKEN, REMEDY, BadShard, Shard, ShardBytes, bad, gone, rewritten
-from medsent.storage import StoredFile
+from medsent.storage import StoredFile, shown
 
 _FOOTER_READERS = 16
 _MOST_NAMED = 5
@@ -73,7 +72,7 @@ class Shards:
 
         Those whose values these do not hold are left out, as `on_bad_shard` then decides.
         """
-        misfits = refuse_unheld(kept, self.kinds)
+        misfits = unheld(kept, self.kinds)
         unfit = [
             _unfit(shard, misfits[shard.path]) for shard in self.files if shard.path in misfits
         ]

@@ -12,13 +12,13 @@ from ray.data.datasource import Datasource, ReadTask
 
 from medsent.blocks import WINDOW_ROWS, BlockWriter, Piece, block_name, packed
 from medsent.erased import Erased
-from medsent.errors import ReadingError, place_of
-from medsent.listing import shown
+from medsent.errors import MedsentError, ReadingError, StorageError, place_of
 from medsent.order import by_work
 from medsent.plan import Plan
 from medsent.records import RecordReader
 from medsent.run import RunFolder
 from medsent.shard import Shard, ShardError, rewritten
+from medsent.storage import shown
 
 _ROWS_OF_A_TASK = 65_536
 _PIECES_OF_A_TASK = 64
@@ -28,7 +28,7 @@ class BlockSource(Datasource):
     """The blocks of a plan that are missing in its run."""
 
     def __init__(self, plan: Plan, run: RunFolder, tally: Any, pieces: Sequence[Piece]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._reader = BlockReader(plan, run, tally)
         self._shards = {shard.path: shard for shard in plan.shards.files}
         self._pieces = pieces
@@ -75,12 +75,12 @@ class BlockReader:
             except ShardError as error:
                 bad.add(piece.path)
                 self._condemn(error)
+            except StorageError as error:
+                raise self._failed(error) from None
             except Exception as error:  # noqa: BLE001
                 # Its message may quote an opinion, and Ray would log it.
-                told = (
-                    f"{shown(piece.path)}: a row could not be read as a record ({place_of(error)})"
-                )
-                raise self._failed(told) from None
+                told = f"a row could not be read as a record ({place_of(error)})"
+                raise self._failed(ReadingError(f"{shown(piece.path)}: {told}")) from None
         if waiting:
             yield packed(waiting)
 
@@ -131,11 +131,11 @@ class BlockReader:
         """Tell the driver of a shard that cannot be read on; go on without it where allowed."""
         ray.get(self._tally.condemn.remote(error.bad))
         if not self._quarantines:
-            raise self._failed(str(error)) from None
+            raise self._failed(ReadingError(str(error))) from None
 
-    def _failed(self, told: str) -> ReadingError:
-        ray.get(self._tally.fail.remote(ReadingError.__name__, told))
-        return ReadingError(told)
+    def _failed(self, error: MedsentError) -> MedsentError:
+        ray.get(self._tally.fail.remote(type(error).__name__, str(error)))
+        return error
 
 
 def _shared_out(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:

@@ -8,16 +8,17 @@ folders, no renaming and no appending.
 import fnmatch
 import os
 import posixpath
+import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import pyarrow.parquet as pq
 from pyarrow import fs
@@ -27,6 +28,11 @@ from medsent.errors import ConfigError, object_storage_error
 SCHEMES = ("s3", "gs")
 """Of the object storage that a run can lie in."""
 
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_OPTIONS = re.compile(r"\?[a-z_]+=")
+"""With these a path is for pyarrow to take apart; else a `?` in it is one of its characters."""
+_UNPRINTED = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Controls, ends of lines, marks that turn text round, and bytes that are no UTF-8."""
 _CONNECT_S = 5.0
 _READERS = 16
 
@@ -145,6 +151,21 @@ def holds_secret(path: str) -> bool:
     return bool(there) and any(mark in bucket for mark in "@:")
 
 
+def shown(path: str) -> str:
+    """Return a path as it can be written in messages, JSON and Parquet.
+
+    Bytes that are no UTF-8, and characters that would act on a terminal, become escapes.
+    """
+    return _UNPRINTED.sub(_escape, path)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:  # Python's stand-in for a byte that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return found[0].encode("unicode_escape").decode()
+
+
 def any_path(path: str | AnyPath) -> AnyPath:
     """Return where a path leads: this machine's files, or `s3://` and `gs://` to objects.
 
@@ -173,11 +194,16 @@ def located(path: str | AnyPath) -> tuple[fs.FileSystem, str]:
     """
     if isinstance(path, ObjectPath):
         return path.filesystem, path.key
-    scheme, there, key = str(path).partition("://")
-    if not there:
+    url = _URL.fullmatch(str(path))
+    if url is None:
         return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
-    if scheme == "s3" and "?" not in key and "@" not in key.partition("/")[0]:
-        return _s3(), "/".join(filter(None, key.split("/")))
+    scheme, key = url.groups()
+    if scheme == "file" and key.startswith("/"):  # with no part that is not the path
+        return fs.LocalFileSystem(), os.fsdecode(unquote_to_bytes(os.fsencode(key)))
+    bucket = key.partition("/")[0]
+    if scheme in SCHEMES and not _OPTIONS.search(key) and "@" not in bucket:
+        filesystem = _s3() if scheme == "s3" else fs.FileSystem.from_uri(f"{scheme}://{bucket}")[0]
+        return filesystem, "/".join(filter(None, key.split("/")))
     filesystem, inner = fs.FileSystem.from_uri(path)
     return filesystem, str(inner)
 
@@ -192,14 +218,10 @@ def stored(filesystem: fs.FileSystem, info: fs.FileInfo) -> StoredFile:
     return StoredFile(info.path, info.size, etag.decode() if etag else stamp)
 
 
-def stored_files(
-    filesystem: fs.FileSystem,
-    folder: str,
-    wanted: Callable[[fs.FileInfo], bool] = lambda _: True,
-) -> list[StoredFile]:
-    """Return the files in and below a folder, those that are wanted."""
+def stored_files(filesystem: fs.FileSystem, folder: str) -> list[StoredFile]:
+    """Return the files in and below a folder."""
     listed = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=True))
-    files = [info for info in listed if info.type == fs.FileType.File and wanted(info)]
+    files = [info for info in listed if info.type == fs.FileType.File]
     with ThreadPoolExecutor(_READERS) as threads:
         return list(threads.map(partial(stored, filesystem), files))
 

@@ -220,7 +220,7 @@ CASES: dict[str, tuple[Change, list[str]]] = {
         labels_of_another_set,
         ["{in}/a.parquet: column 'labels'", "it must be a struct of the 21 labels"],
     ),
-    "no shards": (no_shards, ["input.path: no shards (*.parquet) in {in}"]),
+    "no shards": (no_shards, ["input.path: no shards (*.parquet, *.parq, *.pq) in {in}"]),
     "no rows": (no_rows, ["input.path: the shards in {in} hold no rows"]),
     "no folder": (
         settings(input={"path": "/nowhere/at/all"}),

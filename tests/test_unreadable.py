@@ -116,9 +116,9 @@ def test_a_shard_that_goes_before_its_footer_is_read(
     folder = write(tmp_path, 2, 2)
 
     def found(path: str) -> Any:
-        filesystem, files = find_files(path)
+        listed = find_files(path)
         (folder / "1.parquet").unlink()
-        return filesystem, files
+        return listed
 
     monkeypatch.setattr("medsent.shards.find_files", found)
     [bad] = quarantined(folder).bad

@@ -110,7 +110,7 @@ def _cost(config: BackfillConfig, spent: Spent) -> str:
 
 def _left(plan: Plan, run: RunFolder, spent: Spent, config: BackfillConfig) -> str:
     """Say what the rest takes at the pace so far; nothing where there is none."""
-    done = count_done(*located(run.checkpoint))
+    done = count_done(plan, run)
     left = plan.records - done
     if not done or left <= 0:
         return ""

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from medsent.errors import ConfigError, StorageError
+from medsent.errors import ConfigError, InputError, StorageError
 from medsent.listing import find_files
 from medsent.run import RunFolder
 from medsent.storage import (
@@ -107,6 +107,23 @@ def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no such bucket.*make it") as caught:
         write_whole(path, "x")
     assert caught.value.filename == "s3://no-such-bucket/x"
+
+
+def test_an_input_of_objects_is_listed_as_folders_are(bucket: str) -> None:
+    root = any_path(f"s3://{bucket}/Czy polecam?; #1")
+    for name in ("_year=2020/a%20b.PARQUET", "c\td/000000_0", "_tmp/e.parquet", "f.csv", "README"):
+        (root / name).write_bytes(b"no" if name == "README" else b"PAR1")
+    found = find_files(str(root))
+    below = f"{bucket}/Czy polecam?; #1"
+    assert [(file.path, file.size_bytes) for file in found.files] == [
+        (f"{below}/_year=2020/a%20b.PARQUET", 4),
+        (f"{below}/c\td/000000_0", 4),
+    ]
+    assert found.passed_over == tuple(f"{below}/{n}" for n in ("README", "_tmp/e.parquet", "f.csv"))
+    assert find_files(f"{root}/f.csv").files[0].path == f"{below}/f.csv"
+    (root / "deep" / "_delta_log" / "0.json").write_bytes(b"{}")
+    with pytest.raises(InputError, match=r"polecam\?; #1/deep is a Delta table"):
+        find_files(str(root))
 
 
 @pytest.mark.usefixtures("strict")
