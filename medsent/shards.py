@@ -18,6 +18,7 @@ from medsent.columns import (
     check_names,
     names_served,
     settle,
+    unheld,
 )
 from medsent.config import InputSettings
 from medsent.errors import InputError

@@ -228,20 +228,23 @@ def stored_files(filesystem: fs.FileSystem, folder: str) -> list[StoredFile]:
 
 def write_whole(target: AnyPath, data: str | bytes) -> AnyPath:
     """Write a file whole or not at all; return its path. Raises `OSError`."""
+    made = data.encode() if isinstance(data, str) else data
     if isinstance(target, ObjectPath):
-        target.write_bytes(data.encode() if isinstance(data, str) else data)
-        return target
-    partial = target.with_name(f".{target.name}.{time.time_ns()}")
-    try:
-        if isinstance(data, str):
-            partial.write_text(data, encoding="utf-8")
-        else:
-            partial.write_bytes(data)
-        partial.replace(target)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+        target.write_bytes(made)
+    else:
+        written_aside(target, made).replace(target)
     return target
+
+
+def written_aside(target: Path, data: bytes) -> Path:
+    """Write a file beside the one whose place it is to take; return its path. Raises `OSError`."""
+    aside = target.with_name(f".{target.name}.{time.time_ns()}")
+    try:
+        aside.write_bytes(data)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+    return aside
 
 
 def append_line(target: AnyPath, line: str) -> None:
