@@ -6,9 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 import ray
-import ray.data
 
-from medsent import pipeline, scorer
+from medsent import pipeline, scorer, source
+from medsent.blocks import Piece
 from medsent.cli import main
 from medsent.errors import EngineError
 from medsent.plan import Plan
@@ -17,18 +17,16 @@ ENGINES = 3
 PAUSE_S = 11.0
 """Ray Data's own scaling would end an engine that idles, ten seconds after the last was asked."""
 _LATE_RECORD = "150-2400"
-_BLOCK_BYTES = 20_000
-"""Of what reading gives on at once, so that what is before the pause is not kept for the rest."""
 
 
-class Reading(pipeline._Reading):
-    """Pauses once, amidst the rows, until all engines are there and for a while longer."""
+class Reading(source.BlockReader):
+    """Pauses once, amidst the blocks, until all engines are there and for a while longer."""
 
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        if _LATE_RECORD in rows["record_id"].to_pylist():
+    def _block(self, piece: Piece, number: int, records: pa.Table) -> tuple[str, bool, pa.Table]:
+        if _LATE_RECORD in records["record_id"].to_pylist():
             _wait_for(self._tally, ENGINES)
             time.sleep(PAUSE_S)
-        return super().__call__(rows)
+        return super()._block(piece, number, records)
 
 
 class Scorer(scorer.Scorer):
@@ -50,7 +48,6 @@ def _wait_for(tally: Any, engines: int) -> None:
 
 
 if __name__ == "__main__":
-    pipeline._Reading = Reading  # type: ignore[misc]
+    source.BlockReader = Reading  # type: ignore[misc]
     pipeline.Scorer = Scorer  # type: ignore[misc]
-    ray.data.DataContext.get_current().target_max_block_size = _BLOCK_BYTES
     main()

@@ -11,7 +11,7 @@ from medsent.accounting import count, settle
 from medsent.errors import RunError
 from medsent.ledger import Ledger
 from medsent.run import RunFolder
-from medsent.shards import BadShard, Shard
+from medsent.shard import BadShard, Shard
 
 A, B = (Shard(f"/{name}.parquet", 9, "1", 3) for name in "ab")
 
@@ -105,10 +105,9 @@ def test_a_bad_shard_of_unknown_rows_counts_none(run: RunFolder) -> None:
     [
         ((0, 1, 2, 3, 4), r"/b\.parquet has 3 records and 2 outcomes"),
         ((0, 1, 2), r"/b\.parquet has 3 records and 0 outcomes"),
-        ((0, 1, 2, 2, 3, 4, 5), r"1 records have two outcomes; /a\.parquet has 3 records and 4"),
-        ((0, 1, 1, 3, 4, 5), r"1 records have two outcomes"),
+        ((0, 1, 2, 2, 3, 4, 5), r"/a\.parquet has 3 records and 4 outcomes"),
     ],
-    ids=["lost", "a shard lost", "doubled", "lost and doubled"],
+    ids=["lost", "a shard lost", "doubled"],
 )
 def test_what_does_not_add_up_is_refused(
     run: RunFolder, keys: tuple[int, ...], differs: str

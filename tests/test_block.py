@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyarrow import fs
 
 from medsent import predictions
 from medsent.answers.method import Answer
@@ -13,7 +14,8 @@ from medsent.block import Block, Reply
 from medsent.engine.protocol import Completion
 from medsent.labels import LABELS
 from medsent.plan import make_plan
-from medsent.records import fan_out, schema
+from medsent.records import RecordReader, fan_out
+from medsent.shards import Shards
 from medsent.speaker import Speaker, make_speakers
 from tests.conftest import JobBuilder
 
@@ -29,10 +31,11 @@ def speakers(job: JobBuilder, tokenizer: Any) -> tuple[Speaker, ...]:
 
 
 def records(*rows: dict[str, Any]) -> pa.Table:
-    blank = dict.fromkeys(schema((), LABELS).names)
+    schema = RecordReader(Shards((), fs.LocalFileSystem(), {}, (), LABELS), ()).schema
+    blank = dict.fromkeys(schema.names)
     good = {"text": "All was well.", "language": "en", "persona": "surgeon", "path": "/in"}
     filled = [{**blank, **good, "row_hash": i, **row} for i, row in enumerate(rows)]
-    return pa.Table.from_pylist(filled, schema=schema((), LABELS))
+    return pa.Table.from_pylist(filled, schema=schema)
 
 
 def reply(number: int, attempt: int = 1) -> Reply:
@@ -120,7 +123,7 @@ def test_a_record_that_was_not_answered_is_left_for_another_time(
     table = records({"text": "a"}, {"reason": "empty_text", "text": ""}, {"text": "c"})
     block = filled(table, speakers)
     block.leave(0)
-    rows = block.table(SCHEMA, "r").to_pylist()
+    rows = block.table(SCHEMA, "r").filter(block.answered()).to_pylist()
     assert [(row["row_hash"], row["outcome"]) for row in rows] == [
         (1, "quarantined"),
         (2, "scored"),
@@ -131,19 +134,19 @@ def test_a_block_of_which_nothing_was_answered_is_empty(speakers: tuple[Speaker,
     block = Block(records({}, {}), speakers, LIMIT)
     for index in (0, 1):
         block.leave(index)
-    made = block.table(SCHEMA, "r")
+    made = block.table(SCHEMA, "r").filter(block.answered())
     assert (made.num_rows, made.schema) == (0, SCHEMA)
 
 
 def test_a_row_of_which_one_record_was_not_answered_is_left_out_whole(
     speakers: tuple[Speaker, ...],
 ) -> None:
-    """The checkpoint knows rows: a later run scores all records of one, or none."""
+    """A later run scores all records of a row, or none."""
     table = fan_out(records({"text": "a"}, {"text": "b"}), ("chaplain", "surgeon"))
     block = filled(table, speakers)
     block.leave(1)
     assert [block.order.index(i) for i in block.asked(speakers[0])] == [2, 3]
-    rows = block.table(SCHEMA, "r").to_pylist()
+    rows = block.table(SCHEMA, "r").filter(block.answered()).to_pylist()
     assert [(row["row_hash"], row["persona"]) for row in rows] == [(1, "chaplain"), (1, "surgeon")]
 
 

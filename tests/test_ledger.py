@@ -15,14 +15,8 @@ from medsent.errors import InputError, RunError
 from medsent.labels import LABELS
 from medsent.ledger import Ledger
 from medsent.run import RunFolder
-from medsent.shards import (
-    BadShard,
-    Shard,
-    Shards,
-    find_rewritten,
-    find_unreadable,
-    open_shards,
-)
+from medsent.shard import BadShard, Shard
+from medsent.shards import Shards, changed, find_rewritten, open_shards
 
 
 def table(count: int, text: str = "all was well") -> pa.Table:
@@ -69,7 +63,7 @@ def rewrite(folder: Path, name: str, count: int, text: str = "another text") -> 
 
 
 def as_bad(shard: Shard, reason: Any) -> BadShard:
-    return BadShard(**vars(shard), reason=reason, message=f"{shard.path} is bad")
+    return BadShard(**shard.told(), reason=reason, message=f"{shard.path} is bad")
 
 
 def test_a_run_without_a_ledger_has_an_empty_one(run: RunFolder) -> None:
@@ -197,7 +191,8 @@ def test_a_mended_shard_of_other_rows_is_another(folder: Path, reason: str) -> N
 def test_a_shard_that_went_while_it_was_read_may_come_back(folder: Path) -> None:
     shards = listed(folder)
     kept = (folder / "b.parquet").rename(folder / "kept")
-    [bad] = find_unreadable(shards)
+    bad = changed(shards, shards.files[1])
+    assert bad is not None
     ledger = Ledger().admit(shards).condemn(bad)
     assert ledger.admit(listed(folder)).bad == {bad.path: bad}
     kept.rename(folder / "b.parquet")
@@ -207,7 +202,8 @@ def test_a_shard_that_went_while_it_was_read_may_come_back(folder: Path) -> None
 def test_a_shard_rewritten_while_it_was_read_waits_for_a_requeue(folder: Path) -> None:
     shards = listed(folder)
     rewrite(folder, "b", 3)
-    [bad] = find_unreadable(shards)
+    bad = changed(shards, shards.files[1])
+    assert bad is not None
     assert bad.reason == "rewritten"
     ledger = Ledger().admit(shards).condemn(bad)
     for _ in range(2):
@@ -270,7 +266,7 @@ def test_a_damaged_shard_that_is_broken_further_keeps_its_rows(
     """Else those that were not scored before would vanish from the account."""
     ledger = Ledger().admit(listed(folder))
     damaged = ledger.good[path(folder, "c")]
-    ledger = ledger.condemn(BadShard(**vars(damaged), reason="corrupt_page", message="damaged"))
+    ledger = ledger.condemn(BadShard(**damaged.told(), reason="corrupt_page", message="damaged"))
     (folder / "c.parquet").write_bytes(b"no Parquet any more")
     [bad] = ledger.admit(listed(folder)).bad.values()
     assert (bad.reason, bad.rows) == ("not_parquet", 4)

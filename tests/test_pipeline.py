@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from medsent import pipeline, predictions
+from medsent.blocks import unpacked
 from medsent.config import ScriptedSettings, VllmSettings
 from medsent.engine.protocol import Completion, Engine, Request
 from medsent.errors import AdapterError
@@ -171,10 +172,10 @@ def scorer_batches(
     folder.mkdir()
 
     class Noting(Scorer):
-        async def _score(self, records: pa.Table) -> pa.Table:
-            name = f"{records['row_hash'][0]}.parquet"
-            pq.write_table(records.select(["text"]), folder / name)
-            return await super()._score(records)
+        async def _score(self, packed: pa.Table) -> pa.Table:
+            [(name, _, _)], records = unpacked(packed)
+            pq.write_table(records.select(["text"]), folder / f"{name}.parquet")
+            return await super()._score(packed)
 
     monkeypatch.setattr(pipeline, "Scorer", Noting)
     return lambda: [pq.read_table(file)["text"].to_pylist() for file in folder.iterdir()]
@@ -190,8 +191,7 @@ def test_an_opinion_reaches_a_scorer_whole_however_its_records_lie(
     """Rows stay in their order from the reader to the scorer, and blocks end where it meant."""
     shard = tmp_path / "shard.parquet"
     dealt = [row for reader in range(4) for row in range(reader, 24, 4)]
-    # Row groups that hold one record of each opinion.
-    pq.write_table(pq.read_table(demo_shard).take(dealt), shard, row_group_size=6)
+    pq.write_table(pq.read_table(demo_shard).take(dealt), shard)
     evaluate(job(input={"path": str(shard)}, engine={"rows_per_block": 8}), lambda _: None)
     batches = scorer_batches()
     assert [len(batch) for batch in batches] == [8, 8, 8]

@@ -169,7 +169,7 @@ def test_a_pool_grows_as_nodes_join(joined: Scored) -> None:
 def test_a_pool_without_room_says_so_once(joined: Scored) -> None:
     told = (
         "1 of at most 4 engines: the cluster has no more logical CPUs (an engine takes 1 beside "
-        "the 4 that reading and writing take); others start as nodes join"
+        "the 1 that reading takes); others start as nodes join"
     )
     assert joined.said.count(told) == 1
     [event] = joined.events("engine_short")

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from medsent import pipeline
+from medsent import pipeline, source
+from medsent.blocks import unpacked
 from medsent.config import JobConfig
 from medsent.engine.protocol import Completion, Engine, Request
 from medsent.errors import MedsentError
@@ -49,18 +50,18 @@ def an_engine_that_quotes(patch: pytest.MonkeyPatch) -> None:
 
 def a_scorer_that_fails_before_its_engine(patch: pytest.MonkeyPatch) -> None:
     class Failing(Scorer):
-        async def _score(self, records: pa.Table) -> pa.Table:
-            raise KeyError(records["text"][0].as_py())
+        async def _score(self, packed: pa.Table) -> pa.Table:
+            raise KeyError(unpacked(packed)[1]["text"][0].as_py())
 
     patch.setattr(pipeline, "Scorer", Failing)
 
 
 def a_row_that_cannot_be_read(patch: pytest.MonkeyPatch) -> None:
     class Failing(RecordReader):
-        def __call__(self, rows: pa.Table) -> pa.Table:
-            raise pa.ArrowInvalid(f"cannot cast {rows['text'][0]}")
+        def _records(self, rows: pa.Table, path: str, first: int) -> pa.Table:
+            raise KeyError(f"cannot cast {rows['text'][0]}")
 
-    patch.setattr(pipeline, "RecordReader", Failing)
+    patch.setattr(source, "RecordReader", Failing)
 
 
 def quoting(folder: Path) -> list[str]:

@@ -7,20 +7,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from medsent.checkpoint import read_ids, write_ids
-from pyarrow import fs
 
 from medsent import evaluation
 from medsent.errors import InputError, RunError
 from medsent.evaluation import evaluate
 from medsent.ledger import Ledger
 from medsent.plan import Plan, make_plan
-from medsent.requeue import Selection, drop_doubled, resume, take_out
+from medsent.requeue import Selection, resume, take_out
 from medsent.run import RunFolder
-from medsent.shards import Shard
+from medsent.shard import Shard
 from tests.conftest import JobBuilder
-
-LOCAL = fs.LocalFileSystem()
 
 
 @pytest.fixture
@@ -28,8 +24,7 @@ def run(tmp_path: Path) -> RunFolder:
     """A run of two blocks: rows 0 to 3 and 4 to 7, of shards a and b in turn."""
     run = RunFolder(tmp_path)
     run.predictions.mkdir()
-    run.checkpoint.mkdir()
-    for block, first in (("x_000000", 0), ("x_000001", 4)):
+    for block, first in (("x-000000", 0), ("x-000001", 4)):
         ids = list(range(first, first + 4))
         rows = {
             "row_hash": pa.array(ids, pa.uint64()),
@@ -44,15 +39,14 @@ def run(tmp_path: Path) -> RunFolder:
                 for i in ids
             ],
         }
-        pq.write_table(pa.table(rows), run.predictions / f"{block}-0.parquet")
-        write_ids(LOCAL, str(run.checkpoint / f"{block}.parquet"), pa.array(ids, pa.uint64()))
+        pq.write_table(pa.table(rows), run.predictions / f"{block}.parquet")
     run.write("manifest.json", "{}")
     return run
 
 
 def rows_of(run: RunFolder) -> list[int]:
     files = run.predictions.glob("*.parquet")
-    return sorted(i for file in files for i in read_ids(LOCAL, str(file)).to_pylist())
+    return sorted(i for file in files for i in pq.read_table(file)["row_hash"].to_pylist())
 
 
 @pytest.mark.parametrize(
@@ -82,19 +76,27 @@ def test_a_file_of_which_nothing_is_left_goes(run: RunFolder) -> None:
 
 
 def test_a_request_that_was_cut_short_is_finished(run: RunFolder) -> None:
-    """As after a kill between its two files: the first is written anew, the second is not."""
-    before = (run.predictions / "x_000001-0.parquet").read_bytes()
+    """As after a kill before the block's file went: a part of it stands beside it."""
+    before = (run.predictions / "x-000001.parquet").read_bytes()
     take_out(run, Selection(shard="/a"))
-    (run.predictions / "x_000001-0.parquet").write_bytes(before)
+    (run.predictions / "x-000001.parquet").write_bytes(before)
     run.write("requeue.json", json.dumps({"shard": "/a", "status": None}))
-    assert rows_of(run) == [1, 3, 4, 5, 6, 7]
+    assert rows_of(run) == [1, 3, 4, 5, 5, 6, 7, 7]
     assert resume(run) == 2
     assert rows_of(run) == [1, 3, 5, 7]
     assert not (run.path / "requeue.json").exists()
 
 
-def test_a_block_that_a_kill_cut_short_stands_in_no_ones_way(run: RunFolder) -> None:
-    torn = run.predictions / "x_000002-0.parquet"
+def test_what_is_left_of_a_block_is_a_part_of_it(run: RunFolder) -> None:
+    take_out(run, Selection(status="engine_error"))
+    names = sorted(file.name for file in run.predictions.iterdir())
+    assert names == ["x-000000.part.parquet", "x-000001.part.parquet"]
+    take_out(run, Selection(status="engine_killer"))
+    assert rows_of(run) == [0, 2, 3, 5, 7]
+
+
+def test_a_file_that_a_kill_left_aside_stands_in_no_ones_way(run: RunFolder) -> None:
+    torn = run.predictions / ".x-000002.parquet.12345"
     torn.write_bytes(b"PAR1 and no more")
     assert take_out(run, Selection(status="engine_error")) == 2
     assert not torn.exists()
@@ -113,29 +115,6 @@ def test_a_shards_data_are_forgotten_with_its_rows(run: RunFolder) -> None:
     assert list(Ledger.read(run).good) == ["/b"]
     take_out(run, Selection(status="engine_error"))
     assert list(Ledger.read(run).good) == ["/b"]
-
-
-def test_second_outcomes_are_dropped_and_first_ones_kept(run: RunFolder) -> None:
-    rows = pq.read_table(run.predictions / "x_000001-0.parquet")
-    late = pa.concat_tables([rows.slice(1, 2), rows.slice(0, 1), rows.slice(0, 1)])
-    pq.write_table(late, run.predictions / "y_000000-0.parquet")
-    assert drop_doubled(run) == 4
-    assert rows_of(run) == list(range(8))
-    assert not (run.predictions / "y_000000-0.parquet").exists()
-    assert drop_doubled(run) == 0
-
-
-def test_a_block_that_is_doubled_in_part_keeps_its_other_rows(run: RunFolder) -> None:
-    file = run.predictions / "x_000001-0.parquet"
-    rows = pq.read_table(file)
-    pq.write_table(rows.slice(0, 2), file)
-    pq.write_table(rows.slice(1), run.predictions / "y_000000-0.parquet")
-    assert drop_doubled(run) == 1
-    assert rows_of(run) == list(range(8))
-
-
-def test_a_run_without_rows_has_none_doubled(tmp_path: Path) -> None:
-    assert drop_doubled(RunFolder(tmp_path)) == 0
 
 
 def silent(_: str) -> None:

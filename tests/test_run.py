@@ -73,10 +73,10 @@ def test_an_output_that_may_not_be_written_to_is_said(
 ) -> None:
     plan = make_plan(job(), lambda _: None)
 
-    def read_only(path: Path, text: str, encoding: str) -> int:
+    def read_only(path: Path, _: bytes) -> int:
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
-    monkeypatch.setattr(Path, "write_text", read_only)
+    monkeypatch.setattr(Path, "write_bytes", read_only)
     with pytest.raises(StorageError, match=r"cannot write to .*: the file system is read-only"):
         open_run(plan)
 
@@ -97,13 +97,13 @@ def test_a_file_is_written_whole_or_not_at_all(
     run = RunFolder(tmp_path)
     run.write("report.md", "first")
 
-    def full_disk(path: Path, text: str, encoding: str) -> int:
-        with path.open("w", encoding=encoding) as file:
-            file.write(text[:2])
+    def full_disk(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[:2])
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", full_disk)
+        patch.setattr(Path, "write_bytes", full_disk)
         with pytest.raises(OSError, match="No space"):
             run.write("report.md", "second")
     assert (tmp_path / "report.md").read_text() == "first"

@@ -4,13 +4,17 @@ import asyncio
 import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
 from medsent import predictions, scorer
+from medsent.blocks import packed
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.scripted import ScriptedEngine
 from medsent.errors import (
@@ -23,8 +27,10 @@ from medsent.errors import (
 )
 from medsent.labels import LABELS
 from medsent.plan import Plan, make_plan
-from medsent.records import schema
+from medsent.records import RecordReader
+from medsent.run import RunFolder
 from medsent.scorer import Scorer
+from medsent.shards import Shards
 from tests.conftest import MARKER, AdapterWriter, JobBuilder
 
 
@@ -53,13 +59,15 @@ Behave = Callable[[Request], None]
 
 @pytest.fixture
 def made(
-    job: JobBuilder, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+    job: JobBuilder, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., tuple[Scorer, Told, list[Request]]]]:
     """Yield a maker of a scorer whose requests are noted and may be made to fail."""
     monkeypatch.setattr(scorer, "_replica_name", lambda: "node-actor")
     monkeypatch.setattr(scorer, "load_tokenizer", lambda _: tokenizer)
     monkeypatch.setattr(scorer.ray, "get", lambda _: None)
     started: list[Scorer] = []
+    run = RunFolder(tmp_path / "run")
+    run.predictions.mkdir(parents=True)
 
     def make(behave: Behave = lambda _: None, **groups: Any) -> tuple[Scorer, Told, list[Request]]:
         requests: list[Request] = []
@@ -73,7 +81,7 @@ def made(
         monkeypatch.setattr(ScriptedEngine, "complete", complete)
         plan: Plan = make_plan(job(**groups), lambda _: None)
         told = Told()
-        started.append(Scorer(plan, told))
+        started.append(Scorer(plan, run, told))
         return started[-1], told, requests
 
     yield make
@@ -82,14 +90,23 @@ def made(
 
 
 def records(*rows: dict[str, Any]) -> pa.Table:
-    blank = dict.fromkeys(schema((), LABELS).names)
+    """Return records packed as a block."""
+    schema = RecordReader(Shards((), fs.LocalFileSystem(), {}, (), LABELS), ()).schema
+    blank = dict.fromkeys(schema.names)
     good = {"text": "All was well.", "language": "en", "persona": "surgeon", "path": "/in"}
     filled = [{**blank, **good, "row_hash": i, **row} for i, row in enumerate(rows)]
-    return pa.Table.from_pylist(filled, schema=schema((), LABELS))
+    return packed([("x-000000", False, pa.Table.from_pylist(filled, schema=schema))])
 
 
-def scored(actor: Scorer, table: pa.Table) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = asyncio.run(actor(table)).to_pylist()
+def scored(actor: Scorer, block: pa.Table) -> list[dict[str, Any]]:
+    """Return what an actor writes of a block; nothing is left of it."""
+    receipt = asyncio.run(actor(block))
+    rows: list[dict[str, Any]] = []
+    for file in actor._run.predictions.iterdir():
+        assert isinstance(file, Path)
+        rows += pq.read_table(file).to_pylist()
+        file.unlink()
+    assert sum(receipt["records"].to_pylist()) == len(rows)
     return rows
 
 
@@ -121,12 +138,12 @@ def test_a_start_that_would_fail_again_ends_the_job_at_the_first_block(
     monkeypatch.setattr(Scorer, "_others_work", lambda _: False)
     monkeypatch.setattr(scorer.os, "_exit", sys.exit)
     monkeypatch.setattr(scorer.ray, "get", lambda _: None)
-    plan, told = make_plan(job(), lambda _: None), Told()
+    plan, told, run = make_plan(job(), lambda _: None), Told(), RunFolder(Path("unused"))
     if ends is not None:
         with pytest.raises(ends):
-            Scorer(plan, told)
+            Scorer(plan, run, told)
         return
-    actor = Scorer(plan, told)
+    actor = Scorer(plan, run, told)
     assert not told.told("started")
     with pytest.raises(type(error), match=str(error)):
         asyncio.run(actor(records({"text": "unread"})))
@@ -135,8 +152,12 @@ def test_a_start_that_would_fail_again_ends_the_job_at_the_first_block(
 
 def test_rows_come_back_in_their_order(made: Any) -> None:
     actor, told, _ = made()
-    table = records({"text": "b"}, {"reason": "empty_text", "text": ""}, {"text": "a"})
-    result = asyncio.run(actor(table))
+    block = records({"text": "b"}, {"reason": "empty_text", "text": ""}, {"text": "a"})
+    receipt = asyncio.run(actor(block))
+    assert receipt.to_pylist() == [{"block": "x-000000", "records": 3}]
+    [file] = actor._run.predictions.iterdir()
+    assert file.name == "x-000000.parquet"
+    result = pq.read_table(file)
     assert result.schema == predictions.schema(["plain"], LABELS)
     rows = result.to_pylist()
     assert [row["row_hash"] for row in rows] == [0, 1, 2]
@@ -145,7 +166,7 @@ def test_rows_come_back_in_their_order(made: Any) -> None:
     assert rows[1]["plain"] is None
     assert {row["plain"]["status"] for row in rows if row["plain"]} == {"ok"}
     assert rows[0]["plain"]["replica"] == "node-actor"
-    assert told.told("done") == [[0, 3]]
+    assert told.told("done") == [["x-000000", 3]]
     assert sum(values[0] for values in told.told("answered")) == 3
 
 
@@ -281,7 +302,7 @@ def test_a_record_that_kills_engines_is_quarantined_alone(made: Any) -> None:
     assert rows[1]["plain"] is rows[1]["digits"] is None
     assert {row["digits"]["status"] for row in rows if row["digits"]} == {"ok"}
     assert "killer" in [note.kind for (note,) in told.told("note")]
-    assert told.told("done") == [[0, 3]]
+    assert told.told("done") == [["x-000000", 3]]
 
 
 def test_a_job_that_is_to_end_returns_what_is_answered(made: Any) -> None:
@@ -292,7 +313,7 @@ def test_a_job_that_is_to_end_returns_what_is_answered(made: Any) -> None:
     scorer_wait = records({"text": "a"}, {"reason": "empty_text", "text": ""}, {"text": "b"})
     rows = scored(actor, scorer_wait)
     assert [row["row_hash"] for row in rows] == [1]
-    assert told.told("done") == [[0, 1]]
+    assert told.told("done") == [["x-000000", 1]]
     assert scored(actor, records({})) == []
     assert len(requests) == 2
 

@@ -20,7 +20,7 @@ PATIENCE_S = 120
 
 
 def committed(run: Path) -> list[Path]:
-    return [p for p in (run / "checkpoint").glob("*.parquet") if ".pending" not in p.name]
+    return list((run / "predictions").glob("*.parquet"))
 
 
 def wait_for_blocks(runs: Path, blocks: int) -> Path:

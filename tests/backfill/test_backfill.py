@@ -22,7 +22,7 @@ from medsent.backfill.settings import BackfillConfig
 from medsent.errors import StoppedError
 from medsent.evaluation import requeue
 from medsent.plan import make_plan
-from medsent.requeue import Selection, drop_doubled
+from medsent.requeue import Selection
 from medsent.run import RunFolder, run_of
 from medsent.stopping import Stop
 from tests.backfill.conftest import Complete, Config
@@ -103,7 +103,7 @@ class Clock:
 
 
 def committed(runs: Path) -> list[Path]:
-    return [f for f in runs.glob("*/checkpoint/*.parquet") if ".pending" not in f.name]
+    return list(runs.glob("*/predictions/*.parquet"))
 
 
 def test_a_budget_stops_a_run_and_another_ends_it(
@@ -210,20 +210,8 @@ def _once_blocks_are_done(runs: Path, blocks: int) -> Path:
     pytest.fail("the job committed nothing")
 
 
-def test_second_outcomes_of_a_persona_are_dropped(complete: Complete, tmp_path: Path) -> None:
-    run = RunFolder(tmp_path)
-    run.predictions.mkdir()
-    file = min((complete.run / "predictions").glob("*.parquet"))
-    rows = pq.ParquetFile(file).read()
-    pq.write_table(rows, run.predictions / "x_000000-0.parquet")
-    assert drop_doubled(run) == 0
-    pq.write_table(rows.slice(0, 20), run.predictions / "y_000000-0.parquet")
-    assert drop_doubled(run) == 20
-    assert sum(outcomes(tmp_path).values()) == rows.num_rows
-
-
 def test_a_requeue_scores_every_record_of_a_row(complete: Complete, tmp_path: Path) -> None:
-    """The checkpoint knows rows: of one it cannot score a part again."""
+    """Of one whose records stand together no part is scored again."""
     run = Path(shutil.copytree(complete.run, tmp_path / complete.run.name))
     file = min((run / "predictions").glob("*.parquet"))
     rows = pq.ParquetFile(file).read()

@@ -89,7 +89,7 @@ def test_the_last_good_night_lies_before(history: History) -> None:
 def scored(history: History, night: Night) -> RunFolder:
     """Write a run that holds predictions and a report."""
     run = history.run(night)
-    for folder in (run.predictions, run.checkpoint):
+    for folder in (run.predictions, run.checkpoint):  # the other of a version of before
         folder.mkdir(parents=True)
         (folder / "a.parquet").write_bytes(b"")
     run.write("night.html", "")
