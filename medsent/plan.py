@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from medsent.columns import REQUIRED
 from medsent.config import JobConfig, VllmSettings
 from medsent.engine.quantization import Quantization, check_quantization
 from medsent.engine.text_model import read_config, text_class
@@ -68,12 +69,20 @@ class Plan:
     @cached_property
     def fingerprint(self) -> str:
         """Twelve hex digits over all that changes a prediction, the input's listing, the night."""
+        return self._fingerprint(self.recipe)
+
+    @cached_property
+    def former_fingerprint(self) -> str:
+        """That of earlier versions, in which any column of an input that grows made another run."""
+        return self._fingerprint(self._recipe(self.shards.columns))
+
+    def _fingerprint(self, recipe: str) -> str:
         part: list[Any] = [self.sample.bound] if self.sample else []
         night = [str(self.config.night)] if self.config.night else []
         route = self.config.route
         # Where the input may grow within one run, so may the share: see `recipe`.
         share = [f"share {route.share}"] if route and not self.config.input.joins else []
-        return _digest([self.recipe, self._input(), *part, *night, *share])[:12]
+        return _digest([recipe, self._input(), *part, *night, *share])[:12]
 
     @property
     def readers(self) -> tuple[str, ...]:
@@ -124,6 +133,13 @@ class Plan:
         Thresholds are left out: probabilities are stored, so new ones relabel them. So is the
         share of a route: the predictions tell which variant each record asked.
         """
+        columns = self.shards.columns
+        if self.config.input.joins:  # a shard that comes later may be the first to have a date
+            deciding = {*REQUIRED, "opinion_id", *self.config.input.columns}
+            columns = {ours: theirs for ours, theirs in columns.items() if ours in deciding}
+        return self._recipe(columns)
+
+    def _recipe(self, columns: dict[str, str]) -> str:
         model = self.config.model
         parts = {
             "model": [self.model_sha256, model.dtype, model.quantization, model.max_model_len],
@@ -142,7 +158,7 @@ class Plan:
             "personas": {name: persona.description for name, persona in self.personas.items()},
             "labels": self.labels.names,
             "engine": [self.config.engine.kind, getattr(self.config.engine, "options", {})],
-            "columns": self.shards.columns,
+            "columns": columns,
             "keep": [field.name for field in self.shards.kept],
         }
         if isinstance(self.config.engine, VllmSettings) and model.dtype != "float32":

@@ -18,6 +18,8 @@ ENVIRONMENT = {
     # Ray prints a failed task's error in the driver, whatever its settings for logs; an
     # exception may quote an opinion.
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
+    # Else what a helper of Ray's own fails at is printed every few seconds to the job's end.
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",

@@ -143,9 +143,11 @@ def runs_named(output: AnyPath, name: str) -> list[RunFolder]:
 
 
 def run_of(plan: Plan) -> RunFolder:
-    """Return the folder of a plan's run, whether it is there or not."""
+    """Return the folder of a plan's run, whether it is there or not; an earlier version's if so."""
     output = any_path(plan.config.output.path).resolve()
-    return RunFolder(output / f"{plan.config.name}-{plan.fingerprint}")
+    run = RunFolder(output / f"{plan.config.name}-{plan.fingerprint}")
+    former = RunFolder(output / f"{plan.config.name}-{plan.former_fingerprint}")
+    return former if former != run and former.path.exists() and not run.path.exists() else run
 
 
 def open_run(plan: Plan) -> RunFolder:
