@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from pyarrow import fs
 
 from medsent import predictions
 from medsent.answers.method import Answer
@@ -14,10 +13,10 @@ from medsent.block import Block, Reply
 from medsent.engine.protocol import Completion
 from medsent.labels import LABELS
 from medsent.plan import make_plan
-from medsent.records import RecordReader, fan_out
-from medsent.shards import Shards
+from medsent.records import fan_out
 from medsent.speaker import Speaker, make_speakers
 from tests.conftest import JobBuilder
+from tests.record_rows import records
 
 LIMIT = 1024
 FINISHED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -28,14 +27,6 @@ SCHEMA = predictions.schema(["plain", "digits"], LABELS)
 def speakers(job: JobBuilder, tokenizer: Any) -> tuple[Speaker, ...]:
     variants = {"plain": {"method": "onepass"}, "digits": {"method": "bits"}}
     return make_speakers(make_plan(job(variants=variants), lambda _: None), tokenizer)
-
-
-def records(*rows: dict[str, Any]) -> pa.Table:
-    schema = RecordReader(Shards((), fs.LocalFileSystem(), {}, (), LABELS), ()).schema
-    blank = dict.fromkeys(schema.names)
-    good = {"text": "All was well.", "language": "en", "persona": "surgeon", "path": "/in"}
-    filled = [{**blank, **good, "row_hash": i, **row} for i, row in enumerate(rows)]
-    return pa.Table.from_pylist(filled, schema=schema)
 
 
 def reply(number: int, attempt: int = 1) -> Reply:

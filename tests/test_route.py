@@ -24,7 +24,6 @@ from medsent.evaluation import evaluate, requeue
 from medsent.labels import LABELS
 from medsent.plan import make_plan
 from medsent.predictions import ROUTED
-from medsent.records import schema
 from medsent.report.model import Metrics, read_metrics
 from medsent.requeue import Selection
 from medsent.route import for_candidate
@@ -33,6 +32,7 @@ from medsent.scorer import Scorer
 from medsent.speaker import make_speakers
 from tests.altered import scorer_whose_engine
 from tests.conftest import JobBuilder, merged, predictions_of, scripted_values
+from tests.record_rows import records
 
 VARIANTS = {"baseline": {"method": "onepass"}, "finetuned": {"method": "bits"}}
 ROUTE = {"candidate": "finetuned", "fallback": "baseline"}
@@ -113,13 +113,6 @@ def test_a_wider_share_is_another_run_but_where_the_run_grows(job: JobBuilder) -
     assert prints(True, share=0.1) != prints(True, share=0.1, **turned)
     plain = make_plan(job(variants=VARIANTS, input={"grows": True}), silent).fingerprint
     assert prints(True, share=0.1) != plain
-
-
-def records(*rows: dict[str, Any]) -> pa.Table:
-    blank = dict.fromkeys(schema((), LABELS).names)
-    good = {"text": "All was well.", "language": "en", "persona": "surgeon", "path": "/in"}
-    filled = [{**blank, **good, "row_hash": i, **row} for i, row in enumerate(rows)]
-    return pa.Table.from_pylist(filled, schema=schema((), LABELS))
 
 
 def test_a_record_asks_one_variant_and_the_fallback_where_it_must(

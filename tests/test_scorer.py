@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyarrow import fs
 
 from medsent import predictions, scorer
 from medsent.blocks import packed
@@ -27,10 +26,9 @@ from medsent.errors import (
 )
 from medsent.labels import LABELS
 from medsent.plan import Plan, make_plan
-from medsent.records import RecordReader
 from medsent.run import RunFolder
 from medsent.scorer import Scorer
-from medsent.shards import Shards
+from tests import record_rows
 from tests.conftest import MARKER, AdapterWriter, JobBuilder
 
 
@@ -91,11 +89,7 @@ def made(
 
 def records(*rows: dict[str, Any]) -> pa.Table:
     """Return records packed as a block."""
-    schema = RecordReader(Shards((), fs.LocalFileSystem(), {}, (), LABELS), ()).schema
-    blank = dict.fromkeys(schema.names)
-    good = {"text": "All was well.", "language": "en", "persona": "surgeon", "path": "/in"}
-    filled = [{**blank, **good, "row_hash": i, **row} for i, row in enumerate(rows)]
-    return packed([("x-000000", False, pa.Table.from_pylist(filled, schema=schema))])
+    return packed([("x-000000", False, record_rows.records(*rows))])
 
 
 def scored(actor: Scorer, block: pa.Table) -> list[dict[str, Any]]:
