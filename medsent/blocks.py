@@ -59,7 +59,7 @@ class Done:
         whole: dict[str, set[int]] = defaultdict(set)
         parts: dict[str, set[int]] = defaultdict(set)
         for name in names_below(run.predictions, f"*{_SUFFIX}"):
-            found = parts if name.endswith(_PART) else whole
+            found = parts if is_part(name) else whole
             shard, _, number = name.removesuffix(_SUFFIX).removesuffix(".part").rpartition("-")
             if number.isdigit():
                 found[shard].add(int(number))
@@ -112,6 +112,11 @@ def tidy(run: RunFolder) -> None:
             (run.predictions / f"{shard}-{number:06d}{_PART}").unlink(missing_ok=True)
     for name in names_below(run.predictions, ".*"):
         (run.predictions / name).unlink(missing_ok=True)
+
+
+def is_part(name: str) -> bool:
+    """Tell whether a file holds a part of a block."""
+    return name.endswith(_PART)
 
 
 def part_of(name: str) -> str:

@@ -138,7 +138,7 @@ class Job:
         self._run.predictions.mkdir(parents=True, exist_ok=True)
         self._begin_ledger()
         tidy(self._run)
-        while pieces := missing(self._plan, self._run):
+        while pieces := self._missing():
             if self._stop.reason is not None:
                 raise StoppedError(self._stopped())
             condemned = self._sit(pieces)
@@ -147,6 +147,16 @@ class Job:
             self._condemn(condemned)
         _refuse_rewritten(self._plan.shards)
         return self._close()
+
+    def _missing(self) -> list[Piece]:
+        """Return the row groups of which blocks have no file, and count what is done."""
+        plan, done = self._plan, Done.read(self._run)
+        self._done = _records_done(plan, self._run, done)
+        return [
+            piece
+            for shard in plan.shards.files
+            for piece in done.missing(shard.path, plan.groups(shard), plan.rows_per_block)
+        ]
 
     def _begin_ledger(self) -> None:
         """Keep what the run knows of its shards, and how it cuts and holds them from now on."""
@@ -157,7 +167,6 @@ class Job:
 
     def _sit(self, pieces: Sequence[Piece]) -> Sequence[BadShard]:
         """Score until all is done, or the job is asked to stop; return what could not be read."""
-        self._done = count_done(self._plan, self._run)
         if self._done:
             told = f"{self._done:,} of {self._plan.records:,} records were already done."
             self._say(f"Resuming: {told}")
@@ -228,23 +237,17 @@ class Job:
         return manifest
 
 
-def missing(plan: Plan, run: RunFolder) -> list[Piece]:
-    """Return the row groups of which blocks have no file in a run."""
-    done, rows = Done.read(run), plan.rows_per_block
-    return [
-        piece
-        for shard in plan.shards.files
-        for piece in done.missing(shard.path, plan.groups(shard), rows)
-    ]
-
-
 def count_done(plan: Plan, run: RunFolder) -> int:
     """Return how many records of a plan a run holds outcomes of; touches nothing in it."""
     rows = Ledger.read(run).rows_per_block
     if rows is None:  # nothing, or a run of an earlier version
         names = names_below(run.predictions, "*.parquet")
         return sum(count_rows(run.predictions / name) for name in names)
-    done = Done.read(run)
+    return _records_done(replace(plan, rows_of_run=rows), run, Done.read(run))
+
+
+def _records_done(plan: Plan, run: RunFolder, done: Done) -> int:
+    rows = plan.rows_per_block
     whole = sum(done.rows(file.path, plan.groups(file), rows) for file in plan.shards.files)
     parts = sum(count_rows(run.predictions / name) for name in done.part_names())
     return whole * max(1, len(plan.readers)) + parts

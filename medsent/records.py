@@ -47,9 +47,15 @@ class RecordReader:
         self.schema = pa.schema([*fields, pa.field(LOST_DATE, pa.bool_()), *kept])
 
     def read(
-        self, shard: Shard, groups: Collection[int] | None = None, rows: int = BATCH_ROWS
+        self,
+        shard: Shard,
+        groups: Collection[int] | None = None,
+        rows: int = BATCH_ROWS,
+        skip: int = 0,
     ) -> Iterator[tuple[int, pa.Table]]:
         """Yield (row group, records) of a shard in its order; see `OpenShard.tables`.
+
+        The first `skip` rows of each row group are passed over.
 
         Raises `ShardError` where the shard cannot be read, `StorageError` where its storage
         does not give it.
@@ -59,6 +65,10 @@ class RecordReader:
             for group, batch in file.tables(groups=groups, rows=rows):
                 done = done if group == last else 0
                 last = group
+                over = min(batch.num_rows, max(0, skip - done))
+                batch, done = batch.slice(over), done + over
+                if not batch.num_rows:
+                    continue
                 yield group, self._records(batch, shard.path, file.starts[group] + done)
                 done += batch.num_rows
 

@@ -86,8 +86,10 @@ class BlockReader:
 
     def _blocks(self, piece: Piece, shard: Shard) -> Iterator[tuple[str, bool, pa.Table]]:
         """Yield the missing blocks of a row group: name, whether a part is there, records."""
-        done = 0
-        for window in self._windows(piece, shard):
+        # Of rows that are chosen by their opinions it is not known where those to skip end.
+        before = 0 if self._sample else (min(piece.missing) - piece.first) * self._rows
+        done = before - before % self._window
+        for window in self._windows(piece, shard, done):
             first = piece.first + done // self._rows
             numbers = range(first, first + -(-window.num_rows // self._rows))
             if not set(numbers).isdisjoint(piece.missing):
@@ -97,13 +99,15 @@ class BlockReader:
                     if number in piece.missing:
                         yield self._block(piece, number, records)
             done += window.num_rows
+            if numbers[-1] >= max(piece.missing):
+                return
         if done != piece.rows:
             raise ShardError(rewritten(shard))
 
-    def _windows(self, piece: Piece, shard: Shard) -> Iterator[pa.Table]:
-        """Yield the records of a row group that are taken, so many at a time."""
+    def _windows(self, piece: Piece, shard: Shard, skip: int) -> Iterator[pa.Table]:
+        """Yield the records of a row group that are taken, so many at a time, after some."""
         waiting: list[pa.Table] = []
-        for _, records in self._records.read(shard, [piece.group]):
+        for _, records in self._records.read(shard, [piece.group], skip=skip):
             left = self._sample.of(records) if self._sample else records
             while left.num_rows:
                 room = self._window - sum(table.num_rows for table in waiting)

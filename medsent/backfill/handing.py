@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from medsent.backfill.labelled import labelled_rows, schema
 from medsent.backfill.settings import LabelledSettings
+from medsent.blocks import is_part
 from medsent.errors import ConfigError
 from medsent.plan import Plan
 from medsent.run import RunFolder
@@ -235,7 +236,8 @@ def _regrouped(files: Iterable[AnyPath], rows: int) -> Iterator[pa.Table]:
 
 
 def _sources(run: RunFolder) -> dict[str, int]:
-    names = names_below(run.predictions, "*.parquet")
+    """Return the files of blocks that are done to their rows; a part of one waits for the rest."""
+    names = [name for name in names_below(run.predictions, "*.parquet") if not is_part(name)]
     return dict(zip(names, _counts(run.predictions, names), strict=True))
 
 
