@@ -47,8 +47,11 @@ class Account:
         self.lost_dates += lost_dates(file.schema_arrow)
 
 
-def count(run: RunFolder, variants: Iterable[str], readers: int = 0) -> Account:
-    """Count the records of a run's predictions in one pass; `readers` read each row, if not 0."""
+def count(run: RunFolder, variants: Iterable[str], *, fanned_out: bool = False) -> Account:
+    """Count the records of a run's predictions in one pass.
+
+    Fanned out, each row of the input is as many records as there are personas.
+    """
     account, asked = Account(), list(variants)
     names: list[npt.NDArray[np.uint64]] = [np.empty(0, np.uint64)]
     columns = [*_COLUMNS, *(f"{name}.attempt" for name in asked)]
@@ -60,7 +63,7 @@ def count(run: RunFolder, variants: Iterable[str], readers: int = 0) -> Account:
         attempts = (pc.struct_field(batch[name], "attempt") for name in asked)
         account.retries += sum(pc.sum(pc.subtract(each, 1)).as_py() or 0 for each in attempts)
         known = batch.filter(pc.fill_null(pc.not_equal(batch["reason"], ERASED), True))
-        names.append(_hashes(_once(known, readers)["record_id"]))
+        names.append(_hashes((_once(known) if fanned_out else known)["record_id"]))
     every = np.concatenate(names)
     account.duplicate_record_ids = len(every) - len(np.unique(every))
     return account
@@ -137,9 +140,6 @@ def _hashes(names: pa.Array) -> npt.NDArray[np.uint64]:
     return np.fromiter((hash(name) & (2**64 - 1) for name in names.to_pylist()), np.uint64)
 
 
-def _once(records: pa.RecordBatch, readers: int) -> pa.RecordBatch:
-    """Return one record of each row of the input, of those that have one of the first reader."""
-    if not readers:
-        return records
-    first = pc.min(records["persona"])
-    return records.filter(pc.equal(records["persona"], first))
+def _once(records: pa.RecordBatch) -> pa.RecordBatch:
+    """Return one record of each row of the input: that of the first persona."""
+    return records.filter(pc.equal(records["persona"], pc.min(records["persona"])))

@@ -62,7 +62,8 @@ def resume(run: RunFolder) -> Rewritten:
     blanked = _each(run.predictions, erased, erased.blank)
     removed = _each(run.labelled, erased, erased.drop)
     if manifest is not None and scored:
-        account = accounting.count(run, [])
+        fanned_out = run.config().input.fan_out == "personas"
+        account = accounting.count(run, [], fanned_out=fanned_out)
         manifest["records"] = accounting.recounted(manifest["records"], account)
         run.write(run.manifest_file.name, json.dumps(manifest, indent=1))
     replace(erased, pending=False).write(run)

@@ -222,7 +222,7 @@ class Job:
         """Check that every row has exactly one outcome, and write the manifest."""
         plan, run = self._plan, self._run
         variants = [variant.name for variant in plan.variants]
-        account = accounting.count(run, variants, len(plan.readers))
+        account = accounting.count(run, variants, fanned_out=bool(plan.readers))
         manifest = {
             "fingerprint": run.fingerprint,
             "night": plan.config.night and str(plan.config.night),

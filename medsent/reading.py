@@ -56,7 +56,9 @@ class OpenShard:
         """
         found = {ours: theirs for ours, theirs in self._columns.items() if names and ours in names}
         columns = self._columns | self._kept if names is None else found
-        for group in groups if groups is not None else self.groups if columns else ():
+        if not columns:
+            return
+        for group in self.groups if groups is None else groups:
             self.group = group
             left = self._parquet.metadata.row_group(self.group).num_rows
             for batch in self._batches(columns, rows):

@@ -60,7 +60,9 @@ def make_sample(settings: InputSettings, shards: Shards) -> tuple[Sample | None,
     if settings.limit is not None:
         bound = min(bound, _bound_of(settings.limit, good))
     taken = {path: tuple(_below(each, bound) for each in groups) for path, groups in good.items()}
-    if not any(map(sum, taken.values())) and any(map(len, good.values())):
+    if not any(map(sum, taken.values())) and any(
+        len(each) for groups in good.values() for each in groups
+    ):
         raise InputError("input.sample takes none of the opinions; give a larger share")
     return Sample(bound, taken), [each for each in read if isinstance(each, BadShard)]
 

@@ -112,7 +112,7 @@ class Pools:
     def wait_for_blocks(self, job: "subprocess.Popen[str]", blocks: int) -> None:
         """Wait until a job has written so many."""
         deadline = time.monotonic() + PATIENCE_S
-        while sum(1 for _ in self._runs.glob("*/checkpoint/*[0-9a-f].parquet")) < blocks:
+        while sum(1 for _ in self._runs.glob("*/predictions/*.parquet")) < blocks:
             assert job.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.1)
