@@ -86,6 +86,7 @@ class Prompter:
         self._personas, self._labels = personas, labels
         self._exact, self._plain = _as_it_is(tokenizer), _without_added_tokens(tokenizer)
         self._bos = tokenizer.bos_token_id
+        self._bos_count = self._count_bos()
         self.forbidden = _added_token_ids(tokenizer)
         # Without added tokens it still stands for characters that the vocabulary lacks.
         self._unreachable = self.forbidden - {tokenizer.unk_token_id}
@@ -212,21 +213,22 @@ class Prompter:
 
     def _with_bos(self, ids: list[P]) -> list[P]:
         """Begin a prompt with as many BOS tokens as its file says."""
-        count = self._prompt.bos
-        if self._bos is None or (count is None and self._is_templated):
+        count = self._bos_count
+        if self._bos is None or count is None:
             return ids
         start = 0
         while start < len(ids) and ids[start] == self._bos:
             start += 1
         # The converted tokenizers add no BOS, and Gemma without one only repeats itself.
-        return [self._bos] * (1 if count is None else count) + ids[start:]
+        return [self._bos] * count + ids[start:]
 
-    @property
-    def _is_templated(self) -> bool:
+    def _count_bos(self) -> int | None:
+        """Return how many BOS tokens begin a prompt; None where the chat template says it."""
         prompt = self._prompt
-        if prompt.messages is None or prompt.chat_template is False:
-            return False
-        return bool(getattr(self._tokenizer, "chat_template", None))
+        if prompt.bos is not None:
+            return prompt.bos
+        is_text = prompt.messages is None or prompt.chat_template is False
+        return 1 if is_text or not getattr(self._tokenizer, "chat_template", None) else None
 
     def _make_frame(self, language: str, persona: str | None) -> _Frame:
         prompt = self._prompt
