@@ -20,7 +20,7 @@ PACKAGE := .venv/.package-$(call key,$(LOCK) pyproject.toml)
 UNFINISHED := .venv-unfinished
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check train chaos scale month backfill-scale validate-statistics bench bench-gpu bench-reduce setup clean distclean
+.PHONY: help demo test check train chaos scale month backfill-scale validate-statistics bench bench-gpu bench-reduce bench-prompts setup clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +65,9 @@ bench-gpu: $(PACKAGE) ## Gemma 3 12B's shapes on one GPU: answers, tokens, limit
 
 bench-reduce: $(PACKAGE) ## Time and memory of the report's numbers, from 10,000 to 1,000,000 records
 	@$(BIN)/python -m tests.bench.reduce $(ARGS)
+
+bench-prompts: $(PACKAGE) ## Prompts made a second, against whole prompts tokenised in one call (a minute)
+	@$(BIN)/python -m tests.bench.prompts $(ARGS)
 
 setup: $(PACKAGE) ## Only set up .venv; the others do it by themselves
 

@@ -3,12 +3,15 @@
 The text of an opinion is untrusted. A prompt is tokenised as one text, as training pipelines
 do it; where that makes a special token of anything in an opinion, the texts between the
 prompt's own special tokens are tokenised by a tokenizer that knows none.
+
+Where the tokenizer can be cut for, only what stands around an opinion is tokenised, once for
+all of its readers; the ids before and after it are kept for each language and persona.
 """
 
 import copy
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeVar
@@ -18,6 +21,7 @@ from tokenizers import AddedToken, Tokenizer
 from medsent.errors import ModelError
 from medsent.labels import Labels
 from medsent.personas import Persona
+from medsent.prompts.cuts import Cuts
 from medsent.prompts.file import PromptFile, in_language
 from medsent.prompts.places import OPINION, fill
 from medsent.prompts.template import Edge, rendered_turns
@@ -32,6 +36,8 @@ Part = str | int
 P = TypeVar("P", bound=Part)
 Record = tuple[str, str, str | None]
 """An opinion's text, its language and the persona who reads it."""
+_Tokenised = tuple[list[int], tuple[int, ...]]
+"""A text's ids, and the special tokens among them."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,20 @@ class _Frame:
             yield edge.strip(opinion), True
             yield text, False
 
+    def text(self, opinion: str) -> str:
+        """Return the prompt's text."""
+        return "".join(text for text, _ in self.pieces(opinion))
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A prompt in three, which have the ids of the whole together."""
+
+    before: list[int]
+    around: _Frame
+    """What stands next to the opinion on either side, up to where the prompt can be cut."""
+    after: list[int]
+
 
 class Prompter:
     """Builds prompts as token ids for one model and one prompt file.
@@ -66,27 +86,26 @@ class Prompter:
         self._personas, self._labels = personas, labels
         self._exact, self._plain = _as_it_is(tokenizer), _without_added_tokens(tokenizer)
         self._bos = tokenizer.bos_token_id
+        self._bos_count = self._count_bos()
         self.forbidden = _added_token_ids(tokenizer)
         # Without added tokens it still stands for characters that the vocabulary lacks.
         self._unreachable = self.forbidden - {tokenizer.unk_token_id}
         self._frame = lru_cache(maxsize=4096)(self._make_frame)
+        self._cut = lru_cache(maxsize=4096)(self._make_cut)
         if prompt.bos and self._bos is None:
             raise ModelError("the prompt file wants BOS, and the model's tokenizer has none")
         self._frame("en", None)  # what does not fit shows at once
 
     def prompts(self, records: Sequence[Record]) -> list[list[int]]:
         """Return the whole prompt's ids for each record."""
-        frames = [self._frame(language, persona) for _, language, persona in records]
+        cuts = [self._cut(language, persona) for _, language, persona in records]
         texts = [
-            "".join(text for text, _ in frame.pieces(opinion))
-            for frame, (opinion, _, _) in zip(frames, records, strict=True)
+            cut.around.text(opinion) for cut, (opinion, _, _) in zip(cuts, records, strict=True)
         ]
-        made = self._exact.encode_batch_fast(texts, add_special_tokens=False)
+        made = self._tokenised(texts)
         return [
-            self._with_bos(ids if self._is_as_meant(ids, frame) else self._safe(frame, opinion))
-            for ids, frame, (opinion, _, _) in zip(
-                (each.ids for each in made), frames, records, strict=True
-            )
+            self._whole(cut, made[text], record)
+            for cut, text, record in zip(cuts, texts, records, strict=True)
         ]
 
     def prompt(self, opinion: str, language: str, persona: str | None) -> list[int]:
@@ -95,7 +114,7 @@ class Prompter:
 
     def text(self, opinion: str, language: str, persona: str | None) -> str:
         """Return the prompt's text, without a BOS that is put before it."""
-        return "".join(text for text, _ in self._frame(language, persona).pieces(opinion))
+        return self._frame(language, persona).text(opinion)
 
     def without_bos(self, text: str) -> str:
         """Return a text without the BOS tokens that are written out at its beginning."""
@@ -111,7 +130,7 @@ class Prompter:
     def head(self, opinion: str, language: str, persona: str | None) -> list[int]:
         """Return the ids of the prompt's text up to the end of the opinion, of the last one."""
         *texts, _ = (text for text, _ in self._frame(language, persona).pieces(opinion))
-        return self._with_bos(self._exact.encode("".join(texts), add_special_tokens=False).ids)
+        return self._with_bos(self._encoded("".join(texts)))
 
     def without_readers(self) -> "Prompter":
         """Return one that says nothing in a persona's places, whose id is then the empty text."""
@@ -141,10 +160,27 @@ class Prompter:
             ids += self._plain.encode(_MARK + character, add_special_tokens=False).ids[1:]
         return [token for token in ids if token not in self._unreachable]
 
-    def _is_as_meant(self, ids: list[int], frame: _Frame) -> bool:
-        """Tell whether the special tokens are the prompt's own, and none is the opinion's."""
-        forbidden = self.forbidden
-        return tuple(token for token in ids if token in forbidden) == frame.special
+    def _encoded(self, text: str) -> list[int]:
+        ids: list[int] = self._exact.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def _tokenised(self, texts: Iterable[str]) -> dict[str, _Tokenised]:
+        """Return the ids of each text, and which of them are special tokens; each text once."""
+        distinct = list(dict.fromkeys(texts))
+        made = self._exact.encode_batch_fast(distinct, add_special_tokens=False)
+        every = (each.ids for each in made)
+        return {
+            text: (ids, tuple(filter(self.forbidden.__contains__, ids)))
+            for text, ids in zip(distinct, every, strict=True)
+        }
+
+    def _whole(self, cut: _Cut, made: _Tokenised, record: Record) -> list[int]:
+        """Put a prompt together, if its special tokens are its own and none is the opinion's."""
+        ids, special = made
+        if special == cut.around.special:
+            return self._with_bos(cut.before + ids + cut.after)
+        opinion, language, persona = record
+        return self._with_bos(self._safe(self._frame(language, persona), opinion))
 
     def _safe(self, frame: _Frame, opinion: str) -> list[int]:
         """Tokenise what stands between the prompt's own special tokens, the opinion within it."""
@@ -177,21 +213,22 @@ class Prompter:
 
     def _with_bos(self, ids: list[P]) -> list[P]:
         """Begin a prompt with as many BOS tokens as its file says."""
-        count = self._prompt.bos
-        if self._bos is None or (count is None and self._is_templated):
+        count = self._bos_count
+        if self._bos is None or count is None:
             return ids
         start = 0
         while start < len(ids) and ids[start] == self._bos:
             start += 1
         # The converted tokenizers add no BOS, and Gemma without one only repeats itself.
-        return [self._bos] * (1 if count is None else count) + ids[start:]
+        return [self._bos] * count + ids[start:]
 
-    @property
-    def _is_templated(self) -> bool:
+    def _count_bos(self) -> int | None:
+        """Return how many BOS tokens begin a prompt; None where the chat template says it."""
         prompt = self._prompt
-        if prompt.messages is None or prompt.chat_template is False:
-            return False
-        return bool(getattr(self._tokenizer, "chat_template", None))
+        if prompt.bos is not None:
+            return prompt.bos
+        is_text = prompt.messages is None or prompt.chat_template is False
+        return 1 if is_text or not getattr(self._tokenizer, "chat_template", None) else None
 
     def _make_frame(self, language: str, persona: str | None) -> _Frame:
         prompt = self._prompt
@@ -209,6 +246,18 @@ class Prompter:
             )
         texts = tuple(whole.split(_SLOT))
         return _Frame(texts, tuple(edges), self._special(texts))
+
+    def _make_cut(self, language: str, persona: str | None) -> _Cut:
+        frame = self._frame(language, persona)
+        first, *between, last = frame.texts
+        cuts = _cuts(self._tokenizer)
+        start, end = cuts.last(first), cuts.first(last)
+        texts = (first[start:], *between, last[:end])
+        return _Cut(
+            self._encoded(first[:start]),
+            _Frame(texts, frame.edges, self._special(texts)),
+            self._encoded(last[end:]),
+        )
 
     def _special(self, texts: tuple[str, ...]) -> tuple[int, ...]:
         return tuple(part for text in texts for part in self._split(text) if isinstance(part, int))
@@ -245,6 +294,11 @@ def _as_it_is(tokenizer: Any) -> Tokenizer:
     same.no_padding()
     same.no_truncation()
     return same
+
+
+@lru_cache(maxsize=4)
+def _cuts(tokenizer: Any) -> Cuts:
+    return Cuts(_as_it_is(tokenizer))
 
 
 @lru_cache(maxsize=4)  # seconds for a large vocabulary, and each variant asks
