@@ -82,10 +82,10 @@ def dates(column: Column) -> tuple[pa.Array, pa.Array]:
     kind, known = raw.type, raw.is_valid()
     if pa.types.is_timestamp(kind):  # more days than a date holds would come back as another one
         since = raw.cast(pa.int64())
-        lowest, highest = _FIRST_DAY * _A_DAY[kind.unit], (_LAST_DAY + 1) * _A_DAY[kind.unit]
-        bound = 2**63 - 1
+        first, last = _FIRST_DAY * _A_DAY[kind.unit], (_LAST_DAY + 1) * _A_DAY[kind.unit] - 1
+        most = 2**63 - 1
         within = pc.and_(
-            pc.greater_equal(since, max(lowest, -bound)), pc.less(since, min(highest, bound))
+            pc.greater_equal(since, max(first, -most)), pc.less_equal(since, min(last, most))
         )
         raw = pc.if_else(within, raw, pa.scalar(None, kind))
     days = raw.cast(pa.date32())

@@ -209,7 +209,7 @@ Column = tuple[pa.DataType, st.SearchStrategy[Any]]
 
 
 @st.composite
-def columns(draw: st.DrawFn, depth: int = 2) -> Column:
+def nested(draw: st.DrawFn, depth: int = 2) -> Column:
     """Return a type, nested up to so deep, and what gives its values."""
     leaves: list[Column] = [
         (draw(st.sampled_from([*STRINGS, CATEGORIES[0]])), st.text(max_size=15)),
@@ -218,28 +218,31 @@ def columns(draw: st.DrawFn, depth: int = 2) -> Column:
         (pa.bool_(), st.booleans()),
         (pa.date32(), st.dates()),
     ]
-    nested = draw(st.integers(0, 3)) if depth else 0
-    kind, values = draw(st.sampled_from(leaves)) if not nested else draw(columns(depth - 1))
-    if nested == 1:
+    wrapped = draw(st.integers(0, 3)) if depth else 0
+    kind, values = draw(st.sampled_from(leaves)) if not wrapped else draw(nested(depth - 1))
+    if wrapped == 1:
         lists = [pa.list_, pa.large_list, pa.list_view, pa.large_list_view]
         return draw(st.sampled_from(lists))(kind), st.lists(st.none() | values, max_size=3)
-    if nested == 2:
+    if wrapped == 2:
         fields = {"a.b": st.none() | values, "n": st.integers(0, 9)}
         return pa.struct([("a.b", kind), ("n", pa.int8())]), st.fixed_dictionaries(fields)
-    if nested == 3:
+    if wrapped == 3:
         keys = draw(st.sampled_from(STRINGS))
         pairs = st.tuples(st.text(max_size=3), st.none() | values)
         return pa.map_(keys, kind), st.lists(pairs, max_size=3)
     return kind, values
 
 
-@given(st.data(), columns())
+@given(st.data(), nested())
 def test_a_kept_column_of_any_type_comes_through(data: st.DataObject, column: Column) -> None:
     kind, values = column
     stored = pa.array(data.draw(st.lists(st.none() | values, max_size=5)), kind)
     held = held_as(kind)
     assert held == held_as(held) == both(held, held)
-    for each in (stored, stored[1:], pa.chunked_array([stored, stored[:1]]), as_stored(stored)):
+    columns = [stored, stored[1:], pa.chunked_array([stored, stored[:1]])]
+    if "view" not in str(kind):  # nested ones pyarrow itself does not write
+        columns.append(as_stored(stored))
+    for each in columns:
         made = kept(each, held)
         made.validate(full=True)
         assert made.type == held
