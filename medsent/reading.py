@@ -18,8 +18,8 @@ from medsent.shards import Shards, changed
 PAGE_READERS = 4
 BATCH_ROWS = 4096
 _BUFFER_BYTES = 1 << 20
-_BATCH_BYTES = 128 << 20
-"""Of one column in a batch, about."""
+_BATCH_BYTES = 32 << 20
+"""Of one column in a batch, about; making records of it takes a dozen times that memory."""
 KEPT = "kept "
 """Stands before the names of kept columns, which may be those of ours."""
 
