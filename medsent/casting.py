@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from medsent.gold import MISSING, read_gold
+from medsent.gold import MISSING, is_names, is_vote, read_gold
 from medsent.predictions import gold_type
 
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
@@ -34,7 +34,7 @@ def is_text(kind: pa.DataType) -> bool:
 def is_id(kind: pa.DataType) -> bool:
     """Tell whether values of a type can name something: text, whole numbers, UUIDs."""
     plain = _plain(kind)
-    whole = pa.types.is_integer(plain) or pa.types.is_decimal(plain)
+    whole = pa.types.is_integer(plain) or (pa.types.is_decimal(plain) and plain.scale == 0)
     return is_text(kind) or bool(whole or kind == pa.uuid())
 
 
@@ -48,16 +48,6 @@ def is_date(kind: pa.DataType) -> bool:
     return bool(pa.types.is_date(kind) or pa.types.is_timestamp(kind))
 
 
-def is_vote(kind: pa.DataType) -> bool:
-    """Tell whether values of a type can say yes or no to a label."""
-    return bool(
-        pa.types.is_integer(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_null(kind)
-    )
-
-
 def is_gold(kind: pa.DataType, labels: Sequence[str]) -> bool:
     """Tell whether a type is a list of label names, or a struct of a vote for each label."""
     if is_names(kind):
@@ -66,30 +56,16 @@ def is_gold(kind: pa.DataType, labels: Sequence[str]) -> bool:
     return all(label in votes and is_vote(votes[label]) for label in labels)
 
 
-def is_names(kind: pa.DataType) -> bool:
-    """Tell whether a type is a list of any of Arrow's kinds."""
-    return bool(
-        pa.types.is_list(kind)
-        or pa.types.is_large_list(kind)
-        or pa.types.is_fixed_size_list(kind)
-        or pa.types.is_list_view(kind)
-        or pa.types.is_large_list_view(kind)
-    )
-
-
 def texts(column: Column) -> tuple[pa.Array, pa.Array]:
     """Return (N,) strings, and (N,) where a value is no UTF-8, which is null then.
 
     Readers of Parquet do not look whether a string is UTF-8.
     """
-    raw = _whole(column)
+    raw = _decoded(_whole(column))
     if raw.type == pa.uuid():
-        return pa.array([v and str(v) for v in map(_uuid, raw.storage.to_pylist())]), _none(raw)
-    if pa.types.is_dictionary(raw.type):
-        raw = raw.dictionary_decode()
-    if isinstance(raw, pa.ExtensionArray):
-        raw = raw.storage
-    if pa.types.is_null(raw.type) or not is_text(raw.type):
+        found = map(_uuid, raw.storage.to_pylist())
+        return pa.array([v and str(v) for v in found], pa.string()), _none(raw)
+    if not is_text(raw.type):
         return raw.cast(pa.string()), _none(raw)
     try:
         # A cast from bytes looks at them, one from another kind of string does not.
@@ -106,10 +82,10 @@ def dates(column: Column) -> tuple[pa.Array, pa.Array]:
     kind, known = raw.type, raw.is_valid()
     if pa.types.is_timestamp(kind):  # more days than a date holds would come back as another one
         since = raw.cast(pa.int64())
-        lowest, highest = _FIRST_DAY * _A_DAY[kind.unit], (_LAST_DAY + 1) * _A_DAY[kind.unit]
-        bound = 2**63 - 1
+        first, last = _FIRST_DAY * _A_DAY[kind.unit], (_LAST_DAY + 1) * _A_DAY[kind.unit] - 1
+        most = 2**63 - 1
         within = pc.and_(
-            pc.greater_equal(since, max(lowest, -bound)), pc.less(since, min(highest, bound))
+            pc.greater_equal(since, max(first, -most)), pc.less_equal(since, min(last, most))
         )
         raw = pc.if_else(within, raw, pa.scalar(None, kind))
     days = raw.cast(pa.date32())
@@ -149,26 +125,37 @@ def held_as(kind: pa.DataType) -> pa.DataType:
         return pa.string()
     if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
         return pa.binary()
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(_field(kind.value_field), kind.list_size)
     if is_names(kind):
-        return pa.list_(_field(kind.value_field))
+        return pa.list_(held_as(kind.value_type))
     if pa.types.is_map(kind):
-        return pa.map_(_field(kind.key_field), _field(kind.item_field))
+        return pa.map_(held_as(kind.key_type), held_as(kind.item_type))
     if pa.types.is_struct(kind):
-        return pa.struct([_field(field) for field in kind])
+        return pa.struct([(field.name, held_as(field.type)) for field in kind])
     return kind
 
 
 def kept(column: Column, kind: pa.DataType) -> pa.Array:
-    """Return (N,) values of a kept column in the run's type; bytes that are no UTF-8 as U+FFFD."""
-    if kind == pa.string() and (is_text(column.type) or is_id(column.type)):
-        made, wrong = texts(column)
-        if not pc.any(wrong).as_py():
-            return made
-        raw = _whole(column).cast(pa.binary()).to_pylist()
-        return pa.array([None if v is None else v.decode(errors="replace") for v in raw], kind)
-    return _whole(column).cast(kind)
+    """Return (N,) values of a kept column in the run's type; bytes that are no UTF-8 as U+FFFD.
+
+    Lists and the like are rebuilt of their values: Arrow's own casts of them do not look at
+    strings, take no UUIDs, and lose values of list views.
+    """
+    raw = _decoded(_whole(column))
+    if pa.types.is_null(raw.type):
+        return pa.nulls(len(raw), kind)
+    if pa.types.is_list(kind):
+        lengths = pc.fill_null(pc.list_value_length(raw), 0).to_numpy(zero_copy_only=False)
+        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+        values = kept(pc.list_flatten(raw), kind.value_type)
+        return pa.ListArray.from_arrays(offsets, values, kind, mask=raw.is_null())
+    if pa.types.is_map(kind):
+        offsets = pa.array(raw.offsets.to_numpy())
+        keys, items = kept(raw.keys, kind.key_type), kept(raw.items, kind.item_type)
+        return pa.MapArray.from_arrays(offsets, keys, items, kind, mask=raw.is_null())
+    if pa.types.is_struct(kind):
+        fields = [kept(_field(raw, field.name), field.type) for field in kind]
+        return pa.StructArray.from_arrays(fields, fields=list(kind), mask=raw.is_null())
+    return _readable(raw) if kind == pa.string() else raw.cast(kind)
 
 
 def both(one: pa.DataType, other: pa.DataType) -> pa.DataType:
@@ -187,19 +174,43 @@ def both(one: pa.DataType, other: pa.DataType) -> pa.DataType:
 def _refuse_loss(kind: pa.DataType, merged: pa.DataType) -> None:
     if pa.types.is_integer(kind) and pa.types.is_floating(merged):
         lost = kind.bit_width > np.finfo(merged.to_pandas_dtype()).nmant
+    elif pa.types.is_decimal(kind):
+        lost = pa.types.is_floating(merged)
     elif pa.types.is_timestamp(kind) and pa.types.is_timestamp(merged):
         lost = merged.unit == "ns" != kind.unit  # which holds the years 1677 to 2262 alone
     else:
         lost = kind == pa.uint64() and merged == pa.int64()
     if lost:
         raise pa.ArrowInvalid("the common type does not hold every value")
-    if kind.num_fields == merged.num_fields:
-        for index in range(kind.num_fields):
-            _refuse_loss(kind.field(index).type, merged.field(index).type)
+    for index in range(kind.num_fields):
+        field = kind.field(index)
+        among = merged.field(field.name if pa.types.is_struct(kind) else index)
+        _refuse_loss(field.type, among.type)
 
 
-def _field(field: pa.Field) -> pa.Field:
-    return field.with_type(held_as(field.type)).remove_metadata()
+def _field(column: pa.StructArray, name: str) -> pa.Array:
+    """Return a struct's field; nulls where other shards alone have it."""
+    has = column.type.get_field_index(name) >= 0
+    return pc.struct_field(column, name) if has else pa.nulls(len(column))
+
+
+def _readable(column: pa.Array) -> pa.Array:
+    made, wrong = texts(column)
+    if not pc.any(wrong).as_py():
+        return made
+    raw = column.cast(pa.binary()).to_pylist()
+    return pa.array([None if v is None else v.decode(errors="replace") for v in raw], pa.string())
+
+
+def _decoded(column: pa.Array) -> pa.Array:
+    """Return the values of a categorical, and what an extension type other than UUID stores."""
+    if isinstance(column, pa.ExtensionArray):
+        return column if column.type == pa.uuid() else column.storage
+    if not pa.types.is_dictionary(column.type):
+        return column
+    # Of views nothing can be picked.
+    values = column.dictionary.cast(held_as(column.type.value_type))
+    return pa.DictionaryArray.from_arrays(column.indices, values).dictionary_decode()
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

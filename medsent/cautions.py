@@ -37,7 +37,8 @@ class Sampled:
     def rows(self) -> list[Row]:
         """About `SAMPLE` records, quarantined ones among them. Raises `InputError`."""
         plan = self._plan
-        return Lookup(plan.shards, plan.personas, plan.readers).spread(SAMPLE)
+        looked_up = Lookup(plan.shards, plan.personas, plan.readers, plan.longest_text)
+        return looked_up.spread(SAMPLE)
 
     @cached_property
     def good(self) -> list[Row]:

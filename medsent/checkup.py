@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from medsent.asked import answer_words, prompt_words
@@ -14,8 +14,10 @@ from medsent.model import Say
 from medsent.plan import Plan, make_plan
 from medsent.records import TOO_LONG
 from medsent.run import runs_named
-from medsent.storage import any_path, modified_ns
+from medsent.storage import any_path, modified_ns, shown
 from medsent.variant import Variant
+
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,18 @@ def _lines(plan: Plan, here: bool) -> Iterator[tuple[str, str]]:
         yield "Warning", caution
     for bad in shards.bad:
         yield "Bad shard", bad.message
+    if shards.passed_over:
+        yield "Passed over", _passed_over(shards.passed_over)
     yield from _cluster(plan.config, here)
+
+
+def _passed_over(paths: Sequence[str]) -> str:
+    named = ", ".join(map(shown, paths[:_MOST_NAMED]))
+    more = len(paths) - _MOST_NAMED
+    return (
+        f"{len(paths):,} files that are no shards by their names: {named}"
+        f"{f' and {more:,} more' if more > 0 else ''}"
+    )
 
 
 def _cluster(config: JobConfig, here: bool) -> Iterator[tuple[str, str]]:
@@ -143,7 +156,7 @@ def _measure(plan: Plan, sampled: Sampled) -> Measured:
         tokens[variant.name] = sum(lengths) / max(1, len(lengths))
         too_long |= {i for i, length in enumerate(lengths) if length > longest}
     if too_long:
-        reasons[TOO_LONG] = len(too_long)
+        reasons[TOO_LONG] += len(too_long)
     return Measured(len(sampled.rows), dict(reasons), tokens)
 
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from medsent.casting import both, held_as, is_date, is_gold, is_id, is_text, is_vote
+from medsent.casting import both, held_as, is_date, is_gold, is_id, is_text
 from medsent.config import InputSettings
 from medsent.errors import InputError
+from medsent.gold import is_vote
+from medsent.storage import shown
 
 NEEDED = ("record_id", "text")
 REQUIRED = (*NEEDED, "language", "persona")
@@ -78,7 +80,7 @@ def settle(
         try:
             held = own if held is None else _joined(settings.keep, held, own, kinds)
         except InputError as error:
-            misfits |= {path: f"{path}: {error}" for path in kinds.pop(own)}
+            misfits |= {path: f"{shown(path)}: {error}" for path in kinds.pop(own)}
     kept = tuple(map(pa.field, settings.keep, held or ()))
     return Settled(columns, kept, dict(kinds), dict(sorted(misfits.items())))
 
@@ -89,12 +91,12 @@ def unheld(kept: Sequence[pa.Field], kinds: Mapping[Kinds, Sequence[str]]) -> di
     for own, paths in kinds.items():
         for column, kind in zip(kept, own, strict=True):
             if not _holds(column.type, kind):
-                found |= {
-                    path: f"{path}: column {column.name!r} is {_short(kind)}, and the run holds it "
-                    f"as {_short(column.type)} since its first start; cast it in the shard, or "
-                    "begin a new run with another name"
-                    for path in paths
-                }
+                why = (
+                    f"column {column.name!r} is {_short(kind)}, and the run holds it as "
+                    f"{_short(column.type)} since its first start; cast it in the shard, or begin "
+                    "a new run with another name"
+                )
+                found |= {path: f"{shown(path)}: {why}" for path in paths}
     return found
 
 
@@ -127,7 +129,7 @@ def _joined(
         try:
             joined.append(both(before, kind))
         except pa.ArrowException as error:
-            first = next(paths[0] for each, paths in kinds.items() if each != own)
+            first = shown(next(paths[0] for each, paths in kinds.items() if each != own))
             raise InputError(
                 f"column {name!r}, which input.keep names, is {_short(kind)}, but {_short(before)} "
                 f"in others such as {first}, and no type holds both; cast it to one type in all"
@@ -145,20 +147,20 @@ def _holds(held: pa.DataType, kind: pa.DataType) -> bool:
 def _missing(path: str, ours: str, theirs: str, names: Sequence[str]) -> str:
     without = "" if ours in NEEDED else f", or input.columns.{ours} to null to go without"
     return (
-        f"{path}: no column {theirs!r} (it has {', '.join(names)}); "
+        f"{shown(path)}: no column {theirs!r} (it has {', '.join(names)}); "
         f"set input.columns.{ours} to your name for it{without}"
     )
 
 
 def _kept(path: str, schema: pa.Schema, name: str) -> pa.DataType:
     if name not in schema.names:
-        raise InputError(f"{path}: no column {name!r}, which input.keep names")
+        raise InputError(f"{shown(path)}: no column {name!r}, which input.keep names")
     return _only(path, schema, name).type
 
 
 def _only(path: str, schema: pa.Schema, name: str) -> pa.Field:
     if schema.names.count(name) > 1:
-        raise InputError(f"{path}: there are two columns {name!r}; rename one")
+        raise InputError(f"{shown(path)}: there are two columns {name!r}; rename one")
     return schema.field(name)
 
 
@@ -167,7 +169,7 @@ def _refuse_unfit(path: str, ours: str, theirs: pa.Field, labels: Sequence[str])
         return
     without = "" if ours in NEEDED else f"; to go without, set input.columns.{ours} to null"
     raise InputError(
-        f"{path}: column {theirs.name!r} (input.columns.{ours}) is {_short(theirs.type)}; "
+        f"{shown(path)}: column {theirs.name!r} (input.columns.{ours}) is {_short(theirs.type)}; "
         f"it must be {_wanted(ours, labels)}{without}"
     )
 

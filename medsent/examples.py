@@ -64,7 +64,7 @@ def _refuse_others(shards: Shards, run: RunFolder) -> None:
     for shard in shards.listing():
         if scored.get(shard["path"], shard) != shard:
             raise InputError(
-                f"{shard['path']}: rewritten since it was scored, so its opinions cannot be "
+                f"{shown(shard['path'])}: rewritten since it was scored, so its opinions cannot be "
                 "quoted; leave --examples out, or score it again"
             )
 

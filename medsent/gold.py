@@ -20,75 +20,102 @@ def gold_matrix(table: pa.Table | pa.RecordBatch, labels: Sequence[str]) -> Gold
 
     Forms: a column `labels` that is a struct of L numbers or a list of label names,
     or L columns named after the labels. Above 0 is 1, 0 is 0, null or negative is
-    missing. Raises `InputError` for another type or an unknown label name.
+    missing. Raises `InputError` for another type, an unknown label name or a fraction.
     """
-    matrix, unknown = read_gold(table, labels)
-    if unknown.any():
+    matrix, wrong = read_gold(table, labels)
+    if wrong.any():
         raise InputError(
-            f"column 'labels', row {int(unknown.argmax())}: it names something that is no label "
-            f"of ours; the labels are {', '.join(labels)}"
+            f"gold labels, row {int(wrong.argmax())}: it names something that is no label of ours, "
+            f"or a vote is no whole number; the labels are {', '.join(labels)}"
         )
     return matrix
 
 
 def read_gold(table: pa.Table | pa.RecordBatch, labels: Sequence[str]) -> tuple[Gold | None, Mask]:
-    """Return what `gold_matrix` does and, (N,), which rows name an unknown label.
+    """Return what `gold_matrix` does and, (N,), which rows hold what is no label and no vote.
 
     Those rows are missing throughout. Raises `InputError` for another type.
     """
     names = table.schema.names
-    known = np.zeros(table.num_rows, dtype=np.bool_)
     if "labels" in names:
         column = table["labels"]
-        if isinstance(column, pa.ChunkedArray):
-            column = column.combine_chunks()
-        if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-            return _from_names(column, labels)
-        return _from_column(column, labels), known
+        return _from_column(
+            column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column, labels
+        )
     if set(labels) <= set(names):
-        return np.stack([_votes(table[label]) for label in labels], axis=1), known
-    return None, known
+        return _from_votes([table[label] for label in labels])
+    return _none(table.num_rows)
 
 
-def _from_column(column: pa.Array, labels: Sequence[str]) -> Gold | None:
+def is_names(kind: pa.DataType) -> bool:
+    """Tell whether a type is a list of any of Arrow's kinds."""
+    return bool(
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+        or pa.types.is_list_view(kind)
+        or pa.types.is_large_list_view(kind)
+    )
+
+
+def is_vote(kind: pa.DataType) -> bool:
+    """Tell whether values of a type can say yes or no to a label."""
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_null(kind)
+    )
+
+
+def _none(rows: int) -> tuple[None, Mask]:
+    return None, np.zeros(rows, np.bool_)
+
+
+def _from_column(column: pa.Array, labels: Sequence[str]) -> tuple[Gold | None, Mask]:
+    if is_names(column.type):
+        return _from_names(column, labels)
     if pa.types.is_struct(column.type):
         return _from_struct(column, labels)
     if pa.types.is_null(column.type):
-        return None
+        return _none(len(column))
     raise InputError(
         f"column 'labels' is {column.type}; it must be a struct of the labels or a list of "
         "their names"
     )
 
 
-def _from_struct(column: pa.StructArray, labels: Sequence[str]) -> Gold:
+def _from_struct(column: pa.StructArray, labels: Sequence[str]) -> tuple[Gold, Mask]:
     fields = {field.name for field in column.type}
     absent = [label for label in labels if label not in fields]
     if absent:
         raise InputError(f"column 'labels' has no field {absent[0]!r}; it must have every label")
-    matrix = np.stack([_votes(pc.struct_field(column, label)) for label in labels], axis=1)
-    matrix[column.is_null().to_numpy(zero_copy_only=False)] = MISSING
-    return matrix
+    return _from_votes([pc.struct_field(column, label) for label in labels])
 
 
-def _votes(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int8]:
-    """Above 0 is 1, 0 is 0, null and negative are missing."""
-    if not (
-        pa.types.is_integer(column.type)
-        or pa.types.is_boolean(column.type)
-        or pa.types.is_floating(column.type)
-        or pa.types.is_null(column.type)
-    ):
+def _from_votes(columns: Sequence[pa.Array | pa.ChunkedArray]) -> tuple[Gold, Mask]:
+    """Above 0 is 1, 0 is 0, null and negative are missing; no vote is a fraction."""
+    votes = np.stack([_votes(column) for column in columns], axis=1)
+    wrong: Mask = np.any(np.isinf(votes) | (votes > np.floor(votes)), axis=1)
+    matrix = np.where(votes > 0, 1, np.where(votes == 0, 0, MISSING)).astype(np.int8)
+    matrix[wrong] = MISSING
+    return matrix, wrong
+
+
+def _votes(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """Return (N,) numbers, NaN where there is none."""
+    if not is_vote(column.type):
         raise InputError(f"a label's values are {column.type}; they must be integers")
-    values = pc.fill_null(pc.cast(column, pa.float64()), float(MISSING))
-    numbers = np.nan_to_num(np.asarray(values), nan=MISSING)
-    return np.where(numbers > 0, 1, np.where(numbers == 0, 0, MISSING)).astype(np.int8)
+    numbers = pc.fill_null(pc.cast(column, pa.float64(), safe=False), float("nan"))
+    return np.asarray(numbers, np.float64)
 
 
-def _from_names(column: pa.ListArray, labels: Sequence[str]) -> tuple[Gold, Mask]:
+def _from_names(column: pa.Array, labels: Sequence[str]) -> tuple[Gold, Mask]:
     rows = np.asarray(pc.list_parent_indices(column))
-    names = pc.cast(pc.list_flatten(column), pa.string())
-    found = pc.index_in(names, value_set=pa.array(labels))
+    # As bytes, since a name in a shard need be no UTF-8.
+    known = pa.array([label.encode() for label in labels], pa.binary())
+    found = pc.index_in(pc.list_flatten(column).cast(pa.binary()), value_set=known)
     positions = np.asarray(pc.fill_null(found, MISSING))
     unknown = np.zeros(len(column), dtype=np.bool_)
     unknown[rows[positions == MISSING]] = True

@@ -26,10 +26,17 @@ class Lookup:
     storage does not give it.
     """
 
-    def __init__(self, shards: Shards, personas: Collection[str], readers: Sequence[str]) -> None:
+    def __init__(
+        self,
+        shards: Shards,
+        personas: Collection[str],
+        readers: Sequence[str],
+        longest: int | None = None,
+    ) -> None:
+        """Texts of more characters than `longest` are too long."""
         self._shards, self._readers = shards, readers
         self.personas = frozenset(personas)
-        self._read = RecordReader(shards, personas)
+        self._read = RecordReader(shards, personas, longest)
 
     def first(self, count: int) -> list[Row]:
         """Return so many records at most, in the order of the shards and of their rows."""

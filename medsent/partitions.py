@@ -35,12 +35,20 @@ def path_columns(path: str, serves: Mapping[str, str]) -> dict[str, pa.Scalar]:
     found = {}
     for name, value in partition_values(path).items():
         ours = serves.get(name)
-        made = pa.scalar(value, pa.string())
-        if value is not None and ours is not None and ours not in _TEXTS:
-            with suppress(ValueError):  # its type then tells that it does not fit
-                made = pa.scalar(date.fromisoformat(value) if ours == "date" else int(value))
-        found[name] = made
+        if ours is None or ours in _TEXTS:
+            found[name] = pa.scalar(value, pa.string())
+        else:
+            found[name] = _day_or_vote(value, ours)
     return found
+
+
+def _day_or_vote(value: str | None, ours: str) -> pa.Scalar:
+    """Return what a name says; as a text where it says neither, whose type then does not fit."""
+    if value is None:
+        return pa.scalar(None)
+    with suppress(ValueError, OverflowError):
+        return pa.scalar(date.fromisoformat(value) if ours == "date" else int(value))
+    return pa.scalar(value, pa.string())
 
 
 def _decoded(text: str) -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from medsent.columns import NEEDED
 from medsent.listing import cannot_read
 from medsent.partitions import path_columns
 from medsent.shard import BROKEN, REMEDY, Shard, ShardBytes, ShardError, bad, gone, rewritten
@@ -17,8 +18,8 @@ from medsent.shards import Shards, changed
 PAGE_READERS = 4
 BATCH_ROWS = 4096
 _BUFFER_BYTES = 1 << 20
-_BATCH_BYTES = 128 << 20
-"""Of text in one batch, where a dictionary of long texts would make more of few bytes."""
+_BATCH_BYTES = 32 << 20
+"""Of one column in a batch, about; making records of it takes a dozen times that memory."""
 KEPT = "kept "
 """Stands before the names of kept columns, which may be those of ours."""
 
@@ -37,7 +38,11 @@ class OpenShard:
             shard.path, {theirs: ours for ours, theirs in shards.columns.items()}
         )
         self._kept = {f"{KEPT}{field.name}": field.name for field in shards.kept}
-        self._columns = self._there(shards.columns, shards.labels)
+        known = {*self._stored, *self._of_path}
+        needed = {shards.columns[ours] for ours in NEEDED if ours in shards.columns}
+        if not known >= needed.union(self._kept.values()):
+            raise ShardError(rewritten(shard))
+        self._columns = self._there(shards.columns, shards.labels, known)
         self.groups = range(self._parquet.num_row_groups)
         self.starts = [0, *accumulate(footer.row_group(i).num_rows for i in self.groups)]
         """The row of the shard at which each of its row groups begins."""
@@ -67,9 +72,10 @@ class OpenShard:
             if left:
                 raise ValueError("fewer rows than the footer tells")
 
-    def _there(self, columns: Mapping[str, str], labels: Collection[str]) -> dict[str, str]:
+    def _there(
+        self, columns: Mapping[str, str], labels: Collection[str], known: Collection[str]
+    ) -> dict[str, str]:
         """Return our columns to the shard's own; gold of some labels alone is none."""
-        known = {*self._stored, *self._of_path}
         found = {ours: theirs for ours, theirs in columns.items() if theirs in known}
         if set(labels) <= set(found):
             return found
@@ -77,8 +83,9 @@ class OpenShard:
 
     def _batches(self, columns: Mapping[str, str], rows: int) -> Iterator[pa.RecordBatch]:
         stored = sorted({theirs for theirs in columns.values() if theirs in self._stored})
-        if columns.get("text") in self._stored:
-            rows = min(rows, self._rows_of_text(columns["text"]))
+        for ours, theirs in columns.items():
+            if theirs in self._stored and (ours == "text" or ours.startswith(KEPT)):
+                rows = min(rows, self._rows_of(theirs))
         # Some column must be read to see how many rows there are.
         read = stored or self._parquet.schema_arrow.names[:1]
         yield from self._parquet.iter_batches(rows, [self.group], read)
@@ -92,17 +99,25 @@ class OpenShard:
         }
         return pa.table(made)
 
-    def _rows_of_text(self, name: str) -> int:
-        """Return how many rows hold no more text than a batch may, whatever a dictionary holds."""
+    def _rows_of(self, name: str) -> int:
+        """Return how many rows of a column make no more bytes than a batch may, about.
+
+        Only the sizes of a row group are asked for: where a column is encrypted, Arrow ends the
+        process when it is asked for that column's.
+        """
         footer = self._parquet.metadata
-        if not footer.row_group(self.group).num_rows:
-            return BATCH_ROWS
+        group = footer.row_group(self.group)
+        rows, size = group.num_rows, group.total_byte_size
+        most: int = max(1, min(BATCH_ROWS, rows * _BATCH_BYTES // max(1, size)))
+        if not rows or min(rows, most) * size <= _BATCH_BYTES:  # each as long as all together
+            return most
         coded = _parquet(self._source, metadata=footer, read_dictionary=[name])
         [values] = next(coded.iter_batches(1, [self.group], [name])).select([name]).columns
         if not pa.types.is_dictionary(values.type):
-            return BATCH_ROWS
-        longest = pc.max(pc.binary_length(values.dictionary)).as_py() or 1
-        return max(1, min(BATCH_ROWS, _BATCH_BYTES // longest))
+            return most
+        # A dictionary's values are there once, and in as many rows as one likes.
+        longest: int = pc.max(pc.binary_length(values.dictionary)).as_py() or 1
+        return max(1, min(most, _BATCH_BYTES // longest))
 
 
 @contextmanager
@@ -122,9 +137,11 @@ def opened(shards: Shards, shard: Shard) -> Iterator[OpenShard]:
         raise ShardError(gone(shard, shard.rows)) from None
     except MemoryError as error:
         raise cannot_read(shard.path, error) from error
-    except BROKEN:
+    except BROKEN as error:
         where = f"row group {file.group}" if file else "its footer"
         message = f"is damaged inside ({where} cannot be read); {REMEDY}"
+        if "decrypt" in str(error):
+            message = f"has columns that are encrypted, and no key is known here; {REMEDY}"
         damage = bad(shard, "corrupt_page", message, shard.rows)
         raise ShardError(changed(shards, shard) or damage) from None
 

@@ -205,10 +205,11 @@ def _refuse_no_rows(
     schemas: Mapping[str, pa.Schema],
 ) -> None:
     if not any(file.rows for file in files):
-        raise InputError(f"input.path: the shards in {settings.path} hold no rows")
+        raise InputError(f"input.path: the shards in {shown(settings.path)} hold no rows")
     for ours in NEEDED:
         theirs = settled.columns[ours]
         if all(pa.types.is_null(schemas[file.path].field(theirs).type) for file in files):
             raise InputError(
-                f"{settings.path}: column {theirs!r} (input.columns.{ours}) is empty in every shard"
+                f"{shown(settings.path)}: column {theirs!r} (input.columns.{ours}) is empty in "
+                "every shard"
             )

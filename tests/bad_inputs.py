@@ -86,10 +86,21 @@ def another_schema(bench: Bench) -> dict[str, Any]:
 
 
 def another_type(bench: Bench) -> dict[str, Any]:
+    """No type holds every number of 64 bits and every fraction."""
     table = bench.table()
-    place = table.column_names.index("record_id")
-    numbers = pa.array(range(table.num_rows))
-    bench.write(table.set_column(place, "record_id", numbers), "b.parquet")
+    for name, kind in (("a.parquet", pa.int64()), ("b.parquet", pa.float64())):
+        visits = pa.array(range(table.num_rows)).cast(kind)
+        bench.write(table.append_column("visit", visits), name)
+    return {"input": {"keep": ["visit"]}}
+
+
+def a_table_of_delta(bench: Bench) -> dict[str, Any]:
+    (bench.shard.parent / "_delta_log").mkdir()
+    return {}
+
+
+def encrypted(bench: Bench) -> dict[str, Any]:
+    (bench.shard.parent / "b.parquet").write_bytes(b"PARE" + bytes(99) + b"PARE")
     return {}
 
 
@@ -230,6 +241,8 @@ CASES: dict[str, tuple[Change, list[str]]] = {
         zero_bytes,
         ["{in}/b.parquet is empty (0 bytes)", "set input.on_bad_shard: quarantine to go on"],
     ),
+    "encrypted": (encrypted, ["{in}/b.parquet is encrypted, and its key is not known here"]),
+    "table of Delta Lake": (a_table_of_delta, ["input.path: {in} is a Delta table"]),
     "truncated": (truncated, ["{in}/b.parquet is not a whole Parquet file"]),
     "several that are bad": (
         lambda bench: {**zero_bytes(bench), **wrong_type(bench)},
@@ -242,7 +255,10 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     "another schema": (another_schema, ["{in}/b.parquet: no column 'text'", "it has record_id"]),
     "another type": (
         another_type,
-        ["{in}/b.parquet: column 'record_id' is int64, but string in {in}/a.parquet"],
+        [
+            "{in}/b.parquet: column 'visit', which input.keep names, is double, but int64 in ",
+            "others such as {in}/a.parquet, and no type holds both; cast it to one type in all",
+        ],
     ),
     "misspelt key": (
         settings(engine={"rows_per_blok": 4}),

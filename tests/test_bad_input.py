@@ -13,13 +13,14 @@ from medsent import evaluation
 from medsent.cli import main
 from medsent.ledger import Ledger
 from medsent.run import RunFolder
-from medsent.shards import BadShard
+from medsent.shard import BadShard
 from tests.bad_inputs import (
     CASES,
     Bench,
     Change,
     another_schema,
     another_type,
+    encrypted,
     truncated,
     zero_bytes,
 )
@@ -130,7 +131,7 @@ def test_a_good_job_gets_past_all_checks(bench: Bench) -> None:
     assert (bench.folder / "runs").exists()
 
 
-@pytest.mark.parametrize("change", [zero_bytes, truncated, another_schema, another_type])
+@pytest.mark.parametrize("change", [zero_bytes, truncated, encrypted, another_schema, another_type])
 def test_a_job_that_may_quarantine_goes_on_without_the_bad_shard(
     bench: Bench, change: Change
 ) -> None:
@@ -157,7 +158,8 @@ def test_a_shard_once_quarantined_is_not_left_out_where_all_must_be_read(
         main(["evaluate", job])
     [run] = map(RunFolder, bench.folder.glob("runs/*"))
     known = Ledger.read(run)
-    bad = BadShard(**vars(known.good[str(other)]), reason="corrupt_page", message="b is damaged")
+    told = known.good[str(other)].told()
+    bad = BadShard(**told, reason="corrupt_page", message="b is damaged")
     known.condemn(bad).write(run)
     code, _, complained = ended(["evaluate", job], capsys)
     assert code == 2

@@ -18,6 +18,9 @@ KINDS = [
     pa.list_(pa.string()),
     pa.large_list(pa.large_string()),
     pa.list_(pa.dictionary(pa.int8(), pa.string())),
+    pa.large_list(pa.string_view()),
+    pa.list_(pa.binary()),
+    pa.list_view(pa.string()),
 ]
 
 
@@ -36,7 +39,10 @@ def test_the_three_forms_agree(
         [[MISSING if r is None else int(label in r) for label in labels] for r in rows], np.int8
     ).reshape(-1, len(labels))
     by_name = [None if r is None else {label: int(label in r) for label in labels} for r in rows]
-    named = pa.table({"labels": pa.array(rows, pa.list_(pa.string())).cast(kind)})
+    stored = [
+        r and [n.encode() if pa.types.is_binary(kind.value_type) else n for n in r] for r in rows
+    ]
+    named = pa.table({"labels": pa.array(stored, kind)})
     wide = {label: [None if r is None else r[label] for r in by_name] for label in labels}
     for table in (
         named,
@@ -49,7 +55,9 @@ def test_the_three_forms_agree(
         np.testing.assert_array_equal(matrix, expected)
 
 
-@pytest.mark.parametrize("kind", [pa.int8(), pa.int64(), pa.float32()])
+@pytest.mark.parametrize(
+    "kind", [pa.int8(), pa.int64(), pa.float32(), pa.float16(), pa.decimal128(38, 0)]
+)
 def test_votes(kind: pa.DataType) -> None:
     votes = [3, 1, 0, None, -1, -7]
     rows = [dict.fromkeys(LABELS, 0) | {"anger": vote} for vote in votes]
@@ -57,6 +65,49 @@ def test_votes(kind: pa.DataType) -> None:
     assert matrix is not None
     assert matrix[:, LABELS.index("anger")].tolist() == [1, 1, 0, -1, -1, -1]
     assert (np.delete(matrix, LABELS.index("anger"), axis=1) == 0).all()
+
+
+def test_a_vote_may_be_a_truth_or_a_large_number() -> None:
+    for kind, votes in ((pa.bool_(), [True, False]), (pa.uint64(), [2**64 - 1, 0])):
+        matrix = gold_matrix(
+            struct_table([dict.fromkeys(FIVE, v) for v in votes], kind, FIVE), FIVE
+        )
+        assert matrix is not None
+        assert matrix.tolist() == [[1] * 5, [0] * 5]
+
+
+@pytest.mark.parametrize("fraction", [0.1, -0.5, 1.5, float("inf"), float("-inf")])
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_vote_that_is_no_whole_number_makes_its_row_wrong(fraction: float, wide: bool) -> None:
+    rows = [dict.fromkeys(FIVE, 1.0) | {FIVE[1]: vote} for vote in (0.0, fraction, None)]
+    votes = {label: pa.array([row[label] for row in rows]) for label in FIVE}
+    table = pa.table(votes) if wide else struct_table(rows, pa.float64(), FIVE)
+    matrix, wrong = read_gold(table, FIVE)
+    assert matrix is not None
+    assert wrong.tolist() == [False, True, False]
+    assert matrix.tolist() == [[1, 0, 1, 1, 1], [MISSING] * 5, [1, MISSING, 1, 1, 1]]
+    with pytest.raises(InputError, match=r"row 1: .* or a vote is no whole number"):
+        gold_matrix(table, FIVE)
+
+
+def test_a_struct_that_is_null_is_missing() -> None:
+    matrix = gold_matrix(struct_table([None, dict.fromkeys(FIVE, False)], pa.bool_(), FIVE), FIVE)
+    assert matrix is not None
+    assert matrix.tolist() == [[MISSING] * 5, [0] * 5]
+
+
+def test_a_name_that_is_no_utf8_is_no_label() -> None:
+    for kind in (pa.binary(), pa.string()):
+        names = pa.array([b"anger", b"\xff"], pa.binary()).view(kind)
+        table = pa.table({"labels": pa.ListArray.from_arrays([0, 1, 2], names)})
+        assert read_gold(table, LABELS)[1].tolist() == [False, True]
+
+
+def test_lists_of_one_size_may_be_null() -> None:
+    table = pa.table({"labels": pa.array([["anger"], None, ["calm"]], pa.list_(pa.string(), 1))})
+    matrix = gold_matrix(table, ("anger", "calm"))
+    assert matrix is not None
+    assert matrix.tolist() == [[1, 0], [MISSING, MISSING], [0, 1]]
 
 
 def test_not_a_number_is_missing() -> None:

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medsent.labels import LABELS
-from medsent.order import by_work, ordered
-from medsent.records import EMPTY_TEXT, schema
+from medsent.order import by_work
+from medsent.records import EMPTY_TEXT
 
 Row = tuple[str | None, bool]
 """A text, and whether its record is good."""
@@ -22,12 +21,17 @@ ROWS = st.lists(
 
 
 def records(rows: list[Row]) -> pa.Table:
-    blank = dict.fromkeys(schema((), LABELS).names)
-    filled = [
-        {**blank, "row_hash": i, "text": text, "reason": None if good else EMPTY_TEXT}
-        for i, (text, good) in enumerate(rows)
-    ]
-    return pa.Table.from_pylist(filled, schema=schema((), LABELS))
+    return pa.table(
+        {
+            "row_hash": pa.array(range(len(rows)), pa.uint64()),
+            "text": pa.array([text for text, _ in rows], pa.string()),
+            "reason": pa.array([None if good else EMPTY_TEXT for _, good in rows], pa.string()),
+        }
+    )
+
+
+def ordered(table: pa.Table, block: int) -> pa.Table:
+    return table.take(pa.array(by_work(table, block)))
 
 
 def shuffled(sizes: list[int], lengths: list[int]) -> list[Row]:

@@ -14,6 +14,7 @@ from medsent.demo.data import SPLITS
 from medsent.errors import ConfigError
 from medsent.labels import LABELS
 from medsent.overlap import refuse_input, refuse_run
+from medsent.records import ids_of
 from medsent.shards import open_shards
 from medsent.statistics.thresholds import TunedOn, hashed_opinions, read_thresholds
 from tests import predicted
@@ -64,10 +65,7 @@ def refuse(path: Path, tuned: dict[str, TunedOn], **settings: Any) -> None:
 
 def hash_of(text: str) -> str:
     """Return the opinion_id of an opinion that has none."""
-    from medsent.records import opinion_ids
-
-    rows = pa.table({"text": [text]})
-    [made] = opinion_ids(rows, {"text": "text"}).to_pylist()
+    [made] = ids_of(pa.table({"text": [text]})).to_pylist()
     return str(made)
 
 
@@ -114,23 +112,24 @@ def test_a_few_without_an_id(written: Written) -> None:
         refuse(folder, tuned_on("a", "c", hash_of("text 2")))
 
 
-def test_texts_are_read_only_where_ids_are_missing(
+def test_texts_are_read_only_where_ids_are_missing_or_one_is_found(
     written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[list[str]] = []
+    read: list[tuple[list[int], list[str]]] = []
     iterate = pq.ParquetFile.iter_batches
 
-    def spied(self: Any, size: int, columns: list[str]) -> Any:
-        read.append(columns)
-        return iterate(self, size, columns=columns)
+    def spied(self: Any, size: int, groups: list[int], columns: list[str]) -> Any:
+        read.append((groups, columns))
+        return iterate(self, size, groups, columns)
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", spied)
     refuse(written(), tuned_on("x"))
-    assert read == [["opinion_id"]]
+    assert read == [([0], ["opinion_id"]), ([1], ["opinion_id"])]
     read.clear()
     with pytest.raises(ConfigError):
         refuse(written(), tuned_on("a"))
-    assert read == [["opinion_id"], ["opinion_id", "labels"]]
+    assert read[:2] == [([0], ["opinion_id"]), ([1], ["opinion_id"])]
+    assert read[2:] == [([0], ["labels", "opinion_id", "text"])]
 
 
 UNLABELLED = pa.array([None, [], None, []], TAGS)

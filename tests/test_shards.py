@@ -11,28 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from medsent.config import InputSettings
 from medsent.errors import InputError
 from medsent.labels import LABELS
-from medsent.records import RecordReader
-from medsent.shards import Shards, open_shards
+from medsent.shards import Shards
+from tests.reading import opened, read, records, rows
 
 Written = Callable[..., Path]
 
 EXTRA = pa.array([1, 2])
 STRUCT = pa.struct([(label, pa.int64()) for label in LABELS])
-
-
-def rows(count: int = 2, **columns: Any) -> pa.Table:
-    """Return a table of good rows, with columns added, replaced, or (None) taken out."""
-    table = {
-        "record_id": pa.array([f"r{i}" for i in range(count)]),
-        "text": pa.array(["all was well"] * count),
-        "language": pa.array(["en"] * count),
-        "persona": pa.array(["surgeon"] * count),
-        **columns,
-    }
-    return pa.table({name: column for name, column in table.items() if column is not None})
 
 
 @pytest.fixture
@@ -43,10 +30,6 @@ def written(tmp_path: Path) -> Written:
         return tmp_path
 
     return write
-
-
-def opened(path: Path | str, **settings: Any) -> Shards:
-    return open_shards(InputSettings(path=str(path), **settings), LABELS)
 
 
 def refused(path: Path | str, **settings: Any) -> str:
@@ -110,7 +93,11 @@ def test_wide_labels_count_only_when_all_are_there(written: Written) -> None:
     "columns",
     [
         {"record_id": pa.array([1, 2], pa.uint8())},
+        {"record_id": pa.array([1, 2]).cast(pa.decimal128(20, 0))},
+        {"record_id": pa.array([1, 2]).dictionary_encode()},
         {"text": pa.array(["a", "b"], pa.large_string())},
+        {"text": pa.array(["a", "b"], pa.string_view())},
+        {"text": pa.array([b"a", b"b"])},
         {"language": pa.array(["pl", "en"]).dictionary_encode()},
         {"persona": pa.nulls(2)},
         {"opinion_id": pa.array([1, 2])},
@@ -123,6 +110,9 @@ def test_wide_labels_count_only_when_all_are_there(written: Written) -> None:
         {"labels": pa.nulls(2, STRUCT)},
         {"labels": pa.nulls(2)},
         {"labels": pa.array([["anger"], []])},
+        {"labels": pa.array([["anger"], []], pa.large_list(pa.string_view()))},
+        {"labels": pa.array([["anger"], ["calm"]], pa.list_(pa.string(), 1))},
+        {"labels": pa.array([dict.fromkeys(LABELS, True)] * 2)},
         {"labels": pa.array([[], None], pa.list_(pa.null()))},
     ],
 )
@@ -134,8 +124,8 @@ def test_types_that_fit(written: Written, columns: dict[str, pa.Array]) -> None:
     ("ours", "column", "told"),
     [
         ("text", pa.array([1, 2]), "is int64; it must be a string"),
-        ("text", pa.array([b"a", b"b"]), "is binary; it must be a string"),
         ("record_id", pa.array([0.5, 1.0]), "is double; it must be a string or an integer"),
+        ("record_id", pa.array([b"ab", b"cd"], pa.binary(2)), "is fixed_size_binary[2]; it must"),
         ("persona", pa.array([1, 2]), "is int64; it must be a string"),
         ("language", pa.array([["en"], ["pl"]]), "it must be a string"),
         ("date", pa.array(["2026-01-01"] * 2), "is string; it must be a date"),
@@ -161,7 +151,7 @@ def test_a_wrong_wide_label_is_refused(written: Written) -> None:
 
 @pytest.mark.parametrize("ours", ["record_id", "text", "language", "persona"])
 def test_a_missing_column_names_file_column_and_setting(written: Written, ours: str) -> None:
-    folder = written(rows(**{ours: None}))
+    folder = written(rows().drop([ours]))
     message = refused(folder)
     assert message.startswith(f"{folder.resolve()}/0.parquet: no column '{ours}' (it has ")
     assert f"set input.columns.{ours} to your name for it" in message
@@ -176,59 +166,98 @@ def test_a_mapped_column_must_be_there(written: Written) -> None:
     assert "input.columns.text cannot be null" in refused(folder, columns={"text": None})
 
 
-def test_a_column_that_reading_adds_cannot_be_read(written: Written) -> None:
-    folder = written(rows(path=pa.array(["a", "b"])))
-    assert "cannot be called 'path'" in refused(folder, columns={"opinion_id": "path"})
-    assert opened(folder).rows == 2
+def test_columns_may_have_the_names_that_records_add() -> None:
+    names = {name: pa.array([f"{name} 0", f"{name} 1"]) for name in ("path", "row_hash", "reason")}
+    found = read(rows(**names), columns={"opinion_id": "path"}, keep=["row_hash", "reason"])
+    assert found["opinion_id"].to_pylist() == ["path 0", "path 1"]
+    assert found["kept reason"].to_pylist() == ["reason 0", "reason 1"]
+    assert found["reason"].null_count == 2
 
 
-def test_shards_may_differ_where_one_type_holds_both(written: Written) -> None:
+def test_each_shard_is_read_in_its_own_types(written: Written) -> None:
     folder = written(
         rows(record_id=pa.array([1, 2], pa.int8()), extra=pa.array([1, 2], pa.int16())),
         rows(
-            record_id=pa.array([1, 2], pa.int64()),
+            record_id=pa.array(["3", "4"], pa.string_view()),
             text=pa.array(["a", "b"], pa.large_string()),
+            language=pa.array(["pl", "en"]).dictionary_encode(),
             persona=pa.nulls(2),
-            extra=pa.array([1, 2], pa.int32()),
+            extra=pa.array([1.5, None]),
             unread=pa.array([1, 2]),
         ),
     )
-    assert opened(folder, keep=["extra"]).kept == (pa.field("extra", pa.int32()),)
+    shards = opened(folder, keep=["extra"])
+    assert shards.kept == (pa.field("extra", pa.float64()),)
+    found = records(shards)
+    assert found["record_id"].to_pylist() == ["1", "2", "3", "4"]
+    assert found["language"].to_pylist() == ["en", "en", "pl", "en"]
+    assert found["persona"].to_pylist() == ["surgeon", "surgeon", None, None]
+    assert found["kept extra"].to_pylist() == [1.0, 2.0, 1.5, None]
+
+
+def test_days_of_all_kinds_in_one_input(written: Written) -> None:
+    when = datetime.datetime(2026, 1, 31, 12, 30, tzinfo=UTC)
+    kinds = [pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.timestamp("ms", "Europe/Warsaw")]
+    dates = [pa.array([when.date()] * 2), *(pa.array([when] * 2, kind) for kind in kinds)]
+    found = records(opened(written(*(rows(date=each) for each in dates), rows())))
+    assert found["date"].to_pylist() == [when.date()] * 8 + [None] * 2
+
+
+def test_gold_of_all_forms_in_one_input(written: Written) -> None:
+    votes = pa.array([dict.fromkeys(LABELS, False) | {"calm": True}, None])
+    wide = {label: pa.array([int(label == "calm"), None], pa.int8()) for label in LABELS}
+    shards = written(
+        rows(labels=votes),
+        rows(labels=pa.array([["calm"], None])),
+        rows(**wide),
+        rows(labels=pa.nulls(2)),
+        rows(calm=pa.array(["yes", "no"])),  # one of our names alone is no gold
+    )
+    gold = records(opened(shards))["gold"].to_pylist()
+    assert gold[:6] == [dict.fromkeys(LABELS, 0) | {"calm": 1}, None] * 3
+    assert gold[6:] == [None] * 4
 
 
 @pytest.mark.parametrize(
     ("stored", "held"),
     [
-        (pa.string_view(), pa.large_string()),
-        (pa.binary_view(), pa.large_binary()),
-        (pa.list_(pa.string_view()), pa.list_(pa.large_string())),
+        (pa.string_view(), pa.string()),
+        (pa.binary_view(), pa.binary()),
+        (pa.list_(pa.string_view()), pa.list_(pa.string())),
+        (pa.large_list(pa.string_view()), pa.list_(pa.string())),
+        (pa.map_(pa.string(), pa.string_view()), pa.map_(pa.string(), pa.string())),
+        (pa.struct([("a", pa.string_view())]), pa.struct([("a", pa.string())])),
     ],
     ids=str,
 )
 def test_a_kept_view_is_held_as_what_rows_can_be_picked_of(
     written: Written, stored: pa.DataType, held: pa.DataType
 ) -> None:
-    values = [["a"], ["b"]] if pa.types.is_list(stored) else ["a", "b"]
-    folder = written(rows(extra=pa.array(values, stored)))
-    shards = opened(folder, keep=["extra"])
-    [field] = shards.kept
-    assert field.type == held
-    read = pq.read_table(folder).append_column("row_hash", pa.array([0, 1], pa.uint64()))
-    read = read.append_column("path", ["a", "a"])
-    made = RecordReader(shards, ["surgeon"])(read)
-    assert made.filter([False, True])["extra"].to_pylist() == pa.array(values[1:], held).to_pylist()
+    whole = pa.array([None, _value(stored)], stored)
+    shards = opened(written(rows(extra=whole)), keep=["extra"])
+    assert shards.kept == (pa.field("extra", held),)
+    found = records(shards)
+    picked = found.filter(pa.array([False, True])).take(pa.array([0]))
+    assert picked["kept extra"].to_pylist() == whole[1:].to_pylist()
+
+
+def _value(kind: pa.DataType) -> Any:
+    if pa.types.is_struct(kind):
+        return {"a": "more than twelve bytes"}
+    if pa.types.is_map(kind):
+        return [("k", "more than twelve bytes")]
+    return ["more than twelve bytes", None] if pa.types.is_nested(kind) else "more than 12 bytes"
 
 
 @pytest.mark.parametrize(
     ("other", "told"),
     [
         (rows(text=None), "no column 'text'"),
-        (rows(record_id=pa.array([1, 2]), extra=EXTRA), "column 'record_id' is int64, but str"),
         (
-            rows(language=pa.array(["a", "b"]).dictionary_encode(), extra=EXTRA),
-            "column 'language' is dictionary<values=string",
+            rows(extra=pa.array(["a", "b"])),
+            "column 'extra', which input.keep names, is string, but",
         ),
-        (rows(extra=pa.array(["a", "b"])), "column 'extra' is string, but int64 in"),
+        (rows(extra=pa.array([0.5, None])), "is double, but int64 in others such as "),
         (rows(), "no column 'extra', which input.keep names"),
     ],
 )
@@ -237,6 +266,24 @@ def test_a_shard_unlike_the_first_is_named(written: Written, other: pa.Table, to
     message = refused(folder, keep=["extra"])
     assert message.startswith(f"{folder.resolve()}/1.parquet: ")
     assert told in message
+
+
+def test_a_growing_run_goes_on_in_the_types_that_it_began_with(written: Written) -> None:
+    folder = written(
+        *(rows(extra=pa.array([1, 2], kind)) for kind in (pa.int8(), pa.int64(), pa.float32()))
+    )
+    shards = opened(folder, keep=["extra"], on_bad_shard="quarantine")
+    began = shards.held_as([pa.field("extra", pa.int16())])
+    assert began.kept == (pa.field("extra", pa.int16()),)
+    assert [Path(file.path).name for file in began.files] == ["0.parquet"]
+    told = {bad.message for bad in began.bad if Path(bad.path).name == "1.parquet"}
+    assert told == {
+        f"{folder}/1.parquet: column 'extra' is int64, and the run holds it as int16 since its "
+        "first start; cast it in the shard, or begin a new run with another name"
+    }
+    assert {bad.reason for bad in began.bad} == {"other_schema"}
+    assert records(began)["kept extra"].type == pa.int16()
+    assert shards.held_as(shards.kept).files == shards.files
 
 
 @pytest.mark.parametrize("keep_bytes", [0, 4, 700, -1])
@@ -261,6 +308,22 @@ def test_a_column_may_be_empty_in_one_shard_but_not_in_all(written: Written) -> 
     assert opened(written(rows(text=pa.nulls(2)), rows())).rows == 4
     message = refused(written(rows(text=pa.nulls(2)), rows(text=pa.nulls(2))))
     assert "column 'text' (input.columns.text) is empty in every shard" in message
+
+
+def test_what_is_passed_over_is_told(written: Written) -> None:
+    folder = written(rows())
+    (folder / "_SUCCESS").touch()
+    (folder / "notes.txt").touch()
+    assert opened(folder).passed_over == (f"{folder}/_SUCCESS", f"{folder}/notes.txt")
+
+
+def test_a_file_under_encryption_is_called_so(written: Written) -> None:
+    folder = written(rows())
+    encrypted = folder / "1.parquet"
+    encrypted.write_bytes(b"PARE" + b"x" * 100 + b"PARE")
+    [bad] = quarantined(folder).bad
+    assert bad.reason == "not_parquet"
+    assert bad.message.startswith(f"{encrypted} is encrypted, and its key is not known here; ")
 
 
 def quarantined(path: Path, **settings: Any) -> Shards:

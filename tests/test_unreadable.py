@@ -18,11 +18,23 @@ from pyarrow import fs
 
 from medsent.errors import StorageError
 from medsent.listing import find_files
-from medsent.shards import find_unreadable
+from medsent.shard import BadShard, ShardError
+from medsent.shards import Shards, find_rewritten
 from tests.conftest import MARKER
-from tests.test_shards import opened, quarantined, rows
+from tests.reading import opened, records, rows
 
 NOBODY = 65534
+
+
+def found_bad(shards: Shards) -> list[BadShard]:
+    """Read all shards to their ends; return those that cannot be read."""
+    bad = []
+    for shard in shards.files:
+        try:
+            records(replace(shards, files=(shard,)))
+        except ShardError as error:
+            bad.append(error.bad)
+    return bad
 
 
 def write(folder: Path, *counts: int) -> Path:
@@ -74,10 +86,10 @@ def test_a_corrupt_page_is_found_by_reading(
             row_group_size=1000,
         )
     shards = opened(tmp_path)
-    assert find_unreadable(shards) == []
+    assert found_bad(shards) == []
     corrupt(tmp_path / "b.parquet", "text", group=2, header=header)
     assert opened(tmp_path).listing() == shards.listing()
-    [bad] = find_unreadable(shards)
+    [bad] = found_bad(shards)
     assert (bad.path, bad.reason, bad.rows) == (shards.files[1].path, "corrupt_page", 4000)
     assert bad.message.startswith(f"{bad.path} is damaged inside (row group 2 cannot be read); ")
     assert MARKER not in bad.message
@@ -86,8 +98,8 @@ def test_a_corrupt_page_is_found_by_reading(
 def test_a_corrupt_page_that_no_one_reads_is_no_matter(tmp_path: Path) -> None:
     pq.write_table(incompressible(), tmp_path / "a.parquet", use_dictionary=False)
     corrupt(tmp_path / "a.parquet", "unread", header=True)
-    assert find_unreadable(opened(tmp_path)) == []
-    [bad] = find_unreadable(opened(tmp_path, keep=["unread"]))
+    assert found_bad(opened(tmp_path)) == []
+    [bad] = found_bad(opened(tmp_path, keep=["unread"]))
     assert bad.reason == "corrupt_page"
 
 
@@ -95,9 +107,9 @@ def test_what_became_of_a_shard_since_the_listing(tmp_path: Path) -> None:
     folder = write(tmp_path, 2, 3, 4, 5)
     shards = opened(folder)
     (folder / "1.parquet").unlink()
-    pq.write_table(rows(4, text=pa.array(["another"] * 4)), folder / "2.parquet")
+    pq.write_table(rows(9, text=pa.array(["another"] * 9)), folder / "2.parquet")
     (folder / "3.parquet").write_bytes(b"PAR1")
-    found = find_unreadable(shards)
+    found = found_bad(shards)
     assert [(Path(bad.path).name, bad.reason, bad.rows) for bad in found] == [
         ("1.parquet", "disappeared", 3),
         ("2.parquet", "rewritten", 4),
@@ -106,8 +118,19 @@ def test_what_became_of_a_shard_since_the_listing(tmp_path: Path) -> None:
     assert [(bad.size_bytes, bad.etag) for bad in found] == [
         (file.size_bytes, file.etag) for file in shards.files[1:]
     ]
+    assert [bad.path for bad in find_rewritten(shards)] == [bad.path for bad in found[1:]]
     assert "put it back" in found[0].message
     assert "medsent requeue" in found[1].message
+
+
+def test_a_shard_of_as_many_other_rows_is_found_by_its_time(tmp_path: Path) -> None:
+    shards = opened(write(tmp_path, 2, 2))
+    before = (tmp_path / "1.parquet").stat()
+    pq.write_table(rows(2), tmp_path / "1.parquet")
+    os.utime(tmp_path / "1.parquet", ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert found_bad(shards) == []
+    [bad] = find_rewritten(shards)
+    assert (bad.path, bad.reason) == (shards.files[1].path, "rewritten")
 
 
 def test_a_shard_that_goes_before_its_footer_is_read(
@@ -121,7 +144,7 @@ def test_a_shard_that_goes_before_its_footer_is_read(
         return listed
 
     monkeypatch.setattr("medsent.shards.find_files", found)
-    [bad] = quarantined(folder).bad
+    [bad] = opened(folder, on_bad_shard="quarantine").bad
     assert (Path(bad.path).name, bad.reason, bad.rows) == ("1.parquet", "disappeared", None)
 
 
@@ -155,7 +178,7 @@ def test_a_shard_that_must_not_be_read_is_not_called_broken(
     assert message.startswith(f"cannot read {secret.resolve()}: permission denied. ")
     assert caught.value.exit_code == 1
     with pytest.raises(StorageError, match=r"b\.parquet: permission denied"):
-        find_unreadable(shards)
+        found_bad(shards)
 
 
 class FailingStorage(LocalFileSystem):
@@ -191,4 +214,4 @@ def test_a_disk_that_fails_while_reading_condemns_no_shard(tmp_path: Path, given
     [now] = failing.get_file_info([shards.files[0].path])
     listed = replace(shards.files[0], etag=str(now.mtime_ns))
     with pytest.raises(StorageError, match=r"a\.parquet: input/output error\."):
-        find_unreadable(replace(shards, files=(listed,), filesystem=failing))
+        found_bad(replace(shards, files=(listed,), filesystem=failing))
