@@ -178,9 +178,9 @@ class Killer:
         job.start()
         _until(job, block.exists)
         self._pause(job, self._latest_s)
-        there = block.exists()
+        there = block.exists()  # before it is let go
         self._points.let_go()
-        _wait(self._points.moved)
+        _wait(self._points.moved, _ORPHANS_S)
         moved = self._points.moved()
         self._points.clear()
         return Struck(there and moved, resumes=1)
@@ -202,7 +202,7 @@ def _until(job: Job, seen: Callable[[], bool]) -> bool:
     return job.ended() is None and seen()
 
 
-def _wait(seen: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
+def _wait(seen: Callable[[], bool], patience_s: float = _PATIENCE_S) -> None:
+    deadline = time.monotonic() + patience_s
     while not seen() and time.monotonic() < deadline:
         time.sleep(_POLL_S)

@@ -144,7 +144,9 @@ def _leave_an_orphan(aside: Any, target: Any, data: bytes) -> None:
     moves the file in that it wrote; where another driver has tidied that away, it writes it
     anew, as one does that was held a moment earlier.
     """
-    if os.fork() == 0:
+    if (child := os.fork()) == 0:
+        if os.fork():  # Ray's workers end their own children with themselves
+            os._exit(0)
         os.setsid()
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # Ray would take this for the scorer
         _tell("held", str(target))
@@ -156,6 +158,7 @@ def _leave_an_orphan(aside: Any, target: Any, data: bytes) -> None:
                 aside.replace(target)
             _tell("moved", str(target))
         os._exit(0)
+    os.waitpid(child, 0)
     time.sleep(_HELD_S)
 
 
