@@ -41,10 +41,10 @@ train: $(PACKAGE) ## Train the demo's adapter (about two hours on 2 cores; resum
 	@$(BIN)/medsent train jobs/train.yaml $(ARGS)
 	@$(BIN)/medsent train jobs/train-weak-labels.yaml $(ARGS)
 
-chaos: $(PACKAGE) ## Kill the job 100 times in nine ways and check every row (about half an hour)
+chaos: $(PACKAGE) ## Kill the job 100 times in twelve ways and check every row (about half an hour)
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-scale: $(PACKAGE) ## Memory at 100,000 and at 1,000,000 records, the engine scripted (ten minutes)
+scale: $(PACKAGE) ## Memory and first records at 100,000 and 1,000,000, and resumed at 90% (ten minutes)
 	@$(BIN)/python -m tests.chaos.scale $(ARGS)
 
 month: $(PACKAGE) ## 30 nights, three of them planted: does the gate close on just those? (six minutes)

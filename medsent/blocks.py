@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from medsent.erased import Erased
 from medsent.run import RunFolder
-from medsent.storage import names_below, open_parquet, write_whole
+from medsent.storage import AnyPath, names_below, open_parquet, write_whole
 
 CUT = 1
 """Which way of cutting this is: a run goes on with its own alone."""
@@ -143,13 +143,21 @@ class BlockWriter:
         self._run = run
 
     def write(self, name: str, rows: pa.Table, *, whole: bool, has_part: bool) -> None:
-        """Write a block's outcomes, beside those that a part of it holds; raises `OSError`."""
+        """Write a block's outcomes, beside those that a part of it holds; raises `OSError`.
+
+        What comes late, of a block that another attempt or driver has made whole, is not written.
+        """
+        block = self._run.predictions / f"{name}{_SUFFIX}"
         part = self._run.predictions / f"{name}{_PART}"
-        if has_part:
-            rows = _joined(part, rows)
+        if has_part and (before := _read(part)) is not None:
+            rows = _joined(before, rows)
+        elif has_part or not whole:
+            if block.is_file():
+                return
+            whole = False  # where a part is lost, the rest is not the whole
         if not rows.num_rows:
             return
-        target = self._run.predictions / f"{name}{_SUFFIX}" if whole else part
+        target = block if whole else part
         erased = Erased.read(self._run)
         write_whole(target, _encoded(erased.blank(rows)))
         # An opinion may have been erased meanwhile: its list is written before files are looked at.
@@ -187,13 +195,17 @@ def unpacked(row: pa.Table) -> tuple[list[tuple[str, bool, int]], pa.Table]:
     return [(name, part, rows) for name, part, rows in told], records.replace_schema_metadata()
 
 
-def _joined(part: object, rows: pa.Table) -> pa.Table:
-    """Return a part's rows before those that have come; no row twice."""
+def _read(part: AnyPath) -> pa.Table | None:
+    """Return a part's rows, None where it is not there."""
     try:
-        with open_parquet(part) as parquet:  # type: ignore[arg-type]
-            before = parquet.read()
+        with open_parquet(part) as parquet:
+            return parquet.read()
     except FileNotFoundError:
-        return rows
+        return None
+
+
+def _joined(before: pa.Table, rows: pa.Table) -> pa.Table:
+    """Return a part's rows before those that have come; no row twice."""
     new = pc.invert(pc.is_in(rows["row_hash"], value_set=before["row_hash"].combine_chunks()))
     metadata = {LOST_DATES: str(lost_dates(before.schema) + lost_dates(rows.schema))}
     joined = pa.concat_tables([before, rows.filter(new)], promote_options="permissive")

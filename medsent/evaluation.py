@@ -221,6 +221,7 @@ class Job:
     def _close(self) -> dict[str, Any]:
         """Check that every row has exactly one outcome, and write the manifest."""
         plan, run = self._plan, self._run
+        tidy(run)  # a scorer that outlived another driver may have left a part beside its block
         variants = [variant.name for variant in plan.variants]
         account = accounting.count(run, variants, fanned_out=bool(plan.readers))
         manifest = {

@@ -106,8 +106,7 @@ def cost_of(looks: list[Look], records: int) -> Cost:
 
 
 def _done(folder: Path) -> int:
-    files = folder.glob("runs/*/checkpoint/*.parquet")
-    return _ROWS_PER_BLOCK * sum(not file.name.endswith(".pending.parquet") for file in files)
+    return _ROWS_PER_BLOCK * sum(1 for _ in folder.glob("runs/*/predictions/*.parquet"))
 
 
 class _Processes:

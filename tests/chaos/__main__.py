@@ -58,8 +58,8 @@ def _queue(options: argparse.Namespace) -> list[str]:
 
 def _tell(account: Account) -> None:
     """Say what the table has no column for."""
-    if account.zombies_s:
-        print(f"Scorers outlived a killed driver by at most {max(account.zombies_s):.1f} s.")
+    if account.outlived_s:
+        print(f"Scorers outlived a killed driver by at most {max(account.outlived_s):.1f} s.")
     for line in account.ended:
         print(f"Ended with an error and was given again: {line}")
     for line in account.faults:
@@ -73,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
     parser.add_argument("--opinions", type=int, default=100, help="16 records each")
     parser.add_argument("--replicas", type=int, default=2)
+    parser.add_argument("--kills-a-run", type=int, nargs=2, default=[4, 6], metavar="N")
+    parser.add_argument("--latest-s", type=float, default=3.0, help="wait at most so long to kill")
+    parser.add_argument("--with-driver", type=float, default=0.3, help="share of kills at a point")
     parser.add_argument("--keep", action="store_true", help="keep the runs' folders")
     parser.add_argument("--table", type=Path, help="write the table to this file as well")
     return parser

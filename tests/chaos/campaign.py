@@ -4,7 +4,6 @@ import argparse
 import os
 import random
 import shutil
-import threading
 import time
 import uuid
 from collections import Counter
@@ -12,24 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from medsent.quiet import ENVIRONMENT
 from tests.chaos import processes
 from tests.chaos.check import Reference, Verdict
 from tests.chaos.failpoint import Failpoints
 from tests.chaos.job import Job, write_config
-from tests.chaos.kills import DRIVER, OWN_RAY, TWINS, Killer
+from tests.chaos.kills import OWN_RAY, Killer
 from tests.chaos.nodes import SETTINGS, Nodes
 from tests.chaos.opinions import write_shards
 from tests.chaos.tokenizer import write_tokenizer
 from tests.chaos.toll import Account
 
 _METHODS = {"plain": "onepass", "digits": "bits"}
-_KILLS_A_RUN = (4, 6)
 _RUN_LIMIT_S = 1800.0
 _ENGINES_GONE_S = 60.0
-_ZOMBIES_S = 60.0
 _ERRORS_IN_A_ROW = 3
 
 
@@ -39,7 +34,7 @@ class Campaign:
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         """Make the input and start Ray's nodes."""
         self._folder, self._seed, self._keep = folder, options.seed, options.keep
-        self._replicas = options.replicas
+        self._replicas, self._kills_a_run = options.replicas, options.kills_a_run
         self._rng = random.Random(options.seed)
         self._tag = uuid.uuid4().hex
         self._points = Failpoints(folder / "armed")
@@ -55,7 +50,14 @@ class Campaign:
         self._model = write_tokenizer(folder / "model")
         self._environment = self._make_environment()
         self._nodes = Nodes(self._environment)
-        self._killer = Killer(self._rng, self._tag, self._points, self._nodes)
+        self._killer = Killer(
+            self._rng,
+            self._tag,
+            self._points,
+            self._nodes,
+            latest_s=options.latest_s,
+            with_driver=options.with_driver,
+        )
         self._runs = 0
 
     def make_reference(self) -> float:
@@ -79,10 +81,11 @@ class Campaign:
     def close(self) -> None:
         """End Ray's nodes."""
         self._nodes.close()
+        self.account.outlived_s = list(self._killer.outlived_s)
 
     def _draw(self, left: Sequence[str]) -> list[str]:
         """Return the next run's kills; those on a Ray of the job's own keep to themselves."""
-        count = self._rng.randint(*_KILLS_A_RUN)
+        count = self._rng.randint(*self._kills_a_run)
         own = [kind for kind in left if kind == OWN_RAY]
         shared = [kind for kind in left if kind != OWN_RAY]
         pool = own if own and self._rng.random() < len(own) / len(left) else shared or own
@@ -120,16 +123,14 @@ class Campaign:
         verdict, errors = Verdict(), 0
         job.start()
         for kind in kinds:
-            before = self._scorers()
             struck = self._killer.strike(job, kind)
             verdict.faults += struck.faults
+            self.account.by_kind[kind].resumes += struck.resumes
             if struck.landed:
                 job.note(f"killed {kind}")
                 landed.append(kind)
                 self.account.by_kind[kind].kills += 1
                 errors = 0
-            if kind in (DRIVER, OWN_RAY, TWINS) and struck.landed:
-                self._time_zombies(before)
             if job.ended() == 0:
                 return verdict
             if job.ended() is not None:
@@ -151,18 +152,6 @@ class Campaign:
         self.account.by_kind[kind].resumes += 1
         job.start()
         return int(by_itself)
-
-    def _scorers(self) -> list[psutil.Process]:
-        return processes.scorers(self._tag)
-
-    def _time_zombies(self, scorers: Sequence[psutil.Process]) -> None:
-        """Measure, beside all else, how long scorers outlive their driver."""
-
-        def measure() -> None:
-            seconds = processes.seconds_until_gone(scorers, _ZOMBIES_S)
-            self.account.zombies_s.append(_ZOMBIES_S if seconds is None else seconds)
-
-        threading.Thread(target=measure, daemon=True).start()
 
     def _left_over(self) -> list[str]:
         """Wait for the job's engines to go; return what is wrong where they do not."""

@@ -72,7 +72,7 @@ class Job:
         self._close()
         self._log = (self.folder / "said.log").open("ab")
         self.starts += 1
-        self._blocks_before = self._blocks()
+        self._blocks_before = len(self.blocks())
         self.note(f"start {self.starts}")
         self.process = subprocess.Popen(
             [sys.executable, self.script, str(self.config)],
@@ -101,16 +101,8 @@ class Job:
         return code
 
     def blocks_done(self) -> int:
-        """Count the blocks committed since the last start; cleaning may make it negative."""
-        return self._blocks() - self._blocks_before
-
-    def twins(self) -> list[str]:
-        """Return the blocks of which pending and committed ids stand side by side."""
-        if self.run is None:
-            return []
-        checkpoint = self.run / "checkpoint"
-        stems = [file.name.split(".")[0] for file in checkpoint.glob("*.pending.parquet")]
-        return [stem for stem in stems if (checkpoint / f"{stem}.parquet").exists()]
+        """Count the blocks done since the last start; a requeue may make it negative."""
+        return len(self.blocks()) - self._blocks_before
 
     def note(self, line: str) -> None:
         """Put a line of ours between those of the job."""
@@ -128,11 +120,12 @@ class Job:
         self.kill()
         self._close()
 
-    def _blocks(self) -> int:
+    def blocks(self) -> set[str]:
+        """Return the files of the blocks that are done."""
         if self.run is None:
-            return 0
-        files = (self.run / "checkpoint").glob("*.parquet")
-        return sum(not file.name.endswith(".pending.parquet") for file in files)
+            return set()
+        files = (self.run / "predictions").glob("*.parquet")
+        return {file.name for file in files if not file.name.endswith(".part.parquet")}
 
     def _close(self) -> None:
         if self._log is not None:

@@ -1,4 +1,4 @@
-"""Memory of a running job's processes, looked at every second."""
+"""Memory of a running job's processes, looked at twice a second."""
 
 import threading
 from collections import defaultdict
@@ -8,8 +8,10 @@ import psutil
 
 from tests.chaos import processes
 
-DRIVER, SCORER, ENGINE, FILTER = "driver", "scorer", "engine", "checkpoint filter"
-_EVERY_S = 1.0
+DRIVER, SCORER, ENGINE, READER = "driver", "scorer", "engine", "reader of shards"
+_READS = "ray::Read"
+"""What Ray calls a worker while it reads."""
+_EVERY_S = 0.5
 _MIB = 1024**2
 
 
@@ -26,7 +28,7 @@ class Figures:
 
 
 class Sampler:
-    """Looks at driver, scorer, engine and checkpoint filter of a job while it runs."""
+    """Looks at driver, scorer, engine and readers of a job while it runs."""
 
     def __init__(self, driver: int, tag: str) -> None:
         self._driver, self._tag = psutil.Process(driver), tag
@@ -62,8 +64,8 @@ class Sampler:
         for scorer in processes.scorers(self._tag):
             found[SCORER] = scorer
         for process in self._children():
-            if "CheckpointFilter" in " ".join(processes.command(process)):
-                found[FILTER] = process
+            if _READS in " ".join(processes.command(process)):
+                found[READER] = process
         return found
 
     def _children(self) -> list[psutil.Process]:

@@ -18,7 +18,13 @@ _ROW_GROUP = 16_384
 
 
 def write_shards(
-    folder: Path, *, opinions: int, shards: int, seed: int = 0, bad_rows: bool = False
+    folder: Path,
+    *,
+    opinions: int,
+    shards: int,
+    seed: int = 0,
+    bad_rows: bool = False,
+    row_group: int = _ROW_GROUP,
 ) -> int:
     """Write shards of `opinions` read by all 16 personas each; return the number of records.
 
@@ -28,7 +34,7 @@ def write_shards(
     records = 0
     for shard, numbers in enumerate(np.array_split(np.arange(opinions), shards)):
         table = _table(numbers, np.random.default_rng([seed, shard]), bad_rows)
-        pq.write_table(table, folder / f"part-{shard:05d}.parquet", row_group_size=_ROW_GROUP)
+        pq.write_table(table, folder / f"part-{shard:05d}.parquet", row_group_size=row_group)
         records += table.num_rows
     return records
 

@@ -1,12 +1,15 @@
 """The processes of the jobs under test, told from all others by a tag in their environment."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import psutil
 
 TAG = "MEDSENT_CHAOS_TAG"
 """In the environment of everything that a campaign starts."""
+
+Find = Callable[[str], list[psutil.Process]]
+"""Finds the processes of a kind that bear a tag."""
 
 _ENGINE = "medsent.engine.scripted_process"
 _POLL_S = 0.05

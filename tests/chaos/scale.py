@@ -1,7 +1,7 @@
-"""`python -m tests.chaos.scale`: does memory stay flat from 100,000 to 1,000,000 records?
+"""`python -m tests.chaos.scale`: what a large input costs before its first record, and in memory.
 
-Scores both with one scripted engine and prints what each process took; figures, not a test.
-A second start of each job, with one block missing, shows the checkpoint's filter at full size.
+Scores each input with one scripted engine, then takes a tenth of its blocks out and gives the
+same command again, which finds and scores just those. Figures, not a test.
 """
 
 import argparse
@@ -11,116 +11,160 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medsent.quiet import ENVIRONMENT, quieten
 from tests.chaos import processes
 from tests.chaos.job import Job, write_config
-from tests.chaos.memory import Figures, Sampler
+from tests.chaos.memory import DRIVER, READER, SCORER, Figures, Sampler
 from tests.chaos.opinions import write_shards
 from tests.chaos.tokenizer import write_tokenizer
 
 _READERS = 16
 _RECORDS_IN_SHARD = 50_000
+_BLOCK = 1024
+_ONE_BLOCK_OF = 10
+"""Of so many blocks one is taken out before the job is given again."""
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """One run of the command."""
+
+    first_s: float
+    """From the command to the first block that it has written."""
+    total_s: float
+    """The whole command: start, scoring, reduction and report."""
+    memory: Mapping[str, Figures]
+
+    def peak(self, process: str) -> str:
+        """Return the most memory of a process in MiB; empty where none was seen at work."""
+        return f"{self.memory[process].peak:.0f}" if process in self.memory else ""
+
+    def own(self, process: str) -> str:
+        """Return the same without what is shared, as pages of Ray's object store are."""
+        return f"{self.memory[process].private:.0f}" if process in self.memory else ""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One size of input."""
+    """One input."""
 
     records: int
-    wall_s: float
-    """The whole command: start, scoring, reduction and report."""
-    memory: dict[str, Figures]
-    resumed: dict[str, Figures]
-    """The same while the job was given again with one block missing."""
+    shards: int
+    fresh: Sitting
+    resumed: Sitting
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure each size and print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.scale", description=__doc__)
-    parser.add_argument("--records", type=int, nargs="+", default=[100_000, 1_000_000])
-    options = parser.parse_args(arguments)
+    """Measure each input and print the tables."""
+    options = _parser().parse_args(arguments)
     quieten()
     folder = Path(tempfile.mkdtemp(prefix="scale-"))
     try:
         model = write_tokenizer(folder / "model")
-        measured = [_measure(folder / str(size), model, size) for size in options.records]
+        measured = [
+            _measure(folder / str(number), model, *shape, scattered=options.scattered)
+            for number, shape in enumerate(_shapes(options))
+        ]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print("\n".join(["", *_speeds(measured), "", *_memory(measured)]), flush=True)
+    print("\n".join(["", *_table(measured)]), flush=True)
     return 0
 
 
-def _measure(folder: Path, model: Path, records: int) -> Measured:
-    shards = -(-records // _RECORDS_IN_SHARD)
-    records = write_shards(folder / "shards", opinions=records // _READERS, shards=shards)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.scale", description=__doc__)
+    parser.add_argument("--records", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--shards", type=int, help="instead: one input of so many shards")
+    parser.add_argument("--rows", type=int, default=100, help="of each of these, about")
+    parser.add_argument("--one-group", action="store_true", help="each input as one row group")
+    parser.add_argument("--scattered", action="store_true", help="take blocks out everywhere")
+    return parser
+
+
+def _shapes(options: argparse.Namespace) -> Iterator[tuple[int, int]]:
+    """Yield each input as its records and shards; without shards it is one row group."""
+    if options.shards:
+        yield options.shards * options.rows, options.shards
+        return
+    for records in options.records:
+        yield records, 0 if options.one_group else -(-records // _RECORDS_IN_SHARD)
+
+
+def _measure(folder: Path, model: Path, records: int, shards: int, *, scattered: bool) -> Measured:
+    source, opinions = folder / "shards", records // _READERS
+    if shards:
+        records = write_shards(source, opinions=opinions, shards=shards)
+    else:
+        records = write_shards(source, opinions=opinions, shards=1, row_group=records)
     tag = uuid.uuid4().hex
     config = write_config(
         folder / "job.yaml",
-        source=folder / "shards",
+        source=source,
         output=folder / "runs",
         model=model,
         methods={"plain": "onepass"},
-        engine={"rows_per_block": 1024},
+        engine={"rows_per_block": _BLOCK},
     )
     job = Job(config, {**os.environ, **ENVIRONMENT, processes.TAG: tag})
-    started = time.monotonic()
-    memory = _run(job, tag)
-    wall_s = time.monotonic() - started
-    print(f"{records:,} records: {wall_s:.0f} s, {records / wall_s:.0f} records/s", flush=True)
-    _take_out_a_block(job)
-    return Measured(records, wall_s, memory, _run(job, tag))
+    fresh = _sit(job, tag)
+    print(f"{records:,} records: {fresh.total_s:.0f} s", flush=True)
+    _take_out_blocks(job, scattered=scattered)
+    measured = Measured(records, shards or 1, fresh, _sit(job, tag))
+    shutil.rmtree(folder)
+    return measured
 
 
-def _run(job: Job, tag: str) -> dict[str, Figures]:
-    """Run the command to its end, printing its lines; return what its processes took."""
+def _sit(job: Job, tag: str) -> Sitting:
+    """Run the command to its end; return what it took."""
+    before, started, first_s = job.blocks(), time.monotonic(), None
     job.start()
     with Sampler(job.pid, tag) as sampler:
+        while first_s is None and job.ended() is None:
+            time.sleep(_POLL_S)
+            if job.blocks() - before:
+                first_s = time.monotonic() - started
         code = job.wait(float("inf"))
-    if code != 0:
+    total_s = time.monotonic() - started
+    if code != 0 or first_s is None:
         raise SystemExit(f"the job ended with {code}: {job.last_words()}")
-    return sampler.figures()
+    return Sitting(first_s, total_s, sampler.figures())
 
 
-def _take_out_a_block(job: Job) -> None:
-    run = job.run
+def _take_out_blocks(job: Job, *, scattered: bool) -> None:
+    """Leave nine blocks of ten: all of some shards, as a kill does, or some of most row groups."""
+    run, blocks = job.run, sorted(job.blocks())
     assert run is not None
     (run / "manifest.json").unlink()
-    ids = min((run / "checkpoint").glob("*.parquet"))
-    for file in (ids, *(run / "predictions").glob(f"{ids.stem}-*.parquet")):
-        file.unlink()
+    few = -(-len(blocks) // _ONE_BLOCK_OF)
+    for name in blocks[::_ONE_BLOCK_OF] if scattered else blocks[:few]:
+        (run / "predictions" / name).unlink()
 
 
-def _speeds(measured: Sequence[Measured]) -> list[str]:
-    rows = ["| records | wall time | records/s |", "|--:|--:|--:|"]
-    return rows + [
-        f"| {m.records:,} | {m.wall_s:.0f} s | {m.records / m.wall_s:.0f} |" for m in measured
-    ]
-
-
-def _memory(measured: Sequence[Measured]) -> list[str]:
-    """Return a table with a row for each process and figure, a column for each size."""
-    first, last = measured[0], measured[-1]
-    sizes = " | ".join(f"{m.records:,}" for m in measured)
-    rows = [f"| MiB | {sizes} | ratio |", "|---|" + "--:|" * (len(measured) + 1)]
-    for name in first.memory:
-        for figure in ("peak", "mean", "private"):
-            values = [getattr(m.memory[name], figure) for m in measured]
-            rows.append(_row(f"{name}, {figure}", values))
-    for name in first.resumed:
-        if name in last.resumed:
-            rows.append(
-                _row(f"{name}, peak of a resumed job", [m.resumed[name].peak for m in measured])
+def _table(measured: Sequence[Measured]) -> Iterator[str]:
+    """Yield a table with two rows for each input: from nothing, and at 90%."""
+    yield (
+        "| records | shards | done before | first block, s | all, s | driver, peak MiB "
+        "| scorer, own MiB | reader, own MiB |"
+    )
+    yield "|--:|--:|--:|--:|--:|--:|--:|--:|"
+    for each in measured:
+        for done, sitting in (("0%", each.fresh), ("90%", each.resumed)):
+            cells = (
+                f"{each.records:,}",
+                f"{each.shards:,}",
+                done,
+                f"{sitting.first_s:.1f}",
+                f"{sitting.total_s:.0f}",
+                sitting.peak(DRIVER),
+                sitting.own(SCORER),
+                sitting.own(READER),
             )
-    return rows
-
-
-def _row(name: str, values: Sequence[float]) -> str:
-    cells = " | ".join(f"{value:.0f}" for value in values)
-    return f"| {name} | {cells} | {values[-1] / values[0]:.2f} |"
+            yield f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class Account:
     """What was wrong besides, with the run's folder."""
     ended: list[str] = field(default_factory=list)
     """Last words of jobs that ended with an error and were given again."""
-    zombies_s: list[float] = field(default_factory=list)
+    outlived_s: list[float] = field(default_factory=list)
     """How long scorers outlived a killed driver."""
 
     def __post_init__(self) -> None:
