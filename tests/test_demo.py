@@ -15,7 +15,7 @@ from medsent.labels import LABELS
 from medsent.predictions import label_matrix
 from medsent.statistics.thresholds import load_thresholds
 from tests.asked import onepass, shipped_prompter
-from tests.conftest import predictions_of
+from tests.conftest import command, predictions_of
 from tests.plain import load_plain, plain_logits
 
 RECORDS = 40
@@ -36,13 +36,14 @@ def overrides(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     ]
 
 
-def run(overrides: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "medsent", "demo", *overrides]
-    return subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
-
-
 def test_the_demo_scores_reports_and_then_finds_itself_complete(overrides: list[str]) -> None:
-    first = run(overrides)
+    first = subprocess.run(
+        [sys.executable, "-m", "medsent", "demo", *overrides],
+        capture_output=True,
+        text=True,
+        timeout=800,
+        check=False,
+    )
     assert first.returncode == 0, first.stderr
     assert first.stderr == ""
     report = Path(first.stdout.splitlines()[-1])
@@ -56,7 +57,7 @@ def test_the_demo_scores_reports_and_then_finds_itself_complete(overrides: list[
         assert variant["overall"]["generation_success_rate"]["value"] == 1.0
         assert variant["throughput"]["records"] == RECORDS
 
-    second = run(overrides)
+    second = command("demo", *overrides)
     assert second.returncode == 0, second.stderr
     assert "no engine is started" in second.stdout
     assert second.stdout.splitlines()[-1] == str(report)

@@ -191,13 +191,18 @@ def test_a_pool_that_may_grow_takes_less_than_half_of_one_engines_time(
 
 def test_a_resumed_pool_grows_again_whatever_its_blocks(pools: Pools, joined: Scored) -> None:
     """Blocks as large as these would be five: they are cut so that every engine has some."""
+    together = "-m tests.all_engines"
     job = pools.start(
-        latency_s=1.0, max_num_seqs=128, rows_per_block=1024, replicas={"min": 1, "max": 4}
+        together,
+        latency_s=1.0,
+        max_num_seqs=128,
+        rows_per_block=1024,
+        replicas={"min": 1, "max": 4},
     )
-    pools.wait_for_blocks(job, 4)
+    pools.wait_for_blocks(job, 8)  # of 16: two of each engine, and as many for those to come
     job.kill()
     job.communicate()
-    resumed = pools.finish(pools.again())
+    resumed = pools.finish(pools.again(together))
     assert "Resuming: " in resumed.said
     assert resumed.records == RECORDS
     [scored] = resumed.events("scored")

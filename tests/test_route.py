@@ -1,6 +1,7 @@
 """A staged roll-out: who is asked, whose answer counts, and what the report makes of it."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -274,13 +275,10 @@ def test_the_report_tells_the_route_and_compares_nothing(
 
 @pytest.mark.ray
 def test_rows_that_fell_back_can_be_requeued(
-    values: dict[str, Any], run: Path, rows: list[dict[str, Any]]
+    run: Path, rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     said: list[str] = []
-    config = JobConfig.model_validate(merged(values, {"name": "again"}))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "Scorer", refusing())
-        again = evaluate(config, silent).parent
+    again = Path(shutil.copytree(run, tmp_path / run.name))
     requeue(again, Selection(status="engine_error"), said.append)
     fell = sum(status(row, "finetuned") == "engine_error" for row in rows)
     assert said[0] == f"Requeued {fell} records of {again}"

@@ -1,6 +1,7 @@
 """A backlog labelled: one outcome a record, however often it is stopped and whatever comes."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -180,14 +181,15 @@ def test_a_used_up_budget_does_not_keep_a_finished_run_from_closing(
 
 
 def test_it_survives_kill_9_and_goes_on(
-    config: Config, tmp_path: Path, source: Path, cluster: None
+    config: Config, tmp_path: Path, source: Path, joining: dict[str, str]
 ) -> None:
     slow = {"kind": "scripted", "rows_per_block": 64, "latency_s": 0.2, "max_num_seqs": 16}
     settings = config(engine=slow)
     file = tmp_path / "job.yaml"
     file.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     command = [sys.executable, str(REPOSITORY / "jobs" / "backfill.py"), str(file)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as job:
+    environment = {**os.environ, **joining}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as job:
         run = _once_blocks_are_done(tmp_path / "runs", 2)
         job.send_signal(signal.SIGKILL)
     write_opinions(source / "c.parquet", 20, 5)

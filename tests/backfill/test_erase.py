@@ -21,6 +21,7 @@ from medsent.requeue import Selection
 from medsent.run import RunFolder
 from tests.backfill.conftest import Complete
 from tests.backfill.opinions import outcomes
+from tests.conftest import command
 
 pytestmark = pytest.mark.ray
 
@@ -192,8 +193,7 @@ def test_a_kill_midway_loses_nothing_and_the_same_command_ends_it(run: Path, at:
     assert killed.returncode == -9
     assert held_ids(run) & set(GONE)
     assert not (run / "report.html").exists()
-    again = [sys.executable, "-m", "medsent", *arguments(run)]
-    done = subprocess.run(again, capture_output=True, text=True, check=False)
+    done = command(*arguments(run))
     assert done.returncode == 0, done.stderr
     assert_gone(run)
 
@@ -204,8 +204,8 @@ def arguments(run: Path) -> list[str]:
 
 def kill_erasing(run: Path, rewritten: int) -> "subprocess.CompletedProcess[bytes]":
     """Run the command until it has rewritten so many files."""
-    command = [sys.executable, "-c", KILLED, str(rewritten), *arguments(run)]
-    return subprocess.run(command, capture_output=True, check=False)
+    killed = [sys.executable, "-c", KILLED, str(rewritten), *arguments(run)]
+    return subprocess.run(killed, capture_output=True, check=False)
 
 
 def test_another_command_ends_it_too_and_none_scores_them_again(

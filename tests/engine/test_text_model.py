@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -96,37 +97,37 @@ def references(
 ) -> dict[tuple[str, bool], dict[str, np.ndarray]]:
     """transformers' probabilities: of wrapper or text, with the adapter or not, by method."""
     *_, of_the_text_model = NAMINGS
+    ids = digit_token_ids(tokenizer)
     models = {
-        ("wrapper", False): (wrapped_model, None),
-        ("wrapper", True): (wrapped_model, Path(adapters["transformers_5"])),
-        ("text", False): (model_folder, None),
-        ("text", True): (model_folder, ADAPTER),
+        "wrapper": (wrapped_model, Path(adapters["transformers_5"])),
+        "text": (model_folder, ADAPTER),
     }
     found = {}
-    for (kind, tuned), (model, adapter) in models.items():
-        variant = of_the_text_model if tuned else None
+    for kind, (model, adapter) in models.items():
         loaded = load_plain(model, adapter)
-        one_pass = of_variant(requests["onepass"], variant)
-        digits = zip(
-            of_variant(requests["bits"], variant),
-            of_variant(completions["bits"], variant),
-            strict=True,
-        )
-        ids = digit_token_ids(tokenizer)
-        found[kind, tuned] = {
-            "onepass": expit(
-                plain_logits(loaded, [r.prompt for r in one_pass], one_pass[0].ask.token_ids)
-            ),
-            "bits": np.array([follow(loaded, r.prompt, c.text, ids) for r, c in digits]),
-        }
+        for tuned in (False, True):
+            variant = of_the_text_model if tuned else None
+            one_pass = of_variant(requests["onepass"], variant)
+            prompts = [request.prompt for request in one_pass]
+            digits = zip(
+                of_variant(requests["bits"], variant),
+                of_variant(completions["bits"], variant),
+                strict=True,
+            )
+            with nullcontext() if tuned else loaded.disable_adapter():
+                found[kind, tuned] = {
+                    "onepass": expit(plain_logits(loaded, prompts, one_pass[0].ask.token_ids)),
+                    "bits": np.array([follow(loaded, r.prompt, c.text, ids) for r, c in digits]),
+                }
     return found
 
 
 def follow(model: Any, prompt: list[int], digits: str, ids: tuple[int, int]) -> np.ndarray:
     """Return the probability of "1" at each of the digits that were answered, (21,)."""
     answer = [ids[int(digit)] for digit in digits]
+    sequence, kept = torch.tensor([prompt + answer]), len(answer) + 1
     with torch.inference_mode():
-        every = model(input_ids=torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+        every = model(input_ids=sequence, logits_to_keep=kept).logits[0, :-1]
     zero, one = every[:, ids[0]], every[:, ids[1]]
     return np.asarray(expit((one - zero).numpy()))
 

@@ -228,9 +228,10 @@ def test_probabilities_of_guided_json_are_those_of_transformers(
 
 def _logprobs(model: Any, prompt: list[int], answer: tuple[int, ...]) -> np.ndarray:
     """Return what the model without an engine gives each token of an answer, (T, vocabulary)."""
+    ids, kept = torch.tensor([[*prompt, *answer]]), len(answer) + 1
     with torch.inference_mode():
-        logits = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0]
-    found: np.ndarray = logits[len(prompt) - 1 : -1].log_softmax(-1).numpy()
+        logits = model(input_ids=ids, logits_to_keep=kept).logits[0, :-1]
+    found: np.ndarray = logits.log_softmax(-1).numpy()
     return found
 
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 INSTRUCTIONS = "Przeczytaj opinię pacjenta oczami podanej osoby i wypisz etykiety w formacie JSON."
 BATCH = 4
-LONGEST = 200
+LONGEST = 150
 
 
 def render(row: dict[str, Any], personas: dict[str, str]) -> str:
@@ -71,7 +71,7 @@ def main(model: str, data: str, personas: str, output: str, steps: str) -> None:
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         optimiser.zero_grad()
-        print(f"step {step + 1}: loss {float(loss):.3f}", flush=True)
+        print(f"step {step + 1}: loss {loss.item():.3f}", flush=True)
     learner.save_pretrained(output)
 
 

@@ -1,8 +1,6 @@
 """An adapter trained without medsent, asked as it was trained and asked otherwise."""
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +18,13 @@ from medsent.personas import load_personas
 from medsent.predictions import label_matrix
 from medsent.prompts.file import load_prompt
 from medsent.prompts.prompter import Prompter
-from tests.conftest import predictions_of
+from tests.conftest import command, predictions_of
+from tests.foreign import pipeline
 from tests.foreign.pipeline import prompt_ids, read_personas, render
 from tests.plain import load_plain
 
 HERE = Path(__file__).parent
-STEPS = "40"
+STEPS = "28"
 RECORDS = 40
 
 pytestmark = pytest.mark.engine
@@ -50,8 +49,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> For
     pq.write_table(asked, folder / "test" / "part-00000.parquet")
     adapter, job = folder / "adapter", folder / "job.yaml"
     given = [model_folder, folder / "train.parquet", "medsent/personas.yaml", adapter, STEPS]
-    command = [sys.executable, "-m", "tests.foreign.pipeline", *map(str, given)]
-    subprocess.run(command, check=True, timeout=800, capture_output=True)
+    pipeline.main(*map(str, given))
     job.write_text(yaml.safe_dump(_job(folder, adapter)), encoding="utf-8")
     return Foreign(adapter, asked.to_pylist(), job)
 
@@ -78,8 +76,8 @@ def prompts(foreign: Foreign, tokenizer: Any) -> list[list[int]]:
 
 
 @pytest.fixture(scope="module")
-def run(foreign: Foreign) -> Path:
-    done = _medsent("evaluate", str(foreign.job))
+def run(foreign: Foreign, cluster: None) -> Path:
+    done = command("evaluate", str(foreign.job))
     assert done.returncode == 0, done.stderr
     return Path(done.stdout.splitlines()[-1]).parent
 
@@ -101,16 +99,16 @@ def test_the_command_says_so_and_finds_another_prompt(
     personas = read_personas("medsent/personas.yaml")
     texts.write_text("\n".join(json.dumps(render(row, personas)) for row in foreign.rows))
     for file in (ids, texts):
-        told = _medsent("prompt", str(foreign.job), "--variant=as_trained", f"--against={file}")
+        told = command("prompt", str(foreign.job), "--variant=as_trained", f"--against={file}")
         assert told.returncode == 0, told.stderr
         assert f"equal in all {RECORDS}" in told.stdout
-    other = _medsent("prompt", str(foreign.job), "--variant=by_default", f"--against={texts}")
+    other = command("prompt", str(foreign.job), "--variant=by_default", f"--against={texts}")
     assert other.returncode == 1
     assert "line 1" in other.stdout + other.stderr
 
 
 def test_check_says_that_nothing_tells_how_it_was_trained(foreign: Foreign) -> None:
-    told = _medsent("check", str(foreign.job))
+    told = command("check", str(foreign.job))
     assert told.returncode == 0, told.stderr
     warnings = [line for line in told.stdout.splitlines() if line.startswith("Warning")]
     assert any("by_default" in line and "names no prompt" in line for line in warnings)
@@ -145,11 +143,6 @@ def test_asked_by_default_it_is_much_worse(run: Path) -> None:
         for name in ("as_trained", "by_default")
     )
     assert own > default + 0.1
-
-
-def _medsent(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "medsent", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
 
 
 def _generated(model: Any, prompts: list[list[int]], tokenizer: Any) -> list[str]:

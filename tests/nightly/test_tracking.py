@@ -2,6 +2,7 @@
 
 import builtins
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         _wait(process, address, folder / "server.log")
         yield address
     finally:
-        os.killpg(process.pid, 15)
+        os.killpg(process.pid, signal.SIGKILL)  # it takes seconds over any other end
         process.wait()
 
 

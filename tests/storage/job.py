@@ -1,9 +1,11 @@
 """A job whose commands are processes that reach an S3 server."""
 
+import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import yaml
 from tests.storage.server import Server
 
 PATIENCE_S = 180
+_SENT = ("AWS_", "MEDSENT_", "NO_PROXY")
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Job:
 
     @classmethod
     def of(cls, values: dict[str, Any], folder: Path, server: Server) -> "Job":
-        """Write a job's settings into a folder, where its Ray has its files too."""
+        """Write a job's settings into a folder, where a Ray of its own has its files too."""
         config = folder / "job.yaml"
         config.write_text(yaml.safe_dump(values))
         environment = {
@@ -32,6 +35,14 @@ class Job:
             "RAY_TMPDIR": str(folder / "ray"),
         }
         return cls(config, environment)
+
+    def on(self, joining: Mapping[str, str]) -> "Job":
+        """Return it on a cluster, whose actors are sent what the job reaches the server by."""
+        reaching = [name for name in self.environment if name.startswith(_SENT)]
+        sent = {"env_vars": {name: self.environment[name] for name in reaching}}
+        # As `ray job submit --runtime-env-json` hands it to the command that it starts.
+        told = {"RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps({"runtime_env": sent})}
+        return replace(self, environment={**self.environment, **joining, **told})
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

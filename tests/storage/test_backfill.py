@@ -1,23 +1,24 @@
 """A backlog labelled, handed on and erased from, all of it on a real server."""
 
 from collections import Counter
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from medsent.backfill import handing
 from medsent.backfill.handing import hand_on
 from medsent.backfill.settings import BackfillConfig, LabelledSettings, Partition
-from medsent.cli import main
 from medsent.plan import make_plan
 from medsent.run import RunFolder
 from medsent.settings import load_settings
 from medsent.storage import AnyPath, any_path, located, names_below
 from tests.backfill.opinions import PERSONAS, backfill_values, write_opinions
 from tests.chaos.tokenizer import write_tokenizer
-from tests.storage.job import Job
+from tests.conftest import command
 from tests.storage.server import Server
 
 pytestmark = pytest.mark.ray
@@ -30,9 +31,9 @@ Keys = Counter[tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
-def job(server: Server, reached: None, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """A backfill of two shards of ten opinions, two of them empty."""
-    folder = tmp_path_factory.mktemp("job")  # a longer name would be too long for Ray's sockets
+def job(server: Server, reached: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The settings of a backfill of two shards of ten opinions, two of them empty."""
+    folder = tmp_path_factory.mktemp("job")
     server.make_bucket(BUCKET)
     write_opinions(folder / "in" / "a.parquet", 0, 10, empty=6)
     write_opinions(folder / "in" / "b.parquet", 10, 10)
@@ -42,7 +43,9 @@ def job(server: Server, reached: None, tmp_path_factory: pytest.TempPathFactory)
         write_tokenizer(folder / "model"),
         labelled={"partition_by": ["language", "month"], "rows_per_file": 400},
     )
-    return Job.of(values, folder, server)
+    config = folder / "job.yaml"
+    config.write_text(yaml.safe_dump(values))
+    return config
 
 
 def labelled(run: RunFolder) -> pa.Table:
@@ -66,9 +69,11 @@ def each(opinions: range, *but: int) -> Keys:
 
 
 @pytest.fixture(scope="module")
-def run(job: Job, server: Server, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def run(
+    job: Path, server: Server, cluster: None, tmp_path_factory: pytest.TempPathFactory
+) -> RunFolder:
     """The run of two calls, with a third shard that came between them."""
-    first = job.ended("backfill", str(job.config))
+    first = command("backfill", str(job))
     assert first.returncode == 0, first.stderr
     [folder] = any_path(f"s3://{BUCKET}/runs").glob("chaos-*")
     run = RunFolder(folder)
@@ -77,7 +82,7 @@ def run(job: Job, server: Server, tmp_path_factory: pytest.TempPathFactory) -> R
     later = tmp_path_factory.mktemp("later")
     write_opinions(later / "c.parquet", 20, 5)
     server.upload(later, BUCKET, "in")
-    again = job.ended("backfill", str(job.config))
+    again = command("backfill", str(job))
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[-1] == f"{run.path}/report.html"
     return run
@@ -98,10 +103,10 @@ def names(run: RunFolder) -> list[str]:
 
 @pytest.mark.parametrize(("moves", "by"), [(0, ["month"]), (1, ["month", "persona"])])
 def test_a_kill_leaves_nothing_by_halves(
-    run: RunFolder, job: Job, monkeypatch: pytest.MonkeyPatch, moves: int, by: list[Partition]
+    run: RunFolder, job: Path, monkeypatch: pytest.MonkeyPatch, moves: int, by: list[Partition]
 ) -> None:
     """After the commit, with so many files moved in."""
-    config = load_settings(BackfillConfig, job.config)
+    config = load_settings(BackfillConfig, job)
     plan = make_plan(config.job(), lambda _: None)
     settings, before = LabelledSettings(partition_by=by), keys(labelled(run))
     move, moved = handing.move, []
@@ -123,14 +128,12 @@ def test_a_kill_leaves_nothing_by_halves(
     assert not [path for path in run.labelled.glob("*") if path.name in ("_commit.json", "_staged")]
 
 
-def test_an_erased_opinion_is_gone(run: RunFolder, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_erased_opinion_is_gone(run: RunFolder) -> None:
     kept = labelled(run).num_rows - len(PERSONAS)
-    with pytest.raises(SystemExit) as ended:
-        main(["erase", str(run.path), "--opinion-id", GONE])
-    assert ended.value.code == 0
-    said = capfd.readouterr().out
-    assert said.splitlines()[-1] == "Erased 16 records of 1 opinions in 1 runs"
-    assert "16 labelled rows removed" in said
+    done = command("erase", str(run.path), "--opinion-id", GONE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "Erased 16 records of 1 opinions in 1 runs"
+    assert "16 labelled rows removed" in done.stdout
     assert GONE not in labelled(run)["opinion_id"].to_pylist()
     assert labelled(run).num_rows == kept
     assert sum(outcomes(run).values()) == 25 * len(PERSONAS)

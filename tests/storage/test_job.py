@@ -70,8 +70,9 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def finished(job: Job, server: Server) -> Finished:
-    refused = refuse_deletions(job, server)
+def finished(job: Job, server: Server, joining: dict[str, str]) -> Finished:
+    refused = refuse_deletions(job, server)  # by a Ray of its own; the others share one
+    job = job.on(joining)
     killed = job.start("evaluate", str(job.config))
     run = RunFolder(wait_for_blocks(killed, 2))
     killed.send_signal(signal.SIGKILL)
