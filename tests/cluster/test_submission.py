@@ -77,8 +77,7 @@ def submit(nodes: Nodes, job: Path, token: str | None, *overrides: str) -> "subp
 def wait_for_blocks(submitted: "subprocess.Popen[str]", job: Path, blocks: int) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and submitted.poll() is None:
-        files = [f for f in job.glob("runs/*/checkpoint/*.parquet") if ".pending" not in f.name]
-        if len(files) >= blocks:
+        if len(list(job.glob("runs/*/predictions/*.parquet"))) >= blocks:
             return
         time.sleep(0.1)
     submitted.kill()

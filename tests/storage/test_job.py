@@ -71,36 +71,34 @@ class Finished:
 
 @pytest.fixture(scope="module")
 def finished(job: Job, server: Server, joining: dict[str, str]) -> Finished:
-    refused = refuse_deletions(job, server)  # by a Ray of its own; the others share one
+    refused = refuse_predictions(job, server)  # by a Ray of its own; the others share one
     job = job.on(joining)
     killed = job.start("evaluate", str(job.config))
     run = RunFolder(wait_for_blocks(killed, 2))
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
-    leave_a_move_half_done(run)
     again = job.ended("evaluate", str(job.config), "--set", "engine.latency_s=0")
     assert again.returncode == 0, again.stderr
     return Finished(job, run, refused, again.stdout)
 
 
-def refuse_deletions(job: Job, server: Server) -> subprocess.CompletedProcess[str]:
-    """Run the job with a key that may delete no ids, so that a move ends after its copy."""
-    everything = ["s3:GetObject", "s3:PutObject", "s3:ListBucket", "s3:HeadBucket"]
-    there = f"arn:aws:s3:::{BUCKET}"
+def refuse_predictions(job: Job, server: Server) -> subprocess.CompletedProcess[str]:
+    """Run the job with a key that may write all of a run but its predictions."""
+    there, runs = f"arn:aws:s3:::{BUCKET}", f"arn:aws:s3:::{BUCKET}/runs/*"
+    reading = ["s3:GetObject", "s3:ListBucket", "s3:HeadBucket", "s3:DeleteObject"]
+    writing = ["s3:PutObject", *reading]
+    others = ("json", "yaml", "jsonl/*", "/lease/*", "/.writable")
     rights = {
-        there: everything,
-        f"{there}/*": everything,
-        f"{there}/runs/*/lease/*": ["s3:DeleteObject"],
-        f"{there}/runs/*/.writable": ["s3:DeleteObject"],
+        there: reading,
+        f"{there}/*": reading,
+        **{f"{runs}{name}": writing for name in others},
     }
     key = server.make_key("writer", rights)
     bound = Job(job.config, {**job.environment, **server.environment(key)})
     with server.strict():
         refused = bound.ended("evaluate", str(job.config))
     assert refused.returncode == 1, refused.stdout
-    [run] = any_path(f"s3://{BUCKET}/runs").glob("remote-*")
-    assert block_ids(run) & block_ids(run, ".pending")
     return refused
 
 
@@ -109,25 +107,10 @@ def wait_for_blocks(job: subprocess.Popen[str], blocks: int) -> AnyPath:
     [run] = any_path(f"s3://{BUCKET}/runs").glob("remote-*")
     deadline = time.monotonic() + PATIENCE_S
     while job.poll() is None and time.monotonic() < deadline:
-        if len(block_ids(run) - block_ids(run, ".pending")) >= blocks:
+        if len(list((run / "predictions").glob("*.parquet"))) >= blocks:
             return run
         time.sleep(0.1)
     pytest.fail(f"the job committed nothing: {job.communicate()}")
-
-
-def block_ids(run: AnyPath, suffix: str = "") -> set[str]:
-    """Return the blocks that have ids of a kind: committed, or `.pending`."""
-    names = [file.name.removesuffix(".parquet") for file in (run / "checkpoint").glob("*.parquet")]
-    return {
-        name.removesuffix(suffix) for name in names if name.endswith(".pending") == bool(suffix)
-    }
-
-
-def leave_a_move_half_done(run: RunFolder) -> None:
-    """Leave ids as a kill does between the copy and the deletion that a move is on S3."""
-    block = min(block_ids(run.path))
-    ids = (run.checkpoint / f"{block}.parquet").read_bytes()
-    (run.checkpoint / f"{block}.pending.parquet").write_bytes(ids)
 
 
 def predictions_of(run: RunFolder) -> pa.Table:
@@ -150,7 +133,6 @@ def test_every_row_has_one_outcome(finished: Finished, demo_shard: Path) -> None
     assert starts[0]["done"] == 0
     assert len(starts) == 3
     assert f"Resuming: {starts[2]['done']} of {ROWS}" in finished.said
-    assert not list(finished.run.checkpoint.glob("*.pending.parquet"))
 
 
 def test_the_report_is_named_and_readable(finished: Finished) -> None:
