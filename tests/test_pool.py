@@ -163,7 +163,7 @@ def joined(pools: Pools) -> Scored:
 def test_a_pool_grows_as_nodes_join(joined: Scored) -> None:
     assert len(joined.replicas) == 4
     assert joined.records == RECORDS
-    assert joined.seconds < alone(3.0) / 2
+    assert joined.seconds < 0.75 * alone(3.0)
 
 
 def test_a_pool_without_room_says_so_once(joined: Scored) -> None:

@@ -88,10 +88,11 @@ def refuse_predictions(job: Job, server: Server) -> subprocess.CompletedProcess[
     there, runs = f"arn:aws:s3:::{BUCKET}", f"arn:aws:s3:::{BUCKET}/runs/*"
     reading = ["s3:GetObject", "s3:ListBucket", "s3:HeadBucket", "s3:DeleteObject"]
     writing = ["s3:PutObject", *reading]
-    others = ("json", "yaml", "jsonl/*", "/lease/*", "/.writable")
+    others = ("json", "yaml", "jsonl/*", "/lease/*", "/.writable", "/")
     rights = {
         there: reading,
         f"{there}/*": reading,
+        f"{there}/runs/": writing,
         **{f"{runs}{name}": writing for name in others},
     }
     key = server.make_key("writer", rights)
@@ -99,6 +100,7 @@ def refuse_predictions(job: Job, server: Server) -> subprocess.CompletedProcess[
     with server.strict():
         refused = bound.ended("evaluate", str(job.config))
     assert refused.returncode == 1, refused.stdout
+    assert not list(any_path(f"s3://{BUCKET}/runs").rglob("*.parquet"))
     return refused
 
 
