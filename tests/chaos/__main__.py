@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--kills-a-run", type=int, nargs=2, default=[4, 6], metavar="N")
     parser.add_argument("--latest-s", type=float, default=3.0, help="wait at most so long to kill")
+    parser.add_argument("--passes", type=int, default=6, help="fire at most at this one of a point")
     parser.add_argument("--with-driver", type=float, default=0.3, help="share of kills at a point")
     parser.add_argument("--keep", action="store_true", help="keep the runs' folders")
     parser.add_argument("--table", type=Path, help="write the table to this file as well")

@@ -56,6 +56,7 @@ class Campaign:
             self._points,
             self._nodes,
             latest_s=options.latest_s,
+            passes=options.passes,
             with_driver=options.with_driver,
         )
         self._runs = 0

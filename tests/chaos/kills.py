@@ -42,7 +42,6 @@ _POLL_S = 0.1
 _EARLY = 0.15  # share of a driver's kills that come at any moment of its start
 _FRESH = 0.25  # share of the others that may come before this start has got a block done
 _EARLY_LATEST_S = 8.0
-_PASSES = 6
 _PATIENCE_S = 900.0
 _ORPHANS_S = 60.0
 
@@ -70,15 +69,16 @@ class Killer:
         nodes: Nodes,
         *,
         latest_s: float,
+        passes: int,
         with_driver: float,
     ) -> None:
-        """Strike at most `latest_s` after the moment waited for.
+        """Strike at most `latest_s` after the moment waited for, and at one of so many passes.
 
         `with_driver` is the share of kills at a point after which the driver is killed too, so
         that what they left stands.
         """
         self._rng, self._tag, self._points, self._nodes = rng, tag, points, nodes
-        self._latest_s, self._with_driver = latest_s, with_driver
+        self._latest_s, self._passes, self._with_driver = latest_s, passes, with_driver
         self.outlived_s: list[float] = []
         """How long scorers outlived a killed driver."""
         self._ways: dict[str, Callable[[Job], Struck]] = {
@@ -152,7 +152,7 @@ class Killer:
         return Struck(True, [f"lived on {_ORPHANS_S:.0f} s after their node: {'; '.join(left)}"])
 
     def _at_a_point(self, job: Job, point: str) -> Struck:
-        fired = self._fired(job, point, self._rng.randint(1, _PASSES))
+        fired = self._fired(job, point, self._rng.randint(1, self._passes))
         if fired and self._rng.random() < self._with_driver:
             self._kill_driver(job)
         self._points.clear()
@@ -170,7 +170,7 @@ class Killer:
 
     def _orphan(self, job: Job) -> Struck:
         """Hold a scorer, kill its driver, and let it go on once another has scored its block."""
-        if not self._fired(job, ORPHAN, self._rng.randint(1, _PASSES)):
+        if not self._fired(job, ORPHAN, self._rng.randint(1, self._passes)):
             return Struck(landed=False)
         _until(job, lambda: self._points.held() is not None)
         if (block := self._points.held()) is None or self._kill_driver(job) is None:

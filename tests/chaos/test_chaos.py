@@ -15,7 +15,7 @@ KILLS = len(KINDS)
 _SHORT = (
     *("--kills", str(KILLS)),
     *("--kills-a-run", str(KILLS), str(KILLS)),  # each start of a job costs seconds
-    *("--latest-s", "0.5", "--with-driver", "0"),
+    *("--latest-s", "0.5", "--passes", "2", "--with-driver", "0"),
 )
 
 
