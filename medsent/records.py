@@ -85,7 +85,8 @@ class RecordReader:
             "row_hash": pa.array(row_hashes(path, first, count)),
             "path": pa.repeat(shown(path), count),
             "opinion_id": _with_text_hash(strings["opinion_id"], text),
-            "text": pc.if_else(long, pa.scalar(None, pa.string()), text),
+            # Where a condition decides, `if_else`, the bytes of what is not taken stay.
+            "text": pc.replace_with_mask(text, long, pa.scalar(None, pa.string())),
             "date": days,
             "reason": self._reasons(text, strings["persona"], undecodable, wrong, long),
             "gold": gold,

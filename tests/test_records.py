@@ -66,6 +66,7 @@ def test_a_text_of_too_many_characters_is_read_no_further() -> None:
     assert found["reason"].to_pylist() == [None, None, "too_long", "empty_text", "too_long"]
     assert found["text"].to_pylist() == [*texts[:2], None, None, None]
     assert len(set(found["opinion_id"].to_pylist())) == 5, "an id is a hash of the whole text"
+    assert found["text"].nbytes < 200, "its bytes are gone, not only hidden"
     assert made(text=pa.array(texts))["text"].to_pylist() == texts
 
 
