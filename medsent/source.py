@@ -60,18 +60,24 @@ class BlockReader:
         self._parts, self._tally = BlockWriter(run), tally
 
     def __call__(self, pieces: Iterable[Piece], shards: Mapping[str, Shard]) -> Iterator[pa.Table]:
-        """Yield rows of packed blocks, each of about as many records as one block may have."""
+        """Yield rows of packed blocks, each of about as many records as one block may have.
+
+        Blocks are packed by the rows they are cut of, whatever is done of them, so that a task
+        that is tried again gives the same.
+        """
         waiting: list[tuple[str, bool, pa.Table]] = []
+        rows = 0
         bad: set[str] = set()
         for piece in pieces:
             if piece.path in bad:
                 continue
             try:
-                for block in self._blocks(piece, shards[piece.path]):
+                for size, block in self._blocks(piece, shards[piece.path]):
                     waiting.append(block)
-                    if sum(table.num_rows for _, _, table in waiting) >= self._rows:
+                    rows += size
+                    if rows >= self._rows:
                         yield packed(waiting)
-                        waiting = []
+                        waiting, rows = [], 0
             except ShardError as error:
                 bad.add(piece.path)
                 self._condemn(error)
@@ -84,8 +90,10 @@ class BlockReader:
         if waiting:
             yield packed(waiting)
 
-    def _blocks(self, piece: Piece, shard: Shard) -> Iterator[tuple[str, bool, pa.Table]]:
-        """Yield the missing blocks of a row group: name, whether a part is there, records."""
+    def _blocks(
+        self, piece: Piece, shard: Shard
+    ) -> Iterator[tuple[int, tuple[str, bool, pa.Table]]]:
+        """Yield (rows, block) of a row group for each block that is missing; see `packed`."""
         # Of rows that are chosen by their opinions it is not known where those to skip end.
         before = 0 if self._sample else (min(piece.missing) - piece.first) * self._rows
         done = before - before % self._window
@@ -97,7 +105,7 @@ class BlockReader:
                     return
                 for number, records in zip(numbers, self._cut(window), strict=True):
                     if number in piece.missing:
-                        yield self._block(piece, number, records)
+                        yield records.num_rows, self._block(piece, number, records)
             done += window.num_rows
             if numbers[-1] >= max(piece.missing):
                 return
