@@ -1,8 +1,9 @@
 """Has each record of the input exactly one outcome? Counted before the manifest is written."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,20 +13,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from medsent import predictions
-from medsent.blocks import lost_dates
+from medsent.blocks import Done, lost_dates
 from medsent.erased import ERASED
 from medsent.errors import RunError
 from medsent.ledger import Ledger
-from medsent.records import BAD_SHARD
+from medsent.plan import Plan
+from medsent.records import BAD_SHARD, row_hashes
 from medsent.run import RunFolder
-from medsent.shard import BadShard, Shard
-from medsent.storage import shown
-
-Due = Callable[[Shard | BadShard], int | None]
-"""How many records a shard comes to; None where no one can tell."""
+from medsent.shard import Shard
+from medsent.storage import count_rows, names_below, shown
 
 _MOST_NAMED = 5
-_COLUMNS = ("path", "persona", "outcome", "reason", "record_id")
+_READERS = 16
+_MODULUS = 2**64
+_COLUMNS = ("row_hash", "path", "persona", "outcome", "reason", "record_id")
 
 
 @dataclass
@@ -34,6 +35,8 @@ class Account:
 
     rows: int = 0
     by_path: Counter[str] = field(default_factory=Counter)
+    keys: Counter[str] = field(default_factory=Counter)
+    """Path to the sum of its rows' keys, modulo 2^64: equal for the same rows, each once."""
     by_reason: Counter[str] = field(default_factory=Counter)
     duplicate_record_ids: int = 0
     """Rows of the input whose record_id an earlier row has."""
@@ -44,7 +47,7 @@ class Account:
 
     def look(self, file: pq.ParquetFile) -> None:
         """Count what a file's footer tells."""
-        self.lost_dates += lost_dates(file.schema_arrow)
+        self.lost_dates += len(lost_dates(file.schema_arrow))
 
 
 def count(run: RunFolder, variants: Iterable[str], *, fanned_out: bool = False) -> Account:
@@ -58,6 +61,7 @@ def count(run: RunFolder, variants: Iterable[str], *, fanned_out: bool = False) 
     for batch in predictions.batches(run.predictions, columns, look=account.look):
         account.rows += batch.num_rows
         account.by_path.update(_tally(batch["path"]))
+        account.keys.update(_key_sums(batch))
         quarantined = batch.filter(pc.equal(batch["outcome"], predictions.QUARANTINED))
         account.by_reason.update(_tally(quarantined["reason"]))
         attempts = (pc.struct_field(batch[name], "attempt") for name in asked)
@@ -69,12 +73,13 @@ def count(run: RunFolder, variants: Iterable[str], *, fanned_out: bool = False) 
     return account
 
 
-def settle(account: Account, ledger: Ledger, run: RunFolder, due: Due) -> dict[str, Any]:
+def settle(account: Account, ledger: Ledger, run: RunFolder, plan: Plan) -> dict[str, Any]:
     """Return the manifest's account of the records.
 
     Raises `RunError` that says where the outcomes differ from what the input comes to.
     """
-    _refuse_differences(account, ledger, run, due)
+    _refuse_differences(account, ledger, run, plan)
+    due = plan.due
     unread = {
         path: records - account.by_path[shown(path)]
         for path, bad in ledger.bad.items()
@@ -96,6 +101,25 @@ def settle(account: Account, ledger: Ledger, run: RunFolder, due: Due) -> dict[s
     }
 
 
+def count_done(plan: Plan, run: RunFolder) -> int:
+    """Return how many records of a plan a run holds outcomes of; touches nothing in it."""
+    rows = Ledger.read(run).rows_per_block
+    if rows is None:  # nothing, or a run of an earlier version
+        names = names_below(run.predictions, "*.parquet")
+        return sum(count_rows(run.predictions / name) for name in names)
+    return records_done(replace(plan, rows_of_run=rows), run, Done.read(run))
+
+
+def records_done(plan: Plan, run: RunFolder, done: Done) -> int:
+    """Return how many records of a plan are in blocks that are done, and in parts of others."""
+    rows = plan.rows_per_block
+    whole = sum(done.rows(file.path, plan.groups(file), rows) for file in plan.shards.files)
+    with ThreadPoolExecutor(_READERS) as threads:
+        files = (run.predictions / name for name in done.part_names())
+        parts = sum(threads.map(count_rows, files))
+    return whole * max(1, len(plan.readers)) + parts
+
+
 def recounted(records: dict[str, Any], account: Account) -> dict[str, Any]:
     """Return a manifest's account after some of its records were erased."""
     by_reason = account.by_reason.copy()
@@ -110,8 +134,8 @@ def recounted(records: dict[str, Any], account: Account) -> dict[str, Any]:
     }
 
 
-def _refuse_differences(account: Account, ledger: Ledger, run: RunFolder, due: Due) -> None:
-    differences = list(_differences(account, ledger, due))
+def _refuse_differences(account: Account, ledger: Ledger, run: RunFolder, plan: Plan) -> None:
+    differences = list(_differences(account, ledger, plan))
     if not differences:
         return
     more = len(differences) - _MOST_NAMED
@@ -122,13 +146,29 @@ def _refuse_differences(account: Account, ledger: Ledger, run: RunFolder, due: D
     )
 
 
-def _differences(account: Account, ledger: Ledger, due: Due) -> Iterator[str]:
+def _differences(account: Account, ledger: Ledger, plan: Plan) -> Iterator[str]:
     """Yield each shard whose records and outcomes are not as many."""
     for path, shard in ledger.good.items():
-        if account.by_path[shown(path)] != (records := due(shard)):
-            yield f"{shown(path)} has {records} records and {account.by_path[shown(path)]} outcomes"
+        outcomes, told = account.by_path[shown(path)], shown(path)
+        if outcomes != (records := plan.due(shard)):
+            yield f"{told} has {records} records and {outcomes} outcomes"
+        elif plan.sample is None and _is_other(account.keys[told], shard, plan):
+            yield f"{told} has records with two outcomes and as many with none"
     for path in account.by_path.keys() - set(map(shown, ledger.shards)):
         yield f"{path} is not in the input and has {account.by_path[path]} outcomes"
+
+
+def _is_other(keys: int, shard: Shard, plan: Plan) -> bool:
+    """Tell whether the rows of these keys are not all rows of a shard, each as often as read."""
+    every = int(row_hashes(shard.path, 0, shard.rows).sum(dtype=np.uint64))
+    return (every * max(1, len(plan.readers)) - keys) % _MODULUS != 0
+
+
+def _key_sums(batch: pa.RecordBatch) -> dict[str, int]:
+    paths = pc.dictionary_encode(batch["path"])
+    sums = np.zeros(len(paths.dictionary), np.uint64)
+    np.add.at(sums, paths.indices.to_numpy(), batch["row_hash"].to_numpy())
+    return dict(zip(paths.dictionary.to_pylist(), sums.tolist(), strict=True))
 
 
 def _tally(column: pa.Array) -> dict[str, int]:

@@ -25,8 +25,8 @@ CUT = 1
 """Which way of cutting this is: a run goes on with its own alone."""
 WINDOW_ROWS = 32_768
 """Rows among which an opinion's come together, about."""
-LOST_DATES = b"medsent.lost_dates"
-"""In a file's metadata: how many of its dates were outside the years 1 to 9999."""
+_LOST_DATES = b"medsent.lost_dates"
+"""In a file's metadata: the keys of the rows whose date was outside the years 1 to 9999."""
 _SUFFIX, _PART = ".parquet", ".part.parquet"
 
 
@@ -56,9 +56,14 @@ class Done:
     @classmethod
     def read(cls, run: RunFolder) -> "Done":
         """List a run's files; other names than blocks have are passed over."""
+        return cls.of(names_below(run.predictions, f"*{_SUFFIX}"))
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "Done":
+        """Return the blocks whose files have these names."""
         whole: dict[str, set[int]] = defaultdict(set)
         parts: dict[str, set[int]] = defaultdict(set)
-        for name in names_below(run.predictions, f"*{_SUFFIX}"):
+        for name in names:
             found = parts if is_part(name) else whole
             shard, _, number = name.removesuffix(_SUFFIX).removesuffix(".part").rpartition("-")
             if number.isdigit():
@@ -106,11 +111,12 @@ def block_name(path: str, number: int) -> str:
 
 def tidy(run: RunFolder) -> None:
     """Remove parts of blocks that are done, and what a kill left of files on their way."""
-    done = Done.read(run)
+    names = names_below(run.predictions, "*")
+    done = Done.of(name for name in names if name.endswith(_SUFFIX))
     for shard, numbers in done.parts.items():
         for number in numbers & done.whole.get(shard, frozenset()):
             (run.predictions / f"{shard}-{number:06d}{_PART}").unlink(missing_ok=True)
-    for name in names_below(run.predictions, ".*"):
+    for name in (each for each in names if each.startswith(".")):
         (run.predictions / name).unlink(missing_ok=True)
 
 
@@ -128,7 +134,8 @@ def keep_rows(run: RunFolder, name: str, wanted: pa.Array) -> None:
     """Keep some rows of a block's file, as a part of it: the block is done no more."""
     file = run.predictions / name
     with open_parquet(file) as parquet:
-        rows = parquet.read().filter(wanted)
+        rows = parquet.read()
+    rows = with_lost_dates(rows.filter(wanted), lost_dates(rows.schema))
     part = run.predictions / part_of(name)
     if rows.num_rows:
         write_whole(part, _encoded(rows))
@@ -207,14 +214,23 @@ def _read(part: AnyPath) -> pa.Table | None:
 def _joined(before: pa.Table, rows: pa.Table) -> pa.Table:
     """Return a part's rows before those that have come; no row twice."""
     new = pc.invert(pc.is_in(rows["row_hash"], value_set=before["row_hash"].combine_chunks()))
-    metadata = {LOST_DATES: str(lost_dates(before.schema) + lost_dates(rows.schema))}
     joined = pa.concat_tables([before, rows.filter(new)], promote_options="permissive")
-    return joined.replace_schema_metadata(metadata)
+    return with_lost_dates(joined, lost_dates(before.schema) | lost_dates(rows.schema))
 
 
-def lost_dates(schema: pa.Schema) -> int:
-    """Return how many dates a file's rows have lost, as its schema tells."""
-    return int((schema.metadata or {}).get(LOST_DATES, 0))
+def lost_dates(schema: pa.Schema) -> frozenset[int]:
+    """Return the keys of the rows that have lost their dates, as a file's schema tells."""
+    told = (schema.metadata or {}).get(_LOST_DATES, b"")
+    return frozenset(map(int, told.split()))
+
+
+def with_lost_dates(rows: pa.Table, lost: Iterable[int]) -> pa.Table:
+    """Return rows with the keys of those among them that have lost their dates."""
+    found = frozenset(lost)
+    if not found:
+        return rows.replace_schema_metadata()
+    found &= frozenset(rows["row_hash"].to_pylist())
+    return rows.replace_schema_metadata({_LOST_DATES: " ".join(map(str, sorted(found)))})
 
 
 def _encoded(rows: pa.Table) -> bytes:

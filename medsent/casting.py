@@ -174,6 +174,8 @@ def both(one: pa.DataType, other: pa.DataType) -> pa.DataType:
 def _refuse_loss(kind: pa.DataType, merged: pa.DataType) -> None:
     if pa.types.is_integer(kind) and pa.types.is_floating(merged):
         lost = kind.bit_width > np.finfo(merged.to_pandas_dtype()).nmant
+    elif pa.types.is_integer(kind) and pa.types.is_decimal(merged):
+        lost = len(str(2**kind.bit_width)) + merged.scale > merged.precision
     elif pa.types.is_decimal(kind):
         lost = pa.types.is_floating(merged)
     elif pa.types.is_timestamp(kind) and pa.types.is_timestamp(merged):

@@ -34,6 +34,8 @@ class Settled:
     """Types of the kept columns to the paths of the shards that have them in these."""
     misfits: dict[str, str] = field(default_factory=dict)
     """Path to why the shard cannot be read with the others."""
+    disputed: frozenset[str] = frozenset()
+    """Those of them that only have their kept columns in other types than most."""
 
 
 def check_names(settings: InputSettings, labels: Sequence[str]) -> None:
@@ -76,13 +78,15 @@ def settle(
         columns |= found
         kinds[own].append(path)
     held: Kinds | None = None
+    disputed: list[str] = []
     for own in sorted(kinds, key=lambda each: -len(kinds[each])):
         try:
             held = own if held is None else _joined(settings.keep, held, own, kinds)
         except InputError as error:
-            misfits |= {path: f"{shown(path)}: {error}" for path in kinds.pop(own)}
+            disputed += kinds[own]
+            misfits |= {path: f"{shown(path)}: {error}" for path in kinds[own]}
     kept = tuple(map(pa.field, settings.keep, held or ()))
-    return Settled(columns, kept, dict(kinds), dict(sorted(misfits.items())))
+    return Settled(columns, kept, dict(kinds), dict(sorted(misfits.items())), frozenset(disputed))
 
 
 def unheld(kept: Sequence[pa.Field], kinds: Mapping[Kinds, Sequence[str]]) -> dict[str, str]:

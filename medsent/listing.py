@@ -4,6 +4,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,15 @@ from pyarrow import fs
 from medsent.errors import InputError, ObjectRefusal, StorageError, reason
 from medsent.folders import Listed, is_hidden, on_this_machine
 from medsent.storage import StoredFile, located, shown, stored
-from medsent.tables import tables
+from medsent.tables import SIGNS, tables
 
 _Told = TypeVar("_Told")
 
 _SUFFIXES = (".parquet", ".parq", ".pq")
 _MAGIC = b"PAR1"
 _READERS = 16
+_LEVELS = 4
+"""Folders above the input that are looked at: it may be a part of a table."""
 _MOST_NAMED = 5
 _SECRETS = re.compile(r"(?<=://)(?:[^@\s]*:[^@\s]*|[^/@]*)@")
 """The key and secret that a path of object storage may carry."""
@@ -54,7 +57,9 @@ def find_files(path: str) -> Found:
         if listed is None:
             raise InputError(f"input.path: there is nothing at {named}")
         top = _resolved(filesystem, root).rstrip("/")
-        _refuse_tables(listed, top)
+        _refuse_tables([each.inside for each in listed], top)
+        for above in _above(filesystem, top):
+            _refuse_tables(*above)
         files = [each for each in listed if not each.inside.endswith("/")]
         taken = {each.path: each for each in _taken(filesystem, files)}
         found = [state for state in _in_threads(_state, filesystem, taken.values()) if state]
@@ -152,8 +157,35 @@ def _state(filesystem: fs.FileSystem, listed: Listed) -> StoredFile | None:
     return stored(filesystem, listed.info) if listed.info else look(filesystem, listed.path)
 
 
-def _refuse_tables(listed: Sequence[Listed], top: str) -> None:
-    for folder, why in tables([each.inside for each in listed]):
+def _above(filesystem: fs.FileSystem, top: str) -> Iterator[tuple[list[str], str]]:
+    """Yield what tells of a table in the folders above a path, as names, and each such folder."""
+    folder, below = top.rpartition("/")[0], top.rpartition("/")[2]
+    for _ in range(_LEVELS):
+        if not folder:
+            return
+        names = [name for mark in SIGNS for name in _names(filesystem, folder, mark)]
+        if names:
+            yield [*names, f"{below}/"], folder
+        folder, _, name = folder.rpartition("/")
+        below = f"{name}/{below}"
+
+
+def _names(filesystem: fs.FileSystem, folder: str, mark: str) -> list[str]:
+    """Return what lies in a folder's folder, by names relative to the former.
+
+    Nothing where it is not there, or where it may not be looked at: a key may be for less.
+    """
+    place = f"{folder}/{mark}"
+    with suppress(OSError):
+        if isinstance(filesystem, fs.LocalFileSystem):
+            return [f"{mark}/", *(f"{mark}/{each.name}" for each in Path(place).iterdir())]
+        below = filesystem.get_file_info(fs.FileSelector(place, allow_not_found=True))
+        return [f"{mark}/{info.base_name}" for info in below]
+    return []
+
+
+def _refuse_tables(names: Sequence[str], top: str) -> None:
+    for folder, why in tables(names):
         if not is_hidden(folder):
             where = shown(f"{top}/{folder}".rstrip("/"))
             raise InputError(f"input.path: {where} is {why}")

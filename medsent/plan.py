@@ -95,7 +95,8 @@ class Plan:
         engine = self.config.engine
         if self.rows_of_run is not None:
             return self.rows_of_run * max(1, len(self.readers))
-        if engine.replicas.max == 1:
+        # The first shards of an input that grows tell nothing of those to come.
+        if engine.replicas.max == 1 or self.config.input.joins:
             return engine.rows_per_block
         share = math.ceil(self.records / (_BLOCKS_EACH * engine.replicas.max))
         return min(engine.rows_per_block, max(_LEAST_IN_A_BLOCK, share))
@@ -177,6 +178,10 @@ class Plan:
         """Return what a scorer needs of the plan: it knows of no shard, however many there are."""
         sample = self.sample and self.sample.chosen()
         return replace(self, shards=self.shards.without_files(), sample=sample)
+
+    def holds(self, shards: Shards) -> bool:
+        """Tell whether it is known what is taken of these shards."""
+        return self.sample is None or all(file.path in self.sample.taken for file in shards.files)
 
     def over(self, shards: Shards) -> "Plan":
         """Return the plan with some of its shards quarantined; its fingerprint stays."""

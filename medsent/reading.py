@@ -31,7 +31,8 @@ class OpenShard:
         """Read the footer; see `opened`."""
         self._source, self._parquet = source, _parquet(source)
         footer = self._parquet.metadata
-        if footer.num_rows != shard.rows:
+        groups = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
+        if footer.num_rows != shard.rows or (shard.groups and list(shard.groups) != groups):
             raise ShardError(rewritten(shard))
         self._stored = set(self._parquet.schema_arrow.names)
         self._of_path = path_columns(
@@ -43,8 +44,8 @@ class OpenShard:
         if not known >= needed.union(self._kept.values()):
             raise ShardError(rewritten(shard))
         self._columns = self._there(shards.columns, shards.labels, known)
-        self.groups = range(self._parquet.num_row_groups)
-        self.starts = [0, *accumulate(footer.row_group(i).num_rows for i in self.groups)]
+        self.groups = range(len(groups))
+        self.starts = [0, *accumulate(groups)]
         """The row of the shard at which each of its row groups begins."""
         self.group = 0
         """The row group that was begun last."""

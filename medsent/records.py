@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent import casting, predictions
+from medsent.errors import ReadingError
 from medsent.reading import BATCH_ROWS, KEPT, OpenShard, opened
 from medsent.shard import Shard
 from medsent.shards import Shards
@@ -92,7 +93,7 @@ class RecordReader:
             "gold": gold,
             LOST_DATE: lost,
             **{
-                field.name: casting.kept(rows[field.name], field.type)
+                field.name: _kept(rows[field.name], field, path)
                 for field in self.schema
                 if field.name.startswith(KEPT)
             },
@@ -172,6 +173,17 @@ def _strings(rows: pa.Table) -> tuple[dict[str, pa.Array], pa.Array]:
         strings[name], wrong = casting.texts(_column(rows, name))
         undecodable = pc.or_(undecodable, wrong)
     return strings, undecodable
+
+
+def _kept(column: pa.ChunkedArray, field: pa.Field, path: str) -> pa.Array:
+    try:
+        return casting.kept(column, field.type)
+    except (ValueError, pa.ArrowException):  # their message may quote a value
+        raise ReadingError(
+            f"{shown(path)}: a value of column {field.name.removeprefix(KEPT)!r} does not fit "
+            f"{field.type}, which the run holds it in; cast the column in the shards, or take it "
+            "out of input.keep"
+        ) from None
 
 
 def _column(rows: pa.Table, name: str) -> pa.ChunkedArray | pa.Array:

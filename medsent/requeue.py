@@ -70,6 +70,10 @@ def resume(run: RunFolder) -> int:
 def _carry_out(run: RunFolder, selection: Selection) -> int:
     if selection.shard is not None:
         Ledger.read(run).forget(selection.shard).write(run)
+    # Not at the head: what hands rows on imports much that reading a run does not need.
+    from medsent.backfill import handing
+
+    handing.forget(run)
     tidy(run)
     names = names_below(run.predictions, "*.parquet")
     with ThreadPoolExecutor(_READERS) as threads:

@@ -10,13 +10,12 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 
 from medsent import predictions
 from medsent.answers.method import ENGINE_ERROR, Answer
 from medsent.block import Block, Reply
-from medsent.blocks import LOST_DATES, BlockWriter, unpacked
+from medsent.blocks import BlockWriter, unpacked, with_lost_dates
 from medsent.config import ScriptedSettings
 from medsent.engine.effect import check_effects
 from medsent.engine.footprint import Footprint
@@ -208,18 +207,16 @@ class Scorer:
     ) -> dict[str, int]:
         """Write each block's outcomes; return block to its records that are written."""
         table, answered = block.table(self._schema, self._replica), block.answered()
-        at, of_row, written = 0, 0, {}
+        lost = records["row_hash"].filter(records[LOST_DATE]).to_pylist()
+        at, written = 0, {}
         for name, has_part, rows in told:
             count = rows * max(1, len(self._readers))
             stays = answered.slice(at, count)
-            made = table.slice(at, count).filter(stays)
-            lost = int(pc.sum(records[LOST_DATE].slice(of_row, rows)).as_py() or 0)
-            if lost:
-                made = made.replace_schema_metadata({LOST_DATES: str(lost)})
+            made = with_lost_dates(table.slice(at, count).filter(stays), lost)
             whole = made.num_rows == count
             self._writer.write(name, made, whole=whole, has_part=has_part)
             written[name] = made.num_rows
-            at, of_row = at + count, of_row + rows
+            at += count
         self._telemetry.scored(table.filter(answered))
         return written
 

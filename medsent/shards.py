@@ -48,6 +48,8 @@ class Shards:
     """Files below the input's path that are no shards by their names."""
     kinds: Mapping[Kinds, Sequence[str]] = field(default_factory=dict, compare=False, repr=False)
     """Types of the kept columns to the paths of the shards that have them in these."""
+    disputed: tuple[Shard, ...] = field(default=(), compare=False, repr=False)
+    """Those of the bad ones that only have kept columns in other types than most shards."""
 
     @property
     def rows(self) -> int:
@@ -60,7 +62,7 @@ class Shards:
 
     def without_files(self) -> "Shards":
         """Return how shards are read, without saying which there are: what a worker needs."""
-        return replace(self, files=(), bad=(), passed_over=(), kinds={})
+        return replace(self, files=(), bad=(), passed_over=(), kinds={}, disputed=())
 
     def without(self, unread: Sequence[BadShard]) -> "Shards":
         """Return the shards with some more left out."""
@@ -73,11 +75,11 @@ class Shards:
 
         Those whose values these do not hold are left out, as `on_bad_shard` then decides.
         """
-        misfits = unheld(kept, self.kinds)
-        unfit = [
-            _unfit(shard, misfits[shard.path]) for shard in self.files if shard.path in misfits
-        ]
-        return replace(self.without(unfit), kept=tuple(kept))
+        misfits, disputed = unheld(kept, self.kinds), {shard.path for shard in self.disputed}
+        every = sorted((*self.files, *self.disputed), key=_path)
+        unfit = [_unfit(shard, misfits[shard.path]) for shard in every if shard.path in misfits]
+        bad = tuple(each for each in self.bad if each.path not in disputed)
+        return replace(self, files=tuple(every), bad=bad, kept=tuple(kept)).without(unfit)
 
 
 def open_shards(settings: InputSettings, labels: Sequence[str]) -> Shards:
@@ -109,6 +111,11 @@ def open_shards(settings: InputSettings, labels: Sequence[str]) -> Shards:
         unread,
         found.passed_over,
         settled.kinds,
+        tuple(
+            shard
+            for shard, _ in footers
+            if shard.path in settled.disputed and isinstance(shard, Shard)
+        ),
     )
 
 

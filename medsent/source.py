@@ -12,7 +12,13 @@ from ray.data.datasource import Datasource, ReadTask
 
 from medsent.blocks import WINDOW_ROWS, BlockWriter, Piece, block_name, packed
 from medsent.erased import Erased
-from medsent.errors import MedsentError, ReadingError, StorageError, place_of
+from medsent.errors import (
+    MedsentError,
+    ReadingError,
+    StorageError,
+    place_of,
+    storage_failure,
+)
 from medsent.order import by_work
 from medsent.plan import Plan
 from medsent.records import RecordReader
@@ -57,7 +63,7 @@ class BlockReader:
         self._rows = plan.rows_per_block
         self._window = max(1, WINDOW_ROWS // self._rows) * self._rows
         self._quarantines = plan.config.input.on_bad_shard == "quarantine"
-        self._parts, self._tally = BlockWriter(run), tally
+        self._run, self._parts, self._tally = run, BlockWriter(run), tally
 
     def __call__(self, pieces: Iterable[Piece], shards: Mapping[str, Shard]) -> Iterator[pa.Table]:
         """Yield rows of packed blocks, each of about as many records as one block may have.
@@ -81,8 +87,10 @@ class BlockReader:
             except ShardError as error:
                 bad.add(piece.path)
                 self._condemn(error)
-            except StorageError as error:
+            except (StorageError, ReadingError) as error:
                 raise self._failed(error) from None
+            except OSError as error:  # of a shard they come as one of ours: the run's storage
+                raise self._failed(storage_failure(error, self._run.path)) from None
             except Exception as error:  # noqa: BLE001
                 # Its message may quote an opinion, and Ray would log it.
                 told = f"a row could not be read as a record ({place_of(error)})"
@@ -94,20 +102,21 @@ class BlockReader:
         self, piece: Piece, shard: Shard
     ) -> Iterator[tuple[int, tuple[str, bool, pa.Table]]]:
         """Yield (rows, block) of a row group for each block that is missing; see `packed`."""
+        missing, last = frozenset(piece.missing), max(piece.missing)
         # Of rows that are chosen by their opinions it is not known where those to skip end.
-        before = 0 if self._sample else (min(piece.missing) - piece.first) * self._rows
+        before = 0 if self._sample else (min(missing) - piece.first) * self._rows
         done = before - before % self._window
         for window in self._windows(piece, shard, done):
             first = piece.first + done // self._rows
             numbers = range(first, first + -(-window.num_rows // self._rows))
-            if not set(numbers).isdisjoint(piece.missing):
+            if not missing.isdisjoint(numbers):
                 if ray.get(self._tally.draining.remote()):
                     return
                 for number, records in zip(numbers, self._cut(window), strict=True):
-                    if number in piece.missing:
+                    if number in missing:
                         yield records.num_rows, self._block(piece, number, records)
             done += window.num_rows
-            if numbers[-1] >= max(piece.missing):
+            if numbers[-1] >= last:
                 return
         if done != piece.rows:
             raise ShardError(rewritten(shard))

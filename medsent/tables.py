@@ -36,6 +36,10 @@ _KINDS = (
 )
 
 
+SIGNS = ("_delta_log", "metadata", ".hoodie")
+"""The folders of which one lies right in a table's folder."""
+
+
 def tables(names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield the folder of each table, and why it cannot be read file by file.
 

@@ -1,6 +1,7 @@
 """Every row of the input has one outcome, or the run is not settled, and it says where not."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -10,16 +11,18 @@ import pytest
 from medsent.accounting import count, settle
 from medsent.errors import RunError
 from medsent.ledger import Ledger
+from medsent.records import row_hashes
 from medsent.run import RunFolder
 from medsent.shard import BadShard, Shard
 
 A, B = (Shard(f"/{name}.parquet", 9, "1", 3) for name in "ab")
+HASHES = [int(key) for shard in (A, B) for key in row_hashes(shard.path, 0, 3)]
 
 
 def row(key: int, **changed: Any) -> dict[str, Any]:
     """A scored row: 0, 1 and 2 are of shard a, 3, 4 and 5 of b."""
     return {
-        "row_hash": key,
+        "row_hash": HASHES[key] if key < len(HASHES) else key,
         "record_id": f"r{key}",
         "persona": None,
         "path": (A if key < 3 else B).path,
@@ -55,7 +58,8 @@ def settled(run: RunFolder, rows: list[dict[str, Any]], ledger: Ledger) -> dict[
     for name, part in (("x_000000-0", rows[:4]), ("x_000001-0", rows[4:])):
         file = run.predictions / f"{name}.parquet"
         pq.write_table(pa.Table.from_pylist(part, schema=schema), file)
-    return settle(count(run, ["one", "two"]), ledger, run, lambda shard: shard.rows)
+    plan: Any = SimpleNamespace(due=lambda shard: shard.rows, sample=None, readers=())
+    return settle(count(run, ["one", "two"]), ledger, run, plan)
 
 
 def ledger(*bad: BadShard) -> Ledger:
@@ -106,8 +110,9 @@ def test_a_bad_shard_of_unknown_rows_counts_none(run: RunFolder) -> None:
         ((0, 1, 2, 3, 4), r"/b\.parquet has 3 records and 2 outcomes"),
         ((0, 1, 2), r"/b\.parquet has 3 records and 0 outcomes"),
         ((0, 1, 2, 2, 3, 4, 5), r"/a\.parquet has 3 records and 4 outcomes"),
+        ((0, 1, 1, 3, 4, 5), r"/a\.parquet has records with two outcomes and as many with none"),
     ],
-    ids=["lost", "a shard lost", "doubled"],
+    ids=["lost", "a shard lost", "doubled", "lost and doubled"],
 )
 def test_what_does_not_add_up_is_refused(
     run: RunFolder, keys: tuple[int, ...], differs: str

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from medsent.blocks import BlockWriter
+from medsent.blocks import BlockWriter, Done, keep_rows, lost_dates, with_lost_dates
 from medsent.run import RunFolder
 
 NAME = "0011223344556677-000000"
@@ -46,3 +46,29 @@ def test_a_part_that_comes_late_does_not_stand_beside_its_block(run: RunFolder) 
     BlockWriter(run).write(NAME, rows(1, 2, 3), whole=True, has_part=False)
     BlockWriter(run).write(NAME, rows(1), whole=False, has_part=False)
     assert found(run) == [1, 2, 3]
+
+
+def test_a_lost_date_is_counted_once_however_often_its_row_is_scored(run: RunFolder) -> None:
+    def lost() -> set[int]:
+        return {
+            key
+            for file in sorted(Path(str(run.predictions)).glob("*.parquet"))
+            for key in lost_dates(pq.read_schema(file))
+        }
+
+    block = with_lost_dates(rows(1, 2, 3), [2, 3, 9])
+    BlockWriter(run).write(NAME, block, whole=True, has_part=False)
+    assert lost() == {2, 3}
+    keep_rows(run, f"{NAME}.parquet", pa.array([True, True, False]))
+    assert lost() == {2}
+    BlockWriter(run).write(NAME, with_lost_dates(rows(3), [3]), whole=True, has_part=True)
+    assert lost() == {2, 3}
+    assert found(run) == [1, 2, 3]
+
+
+def test_what_is_done_is_told_by_names_alone() -> None:
+    names = ["ab-000000.parquet", "ab-000002.parquet", "ab-000001.part.parquet", "x_0-0.parquet"]
+    done = Done.of(names)
+    assert done.whole["ab"] == {0, 2}
+    assert done.parts == {"ab": {1}}
+    assert done.part_names() == ["ab-000001.part.parquet"]

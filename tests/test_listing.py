@@ -352,6 +352,24 @@ def test_a_table_with_an_empty_log_or_behind_a_link_is_refused(tmp_path: Path) -
     assert f"{tmp_path.resolve()}/in/link is a Delta table" in refused(tmp_path / "in")
 
 
+@pytest.mark.parametrize(
+    ("table", "part"),
+    [
+        (["_delta_log/0.json", "month=1/a.parquet"], "month=1"),
+        (["_delta_log/0.json", "a.parquet"], "a.parquet"),
+        (["metadata/v2.metadata.json", "data/month=1/a.parquet"], "data/month=1"),
+        ([".hoodie/hoodie.properties", "pl/1/a.parquet"], "pl/1"),
+    ],
+)
+def test_a_part_of_a_table_is_refused_as_the_table_is(
+    below: Callable[..., Path], table: list[str], part: str
+) -> None:
+    source = below(*table)
+    told = refused(source / part)
+    assert "in is a" in told
+    assert "Export its present version" in told
+
+
 ODD = [
     "Czy polecam?",
     "a;b",

@@ -195,6 +195,14 @@ def test_a_shard_that_lacks_now_what_is_read_was_rewritten(tmp_path: Path) -> No
             records(shards)
 
 
+def test_a_shard_of_other_row_groups_was_rewritten(tmp_path: Path) -> None:
+    pq.write_table(rows(8), tmp_path / "0.parquet", row_group_size=2)
+    shards = opened(tmp_path)
+    pq.write_table(rows(8), tmp_path / "0.parquet")
+    with pytest.raises(ShardError, match="was rewritten since the input was listed"):
+        records(shards)
+
+
 class Keys(pe.KmsClient):  # type: ignore[misc]
     """Keys that are stored as they are."""
 

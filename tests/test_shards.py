@@ -4,6 +4,7 @@ import datetime
 import json
 from collections.abc import Callable
 from datetime import UTC
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,25 @@ def test_a_growing_run_goes_on_in_the_types_that_it_began_with(written: Written)
     assert {bad.reason for bad in began.bad} == {"other_schema"}
     assert records(began)["kept extra"].type == pa.int16()
     assert shards.held_as(shards.kept).files == shards.files
+
+
+def test_what_most_shards_have_does_not_outvote_a_run_that_has_begun(written: Written) -> None:
+    texts, numbers = pa.array(["a", "b"]), pa.array([1, 2])
+    folder = written(rows(extra=texts), rows(extra=numbers), rows(extra=numbers))
+    shards = opened(folder, keep=["extra"], on_bad_shard="quarantine")
+    assert [Path(bad.path).name for bad in shards.bad] == ["0.parquet"]
+    began = shards.held_as([pa.field("extra", pa.string())])
+    assert [Path(file.path).name for file in began.files] == ["0.parquet"]
+    assert [Path(bad.path).name for bad in began.bad] == ["1.parquet", "2.parquet"]
+
+
+def test_a_whole_number_is_not_held_in_a_decimal_too_short_for_it(written: Written) -> None:
+    short = pa.array([Decimal("1.25"), None], pa.decimal128(5, 2))
+    message = refused(written(rows(extra=pa.array([1, 2])), rows(extra=short)), keep=["extra"])
+    assert "decimal128(5, 2)" in message
+    assert "int64" in message
+    wide = pa.array([Decimal("1.25"), None], pa.decimal128(25, 2))
+    assert opened(written(rows(extra=EXTRA), rows(extra=wide)), keep=["extra"]).rows == 4
 
 
 @pytest.mark.parametrize("keep_bytes", [0, 4, 700, -1])

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from medsent.accounting import count_done
 from medsent.backfill.budget import Spent
 from medsent.backfill.settings import BackfillConfig
 from medsent.checkup import tell
 from medsent.comparison import open_reference
-from medsent.evaluation import count_done
 from medsent.model import Say
 from medsent.plan import Plan, make_plan
 from medsent.run import RunFolder, run_of, runs_named

@@ -94,6 +94,13 @@ def finish(run: RunFolder) -> None:
     _Folder(run.labelled).finish()
 
 
+def forget(run: RunFolder) -> None:
+    """Have the next call make `labelled/` anew: blocks are about to be scored again."""
+    folder = _Folder(run.labelled)
+    folder.finish()
+    (folder.path / _STATE).unlink(missing_ok=True)
+
+
 class _Folder:
     """`labelled/`, and the two steps in which it changes."""
 

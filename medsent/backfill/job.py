@@ -4,13 +4,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from medsent.accounting import count_done
 from medsent.backfill.budget import Meter, Spent
 from medsent.backfill.handing import hand_on
 from medsent.backfill.settings import BackfillConfig
 from medsent.comparison import open_reference
 from medsent.drift import Drift, DriftSettings, measure_drift
 from medsent.errors import StoppedError
-from medsent.evaluation import Job, count_done, finish_what_was_cut_short, held, summary, warn
+from medsent.evaluation import Job, finish_what_was_cut_short, held, summary, warn
 from medsent.labels import load_labels
 from medsent.ledger import Ledger
 from medsent.model import Say

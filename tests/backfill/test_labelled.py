@@ -18,6 +18,7 @@ from medsent.backfill.settings import BackfillConfig, LabelledSettings
 from medsent.errors import ConfigError
 from medsent.labels import LABELS
 from medsent.plan import Plan, make_plan
+from medsent.requeue import Selection, take_out
 from medsent.run import RunFolder
 from medsent.storage import AnyPath
 from tests.backfill.conftest import Complete
@@ -171,13 +172,16 @@ def _die(patch: pytest.MonkeyPatch, at: str) -> None:
 
 
 def test_rows_that_were_scored_again_are_made_anew(run: RunFolder, plan: Plan) -> None:
+    """Under the names that they had: what tells is that a requeue took them out."""
     hand_on(plan, run, BY_BOTH)
-    file = min(run.predictions.glob("*.parquet"))
-    rows = pq.ParquetFile(file).read()
-    pq.write_table(rows.slice(16), file)
-    pq.write_table(rows.slice(0, 16), run.predictions / "z_000000-0.parquet")
+    before = {file.name: file.read_bytes() for file in run.predictions.glob("*.parquet")}
+    row = read(run)["record_id"][0].as_py()
+    assert take_out(run, Selection(shard=pq.read_table(run.predictions)["path"][0].as_py()))
+    for name, data in before.items():
+        (run.predictions / name).write_bytes(data)
     assert hand_on(plan, run, BY_BOTH).added == ROWS
     assert len(set(keys(run))) == read(run).num_rows == ROWS
+    assert row in read(run)["record_id"].to_pylist()
 
 
 def test_new_thresholds_make_other_labels(run: RunFolder, plan: Plan) -> None:
