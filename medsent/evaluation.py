@@ -162,7 +162,8 @@ class Job:
     def _begin_ledger(self) -> None:
         """Keep what the run knows of its shards, and how it cuts and holds them from now on."""
         rows, kept = self._plan.rows_per_block, self._plan.shards.kept
-        if rows != (now := replace(self._plan, rows_of_run=None).rows_per_block):
+        now = replace(self._plan, rows_of_run=None).rows_per_block
+        if rows != now and not self._plan.shards.bad:  # with fewer shards blocks would be smaller
             self._say(f"Blocks are of {rows:,} rows, as the run began with, not of {now:,}.")
         self._ledger = replace(self._ledger, rows_per_block=rows, kept=kept)
         self._ledger.write(self._run)
