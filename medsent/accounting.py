@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +23,6 @@ from medsent.shard import Shard
 from medsent.storage import count_rows, names_below, shown
 
 _MOST_NAMED = 5
-_READERS = 16
 _MODULUS = 2**64
 _COLUMNS = ("row_hash", "path", "persona", "outcome", "reason", "record_id")
 
@@ -79,11 +77,10 @@ def settle(account: Account, ledger: Ledger, run: RunFolder, plan: Plan) -> dict
     Raises `RunError` that says where the outcomes differ from what the input comes to.
     """
     _refuse_differences(account, ledger, run, plan)
-    due = plan.due
     unread = {
         path: records - account.by_path[shown(path)]
         for path, bad in ledger.bad.items()
-        if (records := due(bad)) is not None
+        if (records := plan.due(bad)) is not None
     }
     by_reason = account.by_reason.copy()
     if sum(unread.values()):
@@ -105,8 +102,7 @@ def count_done(plan: Plan, run: RunFolder) -> int:
     """Return how many records of a plan a run holds outcomes of; touches nothing in it."""
     rows = Ledger.read(run).rows_per_block
     if rows is None:  # nothing, or a run of an earlier version
-        names = names_below(run.predictions, "*.parquet")
-        return sum(count_rows(run.predictions / name) for name in names)
+        return sum(count_rows(run.predictions, names_below(run.predictions, "*.parquet")))
     return records_done(replace(plan, rows_of_run=rows), run, Done.read(run))
 
 
@@ -114,9 +110,7 @@ def records_done(plan: Plan, run: RunFolder, done: Done) -> int:
     """Return how many records of a plan are in blocks that are done, and in parts of others."""
     rows = plan.rows_per_block
     whole = sum(done.rows(file.path, plan.groups(file), rows) for file in plan.shards.files)
-    with ThreadPoolExecutor(_READERS) as threads:
-        files = (run.predictions / name for name in done.part_names())
-        parts = sum(threads.map(count_rows, files))
+    parts = sum(count_rows(run.predictions, done.part_names()))
     return whole * max(1, len(plan.readers)) + parts
 
 

@@ -93,7 +93,7 @@ class Done:
     def part_names(self) -> list[str]:
         """Return the names of the files that hold a part of a block that is not done."""
         return [
-            f"{shard}-{number:06d}{_PART}"
+            f"{_name(shard, number)}{_PART}"
             for shard, numbers in self.parts.items()
             for number in numbers - self.whole.get(shard, frozenset())
         ]
@@ -106,7 +106,11 @@ def shard_id(path: str) -> str:
 
 def block_name(path: str, number: int) -> str:
     """Return a block's name: that of its file, without the suffix."""
-    return f"{shard_id(path)}-{number:06d}"
+    return _name(shard_id(path), number)
+
+
+def _name(shard: str, number: int) -> str:
+    return f"{shard}-{number:06d}"
 
 
 def tidy(run: RunFolder) -> None:
@@ -115,7 +119,7 @@ def tidy(run: RunFolder) -> None:
     done = Done.of(name for name in names if name.endswith(_SUFFIX))
     for shard, numbers in done.parts.items():
         for number in numbers & done.whole.get(shard, frozenset()):
-            (run.predictions / f"{shard}-{number:06d}{_PART}").unlink(missing_ok=True)
+            (run.predictions / f"{_name(shard, number)}{_PART}").unlink(missing_ok=True)
     for name in (each for each in names if each.startswith(".")):
         (run.predictions / name).unlink(missing_ok=True)
 
@@ -175,11 +179,8 @@ class BlockWriter:
 
     def hashes(self, name: str) -> pa.ChunkedArray:
         """Return the keys of the rows that a part of a block holds; none where it is gone."""
-        try:
-            with open_parquet(self._run.predictions / f"{name}{_PART}") as parquet:
-                return parquet.read(["row_hash"])["row_hash"]
-        except FileNotFoundError:
-            return pa.chunked_array([], pa.uint64())
+        found = _read(self._run.predictions / f"{name}{_PART}", ["row_hash"])
+        return pa.chunked_array([], pa.uint64()) if found is None else found["row_hash"]
 
 
 def packed(blocks: Iterable[tuple[str, bool, pa.Table]]) -> pa.Table:
@@ -202,11 +203,11 @@ def unpacked(row: pa.Table) -> tuple[list[tuple[str, bool, int]], pa.Table]:
     return [(name, part, rows) for name, part, rows in told], records.replace_schema_metadata()
 
 
-def _read(part: AnyPath) -> pa.Table | None:
+def _read(part: AnyPath, columns: list[str] | None = None) -> pa.Table | None:
     """Return a part's rows, None where it is not there."""
     try:
         with open_parquet(part) as parquet:
-            return parquet.read()
+            return parquet.read(columns)
     except FileNotFoundError:
         return None
 

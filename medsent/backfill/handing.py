@@ -9,7 +9,6 @@ was, and one after it is made good by the next call. Readers pass over names tha
 import json
 import posixpath
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from medsent.run import RunFolder
 from medsent.storage import (
     AnyPath,
     ObjectPath,
+    count_rows,
     located,
     move,
     names_below,
@@ -39,7 +39,6 @@ _MOST_PARTITIONS: Final = 2_000
 _MOST_OPEN: Final = 500
 """Files that are written at a time; a process may often have no more than 1,024."""
 _ROWS_IN_GROUP: Final = 131_072
-_READERS: Final = 16
 _STATE, _COMMIT, _STAGED = "_state.json", "_commit.json", "_staged"
 
 
@@ -86,7 +85,7 @@ def hand_on(plan: Plan, run: RunFolder, settings: LabelledSettings) -> HandedOn:
         added, written, replaced = stage.compact()
         folder.commit(replaced, State(made_by, now, before.calls + 1))
     files, since = folder.files(), () if anew or not before.sources else tuple(new)
-    return HandedOn(sum(_counts(folder.path, files)), len(files), added, written, since)
+    return HandedOn(sum(count_rows(folder.path, files)), len(files), added, written, since)
 
 
 def finish(run: RunFolder) -> None:
@@ -192,7 +191,7 @@ class _Stage:
         standing = {} if self._anew else _by_folder(self._standing)
         for place, pieces in partitions.items():
             small = self._small(standing.get(place, []))
-            added += sum(_counts(self._raw, pieces))
+            added += sum(count_rows(self._raw, pieces))
             files = [self._folder.path / name for name in small]
             self._join([*files, *(self._raw / name for name in pieces)], place)
             replaced = [*replaced, *small]
@@ -200,7 +199,7 @@ class _Stage:
         return added, len(partitions), replaced
 
     def _small(self, names: list[str]) -> list[str]:
-        rows = zip(names, _counts(self._folder.path, names), strict=True)
+        rows = zip(names, count_rows(self._folder.path, names), strict=True)
         return [name for name, count in rows if count < self._settings.rows_per_file / 2]
 
     def _join(self, files: list[AnyPath], place: str) -> None:
@@ -245,7 +244,7 @@ def _regrouped(files: Iterable[AnyPath], rows: int) -> Iterator[pa.Table]:
 def _sources(run: RunFolder) -> dict[str, int]:
     """Return the files of blocks that are done to their rows; a part of one waits for the rest."""
     names = [name for name in names_below(run.predictions, "*.parquet") if not is_part(name)]
-    return dict(zip(names, _counts(run.predictions, names), strict=True))
+    return dict(zip(names, count_rows(run.predictions, names), strict=True))
 
 
 def _by_folder(names: Iterable[str]) -> dict[str, list[str]]:
@@ -253,17 +252,6 @@ def _by_folder(names: Iterable[str]) -> dict[str, list[str]]:
     for name in names:
         found.setdefault(posixpath.dirname(name), []).append(name)
     return found
-
-
-def _counts(folder: AnyPath, names: Iterable[str]) -> list[int]:
-    """Return the rows of files in a folder."""
-
-    def count(name: str) -> int:
-        with open_parquet(folder / name) as parquet:
-            return int(parquet.metadata.num_rows)
-
-    with ThreadPoolExecutor(_READERS) as threads:
-        return list(threads.map(count, names))
 
 
 def _made_by(plan: Plan, settings: LabelledSettings) -> dict[str, Any]:
