@@ -84,7 +84,6 @@ class Prompter:
         """Raises `ModelError` where the prompt and the model's chat template do not go together."""
         self._tokenizer, self._prompt = tokenizer, prompt
         self._personas, self._labels = personas, labels
-        self._exact, self._plain = _as_it_is(tokenizer), _without_added_tokens(tokenizer)
         self._bos = tokenizer.bos_token_id
         self._bos_count = self._count_bos()
         self.forbidden = _added_token_ids(tokenizer)
@@ -142,7 +141,8 @@ class Prompter:
 
         `after` tells that a special token stands before it.
         """
-        made = self._plain.encode(_MARK * after + text, add_special_tokens=False)
+        plain = _without_added_tokens(self._tokenizer)
+        made = plain.encode(_MARK * after + text, add_special_tokens=False)
         ids: list[int] = made.ids[after:]
         if self._unreachable.isdisjoint(ids):
             return ids
@@ -155,19 +155,19 @@ class Prompter:
         return spelled
 
     def _spelled(self, text: str) -> list[int]:
-        ids: list[int] = []
+        plain, ids = _without_added_tokens(self._tokenizer), []
         for character in text:
-            ids += self._plain.encode(_MARK + character, add_special_tokens=False).ids[1:]
+            ids += plain.encode(_MARK + character, add_special_tokens=False).ids[1:]
         return [token for token in ids if token not in self._unreachable]
 
     def _encoded(self, text: str) -> list[int]:
-        ids: list[int] = self._exact.encode(text, add_special_tokens=False).ids
+        ids: list[int] = _as_it_is(self._tokenizer).encode(text, add_special_tokens=False).ids
         return ids
 
     def _tokenised(self, texts: Iterable[str]) -> dict[str, _Tokenised]:
         """Return the ids of each text, and which of them are special tokens; each text once."""
         distinct = list(dict.fromkeys(texts))
-        made = self._exact.encode_batch_fast(distinct, add_special_tokens=False)
+        made = _as_it_is(self._tokenizer).encode_batch_fast(distinct, add_special_tokens=False)
         every = (each.ids for each in made)
         return {
             text: (ids, tuple(filter(self.forbidden.__contains__, ids)))
@@ -203,7 +203,7 @@ class Prompter:
     def _split(self, text: str) -> Iterator[Part]:
         """Yield a trusted text's special tokens, and the texts between them."""
         start = 0
-        encoded = self._exact.encode(text, add_special_tokens=False)
+        encoded = _as_it_is(self._tokenizer).encode(text, add_special_tokens=False)
         for token, (first, end) in zip(encoded.ids, encoded.offsets, strict=True):
             if token in self.forbidden:
                 yield text[start:first]
@@ -287,9 +287,15 @@ def _word(language: str | None) -> str:
     return language if language and plain.isalnum() else ""
 
 
-@lru_cache(maxsize=4)
 def _as_it_is(tokenizer: Any) -> Tokenizer:
-    """A copy of the tokenizer that neither cuts nor fills up, whatever the other is told later."""
+    """The tokenizer, or a copy where it has been told to cut or to fill up texts."""
+    own: Tokenizer = tokenizer.backend_tokenizer
+    return own if own.padding is None and own.truncation is None else _whole_texts(tokenizer)
+
+
+@lru_cache(maxsize=4)
+def _whole_texts(tokenizer: Any) -> Tokenizer:
+    """Return a copy that neither cuts nor fills up texts, which takes seconds."""
     same: Tokenizer = copy.deepcopy(tokenizer.backend_tokenizer)
     same.no_padding()
     same.no_truncation()
@@ -301,7 +307,7 @@ def _cuts(tokenizer: Any) -> Cuts:
     return Cuts(_as_it_is(tokenizer))
 
 
-@lru_cache(maxsize=4)  # seconds for a large vocabulary, and each variant asks
+@lru_cache(maxsize=4)  # seconds for a large vocabulary, made for the first hostile opinion
 def _without_added_tokens(tokenizer: Any) -> Tokenizer:
     """A copy of the tokenizer in which of the added tokens only runs of white space remain.
 

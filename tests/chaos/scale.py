@@ -1,12 +1,15 @@
 """`python -m tests.chaos.scale`: what a large input costs before its first record, and in memory.
 
 Scores each input with one scripted engine, then takes a tenth of its blocks out and gives the
-same command again, which finds and scores just those. Figures, not a test.
+same command again, which finds and scores just those. With `--seconds`, for inputs that take an
+hour, it scores for so long alone, and all blocks but a tenth are made up for the second start,
+which looks at nothing but their names. Figures, not a test.
 """
 
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -15,6 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
+from medsent.blocks import block_name
+from medsent.errors import StoppedError
 from medsent.quiet import ENVIRONMENT, quieten
 from tests.chaos import processes
 from tests.chaos.job import Job, write_config
@@ -67,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         model = write_tokenizer(folder / "model")
         measured = [
-            _measure(folder / str(number), model, *shape, scattered=options.scattered)
+            _measure(folder / str(number), model, *shape, options)
             for number, shape in enumerate(_shapes(options))
         ]
     finally:
@@ -83,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=100, help="of each of these, about")
     parser.add_argument("--one-group", action="store_true", help="each input as one row group")
     parser.add_argument("--scattered", action="store_true", help="take blocks out everywhere")
+    parser.add_argument("--seconds", type=float, help="stop each start so long after its first block")
     return parser
 
 
@@ -95,7 +103,9 @@ def _shapes(options: argparse.Namespace) -> Iterator[tuple[int, int]]:
         yield records, 0 if options.one_group else -(-records // _RECORDS_IN_SHARD)
 
 
-def _measure(folder: Path, model: Path, records: int, shards: int, *, scattered: bool) -> Measured:
+def _measure(
+    folder: Path, model: Path, records: int, shards: int, options: argparse.Namespace
+) -> Measured:
     source, opinions = folder / "shards", records // _READERS
     if shards:
         records = write_shards(source, opinions=opinions, shards=shards)
@@ -111,16 +121,18 @@ def _measure(folder: Path, model: Path, records: int, shards: int, *, scattered:
         engine={"rows_per_block": _BLOCK},
     )
     job = Job(config, {**os.environ, **ENVIRONMENT, processes.TAG: tag})
-    fresh = _sit(job, tag)
+    fresh = _sit(job, tag, options.seconds)
     print(f"{records:,} records: {fresh.total_s:.0f} s", flush=True)
-    _take_out_blocks(job, scattered=scattered)
-    measured = Measured(records, shards or 1, fresh, _sit(job, tag))
+    if options.seconds:
+        _make_up_blocks(job, source)
+    _take_out_blocks(job, scattered=options.scattered)
+    measured = Measured(records, shards or 1, fresh, _sit(job, tag, options.seconds))
     shutil.rmtree(folder)
     return measured
 
 
-def _sit(job: Job, tag: str) -> Sitting:
-    """Run the command to its end; return what it took."""
+def _sit(job: Job, tag: str, seconds: float | None) -> Sitting:
+    """Run the command to its end, or so many seconds past its first block; return what it took."""
     before, started, first_s = job.blocks(), time.monotonic(), None
     job.start()
     with Sampler(job.pid, tag) as sampler:
@@ -128,18 +140,42 @@ def _sit(job: Job, tag: str) -> Sitting:
             time.sleep(_POLL_S)
             if job.blocks() - before:
                 first_s = time.monotonic() - started
+        expected = 0
+        if seconds and job.wait(time.monotonic() + seconds) is None:
+            os.kill(job.pid, signal.SIGTERM)
+            expected = StoppedError.exit_code
         code = job.wait(float("inf"))
     total_s = time.monotonic() - started
-    if code != 0 or first_s is None:
+    if code != expected or first_s is None:
         raise SystemExit(f"the job ended with {code}: {job.last_words()}")
     return Sitting(first_s, total_s, sampler.figures())
 
 
+def _make_up_blocks(job: Job, source: Path) -> None:
+    """Give every block that was not scored a file; what stands in it is not looked at."""
+    folder = _run_of(job) / "predictions"
+    for part in folder.glob("*.part.parquet"):
+        part.unlink()
+    scored = folder / min(job.blocks())
+    for file in sorted(source.glob("*.parquet")):
+        metadata, number = pq.read_metadata(file), 0
+        for group in range(metadata.num_row_groups):
+            for _ in range(-(-metadata.row_group(group).num_rows // _BLOCK)):
+                block = folder / f"{block_name(str(file.resolve()), number)}.parquet"
+                if not block.exists():
+                    os.link(scored, block)
+                number += 1
+
+
+def _run_of(job: Job) -> Path:
+    assert job.run is not None
+    return job.run
+
+
 def _take_out_blocks(job: Job, *, scattered: bool) -> None:
     """Leave nine blocks of ten: all of some shards, as a kill does, or some of most row groups."""
-    run, blocks = job.run, sorted(job.blocks())
-    assert run is not None
-    (run / "manifest.json").unlink()
+    run, blocks = _run_of(job), sorted(job.blocks())
+    (run / "manifest.json").unlink(missing_ok=True)
     few = -(-len(blocks) // _ONE_BLOCK_OF)
     for name in blocks[::_ONE_BLOCK_OF] if scattered else blocks[:few]:
         (run / "predictions" / name).unlink()
