@@ -49,10 +49,10 @@ scale: $(PACKAGE) ## Memory and first records at 100,000 and 1,000,000, and resu
 
 month: $(PACKAGE) ## 30 nights, three of them planted: does the gate close on just those? (six minutes)
 	@rm -rf runs/month
-	@$(BIN)/python -m tests.nightly.month $(ARGS)
+	@$(BIN)/python -m tests.commands.nightly.month $(ARGS)
 
 backfill-scale: $(PACKAGE) ## A backfill of 1,000,000 records, stopped twice, its input growing (seven minutes)
-	@$(BIN)/python -m tests.backfill.scale $(ARGS)
+	@$(BIN)/python -m tests.commands.backfill.scale $(ARGS)
 
 validate-statistics: $(PACKAGE) ## Do intervals and tests hold what they say? Simulations (a quarter of an hour)
 	@$(BIN)/python -m tests.validation $(ARGS)

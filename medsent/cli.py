@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from medsent.commands.options import Config, Overrides, say
+from medsent.commands.previews import check, prompt
+from medsent.console import quieten
 from medsent.errors import MedsentError, ObjectRefusal, UsageError, place_of, reason
-from medsent.options import Config, Overrides, say
-from medsent.previews import check, prompt
-from medsent.quiet import quieten
 
 app = typer.Typer(
     help="Emotion labels for medical opinions: score, evaluate and train, on a laptop or a Ray "
@@ -29,9 +29,9 @@ def evaluate(config: Config, overrides: Overrides = None) -> None:
     The same command again goes on where an interrupted run stopped; a complete run
     only gets its report again. The last line printed is the report's path.
     """
-    from medsent.config import JobConfig
-    from medsent.evaluation import evaluate as run
-    from medsent.settings import load_settings
+    from medsent.commands.evaluate import evaluate as run
+    from medsent.config.job import JobConfig
+    from medsent.config.loader import load_settings
 
     say(str(run(load_settings(JobConfig, config, overrides), say)))
 
@@ -65,9 +65,9 @@ def nightly(
     of the night's page; where the gate is closed (exit code 3) it says why, on stderr. The
     run's folder holds the verdict as gate.json, and `<name>-history/` beside it all nights.
     """
-    from medsent.nightly.night import nightly as run
-    from medsent.nightly.settings import NightlyConfig
-    from medsent.settings import load_settings
+    from medsent.commands.nightly.night import nightly as run
+    from medsent.commands.nightly.settings import NightlyConfig
+    from medsent.config.loader import load_settings
 
     settings = load_settings(NightlyConfig, config, overrides)
     date = night or settings.night or datetime.now(UTC)
@@ -106,18 +106,18 @@ def backfill(
     every persona. A budget in hours or money stops the job cleanly, with exit code 1.
     The last line printed is the report's path; the labels are in `labelled/` beside it.
     """
-    from medsent.backfill.settings import BackfillConfig
-    from medsent.settings import load_settings
+    from medsent.commands.backfill.settings import BackfillConfig
+    from medsent.config.loader import load_settings
 
     given = {"input.limit": limit, "input.sample": sample}
     named = [f"{name}={value}" for name, value in given.items() if value is not None]
     settings = load_settings(BackfillConfig, config, [*(overrides or []), *named])
     if dry_run:
-        from medsent.backfill.estimate import estimate
+        from medsent.commands.backfill.estimate import estimate
 
         say(estimate(settings, say))
     else:
-        from medsent.backfill.job import backfill as run
+        from medsent.commands.backfill.job import backfill as run
 
         say(str(run(settings, say)))
 
@@ -148,7 +148,7 @@ def erase(
     command scores them again, whatever shard they come in. An erasure that is cut short is
     finished by the same command, or by the next one on the run. Shards are not touched.
     """
-    from medsent.backfill.erase import erase as run
+    from medsent.commands.backfill.erase import erase as run
 
     listed = [line.strip() for line in opinion_ids or ()]
     named = [*(opinion_id or []), *filter(None, listed)]
@@ -177,7 +177,7 @@ def report(
 
     Without --examples a report quotes no opinion.
     """
-    from medsent.evaluation import rewrite_report
+    from medsent.commands.evaluate import rewrite_report
 
     say(str(rewrite_report(run, say, examples)))
 
@@ -202,7 +202,7 @@ def compare(
     --candidate a run's only variant is taken, or the candidate of its only comparison.
     The last line printed is the report's path.
     """
-    from medsent.comparison import compare_runs
+    from medsent.commands.compare import compare_runs
 
     say(str(compare_runs(run_a, run_b, (baseline, candidate), output, say)))
 
@@ -226,8 +226,8 @@ def requeue(
     Everything else in the run stays as it is. A requeue that is cut short is finished by
     the same command. The last line printed is the report's path.
     """
-    from medsent.evaluation import requeue as run_again
-    from medsent.requeue import Selection
+    from medsent.commands.evaluate import requeue as run_again
+    from medsent.commands.requeue import Selection
 
     if (shard is None) == (status is None):
         raise UsageError("requeue: give either --shard PATH or --status STATUS")
@@ -265,7 +265,7 @@ def thresholds(
     A label without positives keeps 0.5 (with a precision floor 1.0). Methods onepass and bits
     store probabilities, json does not. The last line printed is the file's path.
     """
-    from medsent.tuning import tune_run
+    from medsent.commands.tune import tune_run
 
     say(str(tune_run(run, variant, precision_floor, output, say)))
 
@@ -288,9 +288,9 @@ def train(
     Writes the adapter, the prompt, answer and labels it was trained with, thresholds tuned on
     validation, and a model card into `output`.
     """
-    from medsent.settings import load_settings
-    from medsent.training.config import TrainingConfig
-    from medsent.training.run import plan_training, run_training
+    from medsent.commands.training.config import TrainingConfig
+    from medsent.commands.training.run import plan_training, run_training
+    from medsent.config.loader import load_settings
 
     settings = load_settings(TrainingConfig, config, overrides)
     if dry_run:
@@ -315,7 +315,7 @@ def merge(
     Thresholds that were tuned for the adapter hold for it. The last line printed is its folder;
     those before it say what to put into the job's YAML file.
     """
-    from medsent.merged import merge as run
+    from medsent.models.merge import merge as run
 
     say(str(run(model, adapter, output, say)))
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
+from medsent.config.loader import problem_text, read_yaml
 from medsent.errors import ConfigError
-from medsent.settings import problem_text, read_yaml
-from medsent.storage import any_path
+from medsent.storage.paths import any_path
 
 _NOT_LABELS: Final = frozenset(
     ("record_id", "opinion_id", "text", "language", "persona", "date", "labels")

@@ -4,9 +4,9 @@ from importlib.resources import files
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
 
+from medsent.config.loader import problem_text, read_yaml
 from medsent.errors import ConfigError
-from medsent.settings import problem_text, read_yaml
-from medsent.storage import any_path
+from medsent.storage.paths import any_path
 
 _FALLBACK_LANGUAGE = "en"
 

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from medsent.engine.protocol import Completion, Engine, Request
-from medsent.plan import Plan
-from medsent.scorer import Scorer
+from medsent.scoring.plan import Plan
+from medsent.scoring.scorer import Scorer
 
 
 def scorer_whose_engine(

@@ -4,7 +4,7 @@ from typing import Any
 
 from medsent.answers.file import shipped_answer
 from medsent.answers.method import Bits, Json, Method, OnePass, method_for
-from medsent.config import MethodName
+from medsent.config.job import MethodName
 from medsent.labels import load_labels
 from medsent.personas import Persona, load_personas
 from medsent.prompts.file import shipped_prompt

@@ -20,10 +20,10 @@ import pytest
 import yaml
 from hypothesis import settings
 
-from medsent.quiet import quieten
+from medsent.console import quieten
 
 if TYPE_CHECKING:
-    from medsent.config import JobConfig
+    from medsent.config.job import JobConfig
 
 JobBuilder = Callable[..., "JobConfig"]
 AdapterWriter = Callable[..., Path]
@@ -53,14 +53,14 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session")
 def model_folder() -> Path:
     """The embedded Gemma 3 270M, converted on first use."""
-    from medsent.model import prepare_builtin
+    from medsent.models.source import prepare_builtin
 
     return prepare_builtin(lambda _: None)
 
 
 @pytest.fixture(scope="session")
 def tokenizer(model_folder: Path) -> Any:
-    from medsent.model import load_tokenizer
+    from medsent.models.source import load_tokenizer
 
     return load_tokenizer(model_folder)
 
@@ -101,7 +101,7 @@ def demo_shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def job(tmp_path: Path, demo_shard: Path, small_model: Path) -> JobBuilder:
     """Return a job with the scripted engine; a group given as a mapping is merged in."""
 
-    from medsent.config import JobConfig
+    from medsent.config.job import JobConfig
 
     def build(**groups: Any) -> JobConfig:
         values = scripted_values(demo_shard, tmp_path / "runs", small_model)
@@ -171,8 +171,8 @@ def cluster() -> Iterator[None]:
     """One local Ray for all tests of a session."""
     import ray
 
-    from medsent.cluster import connect
-    from medsent.config import JobConfig
+    from medsent.config.job import JobConfig
+    from medsent.scoring.cluster import connect
 
     values = job_values(Path("unused"), Path("unused"), Path("unused"))
     with pytest.MonkeyPatch.context() as patch:

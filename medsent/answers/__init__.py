@@ -1,1 +1,1 @@
-"""The answer methods: what to ask the engine, and how to read its answer."""
+"""A record's answer: what form to ask the engine for, and labels out of what it says."""

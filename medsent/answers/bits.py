@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from medsent.answers.form import Sheet
 from medsent.answers.targets import STRUCTURE, UNKNOWN, Targets
+from medsent.engine.form import Sheet
 from medsent.errors import ModelError
 
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr, StringConstraints, model_validator
 
-from medsent.answers.form import Form, Listing, Sheet
-from medsent.config import SamplingSettings
+from medsent.config.job import SamplingSettings
+from medsent.config.loader import Settings, load_settings
+from medsent.engine.form import Form, Listing, Sheet
 from medsent.errors import ConfigError
-from medsent.settings import Settings, load_settings
-from medsent.storage import AnyPath
+from medsent.storage.paths import AnyPath
 
 Value = StrictBool | StrictInt | StrictStr
 Key = Annotated[str, StringConstraints(min_length=1)]

@@ -8,9 +8,9 @@ from operator import itemgetter
 from typing import Any, Final
 
 from medsent.answers.file import AnswerFile
-from medsent.answers.form import Form, Sheet
 from medsent.answers.passages import Repeated, marked, passages
 from medsent.answers.targets import STRUCTURE, UNKNOWN, Targets
+from medsent.engine.form import Form, Sheet
 
 NO_JSON: Final = "no_json"
 """No object or list is in the text."""

@@ -11,10 +11,10 @@ from scipy import special
 
 from medsent.answers import bits, onepass
 from medsent.answers.file import AnswerFile
-from medsent.answers.form import Form, Sheet
 from medsent.answers.json import JsonReader
 from medsent.answers.values import Choices
-from medsent.config import MethodName
+from medsent.config.job import MethodName
+from medsent.engine.form import Form, Sheet
 from medsent.engine.protocol import Ask, Completion
 from medsent.errors import ModelError
 from medsent.labels import Labels

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from medsent.answers.form import Sheet
 from medsent.answers.json import share
+from medsent.engine.form import Sheet
 from medsent.engine.protocol import Completion
 from medsent.errors import ModelError
 from medsent.prompts.visible import alike

@@ -23,9 +23,9 @@ from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import OneHotEncoder
 
 from medsent.demo.data import SPLITS, persona_truth, write_split
-from medsent.gold import gold_matrix
+from medsent.input.gold import gold_matrix
 from medsent.labels import LABELS
-from medsent.statistics.thresholds import best_f1_thresholds
+from medsent.metrics.statistics.thresholds import best_f1_thresholds
 
 Floats = npt.NDArray[np.float64]
 Scores = dict[str, Floats]

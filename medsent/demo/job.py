@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from medsent.config import JobConfig
+from medsent.commands.evaluate import evaluate
+from medsent.config.job import JobConfig
+from medsent.config.loader import load_settings
+from medsent.console import Say
 from medsent.demo.baselines import best_reachable
 from medsent.demo.data import write_split
 from medsent.errors import ConfigError
-from medsent.evaluation import evaluate
-from medsent.model import Say, prepare_builtin
-from medsent.settings import load_settings
-from medsent.storage import AnyPath
+from medsent.models.source import prepare_builtin
+from medsent.storage.paths import AnyPath
 
 DATA = Path("data/demo")
 

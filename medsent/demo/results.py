@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from medsent.demo.baselines import MEASURED_ON, Baseline, baselines
-from medsent.report.model import read_metrics
+from medsent.metrics.model import read_metrics
 
 
 def results(runs: dict[str, Path], folder: Path) -> list[Baseline]:

@@ -1,1 +1,1 @@
-"""The one seam: an engine answers requests of token ids. vLLM is imported below here only."""
+"""Requests of token ids in, answers out; vLLM is imported below here only."""

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from medsent.cache import cache_dir
-from medsent.storage import write_whole
+from medsent.storage.cache import cache_dir
+from medsent.storage.paths import write_whole
 
 _ROOT = Path(__file__).resolve().parents[2]
 _LONGEST_S = 600.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
-from medsent.config import ModelSettings, VllmSettings
+from medsent.config.job import ModelSettings, VllmSettings
 from medsent.engine import cpu, text_model
 from medsent.engine.words import first_line
 from medsent.errors import ConfigError, MedsentError, ModelError

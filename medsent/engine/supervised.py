@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from medsent.config import SupervisionSettings
-from medsent.engine.cause import EngineMemoryError
+from medsent.config.job import SupervisionSettings
+from medsent.engine.crash_report import EngineMemoryError
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Ask, Completion, Engine, Request
 from medsent.errors import (

@@ -27,8 +27,8 @@ _WRAPPERS: Final = {
     "qwen2_vl": {"qwen2_vl_text": "Qwen2ForCausalLM"},
     "qwen3_vl": {"qwen3_vl_text": "Qwen3ForCausalLM"},
 }
-"""Wrapper to its text models to vLLM's class of it: those that `tests.tried_wrappers` showed to
-answer as transformers' whole does, with a LoRA and without. Tried in vain: `aya_vision` (other
+"""Wrapper to its text models to vLLM's class of it: those that `tests.models.tried_wrappers` showed
+to answer as transformers' whole does, with a LoRA and without. Tried in vain: `aya_vision` (other
 answers), `llama4` (needs triton here), `gemma3n` (vLLM's class takes no LoRA)."""
 
 _MODULES: Final = {

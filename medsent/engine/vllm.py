@@ -14,9 +14,9 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-from medsent.config import ModelSettings, VllmSettings
-from medsent.engine import cause, cpu, forking, orphan, quantization, text_model
-from medsent.engine.cause import Note
+from medsent.config.job import ModelSettings, VllmSettings
+from medsent.engine import cpu, crash_report, forkserver, quantization, text_model, watchdog
+from medsent.engine.crash_report import Note
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Ask, Completion, Request
 from medsent.errors import EngineDiedError, EngineError
@@ -102,7 +102,7 @@ class VllmEngine:
         self._note = Note()
         self._death: EngineDiedError | None = None
         self._llm = self._start(
-            arguments | self._footprint.arguments(), {} if plan.on_gpu else forking.environment()
+            arguments | self._footprint.arguments(), {} if plan.on_gpu else forkserver.environment()
         )
         self._note.serves()
         self._adapters = adapters_of(plan)
@@ -111,7 +111,7 @@ class VllmEngine:
     @property
     def pids(self) -> list[int]:
         """The engine's processes, on this machine."""
-        return orphan.members(self._note.path)
+        return watchdog.members(self._note.path)
 
     async def complete(self, request: Request) -> Completion:
         from vllm.inputs import TokensPrompt
@@ -143,7 +143,7 @@ class VllmEngine:
         return _completion(output, time.monotonic() - started, request.ask.text)
 
     def kill(self) -> None:
-        orphan.kill(self.pids)
+        watchdog.kill(self.pids)
 
     def close(self) -> None:
         llm, self._llm = self._llm, None  # its own clean-up fails in a half gone interpreter
@@ -156,7 +156,7 @@ class VllmEngine:
     def _start(self, arguments: dict[str, Any], variables: Mapping[str, str]) -> Any:
         # It serves this process, and would be taken for one of the engine's.
         resource_tracker.ensure_running()
-        own = {**orphan.environment(), **self._note.environment()}
+        own = {**watchdog.environment(), **self._note.environment()}
         try:
             with _environment({**variables, **own}):
                 return _launched(arguments)
@@ -177,18 +177,18 @@ class VllmEngine:
         """End what is left of the processes, and wait until the device is free of them."""
         waited_until = time.monotonic() + _END_S
         while (pids := self.pids) and time.monotonic() < waited_until:
-            orphan.kill(pids)
+            watchdog.kill(pids)
             time.sleep(_LOOK_S)
         self._note.remove()
 
 
 def _launched(arguments: dict[str, Any]) -> Any:
-    forking.begin()  # it imports vLLM while this process does
+    forkserver.begin()  # it imports vLLM while this process does
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    forking.register()
-    cause.listen("vllm")  # of an error here vLLM may only say that it was logged
+    forkserver.register()
+    crash_report.listen("vllm")  # of an error here vLLM may only say that it was logged
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
 
 

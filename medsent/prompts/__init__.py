@@ -1,1 +1,1 @@
-"""Prompts: what a record is asked, as a file says it, and its token ids."""
+"""A record and a prompt file in, token ids out; an opinion is text and nothing else."""

@@ -8,20 +8,12 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from medsent.config import MethodName
+from medsent.config.job import MethodName
+from medsent.config.loader import Settings, load_settings
 from medsent.errors import ConfigError
 from medsent.labels import Label, Labels
-from medsent.prompts.places import (
-    OPINION,
-    PERSONA,
-    PLACES,
-    check_places,
-    fill,
-    holds,
-    places_in,
-)
-from medsent.settings import Settings, load_settings
-from medsent.storage import AnyPath
+from medsent.prompts.places import OPINION, PERSONA, PLACES, check_places, fill, holds, places_in
+from medsent.storage.paths import AnyPath
 
 Wording = str | dict[str, str]
 """A text for every language, or language code to text."""

@@ -1,1 +1,1 @@
-"""Predictions reduced to integer counts: one state that merges in any order."""
+"""Predictions in, integer counts out: one state that merges in any order."""

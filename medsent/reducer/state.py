@@ -15,14 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent.errors import ConfigError, RunError
-from medsent.predictions import (
-    OK,
-    QUARANTINED,
-    ROUTED,
-    SCORED,
-    label_matrix,
-    probability_matrix,
-)
+from medsent.predictions import OK, QUARANTINED, ROUTED, SCORED, label_matrix, probability_matrix
 from medsent.reducer.counts import Counts, Ints, Matrix, count_groups
 from medsent.reducer.pairs import Pair, Sides
 from medsent.reducer.resamples import Clusters, Resamples, observe, resample

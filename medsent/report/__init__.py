@@ -1,1 +1,1 @@
-"""The report of a run: its model, and what is rendered from it."""
+"""Figures in, the report out: HTML and Markdown of one document."""

@@ -2,9 +2,9 @@
 
 from typing import Final
 
+from medsent.metrics.findings.catalogue import RULES
+from medsent.metrics.format import counted
 from medsent.report.document import Term
-from medsent.report.figures import counted
-from medsent.report.findings.catalogue import RULES
 
 FEW_POSITIVES: Final = 10
 """A label with fewer gold positives than this is marked: one record moves its F1 by points."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from medsent.report.figures import UNDEFINED
+from medsent.metrics.format import UNDEFINED
 
 Tone: TypeAlias = Literal["better", "worse", "quiet"]
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from medsent.report.document import KeyFigure
-from medsent.report.figures import (
+from medsent.metrics.estimate import Estimated, value_of
+from medsent.metrics.format import (
     count,
     counted,
     p_value,
@@ -14,17 +14,17 @@ from medsent.report.figures import (
     share_interval,
     signed_interval,
 )
-from medsent.report.model import (
-    Change,
+from medsent.metrics.headline import headline, is_evaluated
+from medsent.metrics.model import (
     Comparison,
     Distribution,
     Metrics,
     OverallMetrics,
     VariantMetrics,
 )
-from medsent.report.part import Estimated, value_of
-from medsent.report.route import unpaired
-from medsent.report.rules import direction, untested
+from medsent.metrics.significance import direction, untested
+from medsent.report.document import KeyFigure
+from medsent.report.tables.route import unpaired
 
 _MOST_GIVEN = 3
 
@@ -45,11 +45,6 @@ def verdict(metrics: Metrics) -> list[str]:
     for pair in metrics.comparisons:
         sentences += _basis(metrics, pair)
     return [*sentences, _coverage(metrics)]
-
-
-def is_evaluated(metrics: Metrics) -> bool:
-    """Return whether there is a record with both gold and a usable answer."""
-    return any(variant.overall.evaluated_rows for variant in metrics.variants.values())
 
 
 def _unevaluated(metrics: Metrics) -> str:
@@ -94,20 +89,6 @@ def _with_interval(figure: Estimated) -> str:
     interval = None if figure is None else share_interval(figure)
     value = percent(value_of(figure))
     return value if interval is None else f"{value} (95% interval {interval})"
-
-
-def headline(pair: Comparison) -> tuple[str, Change]:
-    """Return the name and the change of the figure that decides: macro F1.
-
-    It is that over the labels with enough opinions, where these are known.
-    """
-    change = pair.overall["macro_f1_supported"]
-    if change.difference is None:
-        return "macro F1", pair.overall["macro_f1"]
-    whole = pair.overall["macro_f1"]
-    if whole.difference is not None and whole.difference.no_interval is None:
-        return "macro F1", whole
-    return "macro F1 over the labels with enough opinions", change
 
 
 def _compared(pair: Comparison) -> str:

@@ -13,7 +13,7 @@ from medsent.answers import bits
 from medsent.answers.file import AnswerFile, shipped_answer
 from medsent.answers.json import LABEL_MISSING, LABEL_UNKNOWN, NO_JSON, VALUE_UNKNOWN
 from medsent.answers.method import INVALID, TRUNCATED, Bits, Json, OnePass, method_for
-from medsent.config import SamplingSettings
+from medsent.config.job import SamplingSettings
 from medsent.engine.protocol import Completion
 from medsent.labels import LABELS, Label, Labels, load_labels
 from medsent.predictions import OK

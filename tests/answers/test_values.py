@@ -10,10 +10,10 @@ import pytest
 
 from medsent.answers.bits import sheet
 from medsent.answers.file import AnswerFile
-from medsent.answers.form import Sheet
 from medsent.answers.values import Choices
+from medsent.engine.form import Sheet
 from medsent.engine.protocol import Completion
-from medsent.model import load_tokenizer
+from medsent.models.source import load_tokenizer
 
 NAMES = ("fear", "ból głowy", "calm", "x", "strach 😀")
 ROWS = [

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medsent.model import prepare_builtin
-from medsent.quiet import quieten
+from medsent.console import quieten
+from medsent.models.source import prepare_builtin
 from tests.bench import figures, machine, peer, pool
 from tests.bench.limit import read_shape
 from tests.bench.measured import Measured, measure

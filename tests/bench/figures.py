@@ -4,19 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from medsent.config import MethodName
+from medsent.config.job import MethodName
 from tests.bench.limit import Shape, limit
 from tests.bench.orchestration import Cost
 from tests.bench.pool import Pool
-from tests.bench.rounds import (
-    BASE,
-    BOTH_EDGES,
-    EDGES,
-    RECORDS,
-    SHARING,
-    AgainstPeer,
-    Found,
-)
+from tests.bench.rounds import BASE, BOTH_EDGES, EDGES, RECORDS, SHARING, AgainstPeer, Found
 from tests.bench.timing import Edges, Round, median, median_ratio
 from tests.bench.workload import ADAPTED
 

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, get_args
 
-from medsent.config import MethodName
+from medsent.config.job import MethodName
 from medsent.demo.data import Split, shard_table
-from medsent.model import load_tokenizer, prepare_builtin
+from medsent.models.source import load_tokenizer, prepare_builtin
 from medsent.prompts.prompter import Prompter, Record
 from tests.asked import shipped_prompter
 from tests.bench.timing import median, median_ratio

@@ -21,11 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medsent import predictions
+from medsent.metrics.build import build_metrics
+from medsent.metrics.model import Run
 from medsent.personas import load_personas
 from medsent.reducer.state import Scope, reduce_batches
-from medsent.report.build import build_metrics
-from medsent.report.model import Run
-from medsent.reporting import rows_at_a_time
+from medsent.report.write import rows_at_a_time
 from tests.predicted import Answers, batch
 
 SIZES: Final = (10_000, 31_623, 100_000, 316_228, 1_000_000)

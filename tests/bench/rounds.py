@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from medsent.config import MethodName
-from medsent.model import load_tokenizer
+from medsent.config.job import MethodName
+from medsent.models.source import load_tokenizer
 from tests.bench import ray_data_llm
 from tests.bench.bare import BareVllm
 from tests.bench.job import Job, run_job

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from medsent.answers.file import shipped_answer
-from medsent.config import VllmSettings
+from medsent.config.job import VllmSettings
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan
 from medsent.labels import LABELS
-from medsent.model import load_tokenizer
+from medsent.models.source import load_tokenizer
 from tests.bench.gpu import __main__ as bench_gpu
 from tests.bench.gpu import contenders, measure
 from tests.bench.gpu.card import Rates, stated_rates

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from medsent.engine import orphan
+from medsent.engine import watchdog
 from tests.bench.worker import Worker
 
 RUNNING = {psutil.STATUS_RUNNING, psutil.STATUS_SLEEPING, psutil.STATUS_DISK_SLEEP}
@@ -48,7 +48,7 @@ class Refusing:
 
 def ends(pid: int) -> None:
     """Wait for a process to end; one that never does ends with pytest's own time limit."""
-    while orphan.is_alive(pid):
+    while watchdog.is_alive(pid):
         time.sleep(0.05)
 
 

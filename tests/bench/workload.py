@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from medsent.answers.file import shipped_answer
 from medsent.answers.method import Method, method_for
-from medsent.config import MethodName, ModelSettings, VllmSettings
+from medsent.config.job import MethodName, ModelSettings, VllmSettings
 from medsent.demo.data import Split, shard_table
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
-from medsent.quiet import quieten
+from medsent.console import quieten
 from tests.chaos.campaign import Campaign
 from tests.chaos.kills import KINDS
 from tests.chaos.toll import Account

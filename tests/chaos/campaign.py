@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medsent.quiet import ENVIRONMENT
+from medsent.console import ENVIRONMENT
 from tests.chaos import processes
 from tests.chaos.check import Reference, Verdict
 from tests.chaos.failpoint import Failpoints

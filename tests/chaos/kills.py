@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from medsent.requeue import Selection, take_out
-from medsent.run import RunFolder
+from medsent.commands.requeue import Selection, take_out
+from medsent.runs.folder import RunFolder
 from tests.chaos import processes
 from tests.chaos.failpoint import Failpoints
 from tests.chaos.job import Job

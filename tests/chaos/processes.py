@@ -11,7 +11,7 @@ TAG = "MEDSENT_CHAOS_TAG"
 Find = Callable[[str], list[psutil.Process]]
 """Finds the processes of a kind that bear a tag."""
 
-_ENGINE = "medsent.engine.scripted_process"
+_ENGINE = "medsent.engine.scripted.process"
 _POLL_S = 0.05
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from medsent.blocks import block_name
+from medsent.console import ENVIRONMENT, quieten
 from medsent.errors import StoppedError
-from medsent.quiet import ENVIRONMENT, quieten
+from medsent.runs.blocks import block_name
 from tests.chaos import processes
 from tests.chaos.job import Job, write_config
 from tests.chaos.memory import DRIVER, READER, SCORER, Figures, Sampler
@@ -90,7 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=100, help="of each of these, about")
     parser.add_argument("--one-group", action="store_true", help="each input as one row group")
     parser.add_argument("--scattered", action="store_true", help="take blocks out everywhere")
-    parser.add_argument("--seconds", type=float, help="stop each start so long after its first block")
+    parser.add_argument(
+        "--seconds", type=float, help="stop each start so long after its first block"
+    )
     return parser
 
 

@@ -162,7 +162,7 @@ def _engines(node: psutil.Process) -> list[psutil.Process]:
     return [
         process
         for process in node.children(recursive=True)
-        if "medsent.engine.scripted_process" in process.cmdline()
+        if "medsent.engine.scripted.process" in process.cmdline()
     ]
 
 

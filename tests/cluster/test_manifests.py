@@ -13,14 +13,14 @@ import pytest
 import yaml
 
 from cluster.spread import job_files, with_cluster
-from medsent.backfill.settings import BackfillConfig
-from medsent.cluster import Capacity, shortfalls
-from medsent.config import JobConfig
+from medsent.commands.backfill.settings import BackfillConfig
+from medsent.commands.nightly.settings import NightlyConfig
+from medsent.config.job import JobConfig
+from medsent.config.loader import load_settings
 from medsent.engine.vllm import _ENVIRONMENT as ENGINE_VARIABLES
-from medsent.nightly.settings import NightlyConfig
-from medsent.pipeline import _GRACE_S
-from medsent.settings import load_settings
-from medsent.telemetry import COUNTERS, IN_FLIGHT
+from medsent.scoring.cluster import Capacity, shortfalls
+from medsent.scoring.pipeline import _GRACE_S
+from medsent.scoring.telemetry import COUNTERS, IN_FLIGHT
 from tests.cluster.manifests import CLUSTER, REPOSITORY, Manifest, manifests
 from tests.cluster.schemas import problem
 

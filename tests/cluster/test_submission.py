@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from medsent.errors import ConfigError
-from medsent.telemetry import COUNTERS, IN_FLIGHT
+from medsent.scoring.telemetry import COUNTERS, IN_FLIGHT
 from tests.chaos.job import write_config
 from tests.chaos.opinions import write_shards
 from tests.chaos.tokenizer import write_tokenizer

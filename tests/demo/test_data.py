@@ -13,9 +13,9 @@ import yaml
 from medsent.demo import data
 from medsent.demo.data import Split, persona_truth, shard_table
 from medsent.demo.process import LabelProcess
-from medsent.gold import gold_matrix
+from medsent.input.gold import gold_matrix
 from medsent.labels import LABELS
-from medsent.statistics.thresholds import best_f1_thresholds
+from medsent.metrics.statistics.thresholds import best_f1_thresholds
 
 PLAIN = str.maketrans("ąćęłńóśźżĄĆĘŁŃÓŚŹŻ", "acelnoszzACELNOSZZ")
 SMALL = Split(opinions=300, readers=4, shards=1, seed=77)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoConfig, PreTrainedConfig, Qwen2_5_VLConfig
 
-from medsent.config import ModelSettings, VllmSettings
+from medsent.config.job import ModelSettings, VllmSettings
 from medsent.engine import vllm
 from medsent.engine.footprint import Footprint
 from medsent.engine.vllm import EnginePlan, VllmEngine, arguments_of, footprint_of

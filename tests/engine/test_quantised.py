@@ -9,17 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.special import expit
 
-from medsent.config import ModelSettings, VllmSettings
+from medsent.config.job import ModelSettings, VllmSettings
 from medsent.demo.data import write_split
 from medsent.engine import cpu
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.quantization import check_quantization
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.labels import LABELS
-from medsent.model import load_tokenizer
+from medsent.models.source import load_tokenizer
 from tests.asked import onepass, shipped_prompter
+from tests.engine.quantised import CONFIG, dequantised, is_rounded, write_quantised
 from tests.plain import load_plain, plain_logits
-from tests.quantised import CONFIG, dequantised, is_rounded, write_quantised
 
 ADAPTER = Path("medsent/demo/adapter")
 LACKS = cpu.missing_kernel("compressed-tensors", CONFIG)

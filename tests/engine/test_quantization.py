@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from medsent.cli import main
-from medsent.config import ModelSettings, VllmSettings
+from medsent.config.job import ModelSettings, VllmSettings
 from medsent.engine import cpu
 from medsent.engine.quantization import Quantization, check_quantization
 from medsent.errors import ConfigError, ModelError
 from tests.conftest import captured, job_values, merged
-from tests.quantised import CONFIG
+from tests.engine.quantised import CONFIG
 
 TEXT = {"model_type": "gemma3_text", "num_attention_heads": 4, "num_key_value_heads": 1}
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, "sym": True}

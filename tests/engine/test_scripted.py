@@ -12,11 +12,11 @@ import pytest
 from medsent.answers.file import AnswerFile
 from medsent.answers.json import LABEL_MISSING, LABEL_UNKNOWN, NO_JSON
 from medsent.answers.method import TRUNCATED, Answer, Json
-from medsent.config import MethodName, ScriptedSettings
+from medsent.config.job import MethodName, ScriptedSettings
 from medsent.engine.protocol import Completion, Request
-from medsent.engine.scripted import ScriptedEngine
+from medsent.engine.scripted.engine import ScriptedEngine
 from medsent.labels import LABELS, Label, Labels
-from medsent.model import load_tokenizer
+from medsent.models.source import load_tokenizer
 from medsent.predictions import OK
 from tests.asked import shipped_method
 

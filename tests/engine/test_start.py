@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from medsent.config import ModelSettings, VllmSettings
+from medsent.config.job import ModelSettings, VllmSettings
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import EngineDiedError, EngineError
 

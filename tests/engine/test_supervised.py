@@ -10,19 +10,14 @@ from typing import Any
 
 import pytest
 
-from medsent.config import ScriptedSettings, SupervisionSettings
-from medsent.engine import orphan
-from medsent.engine.cause import EngineMemoryError
+from medsent.config.job import ScriptedSettings, SupervisionSettings
+from medsent.engine import watchdog
+from medsent.engine.crash_report import EngineMemoryError
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Ask, Completion, Request
-from medsent.engine.scripted import ScriptedEngine
+from medsent.engine.scripted.engine import ScriptedEngine
 from medsent.engine.supervised import Event, SupervisedEngine
-from medsent.errors import (
-    EngineDiedError,
-    EngineError,
-    EngineGoneError,
-    EngineKillerError,
-)
+from medsent.errors import EngineDiedError, EngineError, EngineGoneError, EngineKillerError
 
 ASK = Ask(max_tokens=1, token_ids=tuple(range(100, 122)))
 DEADLY, HANGING = 666, 667
@@ -78,7 +73,7 @@ def run(bench: Bench, work: Callable[[Bench], Awaitable[Any]]) -> Any:
             bench.engine.close()
 
     result = asyncio.run(whole())
-    assert not [engine.pid for engine in bench.engines if orphan.is_alive(engine.pid)]
+    assert not [engine.pid for engine in bench.engines if watchdog.is_alive(engine.pid)]
     return result
 
 

@@ -15,13 +15,13 @@ from scipy.special import expit
 from transformers import CONFIG_MAPPING
 
 from medsent.answers.bits import digit_token_ids
-from medsent.config import ModelSettings, VllmSettings
+from medsent.config.job import ModelSettings, VllmSettings
 from medsent.demo.data import write_split
 from medsent.engine import text_model
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.labels import LABELS
-from medsent.model import load_tokenizer
+from medsent.models.source import load_tokenizer
 from tests.asked import json_object, shipped_method, shipped_prompter
 from tests.plain import load_plain, plain_logits
 from tests.wrapped import NAMINGS, write_renamed

@@ -19,17 +19,17 @@ from safetensors.torch import load_file, save_file
 
 from medsent.answers.file import AnswerFile
 from medsent.answers.method import Json
-from medsent.config import ModelSettings, SupervisionSettings, VllmSettings
+from medsent.config.job import ModelSettings, SupervisionSettings, VllmSettings
 from medsent.demo.data import write_split
-from medsent.engine import orphan
-from medsent.engine.effect import check_effects
+from medsent.engine import watchdog
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.supervised import Event, SupervisedEngine
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import AdapterError
 from medsent.labels import LABELS, load_labels
-from medsent.statistics.thresholds import load_thresholds
+from medsent.metrics.statistics.thresholds import load_thresholds
+from medsent.scoring.adapter_probe import check_effects
 from tests.asked import onepass, shipped_method, shipped_prompter
 from tests.plain import load_plain, plain_logits
 
@@ -286,12 +286,12 @@ def test_a_killed_engine_is_replaced_and_every_request_is_answered(
     difference = np.abs(logits(found, bench.tokenizer) - undisturbed)
     assert difference.max() < 0.7
     assert difference.mean() < 0.1
-    assert not [pid for pid in killed if orphan.is_alive(pid)]
+    assert not [pid for pid in killed if watchdog.is_alive(pid)]
 
 
 OWNER = """
 import asyncio, json, sys, time
-from medsent.config import ModelSettings, VllmSettings
+from medsent.config.job import ModelSettings, VllmSettings
 from medsent.engine.protocol import Ask, Request
 from medsent.engine.vllm import EnginePlan, VllmEngine
 
@@ -362,5 +362,5 @@ def test_no_process_outlives_an_owner_that_was_killed(owner: tuple[Any, dict[str
     process.kill()
     assert len(said["pids"]) > 1
     assert set(said["pids"]) <= set(family)
-    while any(map(orphan.is_alive, family)):  # a hang would end with pytest's own time limit
+    while any(map(watchdog.is_alive, family)):  # a hang would end with pytest's own time limit
         time.sleep(0.1)

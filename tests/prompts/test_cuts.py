@@ -12,7 +12,7 @@ from tokenizers.models import BPE
 from tokenizers.normalizers import NFC, Prepend, Replace
 from tokenizers.pre_tokenizers import ByteLevel, Split
 
-from medsent.config import MethodName
+from medsent.config.job import MethodName
 from medsent.labels import load_labels
 from medsent.personas import load_personas
 from medsent.prompts.cuts import Cuts

@@ -6,7 +6,8 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from medsent.config import MethodName
+from medsent.config.job import MethodName
+from medsent.config.loader import yaml_text
 from medsent.errors import ConfigError
 from medsent.labels import load_labels
 from medsent.prompts.file import (
@@ -17,7 +18,6 @@ from medsent.prompts.file import (
     shipped_prompt,
     spoken_for,
 )
-from medsent.settings import yaml_text
 
 USER = {"role": "user", "content": "{opinion}"}
 

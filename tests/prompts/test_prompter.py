@@ -8,10 +8,10 @@ from typing import Any, get_args
 
 import pytest
 
-from medsent.config import MethodName
+from medsent.config.job import MethodName
 from medsent.errors import ModelError
 from medsent.labels import Label, Labels, load_labels
-from medsent.model import load_tokenizer
+from medsent.models.source import load_tokenizer
 from medsent.personas import load_personas
 from medsent.prompts.file import LabelList, PromptFile
 from medsent.prompts.prompter import Prompter

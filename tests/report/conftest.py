@@ -2,7 +2,7 @@
 
 import pytest
 
-from medsent.report.model import Metrics
+from medsent.metrics.model import Metrics
 from tests.report.sample import metrics
 
 

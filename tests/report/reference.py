@@ -22,9 +22,9 @@ import numpy as np
 import yaml
 
 from medsent.labels import LABELS
+from medsent.metrics.build import build_metrics
+from medsent.metrics.model import Metrics, Run, Timing
 from medsent.reducer.state import Scope, reduce_batches
-from medsent.report.build import build_metrics
-from medsent.report.model import Metrics, Run, Timing
 from tests.predicted import Answers, Matrix, batch
 
 REFERENCE: Final[dict[str, Any]] = yaml.safe_load(

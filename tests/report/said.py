@@ -4,9 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from medsent.report.findings.catalogue import find
-from medsent.report.model import Comparison, Finding, Metrics
-from medsent.report.part import Estimate
+from medsent.metrics.estimate import Estimate
+from medsent.metrics.findings.catalogue import find
+from medsent.metrics.model import Comparison, Finding, Metrics
 
 PAIR = "comparisons/0"
 HEADLINE = f"{PAIR}/overall/macro_f1_supported"

@@ -7,9 +7,9 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from medsent.labels import LABELS
+from medsent.metrics.build import build_metrics
+from medsent.metrics.model import Metrics, Run, Timing
 from medsent.reducer.state import Scope, reduce_batches
-from medsent.report.build import build_metrics
-from medsent.report.model import Metrics, Run, Timing
 from tests.predicted import Answers, batch
 
 PERSONAS = (

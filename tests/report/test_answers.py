@@ -3,9 +3,9 @@
 import pytest
 
 from medsent.answers.json import FAULTS
-from medsent.report.contents import contents
+from medsent.metrics.model import Metrics
+from medsent.report.layout import contents
 from medsent.report.markdown import render_markdown
-from medsent.report.model import Metrics
 from tests.report.test_markdown import table
 
 

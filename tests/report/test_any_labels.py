@@ -2,9 +2,9 @@
 
 import pytest
 
-from medsent.report import slices
-from medsent.report.contents import contents
+from medsent.report.layout import contents
 from medsent.report.markdown import render_markdown
+from medsent.report.tables import slices
 from tests.predicted import named
 from tests.report.sample import metrics
 

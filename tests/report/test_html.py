@@ -9,11 +9,11 @@ from html.parser import HTMLParser
 import pytest
 
 from medsent.labels import LABELS
-from medsent.report.contents import contents
+from medsent.metrics.model import Metrics
 from medsent.report.document import Table
 from medsent.report.html import render_html
+from medsent.report.layout import contents
 from medsent.report.markdown import escape, render_markdown
-from medsent.report.model import Metrics
 from tests.report.sample import ATTACK, NOTE, metrics
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from medsent.labels import LABELS
-from medsent.report.contents import contents
-from medsent.report.figures import (
+from medsent.metrics.estimate import value_of
+from medsent.metrics.format import (
     count,
     percent,
     points,
@@ -15,10 +15,10 @@ from medsent.report.figures import (
     share_interval,
     signed_interval,
 )
+from medsent.metrics.model import Finding, Metrics, Records
+from medsent.report.layout import contents
 from medsent.report.markdown import escape, render_markdown
-from medsent.report.model import Finding, Metrics, Records
-from medsent.report.operations import sum_of_input
-from medsent.report.part import value_of
+from medsent.report.tables.run import sum_of_input
 from tests.report.sample import ATTACK, NOTE, metrics
 
 

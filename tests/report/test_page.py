@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from medsent.report.contents import contents
 from medsent.report.document import Plot
 from medsent.report.html import render_html
+from medsent.report.layout import contents
 from tests.report.browser import CHROMIUM, Page, new_page
 from tests.report.sample import ATTACK, PERSONAS, metrics
 

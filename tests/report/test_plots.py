@@ -8,11 +8,14 @@ import matplotlib
 import pytest
 
 from medsent.labels import LABELS
-from medsent.report import curves, pace, plots, probabilities
+from medsent.metrics.estimate import value_of
+from medsent.metrics.format import points
+from medsent.metrics.model import Metrics
 from medsent.report.document import Plot
-from medsent.report.figures import points
-from medsent.report.model import Metrics
-from medsent.report.part import value_of
+from medsent.report.plots import curves
+from medsent.report.plots import labels as plots
+from medsent.report.plots import speed as pace
+from medsent.report.tables import calibration as probabilities
 from tests.predicted import named
 from tests.report.sample import metrics
 

@@ -9,15 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from medsent.backfill import handing
-from medsent.backfill.handing import hand_on
-from medsent.backfill.settings import BackfillConfig, LabelledSettings, Partition
-from medsent.plan import make_plan
-from medsent.run import RunFolder
-from medsent.settings import load_settings
-from medsent.storage import AnyPath, any_path, located, names_below
-from tests.backfill.opinions import PERSONAS, backfill_values, write_opinions
+from medsent.commands.backfill import export
+from medsent.commands.backfill.export import hand_on
+from medsent.commands.backfill.settings import BackfillConfig, LabelledSettings, Partition
+from medsent.config.loader import load_settings
+from medsent.runs.folder import RunFolder
+from medsent.scoring.plan import make_plan
+from medsent.storage.paths import AnyPath, any_path, located, names_below
 from tests.chaos.tokenizer import write_tokenizer
+from tests.commands.backfill.opinions import PERSONAS, backfill_values, write_opinions
 from tests.conftest import command
 from tests.storage.server import Server
 
@@ -109,7 +109,7 @@ def test_a_kill_leaves_nothing_by_halves(
     config = load_settings(BackfillConfig, job)
     plan = make_plan(config.job(), lambda _: None)
     settings, before = LabelledSettings(partition_by=by), keys(labelled(run))
-    move, moved = handing.move, []
+    move, moved = export.move, []
 
     def killed(source: AnyPath, target: AnyPath) -> None:
         if len(moved) == moves:
@@ -117,7 +117,7 @@ def test_a_kill_leaves_nothing_by_halves(
         moved.append(source)
         move(source, target)
 
-    monkeypatch.setattr(handing, "move", killed)
+    monkeypatch.setattr(export, "move", killed)
     with pytest.raises(KeyboardInterrupt):
         hand_on(plan, run, settings)
     assert (run.labelled / "_commit.json").is_file()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from medsent.adapter import open_adapter
-from medsent.cache import fetched
 from medsent.errors import AdapterError, ModelError, StorageError
-from medsent.model import content_sha256, resolve_model
-from medsent.plan import make_plan
+from medsent.models.adapter import open_adapter
+from medsent.models.source import content_sha256, resolve_model
+from medsent.scoring.plan import make_plan
+from medsent.storage.cache import fetched
 from tests.conftest import AdapterWriter, JobBuilder
 from tests.storage.server import Server
 

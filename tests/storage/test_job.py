@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from medsent.cli import main
-from medsent.run import RunFolder
-from medsent.storage import AnyPath, any_path, located
+from medsent.runs.folder import RunFolder
+from medsent.storage.paths import AnyPath, any_path, located
 from tests.chaos.tokenizer import write_tokenizer
 from tests.conftest import AdapterWriter
 from tests.storage.job import PATIENCE_S, Job

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from medsent.errors import LeaseError
-from medsent.lease import Lease
-from medsent.storage import any_path, located
+from medsent.storage.lease import Lease
+from medsent.storage.paths import any_path, located
 
 
 def lease(bucket: str, said: list[str]) -> Lease:

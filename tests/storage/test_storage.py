@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from medsent.errors import ConfigError, InputError, StorageError
-from medsent.listing import find_files
-from medsent.run import RunFolder
-from medsent.storage import (
+from medsent.input.files import find_files
+from medsent.runs.folder import RunFolder
+from medsent.storage.paths import (
     ObjectPath,
     any_path,
     located,

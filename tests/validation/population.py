@@ -15,9 +15,9 @@ import pyarrow as pa
 from scipy import optimize, stats
 
 from medsent.labels import LABELS
+from medsent.metrics.statistics.metrics import overall_figures
 from medsent.reducer.slices import ALL
 from medsent.reducer.state import Scope, reduce_batches
-from medsent.statistics.metrics import overall_figures
 from tests.predicted import Answers, batch
 
 Floats = npt.NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""What the intervals and tests of `medsent.statistics` do on samples of a known population."""
+"""What intervals and tests of `medsent.metrics.statistics` do on samples of a known population."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -7,11 +7,8 @@ from typing import Final
 import numpy as np
 
 from medsent.labels import LABELS
-from medsent.reducer.pairs import Pair
-from medsent.reducer.slices import ALL
-from medsent.reducer.state import Reduction, Scope, reduce_batches
-from medsent.statistics.changes import SUPPORTED, Change, label_changes, overall_changes
-from medsent.statistics.estimates import (
+from medsent.metrics.statistics.changes import SUPPORTED, Change, label_changes, overall_changes
+from medsent.metrics.statistics.estimates import (
     Bounds,
     label_bounds,
     opinions_with,
@@ -19,8 +16,11 @@ from medsent.statistics.estimates import (
     supported,
     supported_macro,
 )
-from medsent.statistics.intervals import Floats, mcnemar
-from medsent.statistics.replicates import Cells
+from medsent.metrics.statistics.intervals import Floats, mcnemar
+from medsent.metrics.statistics.replicates import Cells
+from medsent.reducer.pairs import Pair
+from medsent.reducer.slices import ALL
+from medsent.reducer.state import Reduction, Scope, reduce_batches
 from tests.validation.population import VARIANTS, Population, f1
 
 SIGNIFICANT: Final = 0.05

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from medsent.labels import LABELS
+from medsent.metrics.statistics.changes import label_changes
+from medsent.metrics.statistics.estimates import FEW_OPINIONS, label_bounds, opinions_with
 from medsent.reducer.slices import ALL
 from medsent.reducer.state import Scope, reduce_batches
-from medsent.statistics.changes import label_changes
-from medsent.statistics.estimates import FEW_OPINIONS, label_bounds, opinions_with
 from tests.validation.population import GAIN, VARIANTS, Population, Scenario, f1
 from tests.validation.study import Size, Study, Tally
 

@@ -17,9 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from medsent.console import quieten
 from medsent.engine.vllm import has_gpu
-from medsent.model import prepare_builtin
-from medsent.quiet import quieten
+from medsent.models.source import prepare_builtin
 from tests.bench import machine
 from tests.bench.gpu import contenders, shapes
 from tests.bench.gpu.card import Card, Rates, stated_rates

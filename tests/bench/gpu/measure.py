@@ -9,11 +9,11 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 
-from medsent.config import ModelSettings, VllmSettings
+from medsent.config.job import ModelSettings, VllmSettings
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan, arguments_of
 from medsent.labels import LABELS
-from medsent.model import load_tokenizer
+from medsent.models.source import load_tokenizer
 from tests.bench import ray_data_llm
 from tests.bench.bare import BareVllm
 from tests.bench.gpu.contenders import JOB, PEER, SHARED, Contender, Traffic, Who

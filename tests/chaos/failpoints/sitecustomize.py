@@ -99,9 +99,9 @@ def _patch_scorer(module: Any) -> None:
 
 
 _PATCHES = {
-    "medsent.storage": _patch_storage,
-    "medsent.blocks": _patch_blocks,
-    "medsent.scorer": _patch_scorer,
+    "medsent.storage.paths": _patch_storage,
+    "medsent.runs.blocks": _patch_blocks,
+    "medsent.scoring.scorer": _patch_scorer,
 }
 
 

@@ -1,0 +1,262 @@
+"""Labelled rows handed on: partitioned, in files of a good size, each row once.
+
+A call adds what is new in the predictions since the last one. It first writes the new files
+aside, then what is to be done with them (`_commit.json`): a kill before that leaves all as it
+was, and one after it is made good by the next call. Readers pass over names that begin with
+`_`. Where rows that were handed on have changed since, all is made anew.
+"""
+
+import json
+import posixpath
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from medsent.commands.backfill.rows import labelled_rows, schema
+from medsent.commands.backfill.settings import LabelledSettings
+from medsent.errors import ConfigError
+from medsent.runs.blocks import is_part
+from medsent.runs.folder import RunFolder
+from medsent.scoring.plan import Plan
+from medsent.storage.paths import (
+    AnyPath,
+    ObjectPath,
+    count_rows,
+    located,
+    move,
+    names_below,
+    open_parquet,
+    remove_folder,
+    write_whole,
+)
+
+SCHEMA_VERSION: Final = 1
+_MOST_PARTITIONS: Final = 2_000
+_MOST_OPEN: Final = 500
+"""Files that are written at a time; a process may often have no more than 1,024."""
+_ROWS_IN_GROUP: Final = 131_072
+_STATE, _COMMIT, _STAGED = "_state.json", "_commit.json", "_staged"
+
+
+@dataclass(frozen=True)
+class HandedOn:
+    """What is in `labelled/` now, and what the call wrote."""
+
+    rows: int
+    files: int
+    added: int
+    """Rows that the call added."""
+    rewritten: int
+    """Partitions that it wrote files of."""
+    new: tuple[str, ...]
+    """Files of predictions that have come since the last call; none where all are new."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What `labelled/` was made of."""
+
+    made_by: dict[str, Any] = field(default_factory=dict)
+    """All but the predictions that the rows depend on."""
+    sources: dict[str, int] = field(default_factory=dict)
+    """File of predictions to its rows. Files never grow; one that has lost rows is another."""
+    calls: int = 0
+    """Calls that wrote something: each names its files by its number."""
+
+
+def hand_on(plan: Plan, run: RunFolder, settings: LabelledSettings) -> HandedOn:
+    """Bring `labelled/` of a run up to its predictions; return what is there then."""
+    folder = _Folder(run.labelled)
+    folder.finish()
+    before, now = folder.state(), _sources(run)
+    made_by = _made_by(plan, settings)
+    changed = any(now.get(name) != rows for name, rows in before.sources.items())
+    anew = changed or before.made_by != made_by
+    new = sorted(now.keys() if anew else now.keys() - before.sources.keys())
+    added = written = 0
+    if new or changed:
+        stage = _Stage(folder, settings, before.calls + 1, anew)
+        rows = schema(settings.partition_by, plan.labels.names, plan.shards.kept)
+        stage.write(labelled_rows(plan, run, [run.predictions / name for name in new], rows), rows)
+        added, written, replaced = stage.compact()
+        folder.commit(replaced, State(made_by, now, before.calls + 1))
+    files, since = folder.files(), () if anew or not before.sources else tuple(new)
+    return HandedOn(sum(count_rows(folder.path, files)), len(files), added, written, since)
+
+
+def finish(run: RunFolder) -> None:
+    """Finish or forget what a kill cut short, so that `labelled/` holds whole files alone."""
+    _Folder(run.labelled).finish()
+
+
+def forget(run: RunFolder) -> None:
+    """Have the next call make `labelled/` anew: blocks are about to be scored again."""
+    folder = _Folder(run.labelled)
+    folder.finish()
+    (folder.path / _STATE).unlink(missing_ok=True)
+
+
+class _Folder:
+    """`labelled/`, and the two steps in which it changes."""
+
+    def __init__(self, path: AnyPath) -> None:
+        self.path = path
+
+    @property
+    def staged(self) -> AnyPath:
+        """Where the new files wait, under the names that they will have."""
+        return self.path / _STAGED
+
+    def files(self) -> list[str]:
+        """Return the names of the files that readers see."""
+        found = names_below(self.path, "*.parquet")
+        return [name for name in found if not name.startswith(f"{_STAGED}/")]
+
+    def state(self) -> State:
+        """Return what the folder was made of; nothing where that is not known."""
+        try:
+            return State(**json.loads((self.path / _STATE).read_text(encoding="utf-8")))
+        except (FileNotFoundError, TypeError, ValueError):
+            return State()
+
+    def commit(self, replaced: list[str], state: State) -> None:
+        """Put what is staged in the place of the files it replaces."""
+        # A name is used again where the former state was lost.
+        names = sorted(set(replaced) - set(names_below(self.staged, "*.parquet")))
+        commit = {"replaced": names, "state": asdict(state)}
+        write_whole(self.path / _COMMIT, json.dumps(commit, indent=1))
+        self.finish()
+
+    def finish(self) -> None:
+        """Carry out a commit that was written; forget what was staged without one."""
+        file = self.path / _COMMIT
+        if file.is_file():
+            commit = json.loads(file.read_text(encoding="utf-8"))
+            for name in commit["replaced"]:
+                (self.path / name).unlink(missing_ok=True)
+            for name in names_below(self.staged, "*.parquet"):
+                move(self.staged / name, self.path / name)
+            write_whole(self.path / _STATE, json.dumps(commit["state"], indent=1))
+            file.unlink()
+        remove_folder(self.staged)
+
+
+class _Stage:
+    """New files, made beside the ones that readers see."""
+
+    def __init__(
+        self, folder: _Folder, settings: LabelledSettings, number: int, anew: bool
+    ) -> None:
+        self._folder, self._settings, self._number = folder, settings, number
+        self._standing = folder.files()
+        self._anew = anew
+        self._raw = folder.staged / "_raw"
+        self._raw.mkdir(parents=True)
+
+    def write(self, batches: Iterable[pa.RecordBatch], rows: pa.Schema) -> None:
+        """Write rows into a folder for each partition, in pieces as they come."""
+        by = [rows.field(name) for name in self._settings.partition_by]
+        filesystem, folder = located(self._raw)
+        try:
+            ds.write_dataset(
+                batches,
+                folder,
+                filesystem=filesystem,
+                create_dir=not isinstance(self._raw, ObjectPath),
+                schema=rows,
+                format="parquet",
+                partitioning=ds.partitioning(pa.schema(by), flavor="hive"),
+                max_partitions=_MOST_PARTITIONS,
+                max_open_files=_MOST_OPEN,
+            )
+        except pa.ArrowInvalid as error:
+            if "partitions" not in str(error):
+                raise
+            raise ConfigError(
+                f"labelled.partition_by gives over {_MOST_PARTITIONS:,} folders; partition by "
+                "less, such as by month in place of date"
+            ) from None
+
+    def compact(self) -> tuple[int, int, list[str]]:
+        """Make files of a good size of the pieces and of the small files beside them.
+
+        Returns the new rows, the partitions written, and the standing files that are replaced.
+        """
+        added, replaced = 0, self._standing if self._anew else []
+        partitions = _by_folder(names_below(self._raw, "*.parquet"))
+        standing = {} if self._anew else _by_folder(self._standing)
+        for place, pieces in partitions.items():
+            small = self._small(standing.get(place, []))
+            added += sum(count_rows(self._raw, pieces))
+            files = [self._folder.path / name for name in small]
+            self._join([*files, *(self._raw / name for name in pieces)], place)
+            replaced = [*replaced, *small]
+        remove_folder(self._raw)
+        return added, len(partitions), replaced
+
+    def _small(self, names: list[str]) -> list[str]:
+        rows = zip(names, count_rows(self._folder.path, names), strict=True)
+        return [name for name, count in rows if count < self._settings.rows_per_file / 2]
+
+    def _join(self, files: list[AnyPath], place: str) -> None:
+        """Write the rows of some files as staged files of the most rows allowed."""
+        (self._folder.staged / place).mkdir(parents=True, exist_ok=True)
+        filesystem, folder = located(self._folder.staged)
+        most, writer, room, part = self._settings.rows_per_file, None, 0, 0
+        for batch in _regrouped(files, min(most, _ROWS_IN_GROUP)):
+            while batch.num_rows:
+                if writer is None:
+                    name = f"part-{self._number:05d}-{part:05d}.parquet"
+                    writer = pq.ParquetWriter(
+                        posixpath.join(folder, place, name),
+                        batch.schema,
+                        compression="zstd",
+                        filesystem=filesystem,
+                    )
+                    room, part = most, part + 1
+                writer.write_table(batch.slice(0, room))
+                batch, room = batch.slice(room), room - min(room, batch.num_rows)
+                if not room:
+                    writer.close()
+                    writer = None
+        if writer is not None:
+            writer.close()
+
+
+def _regrouped(files: Iterable[AnyPath], rows: int) -> Iterator[pa.Table]:
+    """Yield the rows of some files, so many at a time."""
+    waiting: list[pa.RecordBatch] = []
+    for file in files:
+        with open_parquet(file) as parquet:
+            for batch in parquet.iter_batches(rows):
+                waiting.append(batch)
+                if sum(map(len, waiting)) >= rows:
+                    yield pa.Table.from_batches(waiting)
+                    waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def _sources(run: RunFolder) -> dict[str, int]:
+    """Return the files of blocks that are done to their rows; a part of one waits for the rest."""
+    names = [name for name in names_below(run.predictions, "*.parquet") if not is_part(name)]
+    return dict(zip(names, count_rows(run.predictions, names), strict=True))
+
+
+def _by_folder(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(posixpath.dirname(name), []).append(name)
+    return found
+
+
+def _made_by(plan: Plan, settings: LabelledSettings) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "partition_by": list(settings.partition_by),
+        "thresholds": {v.name: v.thresholds for v in plan.variants},
+    }

@@ -1,0 +1,178 @@
+"""`medsent check`: does everything fit together, and what will it take?"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from medsent.config.job import JobConfig
+from medsent.console import Say
+from medsent.errors import ConfigError
+from medsent.input.records import TOO_LONG
+from medsent.runs.folder import runs_named
+from medsent.scoring.asked import answer_words, prompt_words
+from medsent.scoring.cautions import Sampled, cautions
+from medsent.scoring.cluster import Capacity, check_cluster, engines_held, occupancy
+from medsent.scoring.plan import Plan, make_plan
+from medsent.scoring.variant import Variant
+from medsent.storage.paths import any_path, modified_ns, shown
+
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What some records of the input say of the rest."""
+
+    records: int
+    quarantined: dict[str, int]
+    tokens: dict[str, float]
+    """Variant to the mean length of its prompts, in tokens."""
+
+
+def check(config: JobConfig, say: Say = print) -> Plan:
+    """Print what a job comes to, without an engine. Raises `MedsentError` where it cannot run."""
+    plan = make_plan(config, say)
+    tell(plan, say)
+    say(f"Ready: its command with the same file starts it ({_estimate(plan)}).")
+    return plan
+
+
+def tell(plan: Plan, say: Say, *, here: bool = True) -> None:
+    """Print what a job comes to, but for the time it takes.
+
+    Raises `ConfigError` where it is to run `here` and this cluster cannot hold it.
+    """
+    for heading, text in _lines(plan, here):
+        say(f"{heading:<15} {text}")
+
+
+def _lines(plan: Plan, here: bool) -> Iterator[tuple[str, str]]:
+    """Yield what a job comes to, as heading and text."""
+    shards, model = plan.shards, plan.config.model
+    columns = ", ".join(f"{ours}={theirs}" for ours, theirs in shards.columns.items())
+    yield "Configuration", f"{plan.config.name}, fingerprint {plan.fingerprint}"
+    yield "Input", f"{plan.records:,} records in {len(shards.files)} shards{_read_by(plan)}"
+    yield "Columns", columns
+    revision = f" at {model.revision[:12]}" if model.revision else ""
+    yield "Model", f"{model.source}{revision}, sha256 {plan.model_sha256[:16]}"
+    if plan.quantization:
+        yield "Quantisation", str(plan.quantization)
+    for variant in plan.variants:
+        yield "Variant", _variant_line(variant)
+        yield "Asked", _asked_line(variant, len(plan.labels))
+    if route := plan.config.route:
+        told = f"{100 * route.share:g}% of the opinions to {route.candidate}"
+        yield "Route", f"{told}, the others to {route.fallback}"
+    sampled = Sampled(plan)
+    measured = _measure(plan, sampled)
+    for name, tokens in measured.tokens.items():
+        total = tokens * plan.records * _part(plan, name)
+        yield "Prompt tokens", f"{name}: {tokens:.0f} a record, about {total:,.0f} in all"
+    found = ", ".join(f"{count} {reason}" for reason, count in measured.quarantined.items())
+    yield "Quarantine", f"of {measured.records} records that were looked at: {found or 'none'}"
+    for caution in cautions(plan, sampled):
+        yield "Warning", caution
+    for bad in shards.bad:
+        yield "Bad shard", bad.message
+    if shards.passed_over:
+        yield "Passed over", _passed_over(shards.passed_over)
+    yield from _cluster(plan.config, here)
+
+
+def _passed_over(paths: Sequence[str]) -> str:
+    named = ", ".join(map(shown, paths[:_MOST_NAMED]))
+    more = len(paths) - _MOST_NAMED
+    return (
+        f"{len(paths):,} files that are no shards by their names: {named}"
+        f"{f' and {more:,} more' if more > 0 else ''}"
+    )
+
+
+def _cluster(config: JobConfig, here: bool) -> Iterator[tuple[str, str]]:
+    try:
+        capacity = check_cluster(config)
+    except ConfigError as error:
+        if here:
+            raise
+        if getattr(config.engine, "device", "cpu") != "auto":  # else that cluster's GPUs decide
+            yield "Engines", occupancy(config, Capacity(0, 0, 0))
+        yield "Cluster", f"not this one: {error}"
+        return
+    yield "Engines", occupancy(config, capacity)
+    held, most = engines_held(config, capacity), config.engine.replicas.max
+    short = f", for {held} of at most {most} engines now" if held < most else ""
+    yield "Cluster", f"{capacity}: enough{short}"
+
+
+def _read_by(plan: Plan) -> str:
+    told = [f", each row read by {len(plan.readers)} personas"] if plan.readers else []
+    if plan.sample is not None:
+        told.append(f", a part of {plan.shards.rows:,} rows")
+    return "".join(told)
+
+
+def _part(plan: Plan, variant: str) -> float:
+    """Return the part of the records that a variant is asked about, as far as is known before."""
+    route = plan.config.route
+    if route is None:
+        return 1.0
+    return route.share if variant == route.candidate else 1.0 - route.share
+
+
+def _variant_line(variant: Variant) -> str:
+    adapter = variant.adapter
+    weights = "base model"
+    if adapter:
+        how = (
+            "fits"
+            if adapter.binding.sized
+            else "fits by its modules' names (sizes are not known here)"
+        )
+        weights = (
+            f"adapter of rank {adapter.rank} {how}, trained on {adapter.binding.trained_on}, "
+            f"sha256 {adapter.sha256[:16]}"
+        )
+    elif variant.adapter_sha256:
+        weights = f"adapter in the model, sha256 {variant.adapter_sha256[:16]}"
+    thresholds = variant.settings.thresholds or "0.5 for every label"
+    return f"{variant.name}: {variant.settings.method}, {weights}; thresholds {thresholds}"
+
+
+def _asked_line(variant: Variant, labels: int) -> str:
+    answer = f"; answer: {answer_words(variant, labels)}" if variant.answer else ""
+    return f"{variant.name}: {prompt_words(variant)}{answer}"
+
+
+def _measure(plan: Plan, sampled: Sampled) -> Measured:
+    tokens: dict[str, float] = {}
+    reasons = Counter(row["reason"] for row in sampled.rows if row["reason"])
+    too_long: set[int] = set()
+    for variant in plan.variants:
+        method, prompter = variant.bind(sampled.tokenizer, plan.personas, plan.labels)
+        longest = plan.config.model.max_model_len - method.room
+        asked = [(row["text"], row["language"], row["persona"]) for row in sampled.good]
+        lengths = [len(prompt) for prompt in prompter.prompts(asked)]
+        tokens[variant.name] = sum(lengths) / max(1, len(lengths))
+        too_long |= {i for i, length in enumerate(lengths) if length > longest}
+    if too_long:
+        reasons[TOO_LONG] += len(too_long)
+    return Measured(len(sampled.rows), dict(reasons), tokens)
+
+
+def _estimate(plan: Plan) -> str:
+    """Tell the time from the last complete run of the same name and variants, if there is one."""
+    runs = runs_named(any_path(plan.config.output.path), plan.config.name)
+    manifests = [run.manifest_file for run in runs]
+    earlier = sorted((file for file in manifests if file.is_file()), key=modified_ns)
+    if not earlier:
+        return "time unknown: no run of this name has ended here yet"
+    try:
+        manifest = json.loads(earlier[-1].read_text(encoding="utf-8"))
+        timing = manifest["timing"]
+        records = timing.get("records") or manifest["records"]["input"]
+    except (ValueError, KeyError):
+        return f"time unknown: {earlier[-1]} is damaged"
+    scoring = timing["total_s"] - timing["start_up_s"]
+    seconds = timing["start_up_s"] + scoring * plan.records / max(1, records)
+    return f"about {seconds / 60:.0f} min on what the last run had ({earlier[-1].parent.name})"

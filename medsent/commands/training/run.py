@@ -1,0 +1,212 @@
+"""One training, from its settings to a written adapter: the whole way on one screen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import set_seed
+
+from medsent.commands.training.base import (
+    build_model,
+    load_weights,
+    naming,
+    refuse_quantised,
+    refuse_unquantisable,
+    round_adapter,
+)
+from medsent.commands.training.card import Facts, SplitFacts
+from medsent.commands.training.checkpoints import (
+    BASE,
+    Checkpoint,
+    claim,
+    drop_partial,
+    last_checkpoint,
+    refuse_others,
+)
+from medsent.commands.training.config import TrainingConfig
+from medsent.commands.training.evaluation import evaluate, macro_f1, tuned_results
+from medsent.commands.training.methods import objective_for
+from medsent.commands.training.objectives import Objective
+from medsent.commands.training.output import Result, write_adapter
+from medsent.commands.training.plan import tell_lack, tell_memory, tell_work
+from medsent.commands.training.readings import Readings
+from medsent.commands.training.task import Task, open_task
+from medsent.commands.training.trainer import AdapterTrainer
+from medsent.errors import ConfigError
+from medsent.models.source import content_sha256, is_on_hub, load_tokenizer, resolve_model
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: the model in memory, and how it went."""
+
+    config: TrainingConfig
+    task: Task
+    model: Any
+    objective: Objective
+    train: Readings
+    validation: Readings
+    base: Path
+    """The base model's folder."""
+    steps: int
+    seconds: float
+
+
+def run_training(config: TrainingConfig, say: Say = print) -> Path:
+    """Train an adapter, evaluate it, write its folder, and return that folder.
+
+    Goes on from the last checkpoint; where that is the end of the training (or of a budget
+    that was lowered since), only evaluates and writes. Raises `ConfigError`, `InputError`,
+    `ModelError` or `AdapterError` before anything is trained.
+    """
+    trained = train(config, say)
+    round_adapter(trained.model)  # so that what is evaluated is what is written
+    result = evaluate_both(trained, say)
+    facts = _facts(trained, result)
+    return write_adapter(config, trained.task, trained.model, trained.validation, result, facts)
+
+
+def train(config: TrainingConfig, say: Say = print) -> Trained:
+    """Train, from the last checkpoint if there is one; errors as above."""
+    refuse_unquantisable(config.model)
+    set_seed(config.seed)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    task = open_task(config)
+    readings, validation = _splits(config, task, say)
+    folder, recipe = _checkpoints(config), _recipe(config, task, readings)
+    refuse_others(folder, recipe)  # before a model is fetched
+    base = resolve_model(config.model.source, say, config.model.revision)
+    refuse_quantised(config.model, base)
+    claim(folder, {**recipe, BASE: content_sha256(base)})
+    drop_partial(folder)
+    last = last_checkpoint(folder)
+    objective = objective_for(task, load_tokenizer(base))
+    if torch.cuda.is_available():
+        tell_lack(config, base, objective, readings, say)
+    model = build_model(config, base)
+    names = task.labels.names
+    trainer = AdapterTrainer(config, model, objective, names, readings, validation, folder, say)
+    trainer.budget.resume(last)
+    say(f"{config.name}: {len(readings)} opinions to train on, {len(validation)} to validate")
+    steps, seconds = _learn(trainer, last, say)
+    return Trained(
+        config, task, trainer.model, objective, readings, validation, base, steps, seconds
+    )
+
+
+def plan_training(config: TrainingConfig, say: Say = print) -> None:
+    """Say what a training would do and take, and start nothing; errors as above.
+
+    Of a hub's model the weights are not fetched: that checkpoints are of another content of it
+    is the one thing that only the training finds.
+    """
+    refuse_unquantisable(config.model)
+    task = open_task(config)
+    readings, validation = _splits(config, task, say)
+    folder, recipe = _checkpoints(config), _recipe(config, task, readings)
+    refuse_others(folder, recipe)
+    model = config.model
+    base = resolve_model(model.source, say, model.revision, weights=False)
+    refuse_quantised(model, base)
+    if folder.is_dir() and not is_on_hub(model.source):
+        refuse_others(folder, {**recipe, BASE: content_sha256(base)})
+    objective = objective_for(task, load_tokenizer(base))
+    tell_work(config, objective, readings, validation, say)
+    tell_memory(config, base, objective, readings, say)
+
+
+def evaluate_both(trained: Trained, say: Say = print) -> Result:
+    """Evaluate the adapter and the base model on the full validation split."""
+    model, objective, validation = trained.model, trained.objective, trained.validation
+    at_once, names = trained.config.optimiser.opinions_per_evaluation, trained.task.labels.names
+    say(f"Evaluating the adapter on {validation.records} readings of validation")
+    own = evaluate(model, objective, validation, at_once)
+    say("Evaluating the base model on the same")
+    with model.disable_adapter():
+        base = evaluate(model, objective, validation, at_once)
+    if own.logits is None or base.logits is None:
+        say(f"validation loss {own.loss:.4f}, base model {base.loss:.4f}")
+        return Result(own.loss, base.loss, None, None)
+    labels = tuned_results(own.logits, own.gold, names)
+    baseline = tuned_results(base.logits, base.gold, names)
+    say(
+        f"validation macro F1 {macro_f1(labels):.3f}, base model {macro_f1(baseline):.3f} "
+        "(both with thresholds tuned on it)"
+    )
+    return Result(own.loss, base.loss, labels, baseline)
+
+
+def _learn(trainer: AdapterTrainer, last: Checkpoint | None, say: Say) -> tuple[int, float]:
+    """Train what is left to train; return the steps and seconds over all sittings."""
+    if last and trainer.budget.progress(last.step) >= 1.0:
+        say(f"Its {last.step} steps are done, in {last.seconds / 60:.1f} minutes")
+        load_weights(trainer.model, last.folder)
+        return last.step, last.seconds
+    if last:
+        say(f"Resuming from step {last.step}, after {last.seconds / 60:.1f} minutes of training")
+    try:
+        trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            "the device's memory was not enough; `medsent train --dry-run` says what takes it and "
+            "which settings take less"
+        ) from error
+    return trainer.state.global_step, trainer.budget.elapsed()
+
+
+def _splits(config: TrainingConfig, task: Task, say: Say) -> tuple[Readings, Readings]:
+    readings = _read(config, task, config.data.train, say)
+    validation = _read(config, task, config.data.validation, say)
+    readings.refuse_overlap(validation)
+    return readings, validation
+
+
+def _read(config: TrainingConfig, task: Task, path: str, say: Say) -> Readings:
+    readings = Readings.read(path, config.data.columns, task.personas, task.labels.names)
+    if readings.unusable:
+        say(f"{path}: {readings.unusable} rows left out (no text, unknown persona or no labels)")
+    return readings
+
+
+def _checkpoints(config: TrainingConfig) -> Path:
+    return Path(config.checkpoints or f"{config.output}/checkpoints")
+
+
+def _recipe(config: TrainingConfig, task: Task, readings: Readings) -> dict[str, Any]:
+    """What must not change between the sittings of one training, the base's content apart.
+
+    Prompt, answer and labels are in it where they are not those that ship, wherever they lie.
+    """
+    recipe = config.model_dump(
+        mode="json",
+        include={"model", "method", "personas", "lora", "label_weights", "start_from", "seed"},
+        exclude_none=True,  # so that a setting that came later stands in no one's way
+    )
+    recipe["model"].pop("revision", None)  # its content counts, whatever that is called
+    how = {"minutes", "checkpoints", "evaluations"}  # how long and how often, not what
+    how |= {"gradient_accumulation", "gradient_checkpointing"}
+    recipe["optimiser"] = config.optimiser.model_dump(mode="json", exclude=how)
+    return {**recipe, **task.unshipped(), "train_digest": readings.digest()}
+
+
+def _facts(trained: Trained, result: Result) -> Facts:
+    return Facts(
+        train=_split(trained.train),
+        validation=_split(trained.validation),
+        steps=trained.steps,
+        seconds=trained.seconds,
+        loss=result.loss,
+        baseline_loss=result.baseline_loss,
+        base_digest=content_sha256(trained.base),
+        architecture=str(trained.model.config.model_type),
+        naming=naming(trained.model),
+    )
+
+
+def _split(readings: Readings) -> SplitFacts:
+    return SplitFacts(readings.path, len(readings), readings.records, readings.digest())

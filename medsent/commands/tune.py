@@ -1,0 +1,265 @@
+"""`medsent thresholds`: each label's threshold, from what a complete run scored and its gold."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from medsent import predictions
+from medsent.console import Say
+from medsent.errors import ConfigError, UsageError, storage_failure
+from medsent.metrics.statistics.thresholds import (
+    NEUTRAL,
+    WITHHELD,
+    Hashes,
+    Thresholds,
+    TunedOn,
+    TunedRun,
+    Tuning,
+    encode_hashes,
+    hash_opinions,
+    read_thresholds,
+    tune,
+)
+from medsent.runs.folder import RunFolder
+from medsent.storage.paths import AnyPath, any_path, write_whole
+
+_KEYS = ("opinion_id", "record_id", "persona")
+_STORING = "Methods onepass and bits store probabilities, and json does with guided objects"
+
+
+@dataclass(frozen=True)
+class Records:
+    """The N records of a run that one variant's thresholds can be tuned on."""
+
+    gold: npt.NDArray[np.float32]
+    """(N, L): 0, 1 or NaN for missing."""
+    probabilities: npt.NDArray[np.float32]
+    """(N, L), NaN for null."""
+    opinions: Hashes
+    """(K,): the hashes of their opinions' ids, sorted and distinct."""
+    digest: str
+    """sha256 of their ids, readers and gold, in whatever order they stand in the run."""
+    unusable: int
+    """Records with gold that are left out: their answer cannot be used."""
+
+
+def tune_run(
+    folder: str | AnyPath,
+    variant: str | None = None,
+    precision_floor: float | None = None,
+    output: str | AnyPath | None = None,
+    say: Say = print,
+) -> AnyPath:
+    """Tune one variant's thresholds on a complete run, print them, and return their file's path.
+
+    They are those of the best F1, or with a floor the lowest whose precision is at least that.
+    A label whose threshold the run does not tell gets 0.5, as without a file, or with a floor
+    1.0: it is withheld, since whoever asks for precision would rather miss it. Raises
+    `ConfigError` where the variant stores no probabilities, `UsageError` and `RunError`.
+    """
+    if precision_floor is not None and not 0 < precision_floor <= 1:
+        raise UsageError(f"--precision-floor: {precision_floor:g} is not above 0 and at most 1")
+    run = RunFolder(any_path(folder).resolve())
+    name, manifest = run.config().name, run.complete()
+    provenance = manifest["provenance"]
+    chosen = _chosen(run, provenance["methods"], variant)
+    target = _target(run, chosen, output)
+    records = read_records(run, chosen)
+    tunings = tune(records.gold, records.probabilities, precision_floor)
+    by_label = dict(zip(predictions.labels_of(run.predictions), tunings, strict=True))
+    source = TunedRun(name=name, fingerprint=manifest["fingerprint"], variant=chosen)
+    thresholds = _thresholds(provenance, by_label, precision_floor, _tuned_on(records, source))
+    _write(target, thresholds)
+    say(_heading(thresholds, source))
+    for line in _told(by_label, records, precision_floor):
+        say(line)
+    say(f"For other opinions: medsent evaluate JOB --set variants.{chosen}.thresholds={target}")
+    return target
+
+
+def read_records(run: RunFolder, variant: str) -> Records:
+    """Read what one variant's thresholds are tuned on.
+
+    It takes 8 bytes of memory a label of a record, and more while it is read. Raises `UsageError`
+    where no record has both gold and a usable answer.
+    """
+    gold, probabilities, opinions, rows = [], [], [np.empty(0, np.uint64)], []
+    unusable = 0
+    for batch in _batches(run, variant):
+        status = pc.struct_field(batch[variant], "status")
+        ok = pc.fill_null(pc.equal(status, predictions.OK), False)
+        unusable += batch.num_rows - ok.true_count
+        usable = batch.filter(ok)
+        gold.append(predictions.label_matrix(usable["gold"], ""))
+        probabilities.append(predictions.probability_matrix(usable[variant]))
+        opinions.append(hash_opinions(pc.unique(usable["opinion_id"]).to_pylist()))
+        rows.append(_row_hashes(usable, gold[-1]))
+    if not sum(map(len, rows)):
+        raise UsageError(
+            f"{run.path}: no record has both gold labels and an answer of {variant} that can be "
+            "used; thresholds are tuned on a run over labelled opinions"
+        )
+    votes = np.concatenate(gold)
+    return Records(
+        gold=np.where(votes < 0, np.float32(np.nan), votes.astype(np.float32)),
+        probabilities=np.concatenate(probabilities),
+        opinions=np.unique(np.concatenate(opinions)),
+        digest=hashlib.sha256(np.sort(np.concatenate(rows)).tobytes()).hexdigest(),
+        unusable=unusable,
+    )
+
+
+def _chosen(run: RunFolder, methods: Mapping[str, str], variant: str | None) -> str:
+    """Return the variant to tune, by name or as the only one that can be."""
+    tunable = [name for name, cuts in run.cuts(methods).items() if cuts is not None]
+    named = ", ".join(tunable)
+    if variant is None:
+        if not tunable:
+            raise ConfigError(
+                f"{run.path} has no variant with probabilities, so there are no thresholds to "
+                f"tune. {_STORING}"
+            )
+        if len(tunable) > 1:
+            raise ConfigError(f"{run.path} has several variants to tune; --variant: {named}")
+        return tunable[0]
+    if variant not in methods:
+        known = ", ".join(methods)
+        raise ConfigError(f"--variant: {run.path} has no variant {variant!r}, only {known}")
+    if variant not in tunable:
+        raise ConfigError(
+            f"--variant: {variant} (method {methods[variant]}) stores no probabilities, so it has "
+            f"no thresholds to tune. {f'Of this run: {named}' if named else _STORING}"
+        )
+    return variant
+
+
+def _target(run: RunFolder, variant: str, output: str | AnyPath | None) -> AnyPath:
+    """Return the file to write; `UsageError` where it cannot be one, or is something else."""
+    target = any_path(output or run.path / f"thresholds-{variant}.json").absolute()
+    if target.is_dir():
+        raise UsageError(f"--output: {target} is a folder; name a file")
+    if not target.parent.is_dir():
+        raise UsageError(f"--output: there is no folder {target.parent}")
+    if target.exists():
+        try:
+            read_thresholds(target)
+        except ConfigError as error:
+            raise UsageError(
+                f"--output: {target} is there and is no thresholds file; name another"
+            ) from error
+    return target
+
+
+def _batches(run: RunFolder, variant: str) -> Iterator[pa.RecordBatch]:
+    """Yield the scored records that have gold."""
+    fields = [f"{variant}.{name}" for name in ("status", "probabilities")]
+    for rows in predictions.batches(run.predictions, [*_KEYS, "outcome", "gold", *fields]):
+        scored = pc.equal(rows["outcome"], predictions.SCORED)
+        yield rows.filter(pc.and_(scored, pc.is_valid(rows["gold"])))
+
+
+def _row_hashes(rows: pa.RecordBatch, gold: npt.NDArray[np.int8]) -> Hashes:
+    """Return 64 bits of each row's ids, reader and gold, (N,)."""
+    keys = zip(*(rows[name].to_pylist() for name in _KEYS), strict=True)
+    digests = [
+        hashlib.blake2b(repr(key).encode() + votes.tobytes(), digest_size=8).digest()
+        for key, votes in zip(keys, gold, strict=True)
+    ]
+    return np.frombuffer(b"".join(digests), dtype="<u8")
+
+
+def _tuned_on(records: Records, run: TunedRun) -> TunedOn:
+    return TunedOn(
+        data_digest=records.digest,
+        opinions=len(records.opinions),
+        records=len(records.gold),
+        opinion_hashes=encode_hashes(records.opinions),
+        run=run,
+    )
+
+
+def _thresholds(
+    provenance: Mapping[str, Any],
+    tunings: Mapping[str, Tuning],
+    floor: float | None,
+    tuned_on: TunedOn,
+) -> Thresholds:
+    """Return what the file holds; of the run's provenance what the variant is."""
+    assert tuned_on.run is not None  # they are a run's
+    # A run that names no answer files is of before there were prompt files: what it has under
+    # `prompts` is no digest of a file.
+    variant = tuned_on.run.variant
+    return Thresholds(
+        method=provenance["methods"][variant],
+        tuned_for="f1" if floor is None else "precision",
+        precision_floor=floor,
+        untuned=[label for label, tuning in tunings.items() if not tuning.tuned],
+        adapter_sha256=provenance["adapters"].get(variant),
+        prompt=provenance["prompts"].get(variant) if "answers" in provenance else None,
+        answer=provenance.get("answers", {}).get(variant),
+        thresholds={label: tuning.threshold for label, tuning in tunings.items()},
+        tuned_on=tuned_on,
+    )
+
+
+def _write(target: AnyPath, thresholds: Thresholds) -> None:
+    try:
+        write_whole(target, thresholds.model_dump_json(indent=1) + "\n")
+    except OSError as error:
+        raise storage_failure(error, target.parent) from error
+
+
+def _heading(thresholds: Thresholds, run: TunedRun) -> str:
+    floor, tuned_on = thresholds.precision_floor, thresholds.tuned_on
+    aim = "the best F1" if floor is None else f"a precision of at least {floor:g}"
+    return (
+        f"{run.variant} ({thresholds.method}), tuned for {aim} on {run.name}-{run.fingerprint}: "
+        f"{tuned_on.opinions:,} opinions, {tuned_on.records:,} records"
+    )
+
+
+def _told(tunings: Mapping[str, Tuning], records: Records, floor: float | None) -> Iterator[str]:
+    """Yield the table, what it is worth, and what it is not of."""
+    width = max(17, *(len(label) + 3 for label in tunings))
+    titles = f"{'positives':>10}{'threshold':>11}{'precision':>11}{'recall':>8}{'F1':>8}"
+    yield f"{'label':<{width}}{titles}"
+    for label, tuning in tunings.items():
+        yield _row(label, tuning, width)
+    yield "These are the very records it was tuned on: expect less of others."
+    if records.unusable:
+        yield f"{records.unusable:,} records with gold have no usable answer and are left out."
+    yield from _untuned(tunings, floor)
+
+
+def _row(label: str, tuning: Tuning, width: int) -> str:
+    mark = "" if tuning.tuned else " *"
+    return (
+        f"{label + mark:<{width}}{tuning.positives:>10,}{tuning.threshold:>11.3f}"
+        f"{_share(tuning.precision):>11}{_share(tuning.recall):>8}{_share(tuning.f1):>8}"
+    )
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _untuned(tunings: Mapping[str, Tuning], floor: float | None) -> Iterator[str]:
+    """Yield which labels have no threshold of their own, why, and what they have instead."""
+    untuned = {label: tuning for label, tuning in tunings.items() if not tuning.tuned}
+    absent = [label for label, tuning in untuned.items() if not tuning.positives]
+    out_of_reach = [label for label in untuned if label not in absent]
+    instead = (
+        f"{NEUTRAL}, as without a file"
+        if floor is None
+        else f"{WITHHELD}, so that none is given below a probability of exactly 1"
+    )
+    if absent:
+        yield f"* without positives: {', '.join(absent)}. Threshold {instead}."
+    if out_of_reach:
+        yield f"* no threshold reaches the floor: {', '.join(out_of_reach)}. Threshold {instead}."

@@ -1,0 +1,1 @@
+"""YAML and `--set` in, one strict job out: every key is known, every value checked."""

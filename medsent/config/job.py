@@ -1,0 +1,387 @@
+"""The settings of a scoring job, as read from its YAML file."""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from medsent import predictions
+from medsent.config.loader import Settings
+from medsent.storage.paths import SCHEMES, holds_secret
+
+VariantName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+"""A column of the predictions, so that SQL reads `finetuned.labels.anger`."""
+
+MethodName = Literal["onepass", "bits", "json"]
+
+
+def _without_secret(path: str) -> str:
+    """What a configuration holds is kept in the run, where a secret would be read by others."""
+    if holds_secret(path):
+        raise ValueError(
+            "a path must not hold a key; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
+        )
+    return path
+
+
+_OF_THE_OPINION = frozenset(("record_id", "opinion_id", "text", "language", "date"))
+
+StoragePath = Annotated[str, AfterValidator(_without_secret)]
+"""A path on a file system that every node shares, or `s3://` or `gs://`."""
+
+
+class InputSettings(Settings):
+    """Where the opinions are."""
+
+    path: StoragePath
+    """A Parquet file, or a folder of them; local, `s3://` or `gs://`."""
+    columns: dict[str, str | None] = Field(default_factory=dict)
+    """Our column name to yours, or to null for a column you do not have."""
+    keep: list[str] = Field(default_factory=list)
+    """Extra columns of yours that pass through to the predictions."""
+    on_bad_shard: Literal["fail", "quarantine"] = "fail"
+    """What a shard that cannot be read does to the job: end it, or be left out and counted."""
+    grows: bool = False
+    """New shards join the same run; else another listing is another run."""
+    fan_out: Literal["rows", "personas"] = "rows"
+    """Each row is read by the persona it names, or by every persona of the persona file."""
+    sample: float | None = Field(None, gt=0, le=1)
+    """This share of the opinions alone: always the same ones, and of a larger share a part."""
+    limit: int | None = Field(None, ge=1)
+    """So many opinions at most. A run with a limit does not grow."""
+
+    def reads(self, ours: str) -> bool:
+        """Tell whether a column of ours is read where it is there.
+
+        Where all personas read each opinion, a row's own reader and its gold are not.
+        """
+        return self.fan_out == "rows" or ours in _OF_THE_OPINION
+
+    @property
+    def joins(self) -> bool:
+        """Whether new shards join the same run."""
+        return self.grows and self.limit is None
+
+    @model_validator(mode="after")
+    def _no_unread_columns(self) -> "InputSettings":
+        for name, theirs in sorted(self.columns.items()):
+            if theirs and not self.reads(name):
+                raise ValueError(
+                    f"columns.{name} is not read with fan_out: personas, where each opinion is "
+                    "read by all personas; take it out"
+                )
+        return self
+
+
+class OutputSettings(Settings):
+    """Where run folders go."""
+
+    path: StoragePath = "runs"
+    """A folder that every node of the cluster can write to; local, `s3://` or `gs://`."""
+    mix_versions: bool = False
+    """Go on with a run that was begun under other versions of vLLM, torch or transformers."""
+
+    @field_validator("path")
+    @classmethod
+    def _folder(cls, path: str) -> str:
+        scheme, there, _ = path.partition("://")
+        if there and scheme not in SCHEMES:
+            raise ValueError(f"{scheme}:// is no storage; give a folder, s3:// or gs://")
+        return path
+
+
+class ModelSettings(Settings):
+    """The base model that all variants share."""
+
+    source: StoragePath
+    """A hub id, a folder (local, `s3://` or `gs://`), or `builtin:gemma-3-270m`."""
+    revision: str | None = None
+    """Of a hub's model: a commit, branch or tag; the newest where null. A run keeps its commit."""
+    dtype: Literal["bfloat16", "float16", "float32", "auto"] = "bfloat16"
+    quantization: str | None = None
+    """How vLLM quantises the weights as it loads them, such as `fp8_per_channel`; null where it
+    shall not, and for a checkpoint whose weights are quantised already."""
+    tensor_parallel_size: int = Field(1, ge=1)
+    max_model_len: int = Field(2048, ge=64)
+    """Longest prompt and answer together, in tokens; longer records are quarantined as too_long."""
+
+
+class SamplingSettings(Settings):
+    """How an answer of method `json` is generated; null: as the answer file says."""
+
+    temperature: float | None = Field(None, ge=0)
+    """0: the most probable token each time."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    max_tokens: int | None = Field(None, ge=1)
+    """Of the answer; what is longer is cut off."""
+    seed: int | None = None
+    """Of each answer, where the temperature is above 0."""
+
+
+class VariantSettings(Settings):
+    """One way to answer: the base model or an adapter, with an answer method."""
+
+    method: MethodName = "onepass"
+    adapter: StoragePath | None = None
+    """A LoRA adapter's folder, local, `s3://` or `gs://`; null for the base model."""
+    prompt: StoragePath | None = None
+    """A prompt file; where null the one in the adapter's folder, else the method's own."""
+    answer: StoragePath | None = None
+    """An answer file, for method `json`; where null the one in the adapter's folder, else the
+    one that ships."""
+    guided: bool | None = None
+    """Whether `json` answers under a grammar, whatever the answer file says; null: as it says."""
+    sampling: SamplingSettings = SamplingSettings()
+    thresholds: StoragePath | None = None
+    """A thresholds file that `medsent thresholds` or training wrote, tuned on other opinions than
+    the input's; 0.5 for every label where null."""
+
+    @model_validator(mode="after")
+    def _only_json(self) -> "VariantSettings":
+        for name in ("answer", "guided", "sampling"):
+            unset = SamplingSettings() if name == "sampling" else None
+            if self.method != "json" and getattr(self, name) != unset:
+                raise ValueError(f"{name} goes with method json, not with {self.method}")
+        return self
+
+
+class Replicas(Settings):
+    """The bounds of the pool of engines."""
+
+    min: int = Field(1, ge=1)
+    max: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Replicas":
+        if self.max < self.min:
+            raise ValueError("replicas.max is below replicas.min")
+        return self
+
+
+class SupervisionSettings(Settings):
+    """When an engine counts as dead, and what is done about it."""
+
+    hang_s: float = Field(300.0, gt=0)
+    """Seconds without a finished request, while some wait, that count as a death."""
+    max_deaths: int = Field(5, ge=1)
+    """Deaths with no request finished between them after which the actor gives up."""
+    start_tries: int = Field(2, ge=1)
+    """Times an engine is started, one after the other, before its start has failed; after a lack
+    of memory with a smaller batch. What would fail again, as a wrong setting, is tried once."""
+    backoff_s: float = Field(1.0, ge=0)
+    """Pause before the second try to start; it doubles each time."""
+
+
+class _EngineBounds(Settings):
+    supervision: SupervisionSettings = SupervisionSettings()
+    replicas: Replicas = Replicas()
+    """How many engines; each is one actor of the pool."""
+    rows_per_block: int = Field(256, ge=1)
+    """Records in one unit of work: what is lost, at most, when an engine dies."""
+
+
+class VllmSettings(_EngineBounds):
+    """vLLM in one process group an actor."""
+
+    kind: Literal["vllm"] = "vllm"
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    max_num_seqs: int | None = Field(None, ge=1)
+    """Sequences at a time; 1024 on a GPU and 64 on a CPU where null."""
+    max_num_batched_tokens: int | None = Field(None, ge=64)
+    """Tokens in one step; 16384 on a GPU and 2048 on a CPU where null."""
+    max_lora_rank: int = Field(16, ge=1)
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    kv_cache_gib: int = Field(2, ge=1)
+    """Memory of the KV cache on a CPU."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Any other argument of vLLM's engine, passed on as it is."""
+
+    def sequences(self, on_gpu: bool) -> int:
+        """Return how many sequences at a time there are on such a device."""
+        return self.max_num_seqs or (1024 if on_gpu else 64)
+
+
+class ScriptedSettings(_EngineBounds):
+    """No model: made-up answers from a hash of the prompt, for tests of orchestration."""
+
+    kind: Literal["scripted"]
+    latency_s: float = Field(0.0, ge=0)
+    max_num_seqs: int = Field(256, ge=1)
+    deadly_token: int | None = None
+    """A prompt that holds this token kills the engine's process."""
+    hanging_token: int | None = None
+    """A prompt that holds this token is never answered, nor is any after it."""
+    memory_for: int | None = Field(None, ge=1)
+    """With more sequences at a time than this the process dies of a lack of memory."""
+
+    def sequences(self, on_gpu: bool) -> int:
+        """Return how many sequences at a time there are, on any device."""
+        return self.max_num_seqs
+
+
+class RouteSettings(Settings):
+    """A staged roll-out: a share of the opinions goes to a candidate, the others to a fallback."""
+
+    candidate: str
+    """The variant that is rolled out."""
+    fallback: str
+    """The variant of the other opinions, and of a record whose answer by the candidate cannot
+    be used."""
+    share: float = Field(ge=0, le=1)
+    """Of the opinions; always the same ones, and of a larger share a part."""
+
+
+class ComparisonSettings(Settings):
+    """Two variants set against each other in the report."""
+
+    baseline: str
+    candidate: str
+
+
+class StatisticsSettings(Settings):
+    """What the report computes."""
+
+    slices: list[str] = ["language", "persona"]
+    replicates: int = Field(1000, ge=0, le=10_000)
+    """Of the bootstrap that intervals and tests are made from; 0: none of these."""
+    seed: int = Field(0, ge=0)
+    """Of the bootstrap."""
+
+    @field_validator("replicates")
+    @classmethod
+    def _enough(cls, replicates: int) -> int:
+        if 0 < replicates < 100:
+            raise ValueError("give at least 100 for intervals, or 0 for none")
+        return replicates
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).expanduser().absolute())
+
+
+class JobConfig(Settings):
+    """One scoring job."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    night: date | None = None
+    """The date of a nightly evaluation, which is a run of its own; `medsent nightly` sets it."""
+    note: str | None = None
+    """Shown at the top of the report, for instance that the data are synthetic."""
+    input: InputSettings
+    output: OutputSettings = OutputSettings()
+    personas: StoragePath | None = None
+    """A persona file; the 16 that ship where null."""
+    labels: StoragePath | None = None
+    """A label file; the 21 that ship where null."""
+    model: ModelSettings
+    variants: dict[VariantName, VariantSettings] = Field(min_length=1)
+    engine: Annotated[VllmSettings | ScriptedSettings, Field(discriminator="kind")] = VllmSettings()
+    compare: list[ComparisonSettings] = Field(default_factory=list)
+    route: RouteSettings | None = None
+    """Each record asks one of two variants; every one asks all where null."""
+    statistics: StatisticsSettings = StatisticsSettings()
+
+    def anchored(self) -> "JobConfig":
+        """Return the settings with absolute paths, so that they hold in any working folder."""
+        variants = {
+            name: variant.model_copy(
+                update={
+                    name: path and _absolute(path)
+                    for name in ("adapter", "prompt", "answer", "thresholds")
+                    for path in [getattr(variant, name)]
+                }
+            )
+            for name, variant in self.variants.items()
+        }
+        source = self.model.source
+        if Path(source).expanduser().is_dir():
+            source = _absolute(source)
+        return self.model_copy(
+            update={
+                "input": self.input.model_copy(update={"path": _absolute(self.input.path)}),
+                "output": self.output.model_copy(update={"path": _absolute(self.output.path)}),
+                "personas": self.personas and _absolute(self.personas),
+                "labels": self.labels and _absolute(self.labels),
+                "model": self.model.model_copy(update={"source": source}),
+                "variants": variants,
+            }
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_engine(cls, values: Any) -> Any:
+        """`engine:` without a kind means vLLM."""
+        if isinstance(values, dict) and isinstance(values.get("engine"), dict):
+            values = {**values, "engine": {"kind": "vllm", **values["engine"]}}
+        return values
+
+    @field_validator("variants")
+    @classmethod
+    def _free_names(cls, variants: dict[str, VariantSettings]) -> dict[str, VariantSettings]:
+        taken = set(predictions.KEYS) & set(variants)
+        if taken:
+            raise ValueError(f"{min(taken)!r} is a column of the predictions; name it otherwise")
+        return variants
+
+    @model_validator(mode="after")
+    def _keep_apart(self) -> "JobConfig":
+        """What is kept becomes columns beside the predictions' own and the variants'."""
+        taken = set(predictions.KEYS)
+        # The text may be kept; a column of that name that is not the text may not.
+        if self.input.columns.get("text", "text") != "text":
+            taken.add("text")
+        for index, name in enumerate(self.input.keep):
+            if name in taken:
+                raise ValueError(f"input.keep: {name!r} is a column of the predictions already")
+            if name in self.variants:
+                raise ValueError(f"input.keep: {name!r} is a variant's name; rename the variant")
+            if name in self.input.keep[:index]:
+                raise ValueError(f"input.keep names {name!r} twice")
+        return self
+
+    @model_validator(mode="after")
+    def _known_slices(self) -> "JobConfig":
+        known = [*predictions.KEYS, *self.input.keep]
+        for name in self.statistics.slices:
+            if name not in known:
+                raise ValueError(
+                    f"statistics.slices names {name!r}, which is no column of the predictions; "
+                    "name it in input.keep, or take it out"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _known_variants(self) -> "JobConfig":
+        for pair in self.compare:
+            for name in (pair.baseline, pair.candidate):
+                if name not in self.variants:
+                    known = ", ".join(self.variants)
+                    raise ValueError(f"compare names {name!r}, which is no variant ({known})")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_route(self) -> "JobConfig":
+        if self.route is None:
+            return self
+        pair = (self.route.candidate, self.route.fallback)
+        for name in pair:
+            if name not in self.variants:
+                known = ", ".join(self.variants)
+                raise ValueError(f"route names {name!r}, which is no variant ({known})")
+        if pair[0] == pair[1]:
+            raise ValueError(f"route: candidate and fallback are both {pair[0]!r}; name two")
+        for name in self.variants:
+            if name not in pair:
+                raise ValueError(
+                    f"variants.{name} would never be asked: it is neither candidate nor fallback "
+                    "of the route; take one of them out"
+                )
+        if self.compare:
+            raise ValueError(
+                "compare is on records with usable answers of both variants, and with a route "
+                "none has two; take one of them out"
+            )
+        if predictions.ROUTED in {*self.variants, *self.input.keep}:
+            raise ValueError(f"{predictions.ROUTED!r} is a column of the predictions with a route")
+        return self

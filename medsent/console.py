@@ -1,0 +1,77 @@
+"""Keeping the libraries' own talk off the terminal, so that a job's lines stand alone.
+
+`MEDSENT_VERBOSE=1` lets everything through.
+"""
+
+import logging
+import os
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Say = Callable[[str], None]
+"""Where a command's lines go, one at a time."""
+
+ENVIRONMENT = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Ray prints a failed task's error in the driver, whatever its settings for logs; an
+    # exception may quote an opinion.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
+    # Else what a helper of Ray's own fails at is printed every few seconds to the job's end.
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+_NATIVE = re.compile(rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z] \d+ \d+\] ")
+
+
+def verbose() -> bool:
+    """Tell whether the user asked for the libraries' own lines."""
+    return bool(os.environ.get("MEDSENT_VERBOSE"))
+
+
+def quieten() -> None:
+    """Set what must be set before the libraries are imported."""
+    if verbose():
+        return
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses kernels of others
+
+
+@contextmanager
+def native_lines_dropped() -> Iterator[None]:
+    """Drop the lines that Ray's C++ core writes straight to stderr; all others pass.
+
+    No setting of Ray's keeps them away, and they mean nothing to who started a job.
+    """
+    if verbose():
+        yield
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    reader, writer = os.pipe()
+    os.dup2(writer, 2)
+    os.close(writer)
+    threading.Thread(target=_pass_on, args=(reader, terminal), daemon=True).start()
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+
+
+def _pass_on(reader: int, terminal: int) -> None:
+    with os.fdopen(reader, "rb") as lines, os.fdopen(terminal, "wb", buffering=0) as out:
+        for line in lines:
+            if not _NATIVE.match(line):
+                out.write(line)

@@ -1,0 +1,1 @@
+"""Parquet shards in, records out: files found, columns settled, rows checked and ordered."""

@@ -1,0 +1,205 @@
+"""The columns of the shards: which serves as which of ours, and the type of those that are kept."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from medsent.config.job import InputSettings
+from medsent.errors import InputError
+from medsent.input.casting import both, held_as, is_date, is_gold, is_id, is_text
+from medsent.input.gold import is_vote
+from medsent.storage.paths import shown
+
+NEEDED = ("record_id", "text")
+REQUIRED = (*NEEDED, "language", "persona")
+OPTIONAL = ("opinion_id", "date", "labels")
+_CANONICAL = (*REQUIRED, *OPTIONAL)
+_IDS = ("record_id", "opinion_id")
+_LONGEST_TYPE = 60
+
+Kinds = tuple[pa.DataType, ...]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The columns that shards are read by, and the shards that do not have them."""
+
+    columns: dict[str, str] = field(default_factory=dict)
+    """Our column name to the shards', for those that any of them has; empty where none fits."""
+    kept: tuple[pa.Field, ...] = ()
+    """The kept columns, each in a type that holds it in all fitting shards."""
+    kinds: dict[Kinds, list[str]] = field(default_factory=dict)
+    """Types of the kept columns to the paths of the shards that have them in these."""
+    misfits: dict[str, str] = field(default_factory=dict)
+    """Path to why the shard cannot be read with the others."""
+    disputed: frozenset[str] = frozenset()
+    """Those of them that only have their kept columns in other types than most."""
+
+
+def check_names(settings: InputSettings, labels: Sequence[str]) -> None:
+    """Raise `InputError` where `input.columns` names what is no column, or leaves out the text."""
+    unknown = sorted(set(settings.columns) - set(_CANONICAL) - set(labels))
+    if unknown:
+        raise InputError(
+            f"input.columns: {unknown[0]!r} is not a column of ours ({', '.join(_CANONICAL)}) "
+            "and no label"
+        )
+    for ours in NEEDED:
+        if settings.columns.get(ours, ours) is None:
+            raise InputError(f"input.columns.{ours} cannot be null: every record needs it")
+
+
+def names_served(settings: InputSettings, labels: Sequence[str]) -> dict[str, str]:
+    """Return the shards' column names to ours, for those that are read where they are there."""
+    every = (*_CANONICAL, *labels)
+    return {theirs: ours for ours in every if (theirs := settings.columns.get(ours, ours))}
+
+
+def settle(
+    settings: InputSettings, schemas: Mapping[str, pa.Schema], labels: Sequence[str]
+) -> Settled:
+    """Settle the columns of shards, given as path to schema, in the order of their paths.
+
+    A shard's own columns are brought to our types whatever the others have. Kept columns are
+    of one type over all shards: what most of them have, or what holds that and others.
+    """
+    columns: dict[str, str] = {}
+    misfits: dict[str, str] = {}
+    kinds: dict[Kinds, list[str]] = defaultdict(list)
+    for path, schema in schemas.items():
+        try:
+            found = serving(settings, path, schema, labels)
+            own = tuple(held_as(_kept(path, schema, name)) for name in settings.keep)
+        except InputError as error:
+            misfits[path] = str(error)
+            continue
+        columns |= found
+        kinds[own].append(path)
+    held: Kinds | None = None
+    disputed: list[str] = []
+    for own in sorted(kinds, key=lambda each: -len(kinds[each])):
+        try:
+            held = own if held is None else _joined(settings.keep, held, own, kinds)
+        except InputError as error:
+            disputed += kinds[own]
+            misfits |= {path: f"{shown(path)}: {error}" for path in kinds[own]}
+    kept = tuple(map(pa.field, settings.keep, held or ()))
+    return Settled(columns, kept, dict(kinds), dict(sorted(misfits.items())), frozenset(disputed))
+
+
+def unheld(kept: Sequence[pa.Field], kinds: Mapping[Kinds, Sequence[str]]) -> dict[str, str]:
+    """Return path to why it cannot be held in the types that a run began with, where it cannot."""
+    found: dict[str, str] = {}
+    for own, paths in kinds.items():
+        for column, kind in zip(kept, own, strict=True):
+            if not _holds(column.type, kind):
+                why = (
+                    f"column {column.name!r} is {_short(kind)}, and the run holds it as "
+                    f"{_short(column.type)} since its first start; cast it in the shard, or begin "
+                    "a new run with another name"
+                )
+                found |= {path: f"{shown(path)}: {why}" for path in paths}
+    return found
+
+
+def serving(
+    settings: InputSettings, path: str, schema: pa.Schema, labels: Sequence[str]
+) -> dict[str, str]:
+    """Return which column of one shard serves as which of ours; `InputError` where one cannot."""
+    columns = {}
+    for ours in (*_CANONICAL, *labels):
+        theirs = settings.columns.get(ours, ours)
+        if theirs is None or not settings.reads(ours):
+            continue
+        if theirs in schema.names:
+            columns[ours] = theirs
+        elif ours in settings.columns or ours in REQUIRED:
+            raise InputError(_missing(path, ours, theirs, schema.names))
+    if not set(labels) <= set(columns):
+        columns = {ours: theirs for ours, theirs in columns.items() if ours not in labels}
+    for ours, theirs in columns.items():
+        _refuse_unfit(path, ours, _only(path, schema, theirs), labels)
+    return columns
+
+
+def _joined(
+    keep: Sequence[str], held: Kinds, own: Kinds, kinds: Mapping[Kinds, list[str]]
+) -> Kinds:
+    """Return types that hold a shard's kept columns beside the others'."""
+    joined = []
+    for name, before, kind in zip(keep, held, own, strict=True):
+        try:
+            joined.append(both(before, kind))
+        except pa.ArrowException as error:
+            first = shown(next(paths[0] for each, paths in kinds.items() if each != own))
+            raise InputError(
+                f"column {name!r}, which input.keep names, is {_short(kind)}, but {_short(before)} "
+                f"in others such as {first}, and no type holds both; cast it to one type in all"
+            ) from error
+    return tuple(joined)
+
+
+def _holds(held: pa.DataType, kind: pa.DataType) -> bool:
+    try:
+        return bool(both(held, kind) == held)
+    except pa.ArrowException:
+        return False
+
+
+def _missing(path: str, ours: str, theirs: str, names: Sequence[str]) -> str:
+    without = "" if ours in NEEDED else f", or input.columns.{ours} to null to go without"
+    return (
+        f"{shown(path)}: no column {theirs!r} (it has {', '.join(names)}); "
+        f"set input.columns.{ours} to your name for it{without}"
+    )
+
+
+def _kept(path: str, schema: pa.Schema, name: str) -> pa.DataType:
+    if name not in schema.names:
+        raise InputError(f"{shown(path)}: no column {name!r}, which input.keep names")
+    return _only(path, schema, name).type
+
+
+def _only(path: str, schema: pa.Schema, name: str) -> pa.Field:
+    if schema.names.count(name) > 1:
+        raise InputError(f"{shown(path)}: there are two columns {name!r}; rename one")
+    return schema.field(name)
+
+
+def _refuse_unfit(path: str, ours: str, theirs: pa.Field, labels: Sequence[str]) -> None:
+    if _fits(ours, theirs.type, labels):
+        return
+    without = "" if ours in NEEDED else f"; to go without, set input.columns.{ours} to null"
+    raise InputError(
+        f"{shown(path)}: column {theirs.name!r} (input.columns.{ours}) is {_short(theirs.type)}; "
+        f"it must be {_wanted(ours, labels)}{without}"
+    )
+
+
+def _wanted(ours: str, labels: Sequence[str]) -> str:
+    if ours == "labels":
+        return f"a struct of the {len(labels)} labels (integers) or a list of label names"
+    if ours in labels:
+        return "integers"
+    if ours in _IDS:
+        return "a string or an integer, so cast it"
+    return "a date, or a timestamp of a known zone" if ours == "date" else "a string"
+
+
+def _short(kind: pa.DataType) -> str:
+    text = str(kind)
+    return text if len(text) <= _LONGEST_TYPE else f"{text[: _LONGEST_TYPE - 1]}…"
+
+
+def _fits(ours: str, kind: pa.DataType, labels: Sequence[str]) -> bool:
+    if pa.types.is_null(kind):  # a shard with no value at all in it
+        return True
+    if ours == "date":
+        return is_date(kind)
+    if ours == "labels":
+        return is_gold(kind, labels)
+    if ours in labels:
+        return is_vote(kind)
+    return is_id(kind) if ours in _IDS else is_text(kind)

@@ -1,0 +1,76 @@
+"""Records of a job's input that a command looks at without scoring any."""
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from medsent.input.reading import BATCH_ROWS
+from medsent.input.records import RecordReader, fan_out
+from medsent.input.shard import Shard
+from medsent.input.shards import Shards
+
+_SHARDS: Final = 5
+"""Shards that some records are of: one may hold another language or length than the next."""
+
+Row = dict[str, Any]
+"""A record by its columns' names; `reason` tells why it is not scored."""
+
+
+class Lookup:
+    """The records of some shards, each row read by the persona it names or by all `readers`.
+
+    All methods raise `InputError` where a shard is damaged inside, and `StorageError` where the
+    storage does not give it.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        personas: Collection[str],
+        readers: Sequence[str],
+        longest: int | None = None,
+    ) -> None:
+        """Texts of more characters than `longest` are too long."""
+        self._shards, self._readers = shards, readers
+        self.personas = frozenset(personas)
+        self._read = RecordReader(shards, personas, longest)
+
+    def first(self, count: int) -> list[Row]:
+        """Return so many records at most, in the order of the shards and of their rows."""
+        return list(islice(self._each(count), count))
+
+    def spread(self, count: int) -> list[Row]:
+        """Return about so many: the first of some shards, from the first shard to the last."""
+        files = [file for file in self._shards.files if file.rows]
+        number = min(_SHARDS, len(files))
+        some = [files[place * (len(files) - 1) // max(1, number - 1)] for place in range(number)]
+        most = max(1, count // (max(1, number) * max(1, len(self._readers))))
+        return [
+            row
+            for shard in some
+            for table in islice(self._tables(shard, most), 1)
+            for row in fan_out(table, self._readers).to_pylist()
+        ]
+
+    def named(self, record_ids: Collection[str]) -> dict[str, list[Row]]:
+        """Return record_id to its records, in the same order, for those that are there."""
+        wanted = pa.array(sorted(set(record_ids)), pa.string())
+        found: dict[str, list[Row]] = {}
+        for shard in self._shards.files:
+            for table in self._tables(shard, BATCH_ROWS):
+                some = table.filter(pc.is_in(table["record_id"], value_set=wanted))
+                for row in fan_out(some, self._readers).to_pylist():
+                    found.setdefault(row["record_id"], []).append(row)
+        return found
+
+    def _each(self, count: int) -> Iterator[Row]:
+        for shard in self._shards.files:
+            for table in self._tables(shard, min(count, BATCH_ROWS)):
+                yield from fan_out(table, self._readers).to_pylist()
+
+    def _tables(self, shard: Shard, rows: int) -> Iterator[pa.Table]:
+        """Yield the records of a shard, so many rows at a time, before they are fanned out."""
+        return (records for _, records in self._read.read(shard, rows=rows))

@@ -1,0 +1,204 @@
+"""Recommendations: each follows from what another rule finds."""
+
+from collections.abc import Iterator
+
+from medsent.metrics.calibration import Curve
+from medsent.metrics.estimate import Estimate
+from medsent.metrics.findings.attention import judged, lower_slices
+from medsent.metrics.findings.bounds import FEWEST_OPINIONS, TESTED
+from medsent.metrics.findings.rule import Said
+from medsent.metrics.findings.support import rare, records_needed
+from medsent.metrics.findings.wording import changed, gap, listed, opinions, share
+from medsent.metrics.format import count, counted, percent
+from medsent.metrics.headline import headline
+from medsent.metrics.model import Change, Comparison, Metrics, VariantMetrics
+from medsent.metrics.significance import below, direction, untested
+
+
+def roll_out(metrics: Metrics) -> Iterator[Said]:
+    """Recommend the candidate where it is higher as a whole and found to be lower nowhere."""
+    for pair in _unopposed(metrics):
+        if _tested(pair) >= TESTED * len(pair.labels):
+            yield _said(
+                pair,
+                f"Use {pair.candidate} in place of {pair.baseline}: its",
+                "No label, no slice and not the share of usable answers was found to be lower.",
+            )
+
+
+def too_early(metrics: Metrics) -> Iterator[Said]:
+    """Recommend to wait where the candidate is higher but most labels could not be tested."""
+    for pair in _unopposed(metrics):
+        if _tested(pair) < TESTED * len(pair.labels):
+            yield _said(
+                pair,
+                f"Do not yet replace {pair.baseline} by {pair.candidate}. Its",
+                "That no label was found to be lower says little while most cannot be tested.",
+            )
+
+
+def _unopposed(metrics: Metrics) -> Iterator[Comparison]:
+    for pair in metrics.comparisons:
+        if direction(headline(pair)[1]) == "higher" and not lowered(pair):
+            yield pair
+
+
+def _tested(pair: Comparison) -> int:
+    return sum(direction(change) != "too few to tell" for change in pair.labels.values())
+
+
+def _said(pair: Comparison, start: str, end: str) -> Said:
+    name, change = headline(pair)
+    tested = _tested(pair)
+    higher = sum(direction(each) == "higher" for each in pair.labels.values())
+    return Said(
+        f"{start} {name} is higher, {gap(change)}, on {counted(pair.records, 'record')}. F1 could "
+        f"be tested for {tested} of {counted(len(pair.labels), 'label')} and is higher for "
+        f"{higher}. {end}",
+        {**changed(change), "records": pair.records, "tested": tested, "higher": higher},
+        [pair.baseline, pair.candidate],
+    )
+
+
+def lowered(pair: Comparison) -> list[str]:
+    """Return what the tests say the candidate does worse: labels, slices, usable answers."""
+    success = pair.overall["generation_success_rate"]
+    return [
+        *_lower_labels(pair),
+        *lower_slices(pair),
+        *(["generation_success_rate"] if direction(success) == "lower" else []),
+    ]
+
+
+def _lower_labels(pair: Comparison) -> dict[str, Change]:
+    return {label: each for label, each in pair.labels.items() if direction(each) == "lower"}
+
+
+def no_ground(metrics: Metrics) -> Iterator[Said]:
+    """Recommend against a change that no test supports."""
+    for pair in metrics.comparisons:
+        name, change = headline(pair)
+        found = direction(change)
+        if change.difference is None or found == "higher":
+            continue
+        why = {
+            "lower": f"its {name} is lower",
+            "no difference detected": f"no difference in {name} was detected",
+        }.get(found, f"{name} could not be tested: {untested(change)}")
+        yield Said(
+            f"These {counted(pair.records, 'record')} give no ground to replace {pair.baseline} by "
+            f"{pair.candidate}: {why}, {gap(change)}.",
+            {**changed(change), "records": pair.records},
+            [pair.baseline, pair.candidate],
+        )
+
+
+def keep_baseline(metrics: Metrics) -> Iterator[Said]:
+    """Recommend the baseline for the labels that the candidate does worse."""
+    for pair in metrics.comparisons:
+        lower = _lower_labels(pair)
+        if not lower:
+            continue
+        named = [f"{label} {gap(each)}" for label, each in lower.items()]
+        yield Said(
+            f"Keep {pair.baseline} for {counted(len(lower), 'label')} on which {pair.candidate} is "
+            f"lower, or do not replace it where they matter: {'; '.join(named)}; on "
+            f"{counted(pair.records, 'record')}.",
+            {
+                "labels": len(lower),
+                "records": pair.records,
+                **{
+                    f"{name}_{label}": value
+                    for label, each in lower.items()
+                    for name, value in changed(each).items()
+                    if name in ("difference", "low", "high", "p_corrected")
+                },
+            },
+            [pair.baseline, pair.candidate],
+            list(lower),
+        )
+
+
+def collect_more(metrics: Metrics) -> Iterator[Said]:
+    """Recommend more data for labels that too few opinions have, with how much."""
+    for pair in metrics.comparisons:
+        few = {label: number for label, number in rare(pair).items() if number}
+        needed = records_needed(few, pair.records)
+        if needed is None:
+            continue
+        rarest = min(few, key=lambda label: few[label])
+        yield Said(
+            f"Collect opinions for {listed(few)}: about {count(needed)} records at the rates seen "
+            f"on {counted(pair.records, 'record')} hold {FEWEST_OPINIONS} opinions with the "
+            f"rarest ({rarest}, in {opinions(few[rarest])} now); twice as many for an interval "
+            "that is not rough. Choosing opinions that are likely to have them takes fewer.",
+            {
+                "labels": len(few),
+                "records": pair.records,
+                "records_needed": needed,
+                "opinions_needed": FEWEST_OPINIONS,
+                **{f"opinions_{label}": number for label, number in few.items()},
+            },
+            [pair.baseline, pair.candidate],
+            list(few),
+        )
+
+
+def tune_thresholds(metrics: Metrics) -> Iterator[Said]:
+    """Recommend tuning where another threshold gives more F1 than chance would."""
+    for name, variant in judged(metrics).items():
+        found = _better(variant)
+        if not found:
+            continue
+        named = [
+            f"{label} {percent(best)} at {threshold:.2f} against {share(figure)} in use"
+            for label, (figure, best, threshold) in found.items()
+        ]
+        yield Said(
+            f"Tune the thresholds of {name} on a validation run (`medsent thresholds`). On these "
+            f"{counted(variant.overall.evaluated_rows, 'record')} another threshold lifts F1 above "
+            f"its interval for {counted(len(found), 'label')}: {'; '.join(named)}. These are the "
+            "best on the same records: expect less on others.",
+            {
+                "labels": len(found),
+                "records": variant.overall.evaluated_rows,
+                **{
+                    f"{key}_{label}": value
+                    for label, (figure, best, threshold) in found.items()
+                    for key, value in (
+                        ("f1", figure.value),
+                        ("high", figure.high),
+                        ("best_f1", best),
+                        ("threshold", threshold),
+                    )
+                },
+            },
+            [name],
+            list(found),
+        )
+
+
+def _better(variant: VariantMetrics) -> dict[str, tuple[Estimate, float, float]]:
+    """Return for each label the F1 in use, and the best with its threshold, where beyond chance."""
+    if variant.calibration is None:
+        return {}
+    among = sum(label.f1 is not None for label in variant.labels.values())
+    found = {}
+    for label, each in variant.calibration.labels.items():
+        best, figure = _best(each.curve), variant.labels[label].f1
+        if best is not None and figure is not None and below(figure, best[0], among):
+            found[label] = (figure, *best)
+    return found
+
+
+def _best(curve: Curve) -> tuple[float, float] | None:
+    """Return the highest F1 of a curve and the lowest threshold that gives it."""
+    known = [
+        (f1, -threshold)
+        for f1, threshold in zip(curve.f1, curve.thresholds, strict=True)
+        if f1 is not None
+    ]
+    if not known:
+        return None
+    f1, threshold = max(known)
+    return f1, -threshold

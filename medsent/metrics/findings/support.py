@@ -1,0 +1,208 @@
+"""Rules on how much the data can say: labels too rare, differences too small to be seen."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+from medsent.metrics.findings.bounds import FEWEST_OPINIONS, VISIBLE, WANTED
+from medsent.metrics.findings.rule import Said
+from medsent.metrics.findings.wording import listed, opinions
+from medsent.metrics.format import count, counted
+from medsent.metrics.headline import is_evaluated
+from medsent.metrics.model import Comparison, Metrics
+from medsent.metrics.significance import direction
+from medsent.metrics.statistics.changes import FEW_DISAGREEING
+
+
+def untested(metrics: Metrics) -> Iterator[Said]:
+    """Say that a run without replicates supports no claim."""
+    if not has_replicates(metrics) and is_evaluated(metrics):
+        yield Said(
+            "No intervals or tests were asked for (`statistics.replicates` is 0), so nothing is "
+            f"claimed of these {counted(metrics.records.scored, 'record')}: how much of any figure "
+            "or difference is chance has not been estimated.",
+            {"replicates": 0, "records": metrics.records.scored},
+            list(metrics.variants),
+        )
+
+
+def has_replicates(metrics: Metrics) -> bool:
+    """Return whether intervals were made; a run that scored nothing cannot have any."""
+    rates = [variant.overall.generation_success_rate for variant in metrics.variants.values()]
+    return any(rate is not None and rate.no_interval != "no_replicates" for rate in rates)
+
+
+def too_few_to_tell(metrics: Metrics) -> Iterator[Said]:
+    """Say which labels too few opinions have, how many do, and how many it takes."""
+    for variants, records, few in _too_few(metrics):
+        if few and records:
+            yield Said(
+                f"Too few opinions to tell for {counted(len(few), 'label')} on "
+                f"{counted(records, 'record')}: {listed(_with_opinions(few))}. "
+                f"An interval takes {FEWEST_OPINIONS} opinions with the label. "
+                f"{_takes(few, records)}",
+                {
+                    "labels": len(few),
+                    "records": records,
+                    "opinions_needed": FEWEST_OPINIONS,
+                    **{f"opinions_{label}": number for label, number in few.items()},
+                },
+                variants,
+                list(few),
+            )
+
+
+def _too_few(metrics: Metrics) -> Iterator[tuple[list[str], int, dict[str, int]]]:
+    """Yield variants, records compared, and the opinions of each label that has too few."""
+    if not is_evaluated(metrics):
+        return
+    for pair in metrics.comparisons:
+        yield [pair.baseline, pair.candidate], pair.records, rare(pair)
+    for name, variant in metrics.variants.items() if not metrics.comparisons else ():
+        numbers = {label: each.opinions for label, each in variant.labels.items()}
+        yield [name], variant.overall.evaluated_rows, _below(numbers)
+
+
+def rare(pair: Comparison) -> dict[str, int]:
+    """Return the labels that fewer opinions have than an interval takes, with how many do."""
+    return _below({label: change.opinions for label, change in pair.labels.items()})
+
+
+def _below(numbers: Mapping[str, int | None]) -> dict[str, int]:
+    return {
+        label: number
+        for label, number in numbers.items()
+        if number is not None and number < FEWEST_OPINIONS
+    }
+
+
+def _with_opinions(few: Mapping[str, int]) -> list[str]:
+    return [f"{label} ({opinions(number)})" for label, number in few.items()]
+
+
+def _takes(few: Mapping[str, int], records: int) -> str:
+    needed = records_needed(few, records)
+    unseen = [label for label, number in few.items() if not number]
+    parts = []
+    if needed is not None:
+        parts.append(
+            f"At the rates seen here that is about {count(needed)} records for all that occur."
+        )
+    if unseen:
+        parts.append(f"How many it takes for {listed(unseen)} cannot be said: none occurs.")
+    return " ".join(parts)
+
+
+def records_needed(few: Mapping[str, int], records: int) -> int | None:
+    """Return how many records would hold enough opinions of each label that occurs."""
+    rates = [number for number in few.values() if number]
+    return math.ceil(records * FEWEST_OPINIONS / min(rates)) if rates else None
+
+
+def too_few_disagreements(metrics: Metrics) -> Iterator[Said]:
+    """Say for which labels the two variants disagree too seldom for a test."""
+    for pair in metrics.comparisons:
+        few = {label: n for label, n in _untested(pair).items() if n < FEW_DISAGREEING}
+        if few:
+            named = [f"{label} on {opinions(number)}" for label, number in few.items()]
+            yield Said(
+                f"{pair.candidate} and {pair.baseline} disagree too seldom to tell for "
+                f"{counted(len(few), 'label')}: {listed(named)}, of "
+                f"{counted(pair.records, 'record')}. A test takes {FEW_DISAGREEING} opinions on "
+                "which one is right and the other wrong.",
+                {
+                    "labels": len(few),
+                    "records": pair.records,
+                    "disagreeing_needed": FEW_DISAGREEING,
+                    **{f"disagreeing_{label}": number for label, number in few.items()},
+                },
+                [pair.baseline, pair.candidate],
+                list(few),
+            )
+
+
+def no_variation(metrics: Metrics) -> Iterator[Said]:
+    """Say for which labels the difference is too uniform, or too uneven, to be tested."""
+    for pair in metrics.comparisons:
+        many = {label: n for label, n in _untested(pair).items() if n >= FEW_DISAGREEING}
+        if many:
+            named = [f"{label} on {opinions(number)}" for label, number in many.items()]
+            yield Said(
+                f"For {counted(len(many), 'label')} {pair.candidate} and {pair.baseline} disagree "
+                f"often enough, {listed(named)} of {counted(pair.records, 'record')}, but the "
+                "replicates give one and the same difference, or rest on a few opinions with most "
+                "of the records: there is no test.",
+                {
+                    "labels": len(many),
+                    "records": pair.records,
+                    **{f"disagreeing_{label}": number for label, number in many.items()},
+                },
+                [pair.baseline, pair.candidate],
+                list(many),
+            )
+
+
+def _untested(pair: Comparison) -> dict[str, int]:
+    """Return how many opinions the two disagree on, for labels without test but not too rare."""
+    return {
+        label: change.disagreeing
+        for label, change in pair.labels.items()
+        if direction(change) == "too few to tell"
+        and (change.opinions or 0) >= FEWEST_OPINIONS
+        and change.disagreeing is not None
+    }
+
+
+def detectable(metrics: Metrics) -> Iterator[Said]:
+    """Say for which labels these data can miss a difference that a reader would see."""
+    for pair in metrics.comparisons:
+        known = {label: change.detectable for label, change in pair.labels.items()}
+        found = {
+            label: each for label, each in known.items() if each is not None and each > VISIBLE
+        }
+        if not found:
+            continue
+        named = [f"{label} {100 * each:.1f}" for label, each in found.items()]
+        yield Said(
+            f"{counted(pair.records, 'record')} are too few to show a difference of "
+            f"{100 * VISIBLE:.0f} points in F1 for {counted(len(found), 'label')}. The smallest "
+            "that would show in 4 of 5 runs, before correction for the number of labels, in "
+            f"points: {listed(named)}.",
+            {
+                "labels": len(found),
+                "records": pair.records,
+                "bound": VISIBLE,
+                **{f"detectable_{label}": each for label, each in found.items()},
+            },
+            [pair.baseline, pair.candidate],
+            list(found),
+        )
+
+
+def enough_data(metrics: Metrics) -> Iterator[Said]:
+    """Say how much larger a run must be to show a small difference for each tested label."""
+    for pair in metrics.comparisons:
+        short = {
+            label: (change.detectable / WANTED) ** 2
+            for label, change in pair.labels.items()
+            if change.detectable is not None and change.detectable > WANTED
+        }
+        if not short:
+            continue
+        most = max(short, key=lambda label: short[label])
+        needed = {label: math.ceil(pair.records * times) for label, times in short.items()}
+        yield Said(
+            f"To show a difference of {100 * WANTED:.0f} points in F1 for each label that could "
+            f"be tested takes {max(short.values()):.1f} times as many opinions, with as many "
+            f"readers each: about {count(max(needed.values()))} records in place of "
+            f"{count(pair.records)}. {most} needs the most; {counted(len(short), 'label')} "
+            f"{'needs' if len(short) == 1 else 'need'} more than there are.",
+            {
+                "records": pair.records,
+                "difference": WANTED,
+                "times": max(short.values()),
+                "records_needed": max(needed.values()),
+                **{f"records_{label}": number for label, number in needed.items()},
+            },
+            [pair.baseline, pair.candidate],
+            list(short),
+        )

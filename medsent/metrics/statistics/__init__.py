@@ -1,0 +1,1 @@
+"""Counts in, metrics, intervals, tests, calibration and thresholds out."""

@@ -1,0 +1,252 @@
+"""A candidate's difference from a baseline: its interval, its test, and what it could show."""
+
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from medsent.metrics.statistics.estimates import (
+    FEW_OPINIONS,
+    ROUGH_BELOW,
+    Bounds,
+    NoInterval,
+    opinions_with,
+    supported,
+)
+from medsent.metrics.statistics.intervals import (
+    Spread,
+    difference,
+    holm,
+    mcnemar,
+    simultaneous,
+    spread,
+)
+from medsent.metrics.statistics.metrics import RATES, overall_figures
+from medsent.metrics.statistics.replicates import (
+    SUCCESS,
+    Bools,
+    Cells,
+    Drawn,
+    effective_opinions,
+    macro_replicates,
+    overall_replicates,
+    success_replicates,
+)
+from medsent.reducer.counts import Counts
+from medsent.reducer.pairs import Pair
+from medsent.reducer.resamples import Resamples
+from medsent.reducer.sketch import Sketch
+
+FEW_DISAGREEING: Final = 7
+"""A difference needs so many opinions on which the two variants disagree."""
+
+SUPPORTED: Final = "macro_f1_supported"
+
+Side: TypeAlias = tuple[Counts, Resamples | None]
+"""A variant's counts, and its replicates."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure of both on the records that both answered, and what is known of its change."""
+
+    baseline: float
+    candidate: float
+    difference: Bounds
+    """Of candidate - baseline."""
+    relative: Bounds
+    """Of (candidate - baseline) / baseline."""
+    p: float | None = None
+    """Of the two-sided test that agrees with the interval."""
+    p_corrected: float | None = None
+    """Holm's, over the figures that stand beside it."""
+    detectable: float | None = None
+    """The smallest true difference that data like these show with 80% power."""
+    simultaneous: Bounds | None = None
+    """Of candidate - baseline, for all the figures that stand beside it at once."""
+    drawn: Spread | None = None
+    """What the replicates say of the difference; None where there is no interval."""
+
+
+def label_changes(pair: Pair) -> list[Change]:
+    """Return the change of each label's F1; p-values are corrected over the labels."""
+    base, candidate = (Cells.of(counts).value("f1") for counts in (pair.baseline, pair.candidate))
+    if pair.resampled is None:
+        return [_bare(*both, "no_replicates") for both in zip(base, candidate, strict=True)]
+    cells = [Cells.drawn(side) for side in pair.resampled]
+    number = effective_opinions(pair.resampled[0])
+    drawn = [
+        Drawn(each.value("f1"), each.ratio("f1")[1].astype(np.float64), number) for each in cells
+    ]
+    opinions = opinions_with(pair.resampled[0].positives)
+    return corrected(
+        [
+            _change(
+                (base[i], candidate[i]),
+                (drawn[0].of_term(i), drawn[1].of_term(i)),
+                none=_too_few(opinions[i], pair.disagreeing[i]),
+                rough=bool(opinions[i] < ROUGH_BELOW),
+            )
+            for i in range(len(base))
+        ]
+    )
+
+
+def overall_changes(pair: Pair, whole: tuple[Side, Side]) -> dict[str, Change]:
+    """Return the change of each overall figure; p-values are not corrected.
+
+    `whole` is each variant on all records, of which the generation success rate is made.
+    A macro average over labels with too few opinions has no interval, and
+    `macro_f1_supported` is over the others.
+    """
+    sides = (pair.baseline, pair.candidate)
+    values = [
+        overall_figures(side) | {SUCCESS: overall_figures(every)[SUCCESS], SUPPORTED: float("nan")}
+        for side, (every, _) in zip(sides, whole, strict=True)
+    ]
+
+    def bare(none: NoInterval) -> dict[str, Change]:
+        return {name: _bare(values[0][name], values[1][name], none) for name in values[0]}
+
+    if pair.resampled is None or whole[0][1] is None or whole[1][1] is None:
+        return bare("no_replicates")
+    found = bare("not_estimated")
+    kept = _kept(pair)
+    base, candidate = (overall_replicates(side, kept) for side in pair.resampled)
+    base[SUCCESS], candidate[SUCCESS] = (
+        success_replicates(side) for side in (whole[0][1], whole[1][1])
+    )
+    few = _few_disagreeing(_any_disagreeing(pair))
+    for name in base:
+        none = _few_disagreeing(pair.one_sided) if name == SUCCESS else few
+        both = (base[name], candidate[name])
+        found[name] = _change((values[0][name], values[1][name]), both, none)
+    points = [Cells.of(counts) for counts in sides]
+    for rate in RATES:
+        if any((~np.isnan(point.value(rate)) & ~kept[rate]).any() for point in points):
+            name = f"macro_{rate}"
+            found[name] = _bare(values[0][name], values[1][name], "too_few_opinions")
+    found[SUPPORTED] = supported_change(pair)
+    return found
+
+
+def supported_change(pair: Pair) -> Change:
+    """Return the change of macro F1 over the labels with enough opinions.
+
+    Without replicates, of which these are not known, of that over all labels.
+    """
+    sides = (pair.baseline, pair.candidate)
+    if pair.resampled is None:
+        old, new = (overall_figures(side)["macro_f1"] for side in sides)
+        return _bare(old, new, "no_replicates")
+    kept = _kept(pair)["f1"]
+    base, candidate = (macro_replicates(side, "f1", kept) for side in pair.resampled)
+    values = [_mean(Cells.of(side), kept) for side in sides]
+    few = _few_disagreeing(_any_disagreeing(pair))
+    return _change((values[0], values[1]), (base, candidate), few)
+
+
+def corrected(changes: list[Change]) -> list[Change]:
+    """Return the changes with p-values and intervals corrected for how many have one."""
+    p_values = holm([np.nan if change.p is None else change.p for change in changes])
+    number = int((~np.isnan(p_values)).sum())
+    return [
+        replace(
+            change,
+            p_corrected=None if change.p is None else float(p),
+            simultaneous=_simultaneous(change, number),
+        )
+        for change, p in zip(changes, p_values, strict=True)
+    ]
+
+
+def _simultaneous(change: Change, number: int) -> Bounds:
+    if change.drawn is None:
+        return change.difference
+    low, high = simultaneous(change.candidate - change.baseline, change.drawn, number)
+    return Bounds(float(low), float(high), change.difference.rough)
+
+
+def mcnemar_p(pair: Pair) -> list[float] | None:
+    """Return each label's exact p-value of McNemar's test on what is right.
+
+    None unless each opinion has one record, since it takes records for independent. That is
+    known of the 64 opinions that the sketch holds.
+    """
+    if not len(pair.opinions) or (pair.opinions.records > 1).any():
+        return None
+    return [mcnemar(alone) for alone in pair.discordant]
+
+
+def _kept(pair: Pair) -> dict[str, Bools]:
+    """The labels with enough opinions on both sides, for each of `RATES`."""
+    assert pair.resampled is not None
+    base = supported(pair.baseline, pair.resampled[0])
+    candidate = supported(pair.candidate, pair.resampled[1])
+    return {rate: base[rate] & candidate[rate] for rate in RATES}
+
+
+def _mean(point: Cells, kept: Bools) -> float:
+    return float(point.value("f1")[kept].mean()) if kept.any() else float("nan")
+
+
+def _too_few(opinions: int, disagreeing: Sketch) -> NoInterval | None:
+    return "too_few_opinions" if opinions < FEW_OPINIONS else _few_disagreeing(disagreeing)
+
+
+def _any_disagreeing(pair: Pair) -> Sketch:
+    """The opinions on which the two disagree about any label."""
+    return reduce(Sketch.merge, pair.disagreeing)
+
+
+def _few_disagreeing(opinions: Sketch) -> NoInterval | None:
+    return "too_few_disagreements" if len(opinions) < FEW_DISAGREEING else None
+
+
+def _change(
+    values: tuple[float, float],
+    drawn: tuple[Drawn, Drawn],
+    none: NoInterval | None = None,
+    rough: bool = False,
+) -> Change:
+    base, candidate = values
+    between = drawn[1].minus(drawn[0])
+    df = between.df
+    if np.isnan(base) or np.isnan(candidate):
+        none = "undefined"
+    elif not none and not df >= FEW_OPINIONS - 1:
+        none = "too_few_opinions"
+    if none:
+        return _bare(base, candidate, none)
+    found = spread(between.values, df)
+    if not found.se > 0:
+        alike = bool(found.se == 0 and candidate != base)
+        return _bare(base, candidate, "no_variation" if alike else "too_few_disagreements")
+    tested = difference(candidate - base, found)
+    rough = rough or bool(df + 1 < ROUGH_BELOW)
+    return Change(
+        base,
+        candidate,
+        Bounds(float(tested.low), float(tested.high), rough),
+        _relative(values, drawn, df, rough),
+        p=float(tested.p),
+        detectable=float(tested.detectable),
+        drawn=found,
+    )
+
+
+def _relative(
+    values: tuple[float, float], drawn: tuple[Drawn, Drawn], df: float, rough: bool
+) -> Bounds:
+    """Return the interval of candidate / baseline - 1, made on the logarithm of the ratio."""
+    base, candidate = (side.values for side in drawn)
+    if min(values) <= 0 or not (base > 0).all() or not (candidate > 0).all():
+        return Bounds(none="from_zero")
+    found = spread(np.log(candidate / base), np.asarray(df))
+    tested = difference(np.log(values[1] / values[0]), found)
+    return Bounds(float(np.expm1(tested.low)), float(np.expm1(tested.high)), rough)
+
+
+def _bare(base: float, candidate: float, none: NoInterval) -> Change:
+    return Change(float(base), float(candidate), Bounds(none=none), Bounds(none=none))

@@ -1,0 +1,1 @@
+"""A model or an adapter by name in, a checked folder out: whole weights, fitting modules."""

@@ -1,0 +1,36 @@
+"""Outcomes in, Parquet out: one row a record, a struct a variant; and the same read back."""
+
+from medsent.predictions.arrays import label_matrix, probability_matrix, record_keys
+from medsent.predictions.columns import (
+    KEYS,
+    OK,
+    QUARANTINED,
+    ROUTED,
+    SCORED,
+    gold_type,
+    key_types,
+    prediction_type,
+    schema,
+)
+from medsent.predictions.parquet import batches, files, labels_of, read, rewrite, table
+
+__all__ = [
+    "KEYS",
+    "OK",
+    "QUARANTINED",
+    "ROUTED",
+    "SCORED",
+    "batches",
+    "files",
+    "gold_type",
+    "key_types",
+    "label_matrix",
+    "labels_of",
+    "prediction_type",
+    "probability_matrix",
+    "read",
+    "record_keys",
+    "rewrite",
+    "schema",
+    "table",
+]

@@ -1,0 +1,135 @@
+"""Files of predictions: read in batches, a run's or some of them, and written anew."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medsent.errors import RunError
+from medsent.storage.paths import AnyPath, ObjectPath, open_parquet, write_whole
+
+_AHEAD = 8
+"""Objects that are read before they are asked for: each costs several round trips."""
+_BLOCK_ROWS = 4096
+
+Look = Callable[[pq.ParquetFile], None]
+
+
+def _pass_by(_: pq.ParquetFile) -> None:
+    """Pass a file by."""
+
+
+def labels_of(folder: AnyPath) -> tuple[str, ...]:
+    """Return the names of the labels that a run's predictions are of."""
+    with open_parquet(files(folder)[0]) as parquet:
+        return tuple(field.name for field in parquet.schema_arrow.field("gold").type)
+
+
+def files(folder: AnyPath) -> list[AnyPath]:
+    """Return the Parquet files of a run's `predictions/`, in the order of their names."""
+    found: list[AnyPath] = sorted(folder.glob("*.parquet"), key=lambda file: file.name)
+    if not found:
+        raise RunError(f"{folder} holds no predictions; of old nights they are not kept")
+    return found
+
+
+def table(folder: AnyPath, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read columns of a run's predictions whole, in the order of their file names."""
+    return _together(list(batches(folder, columns)))
+
+
+def batches(
+    folder: AnyPath, columns: Sequence[str] | None = None, rows: int = 65_536, look: Look = _pass_by
+) -> Iterator[pa.RecordBatch]:
+    """Yield the predictions of a run, about so many rows at a time, in the files' order.
+
+    `columns` may name fields of a struct, as `finetuned.status`. Each file is shown to `look`.
+    """
+    yield from read(files(folder), columns, rows, look)
+
+
+def read(
+    some: Sequence[AnyPath],
+    columns: Sequence[str] | None = None,
+    rows: int = 65_536,
+    look: Look = _pass_by,
+) -> Iterator[pa.RecordBatch]:
+    """Yield what some files of predictions hold, in the same way."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in _each(some, columns, rows, look):
+        waiting.append(batch)
+        if sum(part.num_rows for part in waiting) >= rows:
+            yield _as_one(waiting)
+            waiting = []
+    if waiting:
+        yield _as_one(waiting)
+
+
+def _as_one(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if _alike(parts):
+        return pa.concat_batches(parts)
+    return next(iter(_together(parts).combine_chunks().to_batches()), parts[0])
+
+
+def _together(parts: list[pa.RecordBatch]) -> pa.Table:
+    """Return batches as a table; what an earlier version wrote lacks the fields that came since."""
+    if _alike(parts):
+        return pa.Table.from_batches(parts)
+    tables = [pa.Table.from_batches([part]) for part in parts]
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _alike(parts: Sequence[pa.RecordBatch]) -> bool:
+    return all(part.schema.equals(parts[0].schema) for part in parts[1:])
+
+
+def _each(
+    found: Sequence[AnyPath], columns: Sequence[str] | None, rows: int, look: Look
+) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of one file after the other; of objects, the next ones come meanwhile."""
+    if not found or not isinstance(found[0], ObjectPath):
+        # One file at a time: a dataset of them all keeps the footer of each, 200 kB, to its end.
+        for file in found:
+            with open_parquet(file) as parquet:
+                look(parquet)
+                yield from parquet.iter_batches(rows, columns=columns)
+        return
+    coming: deque[Future[Iterable[pa.RecordBatch]]] = deque()
+    with ThreadPoolExecutor(_AHEAD) as threads:
+        for file in found:
+            coming.append(threads.submit(_of_object, file, columns, rows, look))
+            if len(coming) > _AHEAD:
+                yield from coming.popleft().result()
+        while coming:
+            yield from coming.popleft().result()
+
+
+def _of_object(
+    file: AnyPath, columns: Sequence[str] | None, rows: int, look: Look
+) -> Iterable[pa.RecordBatch]:
+    """Return an object's batches: already read where it is a block, else as they are asked for."""
+    parquet = open_parquet(file)
+    look(parquet)
+    batches = parquet.iter_batches(rows, columns=columns)
+    return list(batches) if parquet.metadata.num_rows <= _BLOCK_ROWS else batches
+
+
+def rewrite(file: AnyPath, rows: pa.Table) -> None:
+    """Write a file of rows anew, whole or not at all; without any row it goes."""
+    if not rows.num_rows:
+        file.unlink()
+        return
+    written = pa.BufferOutputStream()
+    pq.write_table(rows, written, compression=_compression(file))
+    write_whole(file, written.getvalue().to_pybytes())
+
+
+def _compression(file: AnyPath) -> str:
+    """Return how a file's columns are compressed."""
+    with open_parquet(file) as parquet:
+        if not parquet.metadata.num_row_groups:
+            return "zstd"
+        name: str = parquet.metadata.row_group(0).column(0).compression
+    return "none" if name == "UNCOMPRESSED" else name.lower()

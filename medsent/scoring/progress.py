@@ -1,0 +1,93 @@
+"""Progress while work is long: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from medsent.scoring.monitor import Note, Standing
+
+_LINE_EVERY_S = 15.0
+_WORDS = {
+    "death": "its engine died; a new one is started, and what was in flight is asked again",
+    "hang": "its engine answers no more; a new one is started",
+    "out_of_memory": "its engine ran out of memory; a new one takes fewer records at a time",
+    "killer": "a record that kills engines was found and is quarantined",
+    "restart": "the actor was replaced; its records are scored again",
+    "gave_up": "its engines only die; the actor is replaced",
+    "no_start": "its engine does not start; it is tried again where others work",
+}
+
+Log = Callable[..., None]
+
+
+class ScoringProgress:
+    """Shows how far scoring is; a context manager whose `update` is the pipeline's watch."""
+
+    def __init__(self, records: int, variants: int, done_before: int, log: Log) -> None:
+        self._records, self._variants, self._before = records, variants, done_before
+        self._log, self._logged = log, 0
+        self._terminal = sys.stdout.isatty()
+        self._bar = _bar() if self._terminal else None
+        self._task = self._bar.add_task("starting engines", total=records) if self._bar else None
+        self._started = self._last_line = time.monotonic()
+
+    def __enter__(self) -> "ScoringProgress":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def update(self, standing: Standing) -> None:
+        """Show one state, and log what happened to engines since the last one."""
+        self._tell(standing.notes[self._logged :])
+        # A record counts in parts: one for each variant that has answered.
+        done = min(self._before + standing.answers // self._variants, self._records)
+        stage = "scoring" if standing.starts_s else "starting engines"
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=done, description=stage)
+            return
+        now = time.monotonic()
+        if now - self._last_line < _LINE_EVERY_S:
+            return
+        self._last_line = now
+        seconds = now - self._started
+        if not standing.starts_s:
+            print(f"  starting engines, {seconds:.0f} s", flush=True)
+            return
+        print(f"  scored {done:,} of {self._records:,} records, {seconds:.0f} s", flush=True)
+
+    def _tell(self, notes: Sequence[Note]) -> None:
+        for note in notes:
+            self._log(f"engine_{note.kind}", **asdict(note))
+            self._logged += 1
+            if note.kind in _WORDS:
+                self._print(f"  {note.replica}: {_WORDS[note.kind]} ({note.cause})")
+            elif note.kind == "short":
+                self._print(f"  {note.cause}")
+
+    def _print(self, line: str) -> None:
+        self._bar.console.print(line, markup=False) if self._bar else print(line, flush=True)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,}/{task.total:,} records"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(),
+    )

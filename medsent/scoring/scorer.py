@@ -1,0 +1,327 @@
+"""The actor: blocks of records through one engine, all variants of a record in the same one."""
+
+import asyncio
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from medsent import predictions
+from medsent.answers.method import ENGINE_ERROR, Answer
+from medsent.config.job import ScriptedSettings
+from medsent.engine.footprint import Footprint
+from medsent.engine.protocol import Engine
+from medsent.engine.scripted.engine import ScriptedEngine
+from medsent.engine.supervised import Event, SupervisedEngine
+from medsent.engine.vllm import VllmEngine
+from medsent.errors import (
+    EngineDiedError,
+    EngineError,
+    EngineGoneError,
+    EngineKillerError,
+    MedsentError,
+    place_of,
+    storage_failure,
+)
+from medsent.input.records import LOST_DATE, fan_out
+from medsent.models.source import load_tokenizer
+from medsent.runs.blocks import BlockWriter, unpacked, with_lost_dates
+from medsent.runs.folder import RunFolder
+from medsent.scoring.adapter_probe import check_effects
+from medsent.scoring.block import Block, Reply
+from medsent.scoring.bound import Speaker, make_speakers
+from medsent.scoring.monitor import DEATHS, Note
+from medsent.scoring.plan import Plan
+from medsent.scoring.telemetry import Telemetry
+
+_NOTE_EVERY_S = 0.5
+_LOOK_EVERY_S = 1.0
+_OTHERS_START_S = 1800.0
+"""How long a scorer that did not start waits to see whether others do."""
+_START_AGAIN_S = 60.0
+_LAST_ANSWERS_S = 5.0
+"""How long a job that is to end waits for the requests in flight."""
+
+
+class Scorer:
+    """A callable class for Ray Data's `map_batches`: records in, predictions out."""
+
+    def __init__(self, plan: Plan, run: RunFolder, tally: Any) -> None:
+        self._tally, self._run, self._writer = tally, run, BlockWriter(run)
+        self._unsaid, self._said_at = 0, 0.0
+        self._replica = _replica_name()
+        self._limit = plan.config.model.max_model_len
+        self._answers = plan.answers_per_record
+        self._readers, self._route = plan.readers, plan.config.route
+        variants = [variant.name for variant in plan.variants]
+        self._schema = predictions.schema(
+            variants, plan.labels.names, plan.shards.kept, routed=self._route is not None
+        )
+        self._telemetry, self._in_flight = Telemetry(plan.config.name, variants), 0
+        self._refusal: MedsentError | None = None
+        started = time.monotonic()
+        try:
+            self._speakers, self._engine = self._started(plan)
+        except MedsentError as error:
+            if isinstance(error, EngineDiedError):
+                raise
+            # Every other start would meet it too, after minutes: the first block tells it.
+            self._refusal = error
+            return
+        self._checked = asyncio.Lock()
+        self._effect_known = not any(speaker.adapter for speaker in self._speakers)
+        self._draining = asyncio.Event()
+        self._last_answers_at = math.inf
+        self._looking: asyncio.Task[None] | None = None
+        self._replaced: asyncio.Task[bool] | None = None
+        tally.started.remote(self._replica, time.monotonic() - started)
+
+    async def __call__(self, packed: pa.Table) -> pa.Table:
+        """Score and write some packed blocks; return what was written, as names and records.
+
+        Of a block that the end of the job cuts short, what is answered is written as a part.
+        """
+        try:
+            return await self._score(packed)
+        except EngineGoneError as error:
+            # Every block in work meets the same end: it is told once.
+            self._replaced = self._replaced or asyncio.create_task(self._give_up(str(error)))
+            if await self._replaced:
+                self._engine.close()
+                os._exit(1)  # Ray makes another actor, elsewhere where this node is broken.
+            raise
+        except MedsentError as error:
+            await self._tally.fail.remote(type(error).__name__, str(error))
+            raise
+        except OSError as error:  # nothing else of a block touches storage
+            told = storage_failure(error, self._run.path)
+            await self._tally.fail.remote(type(told).__name__, str(told))
+            raise told from None
+        except Exception as error:  # noqa: BLE001
+            # Its message may quote an opinion, and Ray would log it.
+            failure = EngineError(f"scoring a block failed: {place_of(error)}")
+            await self._tally.fail.remote(EngineError.__name__, str(failure))
+            raise failure from None
+
+    async def _give_up(self, cause: str) -> bool:
+        replaced: bool = await self._tally.gave_up.remote(self._replica, cause)
+        return replaced
+
+    def _started(self, plan: Plan) -> tuple[tuple[Speaker, ...], Engine]:
+        """Start what asks and what answers, again and again while others work."""
+        told = False
+        self._refuse_endless_starts()
+        while True:
+            try:
+                return self._start(plan)
+            except MedsentError as error:
+                if not told:
+                    self._tally.note.remote(Note(self._replica, "no_start", 0.0, str(error)))
+                told = True
+                self._settle(error)
+                self._pause(error)
+
+    def _settle(self, error: MedsentError) -> None:
+        """Return where a start may be tried again here; else end, for another or for the job."""
+        # The pool would only say that an actor died; the driver asks the tally why.
+        ray.get(self._tally.did_not_start.remote(type(error).__name__, str(error)))
+        if _is_replacement():
+            # Ray gives up one that raises here, and with it the blocks it was to score.
+            os._exit(1)
+        if not self._others_work():
+            raise error
+
+    def _pause(self, error: MedsentError) -> None:
+        """Wait before the next start, or end where the job does: nobody else ends this actor."""
+        until = time.monotonic() + _START_AGAIN_S
+        while time.monotonic() < until:
+            if ray.get(self._tally.draining.remote()):
+                raise EngineDiedError(str(error)) from error  # no block is to fail for it
+            time.sleep(_LOOK_EVERY_S)
+
+    def _others_work(self) -> bool:
+        """Tell whether any scorer works, once none that could may still start."""
+        until = time.monotonic() + _OTHERS_START_S
+        while (found := ray.get(self._tally.others_work.remote(self._replica))) is None:
+            if time.monotonic() > until:
+                return False
+            time.sleep(_LOOK_EVERY_S)
+        return bool(found)
+
+    def _refuse_endless_starts(self) -> None:
+        refusal = ray.get(self._tally.starting.remote(self._replica))
+        if refusal is not None:
+            ray.get(self._tally.did_not_start.remote(EngineDiedError.__name__, refusal))
+            raise EngineDiedError(refusal)
+
+    def _start(self, plan: Plan) -> tuple[tuple[Speaker, ...], Engine]:
+        folder = plan.model_on_this_node()
+        settings = plan.config.engine
+        start: Callable[[Footprint | None], Engine]
+        if isinstance(settings, ScriptedSettings):
+            start = partial(ScriptedEngine, settings)
+        else:
+            start = partial(VllmEngine, plan.engine_plan(settings, folder))
+        with ThreadPoolExecutor(1) as aside:  # a tokenizer takes as long as a model to load
+            speakers = aside.submit(lambda: make_speakers(plan, load_tokenizer(folder)))
+            engine = SupervisedEngine(start, settings.supervision, self._tell)
+            try:
+                return speakers.result(), engine
+            except BaseException:
+                engine.close()
+                raise
+
+    def _tell(self, event: Event) -> None:
+        self._tally.note.remote(Note(self._replica, event.kind, event.seconds, event.cause))
+        if event.kind in DEATHS:
+            self._telemetry.died(event.kind)
+
+    async def _score(self, packed: pa.Table) -> pa.Table:
+        if self._refusal is not None:
+            raise self._refusal
+        await self._ensure_effect()
+        self._looking = self._looking or asyncio.create_task(self._look_for_the_end())
+        if self._draining.is_set() or not packed.num_rows:
+            return _receipt({})
+        told, records = unpacked(packed)
+        block = await asyncio.to_thread(self._block, records)
+        for speaker in self._speakers:
+            await self._ask_all(speaker, block)
+        self._note((len(block) - len(block.order)) * self._answers, flush=True)
+        written = await asyncio.to_thread(self._write, told, block, records)
+        for name, count in written.items():
+            self._tally.done.remote(name, count)
+        return _receipt(written)
+
+    def _block(self, records: pa.Table) -> Block:
+        return Block(fan_out(records, self._readers), self._speakers, self._limit, self._route)
+
+    def _write(
+        self, told: Sequence[tuple[str, bool, int]], block: Block, records: pa.Table
+    ) -> dict[str, int]:
+        """Write each block's outcomes; return block to its records that are written."""
+        table, answered = block.table(self._schema, self._replica), block.answered()
+        lost = records["row_hash"].filter(records[LOST_DATE]).to_pylist()
+        at, written = 0, {}
+        for name, has_part, rows in told:
+            count = rows * max(1, len(self._readers))
+            stays = answered.slice(at, count)
+            made = with_lost_dates(table.slice(at, count).filter(stays), lost)
+            whole = made.num_rows == count
+            self._writer.write(name, made, whole=whole, has_part=has_part)
+            written[name] = made.num_rows
+            at += count
+        self._telemetry.scored(table.filter(answered))
+        return written
+
+    async def _ensure_effect(self) -> None:
+        async with self._checked:
+            if not self._effect_known:
+                prompters = {s.adapter: s.prompter for s in self._speakers if s.adapter}
+                await check_effects(self._engine, prompters)
+                self._effect_known = True
+
+    async def _look_for_the_end(self) -> None:
+        """Ask the tally, every second, whether the job is to end."""
+        while not await self._tally.draining.remote():
+            await asyncio.sleep(_LOOK_EVERY_S)
+        self._last_answers_at = time.monotonic() + _LAST_ANSWERS_S
+        self._draining.set()
+
+    async def _ask_all(self, speaker: Speaker, block: Block) -> None:
+        """Ask a variant about a block; records that were not answered leave the block."""
+        asked = block.asked(speaker)
+        tasks = [asyncio.create_task(self._ask(speaker, block.prompt(i, speaker))) for i in asked]
+        await self._answered(tasks)
+        for index, task in zip(asked, tasks, strict=True):
+            if task.cancelled():
+                block.leave(index)
+            elif (reply := task.result()) is None:
+                block.condemn(index)
+            else:
+                block.put(index, speaker, reply)
+        if asked and all(_is_refused(task) for task in tasks):
+            await self._refuse_silence(speaker, block.prompt(asked[0], speaker)[:1])
+
+    async def _answered(self, tasks: list[asyncio.Task[Reply | None]]) -> None:
+        """Wait for all, or for one that fails; where the job is to end, only a little longer."""
+        if not tasks:
+            return
+        draining = asyncio.create_task(self._draining.wait())
+        answered = asyncio.create_task(asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION))
+        await asyncio.wait([answered, draining], return_when=asyncio.FIRST_COMPLETED)
+        left = max(0.0, min(_LAST_ANSWERS_S, self._last_answers_at - time.monotonic()))
+        await asyncio.wait([answered], timeout=left)
+        unfinished = [task for task in (*tasks, answered, draining) if not task.done()]
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+        for task in tasks:  # asyncio logs an error that nobody has looked at
+            _ = task.cancelled() or task.exception()
+
+    async def _ask(self, speaker: Speaker, prompt: list[int]) -> Reply | None:
+        """Return the reply to one prompt; None where it kills engines."""
+        self._in_flight += 1
+        try:
+            completion = await self._engine.complete(speaker.request(prompt))
+        except EngineKillerError:
+            return None
+        except EngineDiedError:
+            raise
+        except EngineError:
+            self._note(1)
+            return Reply(Answer(ENGINE_ERROR), None)
+        finally:
+            self._in_flight -= 1
+        self._note(1)
+        return Reply(speaker.read(completion), completion)
+
+    async def _refuse_silence(self, speaker: Speaker, prompt: list[int]) -> None:
+        """Stop where the engine refuses even a harmless request, not just a block's.
+
+        Written, its refusals would count as done, block by block to the end.
+        """
+        try:
+            await self._engine.complete(speaker.request(prompt))
+        except EngineDiedError:
+            raise
+        except EngineError as error:
+            raise EngineError(
+                f"the engine refused every request of variant {speaker.name}"
+            ) from error
+
+    def _note(self, answers: int, flush: bool = False) -> None:
+        """Tell the tally of answers, some at a time."""
+        self._unsaid += answers
+        now = time.monotonic()
+        if flush or now > self._said_at + _NOTE_EVERY_S:
+            self._tally.answered.remote(self._unsaid)
+            self._telemetry.waiting(self._in_flight)
+            self._unsaid, self._said_at = 0, now
+
+
+def _receipt(written: Mapping[str, int]) -> pa.Table:
+    """Return what was written, as Ray Data passes it to the driver."""
+    names = pa.array(list(written), pa.string())
+    return pa.table({"block": names, "records": pa.array(list(written.values()), pa.int64())})
+
+
+def _is_refused(task: asyncio.Task[Reply | None]) -> bool:
+    reply = None if task.cancelled() else task.result()
+    return reply is not None and reply.answer.status == ENGINE_ERROR
+
+
+def _is_replacement() -> bool:
+    """Tell whether this actor stands in for one that ended."""
+    return bool(ray.get_runtime_context().was_current_actor_reconstructed)
+
+
+def _replica_name() -> str:
+    context = ray.get_runtime_context()
+    return f"{context.get_node_id()[:6]}-{(context.get_actor_id() or '')[:6]}"

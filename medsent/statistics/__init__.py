@@ -1,1 +1,0 @@
-"""Metrics from counts, and what is tuned from them."""

@@ -1,0 +1,204 @@
+"""What the rules say of a comparison, and of any run: the right numbers, or nothing."""
+
+import re
+
+import pytest
+
+from medsent.labels import LABELS
+from medsent.metrics.findings.catalogue import RULES, find
+from medsent.metrics.model import Metrics
+from medsent.report.definitions import definitions
+from tests.report.said import (
+    AFTER,
+    BEFORE,
+    HEADLINE,
+    PAIR,
+    estimate,
+    one,
+    pair_of,
+    put,
+    said,
+    value_of,
+    without_losses,
+)
+from tests.report.sample import metrics
+
+
+def test_macro_f1_is_higher(run: Metrics) -> None:
+    found = one(run, "overall_change")
+    change = pair_of(run).overall["macro_f1_supported"]
+    assert change.difference is not None
+    assert found.section == "key_findings"
+    assert found.variants == [BEFORE, AFTER]
+    assert found.numbers == {
+        "baseline": change.baseline,
+        "candidate": change.candidate,
+        "difference": change.difference.value,
+        "low": change.difference.low,
+        "high": change.difference.high,
+        "p": change.p,
+        "detectable": change.detectable,
+        "labels": 19,
+        "records": 594,
+    }
+    assert found.text.startswith(
+        "Over the 19 labels with enough opinions, finetuned has a higher macro F1 than baseline: "
+        "79.4% against 48.9%, +30.5 points (95% interval +28.6 to +32.3, p <0.001), on 594 records."
+    )
+    assert "a true difference of 2.7 points in 4 of 5 runs" in found.text
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("p", 0.05, "no difference in macro F1 was detected between finetuned and baseline"),
+        ("difference", estimate(-0.1, -0.2, -0.05), "has a lower macro F1 than"),
+        ("p", None, "cannot be told apart or alike: some labels have too few opinions"),
+    ],
+)
+def test_macro_f1_is_called_what_the_test_says(
+    run: Metrics, path: str, value: object, told: str
+) -> None:
+    other = put(run, f"{HEADLINE}/{path}", value)
+    assert told in one(other, "overall_change").text
+    assert "higher" not in one(other, "overall_change").text
+    assert not said(other, "roll_out")
+    assert len(said(other, "no_ground")) == 1
+
+
+def test_an_undefined_macro_f1_is_not_compared(run: Metrics) -> None:
+    for name in ("macro_f1", "macro_f1_supported"):
+        run = put(run, f"{PAIR}/overall/{name}/difference", None)
+    assert not said(run, "overall_change")
+    assert not said(run, "no_ground")
+
+
+def test_macro_f1_over_all_labels_where_it_has_an_interval(run: Metrics) -> None:
+    whole = run.comparisons[0].overall["macro_f1_supported"]
+    found = one(put(run, f"{PAIR}/overall/macro_f1", whole), "overall_change")
+    assert found.text.startswith("Over the 20 labels where F1 is defined, finetuned has a higher")
+    assert found.numbers["labels"] == 20
+
+
+def test_labels_are_counted_and_named_by_the_corrected_test(run: Metrics) -> None:
+    higher, lower = one(run, "labels_higher"), one(run, "labels_lower")
+    assert (len(higher.labels), lower.labels) == (17, ["ironic"])
+    assert higher.numbers["labels"] == 17
+    assert higher.numbers["tested"] == 19
+    changes = pair_of(run).labels
+    sizes = [value_of(run, label) for label in higher.labels]
+    assert sizes == sorted(sizes, reverse=True)
+    assert higher.numbers["difference_fear"] == value_of(run, "fear")
+    nearest = min(changes[label].difference.low for label in higher.labels)
+    assert higher.numbers["nearest_low"] == nearest
+    assert lower.numbers["nearest_high"] == changes["ironic"].difference.high
+    assert "for 17 of 19 labels that could be tested (corrected p below 0.05)" in higher.text
+    assert "Differences in points: fear +72.9, " in higher.text
+    assert "Differences in points: ironic −22.4." in lower.text
+
+
+def test_a_label_at_the_bound_of_p_is_undecided_and_never_called_equal(run: Metrics) -> None:
+    other = put(run, f"{PAIR}/labels/calm/p_corrected", 0.05)
+    assert "calm" not in one(other, "labels_higher").labels
+    found = one(other, "labels_undecided")
+    assert found.labels == ["calm", "offensive"]
+    detectable = [pair_of(run).labels[label].detectable for label in found.labels]
+    assert found.numbers == {
+        "labels": 2,
+        "records": 594,
+        "least_detectable": detectable[0],
+        "most_detectable": detectable[1],
+    }
+    assert "does not say that there is none" in found.text
+    assert "is 13.4 (for one label) to 33.9 (for another) points" in found.text
+
+
+def test_a_rough_interval_is_counted(run: Metrics) -> None:
+    assert "Rough" not in one(run, "labels_lower").text
+    other = put(run, f"{PAIR}/labels/ironic/difference/rough", True)
+    assert "Rough: 1 of 1." in one(other, "labels_lower").text
+    assert "rough, corrected p" in one(other, "standout_loss").text
+
+
+def test_without_losses_nothing_is_said_to_be_lower(run: Metrics) -> None:
+    other = without_losses(run)
+    for rule in ("labels_lower", "standout_loss", "keep_baseline"):
+        assert said(run, rule)
+        assert not said(other, rule)
+
+
+def test_a_gain_stands_out_where_its_interval_is_above_the_averages(run: Metrics) -> None:
+    found = said(run, "standout_gain")
+    assert [each.labels for each in found] == [["fear"], ["embarassing"]]
+    average = pair_of(run).overall["macro_f1_supported"].difference
+    assert average is not None
+    fear = found[0].numbers
+    assert fear["low"] > fear["average_high"] == average.high
+    assert (fear["support"], fear["opinions"]) == (77, 32)
+    assert "77 positives in 32 opinions." in found[0].text
+    touching = put(run, f"{PAIR}/labels/fear/difference/low", average.high)
+    assert [each.labels for each in said(touching, "standout_gain")] == [["embarassing"]]
+    untested = put(run, f"{PAIR}/labels/fear/p_corrected", 0.06)
+    assert [each.labels for each in said(untested, "standout_gain")] == [["embarassing"]]
+
+
+def test_five_gains_stand_out_at_most(run: Metrics) -> None:
+    for index, label in enumerate(LABELS[:7]):
+        value = 0.9 - index / 100
+        run = put(run, f"{PAIR}/labels/{label}/difference", estimate(value, 0.8, 0.95))
+    assert [each.labels[0] for each in said(run, "standout_gain")] == list(LABELS[:5])
+
+
+def test_a_loss_stands_out_where_its_interval_is_below_the_averages(run: Metrics) -> None:
+    found = one(run, "standout_loss")
+    assert found.labels == ["ironic"]
+    assert found.numbers["high"] < found.numbers["average_low"]
+    falling = put(run, f"{HEADLINE}/difference", estimate(-0.2, -0.3, -0.1))
+    assert not said(falling, "standout_loss")
+
+
+def test_without_replicates_nothing_is_claimed() -> None:
+    found = find(metrics(replicates=0))
+    assert [each.rule for each in found] == ["untested", "quarantine"]
+    assert found[0].numbers == {"replicates": 0, "records": 609}
+    assert "nothing is claimed of these 609 records" in found[0].text
+
+
+def test_without_a_comparison_rules_speak_of_single_variants(alone: Metrics) -> None:
+    found = find(alone)
+    assert all(len(each.variants) == 1 for each in found if each.rule != "quarantine")
+    macro = said(alone, "macro_alone")
+    assert [each.variants for each in macro] == [[BEFORE], [AFTER]]
+    figure = alone.variants[AFTER].overall.macro_f1_supported
+    assert figure is not None
+    assert macro[1].numbers == {
+        "macro_f1": figure.value,
+        "macro_f1_low": figure.low,
+        "macro_f1_high": figure.high,
+        "labels": 19,
+        "records": 609,
+    }
+    assert {each.rule for each in found} >= {"low_recall", "miscalibrated", "tune_thresholds"}
+
+
+def test_without_gold_only_counts_are_told() -> None:
+    found = find(metrics(gold=False))
+    assert [each.rule for each in found] == ["answers_unusable", "quarantine"]
+    assert find(metrics(rows=0)) == []
+
+
+def test_each_rule_has_a_name_of_its_own_and_a_definition(run: Metrics) -> None:
+    names = [rule.name for rule in RULES]
+    assert len(set(names)) == len(names)
+    assert {f"rule-{name}" for name in names} <= {term.id for term in definitions(21)}
+    assert run.findings == find(run)
+    assert {each.rule for each in run.findings} <= set(names)
+
+
+def test_sentences_are_whole_and_call_nothing_equal() -> None:
+    runs = [metrics(), metrics(compare=()), metrics(rows=160), metrics(replicates=0)]
+    for text in (finding.text for run in runs for finding in find(run)):
+        assert not re.search(r"\b(equal|same F1|signifi\w*|nan|None|inf)\b", text)
+        assert text.endswith(".")
+        assert re.search(r"\d", text)
+        assert "  " not in text

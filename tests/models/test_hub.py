@@ -1,0 +1,224 @@
+"""A hub's model is one commit, whole, the same on every node, and had once."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medsent.config.job import JobConfig
+from medsent.errors import MedsentError, ModelError
+from medsent.models.hashes import kept_sha256
+from medsent.models.hub import snapshot
+from medsent.models.source import content_sha256, resolve_model
+from medsent.scoring.plan import make_plan
+from tests.chaos.tokenizer import write_tokenizer
+from tests.conftest import JobBuilder
+from tests.models.hub import LARGE, Hub, commit, served
+
+
+def tokenizer_files() -> dict[str, bytes]:
+    """Return a small tokenizer's files: a plan loads it."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = write_tokenizer(Path(made) / "model")
+        return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+FILES = {
+    **tokenizer_files(),
+    "model.safetensors": LARGE,
+    "README.md": b"not fetched",
+    "pytorch_model.bin": b"not fetched",
+    "original/consolidated.safetensors": b"not fetched",
+}
+FETCHED = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
+NEWER = {**FILES, "model.safetensors": LARGE + b"other"}
+OLD, NEW = commit("old"), commit("new")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub whose `main` is the old commit, and a machine's empty cache."""
+    monkeypatch.setenv("MEDSENT_CACHE", str(tmp_path / "cache"))
+    made = Hub({OLD: FILES, NEW: NEWER}, {"main": OLD, "v2": NEW})
+    with served(made) as address:
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        constants = {
+            "ENDPOINT": address,
+            "HUGGINGFACE_CO_URL_TEMPLATE": template,
+            "HF_HUB_CACHE": str(tmp_path / "hub"),
+        }
+        for name, value in constants.items():
+            monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+        yield made
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+def test_only_what_a_model_is_made_of_is_fetched(hub: Hub) -> None:
+    said: list[str] = []
+    folder = resolve_model("owner/name", said.append)
+    assert resolve_model("owner/name", said.append) == folder
+    assert said == ["Fetching owner/name from the hub ..."]
+    assert folder.name == OLD
+    assert {path.name for path in folder.iterdir()} == FETCHED
+
+
+def test_without_its_weights_a_model_is_had_and_they_come_later(hub: Hub) -> None:
+    index = json.dumps({"weight_map": {"a": "model.safetensors"}}).encode()
+    hub.commits[OLD] = {**FILES, "model.safetensors.index.json": index}
+    said: list[str] = []
+    bare = resolve_model("owner/name", said.append, OLD, weights=False)
+    assert not [path for path in hub.asked if path.endswith(".safetensors")]
+    assert {path.name for path in bare.iterdir() if path.suffix == ".json"} == {
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "model.safetensors.index.json",
+    }
+    assert not (bare / "model.safetensors").exists()
+    assert resolve_model("owner/name", said.append, OLD) == bare
+    assert (bare / "model.safetensors").read_bytes() == LARGE
+    assert said == ["Fetching owner/name from the hub ..."] * 2
+
+
+@pytest.mark.usefixtures("hub")
+def test_weights_are_named_by_their_hash_and_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = snapshot("owner/name")
+    plain = folder.parents[3] / "plain"
+    plain.mkdir()
+    for name in FETCHED:
+        (plain / name).write_bytes(FILES[name])
+    expected = content_sha256(plain)
+    weights = folder / "model.safetensors"
+    weights.resolve().chmod(0)
+    assert kept_sha256(weights) == hashlib.sha256(LARGE).hexdigest()
+    monkeypatch.setattr("medsent.models.hashes.hashlib.file_digest", _of_small_files)
+    assert content_sha256(folder) == expected
+
+
+def _of_small_files(file: Any, name: str) -> Any:
+    content = file.read()
+    assert len(content) < 1 << 20, "the weights were read"
+    return hashlib.new(name, content)
+
+
+def test_a_revision_may_be_a_branch_or_a_commit(hub: Hub) -> None:
+    for revision in ("v2", NEW):
+        assert resolve_model("owner/name", revision=revision).name == NEW
+
+
+def test_a_commit_that_is_here_is_had_without_the_hub(hub: Hub) -> None:
+    snapshot("owner/name", OLD)
+    hub.asked.clear()
+    assert snapshot("owner/name", OLD).name == OLD
+    assert hub.asked == []
+
+
+def test_what_is_here_is_taken_where_the_hub_is_not(
+    hub: Hub, request: pytest.FixtureRequest
+) -> None:
+    folder = snapshot("owner/name")
+    request.getfixturevalue("offline")
+    assert snapshot("owner/name") == folder
+    assert snapshot("owner/name", OLD) == folder
+    with pytest.raises(ModelError, match="is not whole in this machine's cache"):
+        snapshot("owner/name", NEW)
+
+
+@pytest.mark.usefixtures("hub", "offline")
+def test_half_a_model_is_not_taken_for_one(tmp_path: Path) -> None:
+    folder = tmp_path / "hub" / "models--owner--name" / "snapshots" / OLD
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model-00001-of-00002.safetensors").touch()
+    with pytest.raises(ModelError, match=r"there is no model-2\.safetensors"):
+        snapshot("owner/name", OLD)
+
+
+@pytest.mark.usefixtures("hub", "offline")
+@pytest.mark.parametrize("content", ["{", "{}", '{"weight_map": []}'])
+def test_a_damaged_index_is_named(tmp_path: Path, content: str) -> None:
+    folder = tmp_path / "hub" / "models--owner--name" / "snapshots" / OLD
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ModelError, match=r"model\.safetensors\.index\.json of 'owner/name' is dam"):
+        snapshot("owner/name", OLD)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        ((403, "GatedRepo"), "it is gated; accept its terms there and set HF_TOKEN"),
+        ((401, "RepoNotFound"), "there is none of that name, or it is private and HF_TOKEN"),
+        ((404, "RepoNotFound"), "there is none of that name"),
+        ((503, "Busy"), r"\(status 503\)"),
+    ],
+)
+def test_what_the_hub_refuses_is_told_in_one_line(
+    hub: Hub, refusal: tuple[int, str], told: str
+) -> None:
+    hub.refusal = refusal
+    with pytest.raises(ModelError, match=told) as caught:
+        snapshot("owner/name")
+    assert "'owner/name'" in str(caught.value)
+    assert "127.0.0.1" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_revision_that_is_none_is_named() -> None:
+    with pytest.raises(ModelError, match=r"^model\.revision: 'owner/name' has no revision 'v3'"):
+        snapshot("owner/name", "v3")
+
+
+@pytest.mark.usefixtures("hub", "offline")
+def test_without_hub_and_copy_it_says_what_to_check() -> None:
+    with pytest.raises(ModelError, match="HF_HUB_OFFLINE"):
+        snapshot("owner/name")
+
+
+def test_a_revision_is_for_the_hubs_models_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"^model\.revision is for a model of the hub"):
+        resolve_model(str(tmp_path), revision="main")
+
+
+def on_hub(job: JobBuilder, **model: str) -> JobConfig:
+    return job(model={"source": "owner/name", **model})
+
+
+def test_a_job_keeps_to_the_commit_it_began_with(hub: Hub, job: JobBuilder) -> None:
+    plan = make_plan(on_hub(job), print)
+    assert plan.config.model.revision == OLD
+    assert plan.provenance()["model"]["revision"] == OLD
+    hub.branches["main"] = NEW
+    assert plan.model_on_this_node().name == OLD
+    again = make_plan(plan.config, print)
+    newer = make_plan(on_hub(job), print)
+    assert again.fingerprint == plan.fingerprint != newer.fingerprint
+    assert newer.config.model.revision == NEW
+
+
+def test_a_commit_of_the_same_content_is_the_same_run(hub: Hub, job: JobBuilder) -> None:
+    hub.commits[NEW] = {**FILES, "README.md": b"another"}
+    plans = [make_plan(on_hub(job, revision=name), print) for name in ("main", "v2")]
+    assert plans[0].fingerprint == plans[1].fingerprint
+
+
+def test_a_node_with_other_files_is_refused(hub: Hub, job: JobBuilder) -> None:
+    plan = make_plan(on_hub(job), print)
+    [weights] = [path for path in plan.model_on_this_node().iterdir() if path.suffix != ".json"]
+    weights.unlink()
+    weights.write_bytes(LARGE[::-1])
+    with pytest.raises(MedsentError, match=r"another content on .* than where the job began"):
+        plan.model_on_this_node()

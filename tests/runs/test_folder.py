@@ -1,0 +1,149 @@
+"""A run's folder: found again by the same job, complete when its manifest is there."""
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from medsent.errors import ConfigError, RunError, StorageError
+from medsent.scoring.plan import make_plan
+from medsent.runs.folder import RunFolder, runs_named
+from medsent.scoring.opening import open_run
+from tests.conftest import JobBuilder
+
+
+def test_a_job_finds_its_folder_again(job: JobBuilder, tmp_path: Path) -> None:
+    plan = make_plan(job(), lambda _: None)
+    run = open_run(plan)
+    assert run.path == (tmp_path / "runs" / f"scripted-{plan.fingerprint}").resolve()
+    assert not any(run.path.iterdir())
+    run.log("start", done=0)
+    assert open_run(plan) == run
+    assert len(run.events("start")) == 1
+
+
+def test_the_configuration_is_the_latest(job: JobBuilder, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.keep_config(job())
+    run.keep_config(job(note="Synthetic."))
+    assert run.config() == job(note="Synthetic.")
+
+
+def test_the_configuration_holds_in_any_working_folder(
+    job: JobBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    given = job(
+        input={"path": "shards"},
+        output={"path": "runs"},
+        personas="readers.yaml",
+        model={"source": "model"},
+        variants={"tuned": {"adapter": "adapter", "thresholds": "cuts.json"}, "plain": {}},
+    )
+    run = RunFolder(tmp_path)
+    run.keep_config(given)
+    kept = run.config()
+    assert kept.input.path == str(tmp_path / "shards")
+    assert kept.output.path == str(tmp_path / "runs")
+    assert kept.personas == str(tmp_path / "readers.yaml")
+    assert kept.model.source == str(tmp_path / "model")
+    assert kept.variants["tuned"].adapter == str(tmp_path / "adapter")
+    assert kept.variants["tuned"].thresholds == str(tmp_path / "cuts.json")
+    assert kept.variants["plain"] == given.variants["plain"]
+
+
+@pytest.mark.parametrize("name", ["google/gemma-3-12b-it", "builtin:gemma-3-270m"])
+def test_a_models_name_and_a_buckets_stay(job: JobBuilder, tmp_path: Path, name: str) -> None:
+    run = RunFolder(tmp_path)
+    run.keep_config(job(model={"source": name}, input={"path": "s3://bucket/test"}))
+    assert run.config().model.source == name
+    assert run.config().input.path == "s3://bucket/test"
+
+
+def test_an_output_that_is_no_folder_is_refused(job: JobBuilder, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    plan = make_plan(job(output={"path": str(tmp_path / "file")}), lambda _: None)
+    with pytest.raises(ConfigError, match=r"output\.path: .*/file.* is no folder"):
+        open_run(plan)
+
+
+def test_an_output_that_may_not_be_written_to_is_said(
+    job: JobBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(job(), lambda _: None)
+
+    def read_only(path: Path, _: bytes) -> int:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", read_only)
+    with pytest.raises(StorageError, match=r"cannot write to .*: the file system is read-only"):
+        open_run(plan)
+
+
+def test_complete_means_a_manifest(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert run.manifest() is None
+    run.write("manifest.json", json.dumps({"records": {"input": 3}}))
+    assert run.manifest() == {"records": {"input": 3}}
+    run.manifest_file.write_text('{"records": ')
+    with pytest.raises(RunError, match=r"manifest\.json is damaged"):
+        run.manifest()
+
+
+def test_a_file_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(tmp_path)
+    run.write("report.md", "first")
+
+    def full_disk(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[:2])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            run.write("report.md", "second")
+    assert (tmp_path / "report.md").read_text() == "first"
+    assert run.write("report.md", "second").read_text() == "second"
+
+
+def test_the_log_is_read_by_kind_in_order(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert run.events("start") == []
+    for done in (0, 5):
+        run.log("start", done=done)
+        run.log("scored", records=done)
+    assert [event["done"] for event in run.events("start")] == [0, 5]
+    log = tmp_path / "log.jsonl"
+    assert len(log.read_text().splitlines()) == 4
+    log.write_text(log.read_text() + '{"at": "2026-01-0')  # as a kill would leave it
+    assert [event["done"] for event in run.events("start")] == [0, 5]
+
+
+def test_thresholds_that_are_not_there_are_named(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for text in (None, "{"):
+        if text is not None:
+            run.write("thresholds.json", text)
+        with pytest.raises(RunError, match=r"no readable thresholds\.json; run its job again"):
+            run.thresholds()
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is no run: it has no config") as caught:
+        RunFolder(tmp_path).config()
+    assert str(tmp_path) in str(caught.value)
+    (tmp_path / "config.yaml").write_text("name: a\nnmae: b\n")
+    with pytest.raises(ConfigError, match=r"config\.yaml: .*unknown setting nmae"):
+        RunFolder(tmp_path).config()
+
+
+def test_runs_of_a_name_are_not_those_of_a_longer_one(tmp_path: Path) -> None:
+    own = {"a-0123456789ab", "a-2026-11-01-0123456789ab"}
+    for name in (*own, "a-pl-0123456789ab", "other-0123456789ab"):
+        (tmp_path / name).mkdir()
+    assert {run.path.name for run in runs_named(tmp_path, "a")} == own
