@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from medsent import __version__
 from medsent.commands.options import Config, Overrides, say
 from medsent.commands.previews import check, prompt
 from medsent.console import quieten
@@ -22,6 +23,22 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        say(f"medsent {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Say it and end."),
+    ] = False,
+) -> None:
+    """Take what stands before a command's name."""
+
+
 @app.command()
 def evaluate(config: Config, overrides: Overrides = None) -> None:
     """Score the records of a job that are not scored yet, and write its report.
@@ -30,10 +47,9 @@ def evaluate(config: Config, overrides: Overrides = None) -> None:
     only gets its report again. The last line printed is the report's path.
     """
     from medsent.commands.evaluate import evaluate as run
-    from medsent.config.job import JobConfig
-    from medsent.config.loader import load_settings
+    from medsent.config.job import load_config
 
-    say(str(run(load_settings(JobConfig, config, overrides), say)))
+    say(str(run(load_config(config, overrides), say)))
 
 
 @app.command()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import medsent
+
 PACKAGE = Path("medsent")
 UPWARDS = (
     "errors",
@@ -88,7 +90,10 @@ def test_imports_run_one_way(folder: str) -> None:
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:
-    graph = {module: set(imported(tree)) - {module} for module, tree in modules().items()}
+    graph = {
+        module: set(imported(tree)) - {module, "medsent"}  # which names all that is public
+        for module, tree in modules().items()
+    }
     order = list(TopologicalSorter(graph).static_order())  # raises CycleError
     assert len(order) >= len(graph)
 
@@ -101,3 +106,22 @@ def test_only_what_spares_a_heavy_import_imports_within_a_function() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and any(imported(node))
     }
     assert within == set(SPARING)
+
+
+def test_the_public_names() -> None:
+    assert medsent.__all__ == [
+        "JobConfig",
+        "MedsentError",
+        "Metrics",
+        "Plan",
+        "__version__",
+        "compare_runs",
+        "evaluate",
+        "load_config",
+        "make_plan",
+        "read_metrics",
+        "read_predictions",
+        "rewrite_report",
+    ]
+    assert all(getattr(medsent, name).__doc__ for name in medsent.__all__ if name != "__version__")
+    assert (PACKAGE / "py.typed").is_file()

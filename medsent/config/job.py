@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from medsent import predictions
-from medsent.config.loader import Settings
-from medsent.storage.paths import SCHEMES, holds_secret
+from medsent.config.loader import Settings, load_settings
+from medsent.storage.paths import SCHEMES, AnyPath, holds_secret
 
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 """A column of the predictions, so that SQL reads `finetuned.labels.anger`."""
@@ -385,3 +385,11 @@ class JobConfig(Settings):
         if predictions.ROUTED in {*self.variants, *self.input.keep}:
             raise ValueError(f"{predictions.ROUTED!r} is a column of the predictions with a route")
         return self
+
+
+def load_config(path: str | AnyPath, overrides: list[str] | None = None) -> JobConfig:
+    """Read a job's YAML file, with overrides such as `engine.rows_per_block=512` applied.
+
+    Raises `ConfigError` that names the file, the setting, and what would be right.
+    """
+    return load_settings(JobConfig, path, overrides)

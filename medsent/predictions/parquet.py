@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medsent.errors import RunError
-from medsent.storage.paths import AnyPath, ObjectPath, open_parquet, write_whole
+from medsent.storage.paths import AnyPath, ObjectPath, any_path, open_parquet, write_whole
 
 _AHEAD = 8
 """Objects that are read before they are asked for: each costs several round trips."""
@@ -38,6 +38,14 @@ def files(folder: AnyPath) -> list[AnyPath]:
 def table(folder: AnyPath, columns: Sequence[str] | None = None) -> pa.Table:
     """Read columns of a run's predictions whole, in the order of their file names."""
     return _together(list(batches(folder, columns)))
+
+
+def read_predictions(run: str | AnyPath, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the predictions of a run's folder: one row a record, a struct column a variant.
+
+    Raises `RunError` where it holds none.
+    """
+    return table(any_path(run) / "predictions", columns)
 
 
 def batches(
