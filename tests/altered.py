@@ -33,7 +33,7 @@ def scorer_whose_engine(
 
     class AlteredScorer(Scorer):
         def _start(self, plan: Plan) -> Any:
-            speakers, engine = super()._start(plan)
-            return speakers, Altered(engine)
+            bound_variants, engine = super()._start(plan)
+            return bound_variants, Altered(engine)
 
     return AlteredScorer

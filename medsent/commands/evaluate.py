@@ -32,9 +32,9 @@ from medsent.runs.folder import RunFolder
 from medsent.runs.ledger import Ledger, refuse_former
 from medsent.scoring import accounting
 from medsent.scoring.cautions import cautions
-from medsent.scoring.monitor import DEATHS, Standing
+from medsent.scoring.monitor import DEATHS, Status
 from medsent.scoring.opening import open_run
-from medsent.scoring.pipeline import Sitting, Watch, score
+from medsent.scoring.pipeline import Session, Watch, score
 from medsent.scoring.plan import Plan, make_plan, versions
 from medsent.scoring.progress import ScoringProgress
 from medsent.scoring.stop import Stop
@@ -143,10 +143,10 @@ class Job:
         while pieces := self._missing():
             if self._stop.reason is not None:
                 raise StoppedError(self._stopped())
-            condemned = self._sit(pieces)
-            if not condemned:
+            quarantined = self._sit(pieces)
+            if not quarantined:
                 break  # should a record be missing all the same, the account names its shard
-            self._condemn(condemned)
+            self._quarantine(quarantined)
         _refuse_rewritten(self._plan.shards)
         return self._close()
 
@@ -183,24 +183,24 @@ class Job:
         started = time.monotonic()
         with ScoringProgress(records, answers, self._done, run.log) as progress:
 
-            def watch(standing: Standing) -> None:
-                progress.update(standing)
-                self._watch(standing)
+            def watch(status: Status) -> None:
+                progress.update(status)
+                self._watch(status)
 
             try:
-                sitting = score(self._plan, run, pieces, watch, self._stop)
+                session = score(self._plan, run, pieces, watch, self._stop)
             except StoppedError as error:
                 raise StoppedError(self._stopped()) from error
         run.log(
             "scored",
-            start_up_s=sitting.start_up_s,
-            total_s=sitting.total_s,
-            records=sitting.records,
+            start_up_s=session.start_up_s,
+            total_s=session.total_s,
+            records=session.records,
         )
         if self._stop.reason is not None:
             raise StoppedError(self._stopped())
-        self._say(_sitting_line(sitting, time.monotonic() - started))
-        return sitting.condemned
+        self._say(_session_line(session, time.monotonic() - started))
+        return session.quarantined
 
     def _stopped(self) -> str:
         done = accounting.count_done(self._plan, self._run)
@@ -209,12 +209,12 @@ class Job:
             "done and written; the same command goes on from there"
         )
 
-    def _condemn(self, bad: Sequence[BadShard]) -> None:
+    def _quarantine(self, bad: Sequence[BadShard]) -> None:
         """Go on without shards that could not be read, where that is allowed."""
         self._refuse(bad)
         for shard in bad:
             self._say(f"Quarantined: {shard.message}")
-            self._ledger = self._ledger.condemn(shard)
+            self._ledger = self._ledger.quarantine(shard)
         self._ledger.write(self._run)
         self._plan = self._plan.over(self._ledger.readable(self._plan.shards))
 
@@ -323,11 +323,11 @@ def _refuse_other_versions(plan: Plan, run: RunFolder) -> None:
 
 
 def _timing(run: RunFolder) -> dict[str, Any]:
-    sittings = run.events("scored")
+    sessions = run.events("scored")
     return {
-        "start_up_s": sum(s["start_up_s"] for s in sittings),
-        "total_s": sum(s["total_s"] for s in sittings),
-        "records": sum(s["records"] for s in sittings),
+        "start_up_s": sum(s["start_up_s"] for s in sessions),
+        "total_s": sum(s["total_s"] for s in sessions),
+        "records": sum(s["records"] for s in sessions),
         "sittings": len(run.events("start")),
     }
 
@@ -382,8 +382,8 @@ def _route(plan: Plan) -> str:
     return f"; {100 * route.share:g}% of the opinions to {route.candidate}"
 
 
-def _sitting_line(sitting: Sitting, total_s: float) -> str:
+def _session_line(session: Session, total_s: float) -> str:
     return (
-        f"Scored {sitting.records:,} records in {total_s:.0f} s, "
-        f"of which {sitting.start_up_s:.0f} s were the engine's start."
+        f"Scored {session.records:,} records in {total_s:.0f} s, "
+        f"of which {session.start_up_s:.0f} s were the engine's start."
     )

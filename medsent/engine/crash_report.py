@@ -62,7 +62,7 @@ class Trace:
     """Whether another start would meet it again."""
 
 
-class Note:
+class CrashReport:
     """The owner's side: the file, and what it says of a death."""
 
     def __init__(self) -> None:

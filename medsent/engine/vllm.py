@@ -16,7 +16,7 @@ from typing import Any
 
 from medsent.config.job import ModelSettings, VllmSettings
 from medsent.engine import cpu, crash_report, forkserver, quantization, text_model, watchdog
-from medsent.engine.crash_report import Note
+from medsent.engine.crash_report import CrashReport
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Ask, Completion, Request
 from medsent.errors import EngineDiedError, EngineError
@@ -99,7 +99,7 @@ class VllmEngine:
         self._footprint = footprint or footprint_of(plan, arguments)
         self.max_num_seqs = self._footprint.max_num_seqs
         logging.getLogger("vllm").setLevel(logging.ERROR)
-        self._note = Note()
+        self._note = CrashReport()
         self._death: EngineDiedError | None = None
         self._llm = self._start(
             arguments | self._footprint.arguments(), {} if plan.on_gpu else forkserver.environment()
@@ -202,7 +202,7 @@ def adapters_of(plan: EnginePlan) -> dict[str, Any]:
     }
 
 
-def _death(llm: Any, note: Note, footprint: Footprint) -> EngineDiedError:
+def _death(llm: Any, note: CrashReport, footprint: Footprint) -> EngineDiedError:
     processes = getattr(llm.engine_core.resources.engine_manager, "processes", ())
     codes = [process.exitcode for process in processes if process.exitcode is not None]
     return note.died(codes[0] if codes else None, footprint)

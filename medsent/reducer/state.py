@@ -239,7 +239,7 @@ class Reduction:
         rest = batch.select(["outcome", "reason"]).filter(pc.invert(scored))
         if set(rest["outcome"].unique().to_pylist()) - {QUARANTINED}:
             raise RunError("the predictions hold a row that is neither scored nor quarantined")
-        self.quarantined.update(_tally(pc.fill_null(rest["reason"], "unknown")))
+        self.quarantined.update(_counts_of(pc.fill_null(rest["reason"], "unknown")))
         kept = [name for name in self.scope.slices if name in batch.schema.names]
         names = list(dict.fromkeys(["gold", "opinion_id", *kept, *self.scope.judged]))
         rows = batch.select(names)
@@ -387,5 +387,5 @@ def _encode(status: pa.Array) -> tuple[list[str], Ints]:
     return encoded.dictionary.to_pylist(), np.asarray(encoded.indices, dtype=np.int64)
 
 
-def _tally(values: pa.Array) -> dict[str, int]:
+def _counts_of(values: pa.Array) -> dict[str, int]:
     return {str(part["values"]): int(part["counts"]) for part in values.value_counts().to_pylist()}

@@ -133,7 +133,7 @@ def _timing(timing: dict[str, Any]) -> Timing:
         start_up_s=timing["start_up_s"],
         scoring_s=scoring_s,
         total_s=timing["total_s"],
-        # Of the sittings that were timed: one that was killed has left no time.
+        # Of the sessions that were timed: one that was killed has left no time.
         seconds_per_sample=scoring_s / records if records else None,
     )
 

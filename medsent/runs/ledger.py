@@ -141,7 +141,7 @@ class Ledger:
         bad = tuple(shard for shard in shards.bad if shard.path in self.shards)
         return replace(shards, files=files, bad=bad)
 
-    def condemn(self, bad: BadShard) -> "Ledger":
+    def quarantine(self, bad: BadShard) -> "Ledger":
         """Return the ledger with a shard quarantined."""
         return replace(self.forget(bad.path), bad={**self.bad, bad.path: bad})
 

@@ -58,10 +58,10 @@ def count(run: RunFolder, variants: Iterable[str], *, fanned_out: bool = False) 
     columns = [*_COLUMNS, *(f"{name}.attempt" for name in asked)]
     for batch in predictions.batches(run.predictions, columns, look=account.look):
         account.rows += batch.num_rows
-        account.by_path.update(_tally(batch["path"]))
+        account.by_path.update(_counts(batch["path"]))
         account.keys.update(_key_sums(batch))
         quarantined = batch.filter(pc.equal(batch["outcome"], predictions.QUARANTINED))
-        account.by_reason.update(_tally(quarantined["reason"]))
+        account.by_reason.update(_counts(quarantined["reason"]))
         attempts = (pc.struct_field(batch[name], "attempt") for name in asked)
         account.retries += sum(pc.sum(pc.subtract(each, 1)).as_py() or 0 for each in attempts)
         known = batch.filter(pc.fill_null(pc.not_equal(batch["reason"], ERASED), True))
@@ -165,7 +165,7 @@ def _key_sums(batch: pa.RecordBatch) -> dict[str, int]:
     return dict(zip(paths.dictionary.to_pylist(), sums.tolist(), strict=True))
 
 
-def _tally(column: pa.Array) -> dict[str, int]:
+def _counts(column: pa.Array) -> dict[str, int]:
     return {entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()}
 
 

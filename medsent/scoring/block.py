@@ -13,7 +13,7 @@ from medsent.config.job import RouteSettings
 from medsent.engine.protocol import Completion
 from medsent.input.reading import KEPT
 from medsent.input.records import ENGINE_KILLER, TOO_LONG
-from medsent.scoring.bound import Speaker
+from medsent.scoring.bound import BoundVariant
 from medsent.scoring.route import for_candidate
 
 
@@ -31,7 +31,7 @@ class Block:
     def __init__(
         self,
         records: pa.Table,
-        speakers: Sequence[Speaker],
+        bound_variants: Sequence[BoundVariant],
         limit: int,
         route: RouteSettings | None = None,
     ) -> None:
@@ -42,15 +42,15 @@ class Block:
         self._records = records
         self._route = route
         self._tried = for_candidate(route, records["opinion_id"]).tolist() if route else []
-        self._speakers = speakers
+        self._bound_variants = bound_variants
         rows = records.select(["text", "language", "persona", "reason"]).to_pylist()
         self._reasons: list[str | None] = [row["reason"] for row in rows]
         self._rows: list[int] = records["row_hash"].to_pylist()
         self._left_out: set[int] = set()
         self._replies: dict[str, list[Reply | None]] = {
-            speaker.name: [None] * len(rows) for speaker in speakers
+            bound.name: [None] * len(rows) for bound in bound_variants
         }
-        self._prompts = {speaker.name: _prompts(rows, speaker) for speaker in speakers}
+        self._prompts = {bound.name: _prompts(rows, bound) for bound in bound_variants}
         self._quarantine_long(limit)
         # An opinion's readers one after the other, so that they share its prefix.
         self.order = sorted(
@@ -62,15 +62,15 @@ class Block:
     def __len__(self) -> int:
         return len(self._reasons)
 
-    def prompt(self, index: int, speaker: Speaker) -> list[int]:
+    def prompt(self, index: int, bound: BoundVariant) -> list[int]:
         """Return the token ids that ask a variant about a record; empty for a bad one."""
-        return self._prompts[speaker.name][index] or []
+        return self._prompts[bound.name][index] or []
 
-    def put(self, index: int, speaker: Speaker, reply: Reply) -> None:
+    def put(self, index: int, bound: BoundVariant, reply: Reply) -> None:
         """Keep what came back."""
-        self._replies[speaker.name][index] = reply
+        self._replies[bound.name][index] = reply
 
-    def condemn(self, index: int) -> None:
+    def quarantine(self, index: int) -> None:
         """Quarantine a record that kills engines."""
         self._reasons[index] = ENGINE_KILLER
 
@@ -81,13 +81,13 @@ class Block:
         """
         self._left_out.add(self._rows[index])
 
-    def asked(self, speaker: Speaker) -> list[int]:
+    def asked(self, bound: BoundVariant) -> list[int]:
         """Return the records that the next variant is still to be asked about."""
         left, rows = self._left_out, self._rows
         return [
             i
             for i in self.order
-            if rows[i] not in left and self._reasons[i] is None and self._is_for(speaker.name, i)
+            if rows[i] not in left and self._reasons[i] is None and self._is_for(bound.name, i)
         ]
 
     def _is_for(self, variant: str, index: int) -> bool:
@@ -119,9 +119,9 @@ class Block:
         return column if column in predictions.KEYS else f"{KEPT}{column}"
 
     def _quarantine_long(self, limit: int) -> None:
-        for speaker in self._speakers:
-            room = limit - speaker.answer_tokens
-            for index, prompt in enumerate(self._prompts[speaker.name]):
+        for bound in self._bound_variants:
+            room = limit - bound.answer_tokens
+            for index, prompt in enumerate(self._prompts[bound.name]):
                 if prompt is not None and len(prompt) > room:
                     self._reasons[index] = TOO_LONG
 
@@ -151,11 +151,11 @@ class Block:
         ]
 
 
-def _prompts(rows: Sequence[dict[str, Any]], speaker: Speaker) -> list[list[int] | None]:
+def _prompts(rows: Sequence[dict[str, Any]], bound: BoundVariant) -> list[list[int] | None]:
     """Return each good row's prompt."""
     good = [row for row in rows if row["reason"] is None]
     asked = [(row["text"], row["language"], row["persona"]) for row in good]
-    made = iter(speaker.prompter.prompts(asked))
+    made = iter(bound.prompter.prompts(asked))
     return [None if row["reason"] is not None else next(made) for row in rows]
 
 

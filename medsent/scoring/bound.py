@@ -15,7 +15,7 @@ from medsent.scoring.variant import Variant
 
 
 @dataclass(frozen=True)
-class Speaker:
+class BoundVariant:
     """One variant in one scorer."""
 
     variant: Variant
@@ -50,14 +50,14 @@ class Speaker:
         return np.array(list(self.variant.thresholds.values()))
 
 
-def make_speakers(plan: Plan, tokenizer: Any) -> tuple[Speaker, ...]:
+def bind_variants(plan: Plan, tokenizer: Any) -> tuple[BoundVariant, ...]:
     """Return the plan's variants, bound to a tokenizer, in the order to ask them."""
     route = plan.config.route
-    speakers = []
+    bound_variants = []
     # Only after a route's candidate is it known what is left for the fallback.
     for variant in sorted(
         plan.variants, key=lambda v: route is not None and v.name == route.fallback
     ):
         method, prompter = variant.bind(tokenizer, plan.personas, plan.labels)
-        speakers.append(Speaker(variant, method, prompter))
-    return tuple(speakers)
+        bound_variants.append(BoundVariant(variant, method, prompter))
+    return tuple(bound_variants)

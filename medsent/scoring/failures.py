@@ -16,15 +16,15 @@ from medsent.errors import (
 )
 from medsent.input.files import cannot_read
 from medsent.runs.folder import RunFolder
-from medsent.scoring.monitor import Standing
+from medsent.scoring.monitor import Status
 
 _GOES_ON = "what was written stays, and the same command goes on from there"
 
 
-def failure(error: Exception, standing: Standing, run: RunFolder) -> MedsentError:
+def failure(error: Exception, status: Status, run: RunFolder) -> MedsentError:
     """Return the error to end a job with: what an actor told, or what its cause shows."""
-    if standing.failure is not None:
-        return _told(*standing.failure)
+    if status.failure is not None:
+        return _told(*status.failure)
     causes = list(_causes(error))
     ours = next((cause for cause in causes if type(cause).__module__ == errors.__name__), None)
     if isinstance(ours, MedsentError):
@@ -34,8 +34,8 @@ def failure(error: Exception, standing: Standing, run: RunFolder) -> MedsentErro
             return storage_failure(cause, run.path)
         if refusal := ObjectRefusal.of(cause):
             return cannot_read(refusal.key or "the input", cause)
-    if standing.start_failure is not None:
-        return _told(*standing.start_failure)
+    if status.start_failure is not None:
+        return _told(*status.start_failure)
     if any(map(_is_of_a_shard, causes)):
         return ReadingError(f"a shard could not be read ({place_of(causes[-1])}); {_GOES_ON}")
     return EngineError(

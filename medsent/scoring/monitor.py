@@ -16,7 +16,7 @@ DEATHS = ("death", "hang", "out_of_memory")
 
 
 @dataclass(frozen=True)
-class Note:
+class EngineEvent:
     """Something that happened to an engine or an actor."""
 
     replica: str
@@ -28,11 +28,11 @@ class Note:
 
 
 @dataclass
-class Standing:
+class Status:
     """A job's state at one moment."""
 
     records: int = 0
-    """Records done in this sitting."""
+    """Records done in this session."""
     answers: int = 0
     """Answers that came back, one a record and variant; those of quarantined records count."""
     starts_s: dict[str, float] = field(default_factory=dict)
@@ -41,11 +41,11 @@ class Standing:
     """Replicas whose first engine is about to start."""
     failing: set[str] = field(default_factory=set)
     """Those whose engine did not start and is tried again."""
-    notes: list[Note] = field(default_factory=list)
+    notes: list[EngineEvent] = field(default_factory=list)
     """What happened, oldest first."""
     failure: tuple[str, str] | None = None
     """Kind and message of the first error that ends the job."""
-    condemned: dict[str, BadShard] = field(default_factory=dict)
+    quarantined: dict[str, BadShard] = field(default_factory=dict)
     """Shards that could not be read on, by path."""
     start_failure: tuple[str, str] | None = None
     """The same of a scorer that did not start, until another one does."""
@@ -57,12 +57,12 @@ class Standing:
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class Tally:
+class Monitor:
     """One small actor, beside the driver, that all scorers report to."""
 
     def __init__(self, replicas: int) -> None:
         """Count for a pool of at most `replicas` scorers."""
-        self._standing = Standing()
+        self._status = Status()
         self._replicas = replicas
         self._starts = self._given_up = 0
         self._blocks: set[str] = set()
@@ -71,39 +71,39 @@ class Tally:
     def starting(self, replica: str) -> str | None:
         """Admit a scorer; returns why not when scorers only die and start again."""
         self._starts += 1
-        waiting = {each for each in self._standing.starting if _actor(each) != _actor(replica)}
-        self._standing.starting = waiting
-        if replica in self._standing.starts_s:
-            self.note(Note(replica, "restart", 0.0, "the actor ended"))
+        waiting = {each for each in self._status.starting if _actor(each) != _actor(replica)}
+        self._status.starting = waiting
+        if replica in self._status.starts_s:
+            self.note(EngineEvent(replica, "restart", 0.0, "the actor ended"))
         else:
-            self._standing.starting.add(replica)
+            self._status.starting.add(replica)
         if self._starts <= self._replicas + max(_SPARE_STARTS, _SPARE_EACH * self._replicas):
             return None
-        self._standing.starting.discard(replica)
+        self._status.starting.discard(replica)
         return (
             f"scorers started {self._starts} times without one block of records done between; "
             f"{self._last_cause()}"
         )
 
     def started(self, replica: str, seconds: float) -> None:
-        """Note that an engine is ready; a failure to start before it is forgotten."""
-        self._standing.starting.discard(replica)
-        self._standing.failing.discard(replica)
-        self._standing.starts_s.setdefault(replica, seconds)
-        self._standing.start_failure = None
+        """EngineEvent that an engine is ready; a failure to start before it is forgotten."""
+        self._status.starting.discard(replica)
+        self._status.failing.discard(replica)
+        self._status.starts_s.setdefault(replica, seconds)
+        self._status.start_failure = None
 
     def did_not_start(self, kind: str, message: str) -> None:
         """Keep why a scorer could not start, where none has: else it is not what ends the job."""
-        if not self._standing.starts_s:
-            self._standing.start_failure = (kind, message)
+        if not self._status.starts_s:
+            self._status.start_failure = (kind, message)
 
     def others_work(self, replica: str) -> bool | None:
         """Tell a scorer that did not start whether any has; None while some still may."""
-        self._standing.starting.discard(replica)
-        self._standing.failing.add(replica)
-        if self._standing.starts_s:
+        self._status.starting.discard(replica)
+        self._status.failing.add(replica)
+        if self._status.starts_s:
             return True
-        return None if self._standing.starting else False
+        return None if self._status.starting else False
 
     def done(self, block: str, records: int) -> None:
         """Count the records of a block that a scorer has written.
@@ -113,23 +113,23 @@ class Tally:
         if block in self._blocks:
             return
         self._blocks.add(block)
-        self._standing.records += records
+        self._status.records += records
         self._starts = self._given_up = 0
 
     def answered(self, answers: int) -> None:
         """Count answers, so that progress shows within a block."""
-        self._standing.answers += answers
+        self._status.answers += answers
 
-    def note(self, note: Note) -> None:
+    def note(self, note: EngineEvent) -> None:
         """Keep what happened to an engine."""
-        self._standing.notes.append(note)
+        self._status.notes.append(note)
 
     def gave_up(self, replica: str, cause: str) -> bool:
         """Return whether a scorer whose engines only die should be replaced; else the job ends.
 
         Each of the pool may be once, for its node or its device may be what is broken.
         """
-        self.note(Note(replica, "gave_up", 0.0, cause))
+        self.note(EngineEvent(replica, "gave_up", 0.0, cause))
         self._given_up += 1
         if self._given_up <= self._replicas:
             return True
@@ -138,12 +138,12 @@ class Tally:
 
     def fail(self, kind: str, message: str) -> None:
         """Keep the first failure; messages never hold an opinion's text."""
-        if self._standing.failure is None:
-            self._standing.failure = (kind, message)
+        if self._status.failure is None:
+            self._status.failure = (kind, message)
 
-    def condemn(self, bad: BadShard) -> None:
+    def quarantine(self, bad: BadShard) -> None:
         """Keep a shard that could not be read on."""
-        self._standing.condemned[bad.path] = bad
+        self._status.quarantined[bad.path] = bad
 
     def drain(self) -> None:
         """Ask the scorers to finish what is in flight and to begin nothing."""
@@ -153,12 +153,12 @@ class Tally:
         """Tell whether the job is to end."""
         return self._draining
 
-    def standing(self) -> Standing:
+    def status(self) -> Status:
         """Return the state now."""
-        return self._standing
+        return self._status
 
     def _last_cause(self) -> str:
-        causes = [note.cause for note in self._standing.notes if note.kind != "start"]
+        causes = [note.cause for note in self._status.notes if note.kind != "start"]
         return f"the last cause: {causes[-1]}" if causes else "no cause is known"
 
 

@@ -22,35 +22,35 @@ from medsent.runs.folder import RunFolder
 from medsent.scoring import pool
 from medsent.scoring.cluster import connect, scorer_resources
 from medsent.scoring.failures import failure
-from medsent.scoring.monitor import Standing, Tally
+from medsent.scoring.monitor import Monitor, Status
 from medsent.scoring.plan import Plan
 from medsent.scoring.scorer import Scorer
 from medsent.scoring.source import BlockSource
 from medsent.scoring.stop import Stop
 
-Watch = Callable[[Standing], None]
+Watch = Callable[[Status], None]
 
 _MOST_BLOCKS_IN_FLIGHT = 32
 """Blocks of one engine at a time: each is a call to its actor, which costs milliseconds whatever
 its size, and records that another engine could have had. Where rows are so few, raise them."""
-_TALLY_S = 10.0
+_MONITOR_S = 10.0
 _GRACE_S = 20.0
 """How long a job that is to end may take over it; Kubernetes kills after 30 s."""
 
 
 @dataclass(frozen=True)
-class Sitting:
+class Session:
     """How one stretch of scoring went."""
 
     start_up_s: float
     """The slowest engine's start."""
     total_s: float
     records: int
-    condemned: tuple[BadShard, ...]
+    quarantined: tuple[BadShard, ...]
     """Shards that could not be read on."""
 
 
-def score(plan: Plan, run: RunFolder, pieces: Sequence[Piece], watch: Watch, stop: Stop) -> Sitting:
+def score(plan: Plan, run: RunFolder, pieces: Sequence[Piece], watch: Watch, stop: Stop) -> Session:
     """Score the blocks of the plan that have no file in the run yet.
 
     `watch` is called about once a second with the state. Where `stop` is asked, what is
@@ -63,36 +63,36 @@ def score(plan: Plan, run: RunFolder, pieces: Sequence[Piece], watch: Watch, sto
         connect(plan.config)
         growth = pool.Growth(plan)
         _prepare_context(growth)
-        tally = _tally(plan)
-        with stop.on_sigterm(), _Watching(tally, growth, watch, stop):
+        monitor = _monitor(plan)
+        with stop.on_sigterm(), _Watching(monitor, growth, watch, stop):
             try:
-                for _ in _dataset(plan, run, pieces, tally).iter_internal_ref_bundles():
+                for _ in _dataset(plan, run, pieces, monitor).iter_internal_ref_bundles():
                     pass  # receipts: the scorers have written what they tell of
             except StoppedError:
                 raise
             except Exception as error:
-                raise failure(error, _standing(tally), run) from error
+                raise failure(error, _status(monitor), run) from error
             finally:
-                tally.drain.remote()  # a scorer that waits to start again ends too
-        standing = _standing(tally)
-    return Sitting(
-        max(standing.starts_s.values(), default=0.0),
+                monitor.drain.remote()  # a scorer that waits to start again ends too
+        status = _status(monitor)
+    return Session(
+        max(status.starts_s.values(), default=0.0),
         time.monotonic() - started,
-        standing.records,
-        tuple(standing.condemned.values()),
+        status.records,
+        tuple(status.quarantined.values()),
     )
 
 
-def _dataset(plan: Plan, run: RunFolder, pieces: Sequence[Piece], tally: Any) -> ray.data.Dataset:
+def _dataset(plan: Plan, run: RunFolder, pieces: Sequence[Piece], monitor: Any) -> ray.data.Dataset:
     """shards -> records -> blocks -> predictions; the scorer holds prompts and engine."""
     resources = scorer_resources(plan.config)
     in_flight = blocks_in_flight(
         plan.config.engine, "num_gpus" in resources, plan.records_per_block
     )
-    blocks: ray.data.Dataset = ray.data.read_datasource(BlockSource(plan, run, tally, pieces))
+    blocks: ray.data.Dataset = ray.data.read_datasource(BlockSource(plan, run, monitor, pieces))
     return blocks.map_batches(
         Scorer,
-        fn_constructor_args=(plan.for_worker(), run, tally),
+        fn_constructor_args=(plan.for_worker(), run, monitor),
         batch_size=1,
         batch_format="pyarrow",
         compute=pool.strategy(plan, in_flight),
@@ -112,20 +112,20 @@ def blocks_in_flight(
     return min(1 + waiting, _MOST_BLOCKS_IN_FLIGHT)
 
 
-def _tally(plan: Plan) -> Any:
-    """Start the tally beside the driver: another node may go at any time."""
+def _monitor(plan: Plan) -> Any:
+    """Start the monitor beside the driver: another node may go at any time."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    tally = Tally.options(scheduling_strategy=here)  # type: ignore[attr-defined]
-    return tally.remote(plan.config.engine.replicas.max)
+    monitor = Monitor.options(scheduling_strategy=here)  # type: ignore[attr-defined]
+    return monitor.remote(plan.config.engine.replicas.max)
 
 
-def _standing(tally: Any) -> Standing:
-    """Ask the tally; where even that fails, Ray itself is gone and nothing is known."""
+def _status(monitor: Any) -> Status:
+    """Ask the monitor; where even that fails, Ray itself is gone and nothing is known."""
     try:
-        standing: Standing = ray.get(tally.standing.remote(), timeout=_TALLY_S)
+        status: Status = ray.get(monitor.status.remote(), timeout=_MONITOR_S)
     except ray.exceptions.RayError:
-        return Standing()
-    return standing
+        return Status()
+    return status
 
 
 def _prepare_context(growth: pool.Growth) -> None:
@@ -140,10 +140,10 @@ def _prepare_context(growth: pool.Growth) -> None:
 
 
 class _Watching:
-    """Shows the tally's state about once a second, and passes a wish to stop on to it."""
+    """Shows the monitor's state about once a second, and passes a wish to stop on to it."""
 
-    def __init__(self, tally: Any, growth: pool.Growth, watch: Watch, stop: Stop) -> None:
-        self._tally, self._growth = tally, growth
+    def __init__(self, monitor: Any, growth: pool.Growth, watch: Watch, stop: Stop) -> None:
+        self._monitor, self._growth = monitor, growth
         self._watch, self._stop = watch, stop
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
@@ -164,16 +164,16 @@ class _Watching:
                 self._end(self._stop.reason)
 
     def _show(self) -> None:
-        standing = _standing(self._tally)
-        if note := self._growth.look(standing):
-            self._tally.note.remote(note)  # shown the next time, in its place among the others
+        status = _status(self._monitor)
+        if note := self._growth.look(status):
+            self._monitor.note.remote(note)  # shown the next time, in its place among the others
         with suppress(OSError):  # a full disk or a closed pipe: what is to end the job does
-            self._watch(standing)
+            self._watch(status)
 
     def _end(self, reason: str) -> None:
         if self._deadline is None:
             self._deadline = time.monotonic() + _GRACE_S
-            self._tally.drain.remote()
+            self._monitor.drain.remote()
         elif time.monotonic() > self._deadline:
             self._deadline = float("inf")
             self._stop.force(reason)

@@ -11,7 +11,7 @@ from ray.data._internal.actor_autoscaler import ActorPoolScalingRequest
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from medsent.scoring.cluster import engines_asked, engines_held, why_no_more
-from medsent.scoring.monitor import Note, Standing
+from medsent.scoring.monitor import EngineEvent, Status
 from medsent.scoring.plan import Plan
 
 _FAILED_STARTS = 2  # of each engine; one more in a row ends the job
@@ -73,27 +73,27 @@ class Growth:
     def _held(self) -> int:
         return max(1, min(self._most, engines_held(self._config)))
 
-    def look(self, standing: Standing) -> Note | None:
+    def look(self, status: Status) -> EngineEvent | None:
         """Look at the cluster; return a note where the pool stays below its most, once."""
-        running = standing.running
+        running = status.running
         if running != self._running:
             self._running, self._since = running, time.monotonic()
         if running >= self._most:
             return None
         with suppress(ray.exceptions.RayError):
             self.wanted = min(self._most, engines_asked(self._config))
-            if self._stays(running, standing):
+            if self._stays(running, status):
                 self._told = True
                 why = why_no_more(self._config, running)
-                return Note(
+                return EngineEvent(
                     "pool", "short", 0.0, f"{running} of at most {self._most} engines: {why}"
                 )
         return None
 
-    def _stays(self, running: int, standing: Standing) -> bool:
-        if self._told or not running or running + len(standing.starting) >= self._most:
+    def _stays(self, running: int, status: Status) -> bool:
+        if self._told or not running or running + len(status.starting) >= self._most:
             return False
-        if standing.failing:  # they hold their places, and what is said of them is why
+        if status.failing:  # they hold their places, and what is said of them is why
             return False
         settled = time.monotonic() > self._since + _SETTLED_S
         return settled or running >= engines_held(self._config)

@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from medsent.scoring.monitor import Note, Standing
+from medsent.scoring.monitor import EngineEvent, Status
 
 _LINE_EVERY_S = 15.0
 _WORDS = {
@@ -50,12 +50,12 @@ class ScoringProgress:
         if self._bar:
             self._bar.stop()
 
-    def update(self, standing: Standing) -> None:
+    def update(self, status: Status) -> None:
         """Show one state, and log what happened to engines since the last one."""
-        self._tell(standing.notes[self._logged :])
+        self._tell(status.notes[self._logged :])
         # A record counts in parts: one for each variant that has answered.
-        done = min(self._before + standing.answers // self._variants, self._records)
-        stage = "scoring" if standing.starts_s else "starting engines"
+        done = min(self._before + status.answers // self._variants, self._records)
+        stage = "scoring" if status.starts_s else "starting engines"
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=done, description=stage)
             return
@@ -64,12 +64,12 @@ class ScoringProgress:
             return
         self._last_line = now
         seconds = now - self._started
-        if not standing.starts_s:
+        if not status.starts_s:
             print(f"  starting engines, {seconds:.0f} s", flush=True)
             return
         print(f"  scored {done:,} of {self._records:,} records, {seconds:.0f} s", flush=True)
 
-    def _tell(self, notes: Sequence[Note]) -> None:
+    def _tell(self, notes: Sequence[EngineEvent]) -> None:
         for note in notes:
             self._log(f"engine_{note.kind}", **asdict(note))
             self._logged += 1

@@ -35,8 +35,8 @@ from medsent.runs.blocks import BlockWriter, unpacked, with_lost_dates
 from medsent.runs.folder import RunFolder
 from medsent.scoring.adapter_probe import check_effects
 from medsent.scoring.block import Block, Reply
-from medsent.scoring.bound import Speaker, make_speakers
-from medsent.scoring.monitor import DEATHS, Note
+from medsent.scoring.bound import BoundVariant, bind_variants
+from medsent.scoring.monitor import DEATHS, EngineEvent
 from medsent.scoring.plan import Plan
 from medsent.scoring.telemetry import Telemetry
 
@@ -52,8 +52,8 @@ _LAST_ANSWERS_S = 5.0
 class Scorer:
     """A callable class for Ray Data's `map_batches`: records in, predictions out."""
 
-    def __init__(self, plan: Plan, run: RunFolder, tally: Any) -> None:
-        self._tally, self._run, self._writer = tally, run, BlockWriter(run)
+    def __init__(self, plan: Plan, run: RunFolder, monitor: Any) -> None:
+        self._monitor, self._run, self._writer = monitor, run, BlockWriter(run)
         self._unsaid, self._said_at = 0, 0.0
         self._replica = _replica_name()
         self._limit = plan.config.model.max_model_len
@@ -67,7 +67,7 @@ class Scorer:
         self._refusal: MedsentError | None = None
         started = time.monotonic()
         try:
-            self._speakers, self._engine = self._started(plan)
+            self._bound_variants, self._engine = self._started(plan)
         except MedsentError as error:
             if isinstance(error, EngineDiedError):
                 raise
@@ -75,12 +75,12 @@ class Scorer:
             self._refusal = error
             return
         self._checked = asyncio.Lock()
-        self._effect_known = not any(speaker.adapter for speaker in self._speakers)
+        self._effect_known = not any(bound.adapter for bound in self._bound_variants)
         self._draining = asyncio.Event()
         self._last_answers_at = math.inf
         self._looking: asyncio.Task[None] | None = None
         self._replaced: asyncio.Task[bool] | None = None
-        tally.started.remote(self._replica, time.monotonic() - started)
+        monitor.started.remote(self._replica, time.monotonic() - started)
 
     async def __call__(self, packed: pa.Table) -> pa.Table:
         """Score and write some packed blocks; return what was written, as names and records.
@@ -97,23 +97,23 @@ class Scorer:
                 os._exit(1)  # Ray makes another actor, elsewhere where this node is broken.
             raise
         except MedsentError as error:
-            await self._tally.fail.remote(type(error).__name__, str(error))
+            await self._monitor.fail.remote(type(error).__name__, str(error))
             raise
         except OSError as error:  # nothing else of a block touches storage
             told = storage_failure(error, self._run.path)
-            await self._tally.fail.remote(type(told).__name__, str(told))
+            await self._monitor.fail.remote(type(told).__name__, str(told))
             raise told from None
         except Exception as error:  # noqa: BLE001
             # Its message may quote an opinion, and Ray would log it.
             failure = EngineError(f"scoring a block failed: {place_of(error)}")
-            await self._tally.fail.remote(EngineError.__name__, str(failure))
+            await self._monitor.fail.remote(EngineError.__name__, str(failure))
             raise failure from None
 
     async def _give_up(self, cause: str) -> bool:
-        replaced: bool = await self._tally.gave_up.remote(self._replica, cause)
+        replaced: bool = await self._monitor.gave_up.remote(self._replica, cause)
         return replaced
 
-    def _started(self, plan: Plan) -> tuple[tuple[Speaker, ...], Engine]:
+    def _started(self, plan: Plan) -> tuple[tuple[BoundVariant, ...], Engine]:
         """Start what asks and what answers, again and again while others work."""
         told = False
         self._refuse_endless_starts()
@@ -122,15 +122,17 @@ class Scorer:
                 return self._start(plan)
             except MedsentError as error:
                 if not told:
-                    self._tally.note.remote(Note(self._replica, "no_start", 0.0, str(error)))
+                    self._monitor.note.remote(
+                        EngineEvent(self._replica, "no_start", 0.0, str(error))
+                    )
                 told = True
                 self._settle(error)
                 self._pause(error)
 
     def _settle(self, error: MedsentError) -> None:
         """Return where a start may be tried again here; else end, for another or for the job."""
-        # The pool would only say that an actor died; the driver asks the tally why.
-        ray.get(self._tally.did_not_start.remote(type(error).__name__, str(error)))
+        # The pool would only say that an actor died; the driver asks the monitor why.
+        ray.get(self._monitor.did_not_start.remote(type(error).__name__, str(error)))
         if _is_replacement():
             # Ray gives up one that raises here, and with it the blocks it was to score.
             os._exit(1)
@@ -141,26 +143,26 @@ class Scorer:
         """Wait before the next start, or end where the job does: nobody else ends this actor."""
         until = time.monotonic() + _START_AGAIN_S
         while time.monotonic() < until:
-            if ray.get(self._tally.draining.remote()):
+            if ray.get(self._monitor.draining.remote()):
                 raise EngineDiedError(str(error)) from error  # no block is to fail for it
             time.sleep(_LOOK_EVERY_S)
 
     def _others_work(self) -> bool:
         """Tell whether any scorer works, once none that could may still start."""
         until = time.monotonic() + _OTHERS_START_S
-        while (found := ray.get(self._tally.others_work.remote(self._replica))) is None:
+        while (found := ray.get(self._monitor.others_work.remote(self._replica))) is None:
             if time.monotonic() > until:
                 return False
             time.sleep(_LOOK_EVERY_S)
         return bool(found)
 
     def _refuse_endless_starts(self) -> None:
-        refusal = ray.get(self._tally.starting.remote(self._replica))
+        refusal = ray.get(self._monitor.starting.remote(self._replica))
         if refusal is not None:
-            ray.get(self._tally.did_not_start.remote(EngineDiedError.__name__, refusal))
+            ray.get(self._monitor.did_not_start.remote(EngineDiedError.__name__, refusal))
             raise EngineDiedError(refusal)
 
-    def _start(self, plan: Plan) -> tuple[tuple[Speaker, ...], Engine]:
+    def _start(self, plan: Plan) -> tuple[tuple[BoundVariant, ...], Engine]:
         folder = plan.model_on_this_node()
         settings = plan.config.engine
         start: Callable[[Footprint | None], Engine]
@@ -169,16 +171,18 @@ class Scorer:
         else:
             start = partial(VllmEngine, plan.engine_plan(settings, folder))
         with ThreadPoolExecutor(1) as aside:  # a tokenizer takes as long as a model to load
-            speakers = aside.submit(lambda: make_speakers(plan, load_tokenizer(folder)))
+            bound_variants = aside.submit(lambda: bind_variants(plan, load_tokenizer(folder)))
             engine = SupervisedEngine(start, settings.supervision, self._tell)
             try:
-                return speakers.result(), engine
+                return bound_variants.result(), engine
             except BaseException:
                 engine.close()
                 raise
 
     def _tell(self, event: Event) -> None:
-        self._tally.note.remote(Note(self._replica, event.kind, event.seconds, event.cause))
+        self._monitor.note.remote(
+            EngineEvent(self._replica, event.kind, event.seconds, event.cause)
+        )
         if event.kind in DEATHS:
             self._telemetry.died(event.kind)
 
@@ -191,16 +195,18 @@ class Scorer:
             return _receipt({})
         told, records = unpacked(packed)
         block = await asyncio.to_thread(self._block, records)
-        for speaker in self._speakers:
-            await self._ask_all(speaker, block)
+        for bound in self._bound_variants:
+            await self._ask_all(bound, block)
         self._note((len(block) - len(block.order)) * self._answers, flush=True)
         written = await asyncio.to_thread(self._write, told, block, records)
         for name, count in written.items():
-            self._tally.done.remote(name, count)
+            self._monitor.done.remote(name, count)
         return _receipt(written)
 
     def _block(self, records: pa.Table) -> Block:
-        return Block(fan_out(records, self._readers), self._speakers, self._limit, self._route)
+        return Block(
+            fan_out(records, self._readers), self._bound_variants, self._limit, self._route
+        )
 
     def _write(
         self, told: Sequence[tuple[str, bool, int]], block: Block, records: pa.Table
@@ -223,31 +229,31 @@ class Scorer:
     async def _ensure_effect(self) -> None:
         async with self._checked:
             if not self._effect_known:
-                prompters = {s.adapter: s.prompter for s in self._speakers if s.adapter}
+                prompters = {s.adapter: s.prompter for s in self._bound_variants if s.adapter}
                 await check_effects(self._engine, prompters)
                 self._effect_known = True
 
     async def _look_for_the_end(self) -> None:
-        """Ask the tally, every second, whether the job is to end."""
-        while not await self._tally.draining.remote():
+        """Ask the monitor, every second, whether the job is to end."""
+        while not await self._monitor.draining.remote():
             await asyncio.sleep(_LOOK_EVERY_S)
         self._last_answers_at = time.monotonic() + _LAST_ANSWERS_S
         self._draining.set()
 
-    async def _ask_all(self, speaker: Speaker, block: Block) -> None:
+    async def _ask_all(self, bound: BoundVariant, block: Block) -> None:
         """Ask a variant about a block; records that were not answered leave the block."""
-        asked = block.asked(speaker)
-        tasks = [asyncio.create_task(self._ask(speaker, block.prompt(i, speaker))) for i in asked]
+        asked = block.asked(bound)
+        tasks = [asyncio.create_task(self._ask(bound, block.prompt(i, bound))) for i in asked]
         await self._answered(tasks)
         for index, task in zip(asked, tasks, strict=True):
             if task.cancelled():
                 block.leave(index)
             elif (reply := task.result()) is None:
-                block.condemn(index)
+                block.quarantine(index)
             else:
-                block.put(index, speaker, reply)
+                block.put(index, bound, reply)
         if asked and all(_is_refused(task) for task in tasks):
-            await self._refuse_silence(speaker, block.prompt(asked[0], speaker)[:1])
+            await self._refuse_silence(bound, block.prompt(asked[0], bound)[:1])
 
     async def _answered(self, tasks: list[asyncio.Task[Reply | None]]) -> None:
         """Wait for all, or for one that fails; where the job is to end, only a little longer."""
@@ -265,11 +271,11 @@ class Scorer:
         for task in tasks:  # asyncio logs an error that nobody has looked at
             _ = task.cancelled() or task.exception()
 
-    async def _ask(self, speaker: Speaker, prompt: list[int]) -> Reply | None:
+    async def _ask(self, bound: BoundVariant, prompt: list[int]) -> Reply | None:
         """Return the reply to one prompt; None where it kills engines."""
         self._in_flight += 1
         try:
-            completion = await self._engine.complete(speaker.request(prompt))
+            completion = await self._engine.complete(bound.request(prompt))
         except EngineKillerError:
             return None
         except EngineDiedError:
@@ -280,28 +286,28 @@ class Scorer:
         finally:
             self._in_flight -= 1
         self._note(1)
-        return Reply(speaker.read(completion), completion)
+        return Reply(bound.read(completion), completion)
 
-    async def _refuse_silence(self, speaker: Speaker, prompt: list[int]) -> None:
+    async def _refuse_silence(self, bound: BoundVariant, prompt: list[int]) -> None:
         """Stop where the engine refuses even a harmless request, not just a block's.
 
         Written, its refusals would count as done, block by block to the end.
         """
         try:
-            await self._engine.complete(speaker.request(prompt))
+            await self._engine.complete(bound.request(prompt))
         except EngineDiedError:
             raise
         except EngineError as error:
             raise EngineError(
-                f"the engine refused every request of variant {speaker.name}"
+                f"the engine refused every request of variant {bound.name}"
             ) from error
 
     def _note(self, answers: int, flush: bool = False) -> None:
-        """Tell the tally of answers, some at a time."""
+        """Tell the monitor of answers, some at a time."""
         self._unsaid += answers
         now = time.monotonic()
         if flush or now > self._said_at + _NOTE_EVERY_S:
-            self._tally.answered.remote(self._unsaid)
+            self._monitor.answered.remote(self._unsaid)
             self._telemetry.waiting(self._in_flight)
             self._unsaid, self._said_at = 0, now
 

@@ -27,9 +27,9 @@ _PIECES_OF_A_TASK = 64
 class BlockSource(Datasource):
     """The blocks of a plan that are missing in its run."""
 
-    def __init__(self, plan: Plan, run: RunFolder, tally: Any, pieces: Sequence[Piece]) -> None:
+    def __init__(self, plan: Plan, run: RunFolder, monitor: Any, pieces: Sequence[Piece]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._reader = BlockReader(plan, run, tally)
+        self._reader = BlockReader(plan, run, monitor)
         self._shards = {shard.path: shard for shard in plan.shards.files}
         self._pieces = pieces
 
@@ -50,14 +50,14 @@ class BlockSource(Datasource):
 class BlockReader:
     """Reads row groups, and cuts them into packed blocks."""
 
-    def __init__(self, plan: Plan, run: RunFolder, tally: Any) -> None:
+    def __init__(self, plan: Plan, run: RunFolder, monitor: Any) -> None:
         shards = plan.shards.without_files()
         self._records = RecordReader(shards, plan.personas, plan.longest_text)
         self._sample, self._erased = plan.sample and plan.sample.chosen(), Erased.read(run)
         self._rows = plan.rows_per_block
         self._window = max(1, WINDOW_ROWS // self._rows) * self._rows
         self._quarantines = plan.config.input.on_bad_shard == "quarantine"
-        self._run, self._parts, self._tally = run, BlockWriter(run), tally
+        self._run, self._parts, self._monitor = run, BlockWriter(run), monitor
 
     def __call__(self, pieces: Iterable[Piece], shards: Mapping[str, Shard]) -> Iterator[pa.Table]:
         """Yield rows of packed blocks, each of about as many records as one block may have.
@@ -80,7 +80,7 @@ class BlockReader:
                         waiting, rows = [], 0
             except ShardError as error:
                 bad.add(piece.path)
-                self._condemn(error)
+                self._quarantine(error)
             except (StorageError, ReadingError) as error:
                 raise self._failed(error) from None
             except OSError as error:  # of a shard they come as one of ours: the run's storage
@@ -104,7 +104,7 @@ class BlockReader:
             first = piece.first + done // self._rows
             numbers = range(first, first + -(-window.num_rows // self._rows))
             if not missing.isdisjoint(numbers):
-                if ray.get(self._tally.draining.remote()):
+                if ray.get(self._monitor.draining.remote()):
                     return
                 for number, records in zip(numbers, self._cut(window), strict=True):
                     if number in missing:
@@ -142,14 +142,14 @@ class BlockReader:
             records = records.filter(pc.invert(pc.is_in(records["row_hash"], value_set=there)))
         return name, number in piece.parts, self._erased.blank(records)
 
-    def _condemn(self, error: ShardError) -> None:
+    def _quarantine(self, error: ShardError) -> None:
         """Tell the driver of a shard that cannot be read on; go on without it where allowed."""
-        ray.get(self._tally.condemn.remote(error.bad))
+        ray.get(self._monitor.quarantine.remote(error.bad))
         if not self._quarantines:
             raise self._failed(ReadingError(str(error))) from None
 
     def _failed(self, error: MedsentError) -> MedsentError:
-        ray.get(self._tally.fail.remote(type(error).__name__, str(error)))
+        ray.get(self._monitor.fail.remote(type(error).__name__, str(error)))
         return error
 
 

@@ -38,7 +38,7 @@ _POLL_S = 0.05
 
 
 @dataclass(frozen=True)
-class Sitting:
+class Session:
     """One run of the command."""
 
     first_s: float
@@ -62,8 +62,8 @@ class Measured:
 
     records: int
     shards: int
-    fresh: Sitting
-    resumed: Sitting
+    fresh: Session
+    resumed: Session
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,7 +133,7 @@ def _measure(
     return measured
 
 
-def _sit(job: Job, tag: str, seconds: float | None) -> Sitting:
+def _sit(job: Job, tag: str, seconds: float | None) -> Session:
     """Run the command to its end, or so many seconds past its first block; return what it took."""
     before, started, first_s = job.blocks(), time.monotonic(), None
     job.start()
@@ -150,7 +150,7 @@ def _sit(job: Job, tag: str, seconds: float | None) -> Sitting:
     total_s = time.monotonic() - started
     if code != expected or first_s is None:
         raise SystemExit(f"the job ended with {code}: {job.last_words()}")
-    return Sitting(first_s, total_s, sampler.figures())
+    return Session(first_s, total_s, sampler.figures())
 
 
 def _make_up_blocks(job: Job, source: Path) -> None:
@@ -191,16 +191,16 @@ def _table(measured: Sequence[Measured]) -> Iterator[str]:
     )
     yield "|--:|--:|--:|--:|--:|--:|--:|--:|"
     for each in measured:
-        for done, sitting in (("0%", each.fresh), ("90%", each.resumed)):
+        for done, session in (("0%", each.fresh), ("90%", each.resumed)):
             cells = (
                 f"{each.records:,}",
                 f"{each.shards:,}",
                 done,
-                f"{sitting.first_s:.1f}",
-                f"{sitting.total_s:.0f}",
-                sitting.peak(DRIVER),
-                sitting.own(SCORER),
-                sitting.own(READER),
+                f"{session.first_s:.1f}",
+                f"{session.total_s:.0f}",
+                session.peak(DRIVER),
+                session.own(SCORER),
+                session.own(READER),
             )
             yield f"| {' | '.join(cells)} |"
 

@@ -160,7 +160,7 @@ def test_a_shard_once_quarantined_is_not_left_out_where_all_must_be_read(
     known = Ledger.read(run)
     told = known.good[str(other)].told()
     bad = BadShard(**told, reason="corrupt_page", message="b is damaged")
-    known.condemn(bad).write(run)
+    known.quarantine(bad).write(run)
     code, _, complained = ended(["evaluate", job], capsys)
     assert code == 2
     assert complained.endswith("b is damaged")

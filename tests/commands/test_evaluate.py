@@ -81,7 +81,7 @@ def config(work: Path, demo_shard: Path, small_model: Path) -> JobConfig:
 
 @pytest.fixture(scope="module")
 def whole(config: JobConfig, cluster: None) -> Path:
-    """The folder of a run that went through in one sitting."""
+    """The folder of a run that went through in one session."""
     return evaluate(config, silent).parent
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from medsent.engine import crash_report
-from medsent.engine.crash_report import EngineMemoryError, Note, Trace
+from medsent.engine.crash_report import CrashReport, EngineMemoryError, Trace
 from medsent.engine.footprint import Footprint
 from medsent.errors import EngineDiedError, EngineError
 from tests.conftest import MARKER
@@ -41,13 +41,13 @@ WAITS = (
 
 
 @pytest.fixture
-def note() -> Iterator[Note]:
-    made = Note()
+def note() -> Iterator[CrashReport]:
+    made = CrashReport()
     yield made
     made.remove()
 
 
-def log(note: Note, *lines: str) -> None:
+def log(note: CrashReport, *lines: str) -> None:
     """Log errors in a process of the engine."""
     subprocess.run(
         [sys.executable, "-c", LOGS],
@@ -69,13 +69,15 @@ def log(note: Note, *lines: str) -> None:
         (None, "no cause is known"),
     ],
 )
-def test_without_a_note_the_way_it_ended_is_told(note: Note, code: int | None, told: str) -> None:
+def test_without_a_note_the_way_it_ended_is_told(
+    note: CrashReport, code: int | None, told: str
+) -> None:
     died = note.died(code, EIGHT)
     assert type(died) is EngineDiedError
     assert str(died) == f"the engine's process ended ({told})"
 
 
-def test_errors_are_told_by_their_kinds_alone_once_it_serves(note: Note) -> None:
+def test_errors_are_told_by_their_kinds_alone_once_it_serves(note: CrashReport) -> None:
     log(note, "It warms up.|raise KeyError('nobody was harmed')")
     note.serves()
     log(
@@ -143,14 +145,16 @@ def test_errors_are_told_by_their_kinds_alone_once_it_serves(note: Note) -> None
         ),
     ],
 )
-def test_a_failed_start_tells_its_root_cause(note: Note, lines: list[str], told: str) -> None:
+def test_a_failed_start_tells_its_root_cause(
+    note: CrashReport, lines: list[str], told: str
+) -> None:
     log(note, *lines)
     failure = note.did_not_start(CORE, EIGHT)
     assert type(failure) is EngineError
     assert str(failure) == f"vLLM did not start: {told}"
 
 
-def test_an_error_of_this_process_that_points_at_its_log_is_looked_up(note: Note) -> None:
+def test_an_error_of_this_process_that_points_at_its_log_is_looked_up(note: CrashReport) -> None:
     log(
         note,
         "Error in inspecting model architecture|raise RuntimeError('Error raised in subprocess:"
@@ -192,7 +196,7 @@ def test_an_error_of_this_process_that_points_at_its_log_is_looked_up(note: Note
     ],
 )
 def test_what_may_not_come_again_is_worth_another_start(
-    note: Note, lines: list[str], error: Exception, told: str
+    note: CrashReport, lines: list[str], error: Exception, told: str
 ) -> None:
     log(note, *lines)
     failure = note.did_not_start(error, ON_GPU)
@@ -211,7 +215,7 @@ def test_what_may_not_come_again_is_worth_another_start(
     ],
 )
 @pytest.mark.parametrize("place", ["EngineCore encountered a fatal error.", "It failed to start."])
-def test_a_lack_of_memory_is_told_apart(note: Note, error: str, place: str) -> None:
+def test_a_lack_of_memory_is_told_apart(note: CrashReport, error: str, place: str) -> None:
     log(note, f"{place}|{error}", f"{place}|raise RuntimeError('the worker is gone')")
     for failure in (note.died(1, ON_GPU), note.did_not_start(CORE, ON_GPU)):
         assert isinstance(failure, EngineMemoryError)
@@ -224,7 +228,9 @@ def test_a_lack_of_memory_is_told_apart(note: Note, error: str, place: str) -> N
 CACHE = "raise ValueError('No available memory for the cache blocks. Try increasing it.')"
 
 
-def test_no_room_for_the_cache_asks_for_smaller_batches_and_no_smaller_part(note: Note) -> None:
+def test_no_room_for_the_cache_asks_for_smaller_batches_and_no_smaller_part(
+    note: CrashReport,
+) -> None:
     log(note, f"EngineCore failed to start.|{CACHE}")
     failure = note.did_not_start(CORE, ON_GPU)
     assert isinstance(failure, EngineMemoryError)
@@ -234,12 +240,12 @@ def test_no_room_for_the_cache_asks_for_smaller_batches_and_no_smaller_part(note
     assert type(on_cpu) is EngineError
 
 
-def test_what_is_no_error_is_no_cause(note: Note) -> None:
+def test_what_is_no_error_is_no_cause(note: CrashReport) -> None:
     log(note, "Nothing happened.|pass")
     assert "no cause is known" in str(note.died(None, EIGHT))
 
 
-def test_a_note_that_is_gone_or_torn_says_nothing(note: Note) -> None:
+def test_a_note_that_is_gone_or_torn_says_nothing(note: CrashReport) -> None:
     Path(note.path).write_text('{"kind": "Val\n{"other": 1}\n7\n')
     assert "no cause is known" in str(note.died(None, EIGHT))
     note.remove()

@@ -13,7 +13,7 @@ import pytest
 
 from medsent.config.job import ModelSettings, VllmSettings
 from medsent.engine import watchdog
-from medsent.engine.crash_report import Note
+from medsent.engine.crash_report import CrashReport
 from medsent.engine.vllm import EnginePlan
 
 WATCHING = """
@@ -31,9 +31,9 @@ time.sleep(3600)
 OWNER = f"""
 import os, subprocess, sys, time
 from medsent.engine import watchdog
-from medsent.engine.crash_report import Note
+from medsent.engine.crash_report import CrashReport
 
-variables = {{**os.environ, **watchdog.environment(), **Note().environment()}}
+variables = {{**os.environ, **watchdog.environment(), **CrashReport().environment()}}
 code = {WATCHING!r}
 subprocess.run([sys.executable, "-c", code, "3", code], env=variables)
 """
@@ -107,7 +107,7 @@ def test_the_scripted_engine_ends_with_its_owner_also_while_it_hangs(token: int)
 
 
 def test_a_stopped_process_is_found_by_its_note_and_ended() -> None:
-    note = Note()
+    note = CrashReport()
     with subprocess.Popen(
         [sys.executable, "-c", WATCHING, "1", ""],
         env={**os.environ, **watchdog.environment(), **note.environment()},
@@ -127,7 +127,7 @@ def test_a_process_that_gave_itself_a_name_is_found() -> None:
     """As vLLM's do: the name is written over the variables with which a process started."""
     settings = ModelSettings(source="no-model")
     plan = EnginePlan(settings.source, VllmSettings(device="gpu"), settings)
-    note = Note()
+    note = CrashReport()
     code = "import setproctitle; setproctitle.setproctitle('VLLM::EngineCore'); print(); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code],

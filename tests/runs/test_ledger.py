@@ -73,7 +73,7 @@ def test_a_run_without_a_ledger_has_an_empty_one(run: RunFolder) -> None:
 def test_it_is_read_as_it_was_written(folder: Path, run: RunFolder) -> None:
     (folder / "d.parquet").touch()
     shards = listed(folder)
-    ledger = Ledger().admit(shards).condemn(as_bad(shards.files[1], "corrupt_page"))
+    ledger = Ledger().admit(shards).quarantine(as_bad(shards.files[1], "corrupt_page"))
     ledger.write(run)
     assert Ledger.read(run) == ledger
     assert [file.name for file in run.path.iterdir()] == ["ledger.json"]
@@ -169,7 +169,7 @@ def test_a_shard_that_is_broken_otherwise_is_told_so(folder: Path) -> None:
 
 def test_a_corrupt_page_stays_bad_though_the_footer_is_fine(folder: Path) -> None:
     shards = listed(folder)
-    ledger = Ledger().admit(shards).condemn(as_bad(shards.files[1], "corrupt_page"))
+    ledger = Ledger().admit(shards).quarantine(as_bad(shards.files[1], "corrupt_page"))
     assert names(listed(folder).files) == ["a", "b", "c"]
     again = ledger.admit(listed(folder))
     assert again == ledger
@@ -182,7 +182,7 @@ def test_a_corrupt_page_stays_bad_though_the_footer_is_fine(folder: Path) -> Non
 def test_a_mended_shard_of_other_rows_is_another(folder: Path, reason: str) -> None:
     """Some of its rows may be scored: their places would not be those of the new ones."""
     shards = listed(folder)
-    ledger = Ledger().admit(shards).condemn(as_bad(shards.files[1], reason))
+    ledger = Ledger().admit(shards).quarantine(as_bad(shards.files[1], reason))
     rewrite(folder, "b", 7)
     with pytest.raises(InputError, match=r"b\.parquet was rewritten since"):
         ledger.admit(listed(folder))
@@ -193,7 +193,7 @@ def test_a_shard_that_went_while_it_was_read_may_come_back(folder: Path) -> None
     kept = (folder / "b.parquet").rename(folder / "kept")
     bad = changed(shards, shards.files[1])
     assert bad is not None
-    ledger = Ledger().admit(shards).condemn(bad)
+    ledger = Ledger().admit(shards).quarantine(bad)
     assert ledger.admit(listed(folder)).bad == {bad.path: bad}
     kept.rename(folder / "b.parquet")
     assert names(ledger.admit(listed(folder)).good) == ["a", "c", "b"]
@@ -205,7 +205,7 @@ def test_a_shard_rewritten_while_it_was_read_waits_for_a_requeue(folder: Path) -
     bad = changed(shards, shards.files[1])
     assert bad is not None
     assert bad.reason == "rewritten"
-    ledger = Ledger().admit(shards).condemn(bad)
+    ledger = Ledger().admit(shards).quarantine(bad)
     for _ in range(2):
         assert ledger.admit(listed(folder)).bad == {bad.path: bad}
         rewrite(folder, "b", 3)
@@ -225,7 +225,7 @@ def test_a_shard_of_another_schema_keeps_the_rows_it_had(folder: Path) -> None:
 def test_the_condemned_are_not_read_and_the_input_stays_the_same(folder: Path) -> None:
     (folder / "d.parquet").touch()
     shards = listed(folder)
-    ledger = Ledger().admit(shards).condemn(as_bad(shards.files[1], "corrupt_page"))
+    ledger = Ledger().admit(shards).quarantine(as_bad(shards.files[1], "corrupt_page"))
     left = ledger.readable(shards)
     assert names(left.files) == ["a", "c"]
     assert [(Path(bad.path).stem, bad.reason) for bad in left.bad] == [
@@ -242,7 +242,7 @@ def test_with_every_shard_condemned_there_is_no_input(folder: Path) -> None:
     shards = listed(folder)
     ledger = Ledger().admit(shards)
     for file in shards.files:
-        ledger = ledger.condemn(as_bad(file, "corrupt_page"))
+        ledger = ledger.quarantine(as_bad(file, "corrupt_page"))
     with pytest.raises(InputError, match=r"every shard .* is quarantined: .*a\.parquet is bad"):
         ledger.readable(shards)
 
@@ -250,7 +250,7 @@ def test_with_every_shard_condemned_there_is_no_input(folder: Path) -> None:
 def test_the_manifest_is_told_of_the_quarantined(folder: Path) -> None:
     (folder / "0.parquet").touch()
     shards = listed(folder)
-    told = Ledger().admit(shards).condemn(as_bad(shards.files[2], "corrupt_page")).quarantined()
+    told = Ledger().admit(shards).quarantine(as_bad(shards.files[2], "corrupt_page")).quarantined()
     assert json.loads(json.dumps(told)) == told
     assert [(names([each["path"]])[0], each["rows"], each["reason"]) for each in told] == [
         ("0", None, "empty_file"),
@@ -266,7 +266,7 @@ def test_a_damaged_shard_that_is_broken_further_keeps_its_rows(
     """Else those that were not scored before would vanish from the account."""
     ledger = Ledger().admit(listed(folder))
     damaged = ledger.good[path(folder, "c")]
-    ledger = ledger.condemn(BadShard(**damaged.told(), reason="corrupt_page", message="damaged"))
+    ledger = ledger.quarantine(BadShard(**damaged.told(), reason="corrupt_page", message="damaged"))
     (folder / "c.parquet").write_bytes(b"no Parquet any more")
     [bad] = ledger.admit(listed(folder)).bad.values()
     assert (bad.reason, bad.rows) == ("not_parquet", 4)

@@ -17,7 +17,7 @@ class Scorer(scorer.Scorer):
     """Keeps its blocks until the others are there."""
 
     async def __call__(self, records: pa.Table) -> pa.Table:
-        while len((await self._tally.standing.remote()).starts_s) < ENGINES:
+        while len((await self._monitor.status.remote()).starts_s) < ENGINES:
             await asyncio.sleep(0.1)
         return await super().__call__(records)
 

@@ -24,7 +24,7 @@ class Reading(source.BlockReader):
 
     def _block(self, piece: Piece, number: int, records: pa.Table) -> tuple[str, bool, pa.Table]:
         if _LATE_RECORD in records["record_id"].to_pylist():
-            _wait_for(self._tally, ENGINES)
+            _wait_for(self._monitor, ENGINES)
             time.sleep(PAUSE_S)
         return super()._block(piece, number, records)
 
@@ -38,12 +38,12 @@ class Scorer(scorer.Scorer):
         except FileExistsError:
             return super()._start(plan)
         scorer._START_AGAIN_S = 0.1
-        _wait_for(self._tally, 1)
+        _wait_for(self._monitor, 1)
         raise EngineError("not this time")
 
 
-def _wait_for(tally: Any, engines: int) -> None:
-    while len(ray.get(tally.standing.remote()).starts_s) < engines:
+def _wait_for(monitor: Any, engines: int) -> None:
+    while len(ray.get(monitor.status.remote()).starts_s) < engines:
         time.sleep(0.2)
 
 

@@ -13,7 +13,7 @@ from medsent.engine.protocol import Completion
 from medsent.input.records import fan_out
 from medsent.labels import LABELS
 from medsent.scoring.block import Block, Reply
-from medsent.scoring.bound import Speaker, make_speakers
+from medsent.scoring.bound import BoundVariant, bind_variants
 from medsent.scoring.plan import make_plan
 from tests.conftest import JobBuilder
 from tests.input.record_rows import records
@@ -24,9 +24,9 @@ SCHEMA = predictions.schema(["plain", "digits"], LABELS)
 
 
 @pytest.fixture
-def speakers(job: JobBuilder, tokenizer: Any) -> tuple[Speaker, ...]:
+def bound_variants(job: JobBuilder, tokenizer: Any) -> tuple[BoundVariant, ...]:
     variants = {"plain": {"method": "onepass"}, "digits": {"method": "bits"}}
-    return make_speakers(make_plan(job(variants=variants), lambda _: None), tokenizer)
+    return bind_variants(make_plan(job(variants=variants), lambda _: None), tokenizer)
 
 
 def reply(number: int, attempt: int = 1) -> Reply:
@@ -47,17 +47,17 @@ def reply(number: int, attempt: int = 1) -> Reply:
     return Reply(answer, completion)
 
 
-def filled(table: pa.Table, speakers: tuple[Speaker, ...]) -> Block:
-    block = Block(table, speakers, LIMIT)
-    for speaker in speakers:
-        for index in block.asked(speaker):
-            block.put(index, speaker, reply(index + 1))
+def filled(table: pa.Table, bound_variants: tuple[BoundVariant, ...]) -> Block:
+    block = Block(table, bound_variants, LIMIT)
+    for bound in bound_variants:
+        for index in block.asked(bound):
+            block.put(index, bound, reply(index + 1))
     return block
 
 
-def test_outcomes_are_in_the_records_order(speakers: tuple[Speaker, ...]) -> None:
+def test_outcomes_are_in_the_records_order(bound_variants: tuple[BoundVariant, ...]) -> None:
     table = records({"text": "b"}, {"reason": "empty_text", "text": ""}, {"text": "a"})
-    block = filled(table, speakers)
+    block = filled(table, bound_variants)
     made = block.table(SCHEMA, "node-actor")
     assert made.schema == SCHEMA
     rows = made.to_pylist()
@@ -84,10 +84,12 @@ def test_outcomes_are_in_the_records_order(speakers: tuple[Speaker, ...]) -> Non
     assert rows[1]["digits"] is None
 
 
-def test_an_answer_that_is_not_there_is_null_and_no_zeros(speakers: tuple[Speaker, ...]) -> None:
-    block = Block(records({}), speakers, LIMIT)
-    block.put(0, speakers[0], Reply(Answer("engine_error"), None))
-    block.put(0, speakers[1], reply(3, attempt=2))
+def test_an_answer_that_is_not_there_is_null_and_no_zeros(
+    bound_variants: tuple[BoundVariant, ...],
+) -> None:
+    block = Block(records({}), bound_variants, LIMIT)
+    block.put(0, bound_variants[0], Reply(Answer("engine_error"), None))
+    block.put(0, bound_variants[1], reply(3, attempt=2))
     [row] = block.table(SCHEMA, "r").to_pylist()
     assert row["outcome"] == "scored"
     assert row["plain"]["status"] == "engine_error"
@@ -97,22 +99,24 @@ def test_an_answer_that_is_not_there_is_null_and_no_zeros(speakers: tuple[Speake
     assert row["digits"]["attempt"] == 2
 
 
-def test_a_record_that_kills_engines_is_asked_no_more(speakers: tuple[Speaker, ...]) -> None:
-    block = Block(records({"text": "a"}, {"text": "b"}, {"text": "c"}), speakers, LIMIT)
+def test_a_record_that_kills_engines_is_asked_no_more(
+    bound_variants: tuple[BoundVariant, ...],
+) -> None:
+    block = Block(records({"text": "a"}, {"text": "b"}, {"text": "c"}), bound_variants, LIMIT)
     for index in (0, 1, 2):
-        block.put(index, speakers[0], reply(index))
-    block.condemn(1)
-    assert block.asked(speakers[1]) == [0, 2]
+        block.put(index, bound_variants[0], reply(index))
+    block.quarantine(1)
+    assert block.asked(bound_variants[1]) == [0, 2]
     rows = block.table(SCHEMA, "r").to_pylist()
     assert [row["reason"] for row in rows] == [None, "engine_killer", None]
     assert rows[1]["plain"] is None
 
 
 def test_a_record_that_was_not_answered_is_left_for_another_time(
-    speakers: tuple[Speaker, ...],
+    bound_variants: tuple[BoundVariant, ...],
 ) -> None:
     table = records({"text": "a"}, {"reason": "empty_text", "text": ""}, {"text": "c"})
-    block = filled(table, speakers)
+    block = filled(table, bound_variants)
     block.leave(0)
     rows = block.table(SCHEMA, "r").filter(block.answered()).to_pylist()
     assert [(row["row_hash"], row["outcome"]) for row in rows] == [
@@ -121,8 +125,10 @@ def test_a_record_that_was_not_answered_is_left_for_another_time(
     ]
 
 
-def test_a_block_of_which_nothing_was_answered_is_empty(speakers: tuple[Speaker, ...]) -> None:
-    block = Block(records({}, {}), speakers, LIMIT)
+def test_a_block_of_which_nothing_was_answered_is_empty(
+    bound_variants: tuple[BoundVariant, ...],
+) -> None:
+    block = Block(records({}, {}), bound_variants, LIMIT)
     for index in (0, 1):
         block.leave(index)
     made = block.table(SCHEMA, "r").filter(block.answered())
@@ -130,47 +136,51 @@ def test_a_block_of_which_nothing_was_answered_is_empty(speakers: tuple[Speaker,
 
 
 def test_a_row_of_which_one_record_was_not_answered_is_left_out_whole(
-    speakers: tuple[Speaker, ...],
+    bound_variants: tuple[BoundVariant, ...],
 ) -> None:
     """A later run scores all records of a row, or none."""
     table = fan_out(records({"text": "a"}, {"text": "b"}), ("chaplain", "surgeon"))
-    block = filled(table, speakers)
+    block = filled(table, bound_variants)
     block.leave(1)
-    assert [block.order.index(i) for i in block.asked(speakers[0])] == [2, 3]
+    assert [block.order.index(i) for i in block.asked(bound_variants[0])] == [2, 3]
     rows = block.table(SCHEMA, "r").filter(block.answered()).to_pylist()
     assert [(row["row_hash"], row["persona"]) for row in rows] == [(1, "chaplain"), (1, "surgeon")]
 
 
-def test_an_opinion_s_readers_are_asked_one_after_the_other(speakers: tuple[Speaker, ...]) -> None:
+def test_an_opinion_s_readers_are_asked_one_after_the_other(
+    bound_variants: tuple[BoundVariant, ...],
+) -> None:
     readers = ("surgeon", "chaplain", "pharmacist")
     rows = [{"text": text, "persona": persona} for persona in readers for text in ("one", "two")]
-    block = Block(records(*rows), speakers[:1], LIMIT)
+    block = Block(records(*rows), bound_variants[:1], LIMIT)
     assert [rows[i]["text"] for i in block.order] == ["one"] * 3 + ["two"] * 3
     for index, row in enumerate(rows):
-        whole = speakers[0].prompter.prompt(row["text"], "en", row["persona"])
-        assert block.prompt(index, speakers[0]) == whole
+        whole = bound_variants[0].prompter.prompt(row["text"], "en", row["persona"])
+        assert block.prompt(index, bound_variants[0]) == whole
 
 
-def test_it_is_told_which_broken_answers_were_mended(speakers: tuple[Speaker, ...]) -> None:
-    block = Block(records({"text": "a"}, {"text": "b"}, {"text": "c"}), speakers, LIMIT)
+def test_it_is_told_which_broken_answers_were_mended(
+    bound_variants: tuple[BoundVariant, ...],
+) -> None:
+    block = Block(records({"text": "a"}, {"text": "b"}, {"text": "c"}), bound_variants, LIMIT)
     for index, repaired in enumerate((True, False, None)):
         whole = reply(index)
         answer = replace(whole.answer, probabilities=None, repaired=repaired)
-        block.put(index, speakers[0], replace(whole, answer=answer))
+        block.put(index, bound_variants[0], replace(whole, answer=answer))
     rows = [row["plain"] for row in block.table(SCHEMA, "r").to_pylist()]
     assert [row["repaired"] for row in rows] == [True, False, None]
     assert [row["probabilities"] for row in rows] == [None] * 3
 
 
 @pytest.mark.parametrize("count", [1, 5, 60])
-def test_labels_may_be_any(count: int, speakers: tuple[Speaker, ...]) -> None:
+def test_labels_may_be_any(count: int, bound_variants: tuple[BoundVariant, ...]) -> None:
     names = [f"etykieta.{number} ż" for number in range(count)]
     made = predictions.schema(["plain", "digits"], names)
-    block = Block(_of_labels(records({"text": "a"}, {"text": "b"}), names), speakers, LIMIT)
+    block = Block(_of_labels(records({"text": "a"}, {"text": "b"}), names), bound_variants, LIMIT)
     given = [number % 3 == 0 for number in range(count)]
     whole = reply(1)
     answer = Answer("ok", given, [0.75 if value else 0.25 for value in given])
-    block.put(0, speakers[0], replace(whole, answer=answer))
+    block.put(0, bound_variants[0], replace(whole, answer=answer))
     first, second = block.table(made, "r").to_pylist()
     assert first["plain"]["labels"] == dict(zip(names, given, strict=True))
     assert first["plain"]["probabilities"] == {

@@ -19,7 +19,7 @@ from medsent.errors import (
 )
 from medsent.runs.folder import RunFolder
 from medsent.scoring.failures import failure
-from medsent.scoring.monitor import Standing
+from medsent.scoring.monitor import Status
 from medsent.storage.paths import any_path
 from tests.conftest import MARKER
 
@@ -37,25 +37,25 @@ def caused(*causes: Exception) -> Exception:
 
 
 def test_what_an_actor_told_comes_first() -> None:
-    standing = Standing(
+    status = Status(
         failure=("AdapterError", "variants.a.adapter changes nothing"),
         start_failure=("EngineError", "something else"),
     )
-    made = failure(caused(OSError(errno.ENOSPC, "full")), standing, RUN)
+    made = failure(caused(OSError(errno.ENOSPC, "full")), status, RUN)
     assert type(made) is AdapterError
     assert str(made) == "variants.a.adapter changes nothing"
 
 
 def test_an_error_of_ours_among_the_causes_is_the_one() -> None:
     ours = ReadingError("/in/a.parquet: a row could not be read as a record")
-    made = failure(caused(ValueError(MARKER), ours, KeyError(MARKER)), Standing(), RUN)
+    made = failure(caused(ValueError(MARKER), ours, KeyError(MARKER)), Status(), RUN)
     assert type(made) is ReadingError
     assert str(made) == str(ours)
 
 
 def test_a_tasks_error_is_found_where_ray_keeps_it() -> None:
     task = ray.exceptions.RayTaskError("f", f"Traceback {MARKER}", RunError("a is damaged"))
-    assert str(failure(caused(task), Standing(), RUN)) == "a is damaged"
+    assert str(failure(caused(task), Status(), RUN)) == "a is damaged"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_tasks_error_is_found_where_ray_keeps_it() -> None:
     ],
 )
 def test_a_disk_that_takes_nothing_is_said(number: int, says: str) -> None:
-    made = failure(caused(OSError(number, f"{RUN.path}/x {MARKER}")), Standing(), RUN)
+    made = failure(caused(OSError(number, f"{RUN.path}/x {MARKER}")), Status(), RUN)
     assert type(made) is StorageError
     assert made.exit_code == 1
     assert str(made).startswith(f"cannot write to {RUN.path}: {says}. Nothing there is damaged;")
@@ -81,7 +81,7 @@ def test_a_disk_that_takes_nothing_is_said(number: int, says: str) -> None:
     [OSError(MARKER), OSError(errno.EACCES, f"/in/a.parquet {MARKER}"), pa.ArrowInvalid(MARKER)],
 )
 def test_a_page_that_cannot_be_read_is_a_reading_error(cause: Exception) -> None:
-    assert type(failure(caused(cause), Standing(), RUN)) is ReadingError
+    assert type(failure(caused(cause), Status(), RUN)) is ReadingError
 
 
 NETWORK = "AWS Error NETWORK_CONNECTION during PutObject operation: curlCode: 7"
@@ -90,7 +90,7 @@ NETWORK = "AWS Error NETWORK_CONNECTION during PutObject operation: curlCode: 7"
 @pytest.mark.parametrize("asked", ["key 'runs/nightly-0/predictions/a.parquet' in", "existence of"])
 def test_object_storage_that_takes_nothing_is_said(asked: str) -> None:
     run = RunFolder(any_path("s3://bucket/runs/nightly-0"))
-    made = failure(caused(OSError(f"When {asked} bucket 'bucket': {NETWORK}")), Standing(), run)
+    made = failure(caused(OSError(f"When {asked} bucket 'bucket': {NETWORK}")), Status(), run)
     assert type(made) is StorageError
     assert str(made).startswith(
         "cannot write to s3://bucket/runs/nightly-0: the server cannot be reached "
@@ -111,25 +111,25 @@ def test_a_bucket_of_another_region_is_told() -> None:
 @pytest.mark.parametrize("run", [RUN, RunFolder(any_path("s3://bucket/runs/nightly-0"))])
 def test_object_storage_that_gives_nothing_condemns_no_shard(run: RunFolder) -> None:
     cause = OSError(f"When reading information for key 'in/a.parquet' in bucket 'b': {NETWORK}")
-    made = failure(caused(cause), Standing(), run)
+    made = failure(caused(cause), Status(), run)
     assert type(made) is StorageError
     assert str(made).startswith("cannot read in/a.parquet: the server cannot be reached")
 
 
 @pytest.mark.parametrize("cause", [TimeoutError(MARKER), ConnectionRefusedError(MARKER)])
 def test_a_network_that_fails_condemns_no_shard(cause: Exception) -> None:
-    assert type(failure(caused(cause), Standing(), RUN)) is EngineError
+    assert type(failure(caused(cause), Status(), RUN)) is EngineError
 
 
 def test_a_scorer_that_did_not_start_says_why() -> None:
-    standing = Standing(start_failure=("EngineDiedError", "vLLM did not start: no memory"))
-    made = failure(caused(ValueError(MARKER)), standing, RUN)
+    status = Status(start_failure=("EngineDiedError", "vLLM did not start: no memory"))
+    made = failure(caused(ValueError(MARKER)), status, RUN)
     assert type(made) is EngineDiedError
     assert str(made) == "vLLM did not start: no memory"
 
 
 def test_anything_else_is_told_by_its_kind_only() -> None:
-    made = failure(caused(KeyError(MARKER)), Standing(), RUN)
+    made = failure(caused(KeyError(MARKER)), Status(), RUN)
     assert type(made) is EngineError
     assert "KeyError" in str(made)
     assert "the same command goes on from there" in str(made)
@@ -146,11 +146,11 @@ def test_anything_else_is_told_by_its_kind_only() -> None:
     ],
 )
 def test_a_librarys_text_is_never_quoted(error: Exception) -> None:
-    made: MedsentError = failure(error, Standing(), RUN)
+    made: MedsentError = failure(error, Status(), RUN)
     assert MARKER not in str(made)
 
 
 def test_causes_in_a_circle_end() -> None:
     one, other = ValueError("a"), KeyError("b")
     one.__cause__, other.__context__ = other, one
-    assert type(failure(one, Standing(), RUN)) is EngineError
+    assert type(failure(one, Status(), RUN)) is EngineError

@@ -206,7 +206,7 @@ def test_a_resumed_pool_grows_again_whatever_its_blocks(pools: Pools, joined: Sc
     assert "Resuming: " in resumed.said
     assert resumed.records == RECORDS
     [scored] = resumed.events("scored")
-    # Four of each sitting: those of the second are of other actors.
+    # Four of each session: those of the second are of other actors.
     assert len(resumed.replicas) == 8
     assert scored["records"] < RECORDS
 

@@ -28,7 +28,7 @@ from medsent.predictions import ROUTED
 from medsent.runs.folder import RunFolder
 from medsent.scoring import pipeline
 from medsent.scoring.block import Block, Reply
-from medsent.scoring.bound import make_speakers
+from medsent.scoring.bound import bind_variants
 from medsent.scoring.plan import make_plan
 from medsent.scoring.route import for_candidate
 from medsent.scoring.scorer import Scorer
@@ -125,16 +125,16 @@ def test_a_record_asks_one_variant_and_the_fallback_where_it_must(
     mine = [i for i in range(12) if taken(0.5, ids)[i]]
     others = [i for i in range(12) if i not in mine]
     config = job(variants=VARIANTS, route=route.model_dump())
-    speakers = make_speakers(make_plan(config, silent), tokenizer)
-    assert [speaker.name for speaker in speakers] == ["finetuned", "baseline"]
-    candidate, fallback = speakers
+    bound_variants = bind_variants(make_plan(config, silent), tokenizer)
+    assert [bound.name for bound in bound_variants] == ["finetuned", "baseline"]
+    candidate, fallback = bound_variants
     table = records(*({"opinion_id": name, "text": name} for name in ids))
-    block = Block(table, speakers, 1024, route)
+    block = Block(table, bound_variants, 1024, route)
     assert sorted(block.asked(candidate)) == mine
     for index in mine:
         block.put(index, candidate, Reply(Answer("ok"), None))
     block.put(mine[0], candidate, Reply(Answer("truncated"), None))
-    block.condemn(mine[1])
+    block.quarantine(mine[1])
     assert sorted(block.asked(fallback)) == sorted([*others, mine[0]])
     for index in block.asked(fallback):
         block.put(index, fallback, Reply(Answer("engine_error"), None))

@@ -34,7 +34,7 @@ from tests.input import record_rows
 
 
 class Told:
-    """Stands for the tally's handle: notes each call."""
+    """Stands for the monitor's handle: notes each call."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []

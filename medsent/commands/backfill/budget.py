@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from medsent.commands.backfill.settings import BackfillConfig, PriceSettings
 from medsent.errors import RunError
 from medsent.runs.folder import RunFolder
-from medsent.scoring.monitor import Standing
+from medsent.scoring.monitor import Status
 from medsent.scoring.stop import Stop
 
 _FILE = "spent.json"
@@ -70,12 +70,12 @@ class Meter:
         """Whether the job was asked to stop for its budget."""
         self._check()
 
-    def look(self, standing: Standing) -> None:
+    def look(self, status: Status) -> None:
         """Count the time since the last look, and check the budget."""
         now = time.monotonic()
         bounds = self._config.engine.replicas
         # Those that were replaced are counted in it, so that it may be more than there can be.
-        replicas = min(max(bounds.min, len(standing.starts_s)), bounds.max)
+        replicas = min(max(bounds.min, len(status.starts_s)), bounds.max)
         passed = 0.0 if self._seen is None else now - self._seen
         self._seen = now
         self.spent = Spent(self.spent.wall_s + passed, self.spent.replica_s + passed * replicas)

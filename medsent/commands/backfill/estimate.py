@@ -30,16 +30,16 @@ class Pace:
     @classmethod
     def of(cls, run: RunFolder) -> "Pace | None":
         """Return a run's pace; None where it has finished no stretch of scoring."""
-        sittings = [event for event in run.events("scored") if event["records"]]
-        if not sittings:
+        sessions = [event for event in run.events("scored") if event["records"]]
+        if not sessions:
             return None
-        scoring_s = sum(event["total_s"] - event["start_up_s"] for event in sittings)
+        scoring_s = sum(event["total_s"] - event["start_up_s"] for event in sessions)
         spent = Spent.read(run)
         return cls(
             run.path.name,
-            sittings[-1]["at"],
-            sittings[-1]["start_up_s"],
-            scoring_s / sum(event["records"] for event in sittings),
+            sessions[-1]["at"],
+            sessions[-1]["start_up_s"],
+            scoring_s / sum(event["records"] for event in sessions),
             spent.replica_s / spent.wall_s if spent.wall_s else 1.0,
         )
 

@@ -24,7 +24,7 @@ class Checkpoint:
     folder: Path
     step: int
     seconds: float
-    """Trained up to here, over all sittings."""
+    """Trained up to here, over all sessions."""
 
 
 def mark_whole(folder: Path, seconds: float) -> None:

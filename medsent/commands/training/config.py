@@ -54,7 +54,7 @@ class OptimiserSettings(Settings):
     opinions_per_step: int = Field(default=4, ge=1)
     gradient_accumulation: int = Field(default=1, ge=1)
     """Passes that a step's opinions are split into, for less memory. It may change between the
-    sittings of one training: what is learnt stays the same but for rounding, and with
+    sessions of one training: what is learnt stays the same but for rounding, and with
     `lora.dropout` above 0 but for the draws, which each pass makes for itself."""
     gradient_checkpointing: bool = False
     """Keep each layer's input alone and compute the rest anew on the way back: less memory for

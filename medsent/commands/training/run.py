@@ -142,7 +142,7 @@ def evaluate_both(trained: Trained, say: Say = print) -> Result:
 
 
 def _learn(trainer: AdapterTrainer, last: Checkpoint | None, say: Say) -> tuple[int, float]:
-    """Train what is left to train; return the steps and seconds over all sittings."""
+    """Train what is left to train; return the steps and seconds over all sessions."""
     if last and trainer.budget.progress(last.step) >= 1.0:
         say(f"Its {last.step} steps are done, in {last.seconds / 60:.1f} minutes")
         load_weights(trainer.model, last.folder)
@@ -178,7 +178,7 @@ def _checkpoints(config: TrainingConfig) -> Path:
 
 
 def _recipe(config: TrainingConfig, task: Task, readings: Readings) -> dict[str, Any]:
-    """What must not change between the sittings of one training, the base's content apart.
+    """What must not change between the sessions of one training, the base's content apart.
 
     Prompt, answer and labels are in it where they are not those that ship, wherever they lie.
     """

@@ -24,7 +24,7 @@ class Budget(TrainerCallback):
         self._start = time.monotonic()
 
     def elapsed(self) -> float:
-        """Return the seconds trained so far, earlier sittings included."""
+        """Return the seconds trained so far, earlier sessions included."""
         return self._before + time.monotonic() - self._start
 
     def progress(self, step: int) -> float:

@@ -12,7 +12,7 @@ from typing import IO
 
 from medsent.config.job import ScriptedSettings
 from medsent.engine import watchdog
-from medsent.engine.crash_report import Note
+from medsent.engine.crash_report import CrashReport
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.scripted.answer import chances_for, make_answer
@@ -35,7 +35,7 @@ class ScriptedEngine:
         """Start the process; `footprint` goes before the settings'."""
         self._footprint = footprint or Footprint(settings.max_num_seqs)
         self.max_num_seqs = self._footprint.max_num_seqs
-        self._note = Note()
+        self._note = CrashReport()
         self._process = _start(settings, self.max_num_seqs, self._note)
         self._inlet, self._outlet = _pipe(self._process.stdin), _pipe(self._process.stdout)
         self._frames = Frames()
@@ -149,7 +149,9 @@ class ScriptedEngine:
                 waiting.set_exception(self._died)
 
 
-def _start(settings: ScriptedSettings, max_num_seqs: int, note: Note) -> "subprocess.Popen[bytes]":
+def _start(
+    settings: ScriptedSettings, max_num_seqs: int, note: CrashReport
+) -> "subprocess.Popen[bytes]":
     values = {**settings.model_dump(include=_SETTINGS), "max_num_seqs": max_num_seqs}
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables = {

@@ -86,7 +86,7 @@ def _patch_blocks(module: Any) -> None:
 
 
 def _patch_scorer(module: Any) -> None:
-    """Put a point at the end of a block's scoring: the tally knows, and Ray is about to."""
+    """Put a point at the end of a block's scoring: the monitor knows, and Ray is about to."""
     receipt = module._receipt
 
     def given(written: Any) -> Any:

@@ -20,7 +20,7 @@ from medsent.commands.training.run import run_training, train
 from medsent.commands.training.trainer import AdapterTrainer
 from medsent.errors import AdapterError, ConfigError, ModelError
 from medsent.labels import LABELS
-from tests.commands.training.sittings import Killed, changed, kill_at, quiet
+from tests.commands.training.sessions import Killed, changed, kill_at, quiet
 
 IN_TEXT, IN_WRAPPER = "base_model.model.model.", "base_model.model.model.language_model."
 

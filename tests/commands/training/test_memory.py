@@ -25,7 +25,7 @@ from medsent.commands.training.task import open_task
 from medsent.engine import cpu
 from medsent.labels import LABELS
 from medsent.personas import load_personas
-from tests.commands.training.sittings import changed
+from tests.commands.training.sessions import changed
 from tests.conftest import captured
 
 

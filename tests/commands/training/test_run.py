@@ -20,7 +20,7 @@ from medsent.labels import LABELS
 from medsent.metrics.statistics.thresholds import load_thresholds, read_thresholds
 from medsent.models.hashes import sha256_file
 from medsent.personas import load_personas
-from tests.commands.training.sittings import Killed, changed, kill_at, quiet
+from tests.commands.training.sessions import Killed, changed, kill_at, quiet
 
 
 def test_a_resumed_training_ends_in_the_same_weights(
@@ -156,7 +156,7 @@ def test_other_settings_on_the_same_checkpoints_are_refused(config: TrainingConf
 def test_checkpoints_of_another_base_are_refused_and_kept(
     config: TrainingConfig, tiny_model: Path, tmp_path: Path
 ) -> None:
-    """A folder whose content changed between the sittings; the dry run says so too."""
+    """A folder whose content changed between the sessions; the dry run says so too."""
     own = tmp_path / "own"
     shutil.copytree(tiny_model, own)
     config = changed(config, model={"source": str(own)}, optimiser={"epochs": 0.25})

@@ -25,7 +25,7 @@ from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.models.merge import merge
 from medsent.prompts.file import load_prompt, shipped_prompt
 from medsent.scoring.variant import open_thresholds, open_variants
-from tests.commands.training.sittings import changed, quiet
+from tests.commands.training.sessions import changed, quiet
 
 Settings = Callable[..., TrainingConfig]
 
