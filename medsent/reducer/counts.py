@@ -7,6 +7,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from medsent.reducer.equality import ByFields
+
 Ints = npt.NDArray[np.int64]
 Matrix = npt.NDArray[np.int8]
 
@@ -18,7 +20,7 @@ _LOWEST: Final = 2**_BITS - 1
 
 
 @dataclass(eq=False)
-class Rows:
+class Rows(ByFields):
     """Evaluated rows by what their labels add up to: a histogram of the triples that occur.
 
     With it every average over rows is exact, in integers. With L labels there are
@@ -34,13 +36,6 @@ class Rows:
     def none(cls) -> "Rows":
         """Return the histogram of no row."""
         return cls(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Rows)
-            and np.array_equal(self.triples, other.triples)
-            and np.array_equal(self.numbers, other.numbers)
-        )
 
     def merge(self, other: "Rows") -> "Rows":
         """Return the histogram of both sets of rows."""
@@ -72,7 +67,7 @@ def _added_up(ordered: Ints, numbers: Ints) -> tuple[Ints, Ints]:
 
 
 @dataclass(eq=False)
-class Counts:
+class Counts(ByFields):
     """Mergeable counts of L labels; their size is bounded, however many rows were counted."""
 
     cells: Ints
@@ -86,14 +81,6 @@ class Counts:
     def none(cls, labels: int) -> "Counts":
         """Return the counts of no row, of so many labels."""
         return cls(np.zeros((labels, 3, 3), dtype=np.int64), Rows.none())
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Counts)
-            and np.array_equal(self.cells, other.cells)
-            and self.rows == other.rows
-            and self.statuses == other.statuses
-        )
 
     def merge(self, other: "Counts") -> "Counts":
         """Return the counts of both sets of rows."""

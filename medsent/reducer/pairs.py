@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsent.reducer.counts import Counts, Ints, Matrix, count_groups
+from medsent.reducer.equality import ByFields
 from medsent.reducer.resamples import Clusters, Observed, Resamples, observe, resample, sketches
 from medsent.reducer.sketch import Sketch
 from medsent.reducer.weights import Keys, Weights
@@ -15,8 +16,8 @@ from medsent.reducer.weights import Keys, Weights
 BOTH, NOT_BOTH = "ok", "not_both"
 
 
-@dataclass
-class Pair:
+@dataclass(eq=False)
+class Pair(ByFields):
     """Mergeable counts of a baseline and a candidate, both on the same records."""
 
     baseline: Counts
@@ -43,16 +44,6 @@ class Pair:
             [Sketch() for _ in range(labels)],
             Sketch(),
             Sketch(),
-        )
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Pair)
-            and (self.baseline, self.candidate) == (other.baseline, other.candidate)
-            and self.resampled == other.resampled
-            and np.array_equal(self.discordant, other.discordant)
-            and (self.disagreeing, self.opinions) == (other.disagreeing, other.opinions)
-            and self.one_sided == other.one_sided
         )
 
     def merge(self, other: "Pair") -> "Pair":

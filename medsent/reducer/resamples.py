@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsent.reducer.counts import Ints, Matrix
+from medsent.reducer.equality import ByFields
 from medsent.reducer.sketch import Sketch
 from medsent.reducer.weights import Keys, Weights
 
@@ -96,7 +97,7 @@ class Clusters:
 
 
 @dataclass(eq=False)
-class Resamples:
+class Resamples(ByFields):
     """Mergeable sums of each replicate; a replicate weighs all records of an opinion alike."""
 
     counts: Ints
@@ -105,14 +106,6 @@ class Resamples:
     """(replicates, 3): sums over rows of `MEANS`."""
     positives: list[Sketch]
     """Of each label: opinions with the label in gold, on a record with a usable answer."""
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Resamples)
-            and np.array_equal(self.counts, other.counts)
-            and np.array_equal(self.means, other.means)
-            and self.positives == other.positives
-        )
 
     def merge(self, other: "Resamples") -> "Resamples":
         """Return the sums of both sets of rows."""

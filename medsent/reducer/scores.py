@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from medsent.errors import RunError
 from medsent.reducer.counts import Ints, Matrix
+from medsent.reducer.equality import ByFields
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,7 +34,7 @@ _BLOCK: Final = 2**16
 
 
 @dataclass(eq=False)
-class Scores:
+class Scores(ByFields):
     """Mergeable sums over cells that have gold and a probability, of L labels.
 
     They take 0.2 MB a label, at any number of rows. A tenth is one of ten bins of probability,
@@ -55,12 +56,6 @@ class Scores:
     def none(cls, labels: int) -> "Scores":
         """Return the sums over no row, of so many labels."""
         return cls(*(np.zeros(shape, dtype=np.int64) for shape in _shapes(labels)))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Scores) and all(
-            np.array_equal(mine, theirs)
-            for mine, theirs in zip(self._sums(), other._sums(), strict=True)
-        )
 
     def merge(self, other: "Scores") -> "Scores":
         """Return the sums over the rows of both."""

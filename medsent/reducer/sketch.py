@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 
 from medsent.reducer.counts import Ints
+from medsent.reducer.equality import ByFields
 from medsent.reducer.weights import Keys
 
 KEPT: Final = 64
@@ -20,7 +21,7 @@ def _no_records() -> Ints:
 
 
 @dataclass(eq=False)
-class Sketch:
+class Sketch(ByFields):
     """The opinions of the 64 smallest hashes, with their records (a bottom-k sketch).
 
     An opinion among the 64 smallest of all is among them in every part that holds it, so
@@ -36,13 +37,6 @@ class Sketch:
     def of(cls, keys: Keys, records: Ints) -> "Sketch":
         """Sketch opinions of which each stands once, in ascending order of their keys."""
         return cls(keys[:KEPT], records[:KEPT])
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Sketch)
-            and np.array_equal(self.keys, other.keys)
-            and np.array_equal(self.records, other.records)
-        )
 
     def __len__(self) -> int:
         """Return the number of opinions; 64 stands for 64 or more."""

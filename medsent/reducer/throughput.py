@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent.reducer.counts import Ints
+from medsent.reducer.equality import ByFields
 from medsent.reducer.timeline import Timeline
 
 NO_REPLICA: Final = "none"
@@ -32,7 +33,7 @@ def _no_latencies() -> Ints:
 
 
 @dataclass(eq=False)
-class Speed:
+class Speed(ByFields):
     """What came back from one variant on one replica; times in microseconds since 1970."""
 
     records: int = 0
@@ -43,13 +44,6 @@ class Speed:
     """(578,): records by bucket of latency; those without a latency are in none."""
     first_start_us: int = np.iinfo(np.int64).max
     last_finish_us: int = np.iinfo(np.int64).min
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Speed)
-            and self._numbers() == other._numbers()
-            and np.array_equal(self.latencies, other.latencies)
-        )
 
     def merge(self, other: "Speed") -> "Speed":
         """Return what came back in both."""
@@ -70,16 +64,6 @@ class Speed:
             return None
         rank = max(1, -(-percent * total // 100))
         return float(_MIDDLES[np.searchsorted(np.cumsum(self.latencies), rank)])
-
-    def _numbers(self) -> tuple[int, ...]:
-        return (
-            self.records,
-            self.uncached_tokens,
-            self.cached_tokens,
-            self.output_tokens,
-            self.first_start_us,
-            self.last_finish_us,
-        )
 
 
 @dataclass

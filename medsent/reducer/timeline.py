@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsent.reducer.counts import Ints
+from medsent.reducer.equality import ByFields
 
 Seconds = npt.NDArray[np.float64]
 
@@ -15,7 +16,7 @@ MAX_BINS: Final = 32_768  # 36 busy minutes at the first width, 9.5 hours at a s
 
 
 @dataclass(eq=False)
-class Timeline:
+class Timeline(ByFields):
     """Records that finished in each non-empty bin of time; all times in whole microseconds.
 
     A bin is `BIN_US` wide until there are more than `MAX_BINS`, then twice that, and so on:
@@ -39,15 +40,6 @@ class Timeline:
         finished = np.zeros((len(finish_us), variants), dtype=np.int64)
         finished[:, variant] = 1
         return _fit(BIN_US, finish_us // BIN_US, finished, start_us, int(finish_us.max()))
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Timeline)
-            and (self.width_us, self.last_us) == (other.width_us, other.last_us)
-            and np.array_equal(self.bins, other.bins)
-            and np.array_equal(self.finished, other.finished)
-            and np.array_equal(self.start_us, other.start_us)
-        )
 
     def merge(self, other: "Timeline") -> "Timeline":
         """Return the timeline of the records of both."""
