@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from medsent.engine import watchdog
-from medsent.engine.crash_report import Note
+from medsent.engine.crash_report import CrashReport
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan, adapters_of, arguments_of, footprint_of, sampling
 from tests.bench.timing import Round
@@ -16,7 +16,7 @@ class BareVllm:
 
     def __init__(self, plan: EnginePlan) -> None:
         """Start the engine; `SystemExit` says why it did not start."""
-        note = Note()
+        note = CrashReport()
         owner = {**watchdog.environment(), **note.environment()}
         os.environ.update({**plan.environment(), **owner})
         from vllm import LLM

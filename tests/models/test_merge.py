@@ -33,7 +33,7 @@ from medsent.prompts.prompter import Prompter
 from medsent.scoring.adapter_probe import check_effects
 from medsent.scoring.plan import make_plan
 from medsent.scoring.variant import open_variants
-from tests.commands.training.sittings import Killed, kill_at
+from tests.commands.training.sessions import Killed, kill_at
 from tests.conftest import AdapterWriter, JobBuilder, captured
 from tests.plain import load_plain, plain_logits
 
