@@ -41,10 +41,9 @@ def anchors(page: Path) -> set[str]:
 
 def options() -> dict[str, set[str]]:
     """Return the options of each command of `medsent`."""
-    group = typer.main.get_command(app)
     return {
         name: {option for parameter in command.params for option in parameter.opts}
-        for name, command in group.commands.items()  # type: ignore[attr-defined]
+        for name, command in typer.main.get_group(app).commands.items()
     }
 
 
