@@ -92,6 +92,8 @@ class Plot:
     caption: str
     define: str | None = None
     """The definition that the caption leads to."""
+    title: str | None = None
+    """What is drawn, said above it; the caption then says how to read it."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,31 @@ class Text:
     text: str
 
 
-Block: TypeAlias = Text | Table | Plot
+@dataclass(frozen=True)
+class Claim:
+    """What a rule says, with what it rests on."""
+
+    text: str
+    """Whole sentences."""
+    rule: str
+    """The rule's name; `rule-NAME` is its definition."""
+    decides: str
+    """How the rule decides."""
+    numbers: Sequence[tuple[str, str]]
+    """The numbers behind the sentences, as they are called in the file of exact numbers."""
+    left: int = 0
+    """So many numbers more are in that file."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Claims under a title. What they rest on is closed until opened, where the medium can."""
+
+    title: str
+    claims: Sequence[Claim]
+
+
+Block: TypeAlias = Text | Table | Plot | Claims
 
 
 @dataclass(frozen=True)
@@ -151,6 +177,8 @@ class Document:
     """The file beside it that has the exact numbers."""
     tone: Tone | None = None
     """Emphasis of the verdict."""
+    plot: Plot | None = None
+    """What the verdict looks like: it stands beside it."""
 
 
 def undefined(reason: str) -> Cell:

@@ -8,7 +8,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from medsent.report.document import Document, Plot, Table
+from medsent.report.document import Claims, Document, Plot, Table
 
 _INLINE: Final = ("style.css.j2", "sort.js.j2")
 _POLICY: Final = (
@@ -46,6 +46,7 @@ def _environment() -> Environment:
     )
     environment.tests["table_block"] = lambda block: isinstance(block, Table)
     environment.tests["plot_block"] = lambda block: isinstance(block, Plot)
+    environment.tests["claims_block"] = lambda block: isinstance(block, Claims)
     environment.filters["trusted"] = Markup
     environment.filters["sort_key"] = _sort_key
     return environment

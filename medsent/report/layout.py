@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from medsent.metrics.headline import is_evaluated
 from medsent.metrics.model import Metrics
+from medsent.report.claims import findings
 from medsent.report.definitions import definitions
 from medsent.report.document import Block, Document, Plot, Section, Table, Text
 from medsent.report.plots import curves
@@ -26,11 +27,12 @@ _REORDERING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068
 def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
     """Return the report of a run; a pure function of its numbers, and of examples if any."""
     metrics = Metrics.model_validate(_visible(metrics.model_dump()))
+    first, *drawn = list(_drawn_labels(metrics)) or [None]
     sections = [
-        Section("findings", "Findings", list(_findings(metrics))),
+        Section("findings", "Findings", list(findings(metrics))),
         Section("route", "Route", list(routed(metrics, metrics.route)) if metrics.route else []),
         Section("overall", "Overall", list(_overall(metrics))),
-        Section("labels", "Labels", list(_labels(metrics))),
+        Section("labels", "Labels", [*drawn, *_labels(metrics)]),
         Section("calibration", "Calibration", list(_calibration(metrics))),
         Section("slices", "Slices", list(_slices(metrics))),
         Section("examples", "Examples", [_shown_as_it_is(table) for table in examples]),
@@ -46,14 +48,21 @@ def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
         key_figures=key_figures(metrics),
         sections=[section for section in sections if section.blocks],
         definitions=definitions(len(metrics.labels)),
+        plot=first,
     )
 
 
-def _findings(metrics: Metrics) -> Iterator[Block]:
-    for section, title in operations.FINDINGS.items():
-        found = [finding for finding in metrics.findings if finding.section == section]
-        if found:
-            yield operations.findings(title, found)
+def _drawn_labels(metrics: Metrics) -> Iterator[Plot]:
+    """Yield the plots of labels: of each comparison or, without one, of each variant."""
+    evaluated = is_evaluated(metrics)
+    if metrics.comparisons and evaluated:
+        for index, comparison in enumerate(metrics.comparisons):
+            yield plots.dumbbell(metrics, comparison, f"rows-{index}")
+        return
+    draw = plots.dots if evaluated else plots.given
+    for index, (name, variant) in enumerate(metrics.variants.items()):
+        if variant.overall.answered_rows:
+            yield draw(metrics, name, f"rows-{index}")
 
 
 def _overall(metrics: Metrics) -> Iterator[Block]:
@@ -73,13 +82,10 @@ def _labels(metrics: Metrics) -> Iterator[Block]:
 
 
 def _scored_labels(metrics: Metrics) -> Iterator[Block]:
-    for index, comparison in enumerate(metrics.comparisons):
-        yield plots.dumbbell(metrics, comparison, f"labels-{index}")
+    for comparison in metrics.comparisons:
         yield scores.spread(comparison)
         yield scores.compared_labels(metrics, comparison)
     if not metrics.comparisons:
-        for index, name in enumerate(metrics.variants):
-            yield plots.dots(metrics, name, f"labels-{index}")
         yield scores.single_labels(metrics)
     for name, variant in metrics.variants.items():
         yield scores.label_counts(name, variant)

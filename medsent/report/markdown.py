@@ -4,7 +4,17 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from medsent.report.document import Block, Cell, Column, Document, KeyFigure, Table, Text
+from medsent.report.document import (
+    Block,
+    Cell,
+    Claim,
+    Claims,
+    Column,
+    Document,
+    KeyFigure,
+    Table,
+    Text,
+)
 
 # What Markdown or HTML would read as markup anywhere in a line. An underscore between letters
 # is none, and ids are full of those.
@@ -25,8 +35,9 @@ def _parts(document: Document) -> Iterator[str]:
         yield f"> **{escape(document.note)}**"
     first, *rest = document.verdict
     yield f"**{escape(first)}**"
-    yield "\n".join(f"- {escape(sentence)}" for sentence in rest)
     yield "\n".join(map(_key_figure, document.key_figures))
+    yield "Behind the verdict:"
+    yield "\n".join(f"- {escape(sentence)}" for sentence in rest)
     for section in document.sections:
         yield f"## {escape(section.title)}"
         for block in section.blocks:
@@ -44,6 +55,9 @@ def _key_figure(figure: KeyFigure) -> str:
 def _block(block: Block) -> Iterator[str]:
     if isinstance(block, Text):
         yield escape(block.text)
+    if isinstance(block, Claims):
+        yield f"### {escape(block.title)}"
+        yield "\n".join(map(_claim, block.claims))
     if isinstance(block, Table):
         yield f"### {escape(block.caption)}"
         yield _table(block)
@@ -53,6 +67,13 @@ def _block(block: Block) -> Iterator[str]:
                 f"{_raised(letter)} {escape(reason)}" for reason, letter in letters.items()
             )
         yield from (escape(note) for note in block.notes)
+
+
+def _claim(claim: Claim) -> str:
+    shown = [f"{escape(name)} {escape(value)}" for name, value in claim.numbers]
+    if claim.left:
+        shown.append(f"{claim.left} more in metrics.json")
+    return f"- {escape(claim.text)}\n  - Rule {escape(claim.rule)}: {', '.join(shown)}"
 
 
 def _table(table: Table) -> str:

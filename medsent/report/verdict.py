@@ -82,6 +82,7 @@ def _alone(metrics: Metrics) -> Iterator[str]:
     if metrics.route is not None:
         yield unpaired(metrics.route)
         return
+    yield _averages("macro F1")
     yield "No comparison is configured, so nothing is said to be better than anything else."
 
 
@@ -92,29 +93,32 @@ def _with_interval(figure: Estimated) -> str:
 
 
 def _compared(pair: Comparison) -> str:
-    name, change = headline(pair)
+    _, change = headline(pair)
     figure = change.difference
     if figure is None:
         return (
             f"{pair.candidate} and {pair.baseline} cannot be compared by macro F1: it is "
             "undefined for at least one of them."
         )
-    both = (
-        f"{pair.candidate} reaches a {name} of {percent(change.candidate)}, "
-        f"{pair.baseline} {percent(change.baseline)}"
+    told = (
+        f"macro F1 {percent(change.candidate)} against {percent(change.baseline)}, a difference "
+        f"of {points(figure.value)} points"
     )
-    told = f"{both}: a difference of {points(figure.value)} percentage points"
     interval = signed_interval(figure)
     if interval is None:
-        return f"{told}, without interval: {untested(change)}."
-    verdict = {
-        "higher": "it is more than chance would give",
-        "lower": "it is lower by more than chance would give",
-        "no difference detected": "no difference was detected",
-        "too few to tell": "too few to tell",
+        return (
+            f"{pair.candidate} and {pair.baseline}: {told}, without interval: {untested(change)}."
+        )
+    told += f" (95% interval {interval}{', rough' if figure.rough else ''})"
+    than = f"than {pair.baseline} on average"
+    return {
+        "higher": f"{pair.candidate} is better {than}: {told}, more than chance would give.",
+        "lower": f"{pair.candidate} is worse {than}: {told}, more than chance would give.",
+        "no difference detected": f"{pair.candidate} was not found to be better or worse {than}: "
+        f"{told}.",
+        "too few to tell": f"Too few opinions tell whether {pair.candidate} is better {than}: "
+        f"{told}.",
     }[direction(change)]
-    rough = ", rough: from fewer than 20 opinions" if figure.rough else ""
-    return f"{told} (95% interval {interval}, p {p_value(change.p)}{rough}); {verdict}."
 
 
 def _basis(metrics: Metrics, pair: Comparison) -> Iterator[str]:
@@ -122,7 +126,8 @@ def _basis(metrics: Metrics, pair: Comparison) -> Iterator[str]:
     base = metrics.variants[pair.baseline]
     candidate = metrics.variants[pair.candidate]
     yield f"{about}F1 is {_directions(pair)}."
-    yield _caution(pair)
+    yield _averages(headline(pair)[0])
+    yield from _caution(pair)
     yield from _other_labels(pair)
     if base.overall.evaluated_rows != candidate.overall.evaluated_rows:
         yield (
@@ -134,8 +139,8 @@ def _basis(metrics: Metrics, pair: Comparison) -> Iterator[str]:
     few = [n for n, change in pair.labels.items() if direction(change) == "too few to tell"]
     if few and headline(pair)[1].p is not None:
         yield (
-            "Too few opinions with it, or on which the two disagree, to tell for "
-            f"{counted(len(few), 'label')}: {', '.join(few)}."
+            f"Nothing can be said of {counted(len(few), 'label')}, since too few opinions have "
+            f"{'it' if len(few) == 1 else 'them'} or the two disagree too seldom: {', '.join(few)}."
         )
 
 
@@ -149,16 +154,33 @@ def _other_labels(pair: Comparison) -> Iterator[str]:
         )
 
 
-def _caution(pair: Comparison) -> str:
-    figure = headline(pair)[1].difference
+def _averages(name: str) -> str:
+    """Say what macro F1 is, and over which labels."""
+    over = name.removeprefix("macro F1") or " over the labels"
+    return (
+        "F1 is 100% where a label is given to all records that have it and to no other; macro F1 "
+        f"is its mean{over}."
+    )
+
+
+def _caution(pair: Comparison) -> Iterator[str]:
+    change = headline(pair)[1]
+    figure = change.difference
     if figure is None or figure.low is None:
-        return (
+        yield (
             "This is a difference without interval: how much of it is chance has not been "
             "estimated."
         )
-    return (
-        "Intervals and tests take an opinion's records together, and hold for new opinions read "
-        "by the same personas; those of labels are corrected for their number."
+        return
+    rough = " This one is rough: it is from fewer than 20 opinions." if figure.rough else ""
+    yield (
+        "The interval is where the difference would likely be for new opinions read by the same "
+        f"personas: of 100 such intervals, 95 hold the true one.{rough}"
+    )
+    yield (
+        f"p {p_value(change.p)} is how often chance would give a difference this large, were the "
+        "two alike. Records of one opinion count together, and tests of labels are corrected for "
+        "their number."
     )
 
 
@@ -172,7 +194,9 @@ def _averaged(pair: Comparison, base: OverallMetrics, candidate: OverallMetrics)
         )
     elif candidate.left_out.get("f1"):
         number = len(pair.labels) - len(candidate.left_out["f1"])
-        yield f"The averages are over {counted(number, 'label')}; undefined for both: {left[0]}."
+        which = "The" if headline(pair)[0] == "macro F1" else "Other"
+        over = counted(number, "label")
+        yield f"{which} averages are over {over}; undefined for both: {left[0]}."
 
 
 def _left_out(overall: OverallMetrics) -> str:

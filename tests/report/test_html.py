@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 import pytest
 
 from medsent.labels import LABELS
+from medsent.metrics.findings.catalogue import RULES
 from medsent.metrics.model import Metrics
-from medsent.report.document import Table
+from medsent.report.document import Claims, Table
 from medsent.report.html import render_html
 from medsent.report.layout import contents
 from medsent.report.markdown import escape, render_markdown
@@ -98,7 +99,7 @@ def test_it_is_one_well_formed_page_with_the_note_and_the_verdict(page: Page) ->
     paragraphs = page.texts["p"]
     assert paragraphs[1] == NOTE
     assert paragraphs[2].startswith(
-        "finetuned reaches a macro F1 over the labels with enough opinions of 79.4%, baseline 48.9%"
+        "finetuned is better than baseline on average: macro F1 79.4% against 48.9%"
     )
 
 
@@ -177,13 +178,11 @@ def test_the_distribution_adds_up(page: Page) -> None:
 
 def test_it_has_the_same_tables_as_the_markdown(page: Page, markdown: str) -> None:
     text = markdown
-    tables = [
-        block
-        for section in contents(metrics()).sections
-        for block in section.blocks
-        if isinstance(block, Table)
-    ]
-    assert len(tables) == len(page.captions) == text.count("\n### ")
+    blocks = [block for section in contents(metrics()).sections for block in section.blocks]
+    tables = [block for block in blocks if isinstance(block, Table)]
+    claims = [block for block in blocks if isinstance(block, Claims)]
+    assert [block.title for block in claims] == page.texts["h3"]
+    assert len(tables) == len(page.captions) == text.count("\n### ") - len(claims)
     for table in tables:
         rows = page.captions[table.caption][-len(table.rows) :]
         for cells, shown in zip(table.rows, rows, strict=True):
@@ -199,6 +198,28 @@ def test_it_has_the_same_tables_as_the_markdown(page: Page, markdown: str) -> No
 def test_both_show_the_same_figures(figure: str, html: str, markdown: str) -> None:
     assert figure in html
     assert figure in markdown
+
+
+def test_a_finding_is_a_sentence_whose_rule_and_numbers_are_behind_a_click(page: Page) -> None:
+    run = metrics()
+    rules = {rule.name: rule.decides for rule in RULES}
+    opened = [text for text in page.texts["details"] if "Numbers and rule" in text]
+    assert len(opened) == len(run.findings)
+    for finding, text in zip(run.findings, opened, strict=True):
+        assert finding.text in page.texts["p"]
+        assert finding.text not in text
+        assert f"Rule {finding.rule}: {rules[finding.rule]}" in text
+        assert all(name in text for name in list(finding.numbers)[:9])
+    visible = page.texts["main"][0].partition("Overall")[0]
+    for text in opened:
+        visible = visible.replace(text, "")
+    assert not re.search(r"[a-z]_[a-z]", visible)
+
+
+def test_the_plot_of_labels_stands_in_the_head_of_the_page(page: Page) -> None:
+    head = page.texts["header"][0]
+    assert all(label in head for label in LABELS)
+    assert head.index("Macro F1") < head.index("F1 by label") < head.index("Behind the verdict")
 
 
 def test_ids_are_unique_and_every_link_leads_somewhere(page: Page) -> None:

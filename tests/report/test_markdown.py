@@ -40,20 +40,23 @@ def test_it_opens_with_the_note_and_the_verdict(run: Metrics, text: str) -> None
     assert change.difference is not None
     assert (title, note) == ("# demo", f"> **{NOTE}**")
     assert verdict == (
-        "**finetuned reaches a macro F1 over the labels with enough opinions of "
-        f"{percent(change.candidate)}, baseline {percent(change.baseline)}: a difference of "
-        f"{points(change.difference.value)} percentage points (95% interval "
-        f"{signed_interval(change.difference)}, p &lt;0.001); it is more than chance would give.**"
+        "**finetuned is better than baseline on average: macro F1 "
+        f"{percent(change.candidate)} against {percent(change.baseline)}, a difference of "
+        f"{points(change.difference.value)} points (95% interval "
+        f"{signed_interval(change.difference)}), more than chance would give.**"
     )
-    assert "hold for new opinions read by the same personas" in text
+    assert "macro F1 is its mean over the labels with enough opinions." in text
+    assert "would likely be for new opinions read by the same personas" in text
+    assert "- p &lt;0.001 is how often chance would give a difference this large" in text
     assert "signifi" not in text
 
 
 def test_no_difference_is_claimed_without_a_test() -> None:
     text = render_markdown(contents(metrics(replicates=0)))
-    assert "of +29.0 percentage points, without interval: no interval was asked for.**" in text
+    assert "of +29.0 points, without interval: no interval was asked for.**" in text
     assert "- This is a difference without interval" in text
     assert "than chance would give" not in text
+    assert "better than" not in text.partition("## Findings")[0]
     assert "ᵃ no interval: none was asked for" in text
     assert "Labels by F1: **18 of 21** (higher; 1 lower, 1 unchanged, 1 undefined)" in text
 
@@ -61,8 +64,8 @@ def test_no_difference_is_claimed_without_a_test() -> None:
 def test_it_says_what_the_verdict_leaves_open(text: str) -> None:
     assert "Compared are the 594 records that both answered; baseline was evaluated on 594" in text
     assert "averages are over 20 labels; undefined for both: vulgar" in text
-    few = "Too few opinions with it, or on which the two disagree, to tell for 2 labels: "
-    assert f"{few}vulgar, political" in text
+    few = "Nothing can be said of 2 labels, since too few opinions have them or the two disagree "
+    assert f"{few}too seldom: vulgar, political." in text
     assert "609 of 640 input records were scored, 31 quarantined" in text
 
 
@@ -301,7 +304,7 @@ def test_findings_duplicates_and_mixed_rates_are_told(run: Metrics) -> None:
     )
     text = render_markdown(contents(told))
     shown = "f1 0.75, mcc –, records 12,000, p &lt;0.001, low −0.1"
-    assert f"| Fear is found. | standout_gain | {shown} |" in text
+    assert f"- Fear is found.\n  - Rule standout_gain: {shown}\n" in text
     assert "1 record with the record_id of an earlier one." in text
     assert "Most of the busy time of baseline was shared with other variants" in text
     assert "### Standouts" in text
@@ -320,21 +323,20 @@ def test_findings_stand_under_their_titles_with_few_of_their_numbers(
         "Recommendations",
         "Trade-offs",
     ]
-    assert sum(len(table(text, title)) - 1 for title in re.findall("### (.*)", part)) == len(
-        run.findings
-    )
-    higher = table(text, "Key findings")[2]
-    assert higher[1] == "labels_higher"
-    assert higher[2].startswith("labels 17, tested 19, records 594, ")
-    assert higher[2].endswith("14 more in metrics.json")
+    told = re.findall("^- (.*)\n  - Rule ([a-z0-9_]+): (.*)$", part, re.MULTILINE)
+    assert [rule for _, rule, _ in told] == [each.rule for each in run.findings]
+    assert [text for text, _, _ in told] == [escape(each.text) for each in run.findings]
+    [numbers] = [numbers for _, rule, numbers in told if rule == "labels_higher"]
+    assert numbers.startswith("labels 17, tested 19, records 594, ")
+    assert numbers.endswith("14 more in metrics.json")
     assert "**Rule labels_higher.** The labels whose F1 is higher" in text
 
 
 def test_two_comparisons_are_kept_apart() -> None:
     both = [("baseline", "finetuned"), ("finetuned", "baseline")]
     text = render_markdown(contents(metrics(compare=both)))
-    assert "**finetuned reaches a macro F1 over the labels with enough opinions of 79.4%" in text
-    assert "opinions of 48.9%, finetuned 79.4%: a difference of −30.5" in text
+    assert "**finetuned is better than baseline on average: macro F1 79.4% against 48.9%" in text
+    assert "baseline is worse than finetuned on average: macro F1 48.9% against 79.4%, a" in text
     assert "- baseline against finetuned: F1 is higher for 1 label, lower for 17" in text
     assert table(text, "baseline against finetuned")[3][3] == "−29.0ᵃ"
     head = table(text, "Macro F1 by language")[0]

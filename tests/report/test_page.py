@@ -51,7 +51,8 @@ CONTRASTS = """
     const [dark, bright] = [light(one), light(other)].sort((a, b) => a - b);
     return (bright + 0.05) / (dark + 0.05);
   };
-  const words = "body, h1, .note, .verdict, .basis li, figcaption, td, th, .interval, .tag";
+  const words = "body, h1, h3, .note, .verdict, .basis li, .claims p, .claims dd, .claims dt, "
+    + "figcaption, td, th, .interval, .tag";
   return [
     ...[...document.querySelectorAll(words)]
       .map(each => contrast(parts(getComputedStyle(each).color), ground(each))),
@@ -110,12 +111,9 @@ def test_it_loads_without_an_error_and_asks_for_nothing(page: Page, file: Path) 
 
 
 def test_all_plots_are_drawn(page: Page) -> None:
-    plots = [
-        block
-        for section in contents(metrics()).sections
-        for block in section.blocks
-        if isinstance(block, Plot)
-    ]
+    document = contents(metrics())
+    blocks = [block for section in document.sections for block in section.blocks]
+    plots = [block for block in (document.plot, *blocks) if isinstance(block, Plot)]
     drawn = page.run(
         "[...document.querySelectorAll('figure svg')].map(svg => {"
         " const box = svg.getBBox();"
@@ -183,6 +181,38 @@ def test_a_number_sorts_as_a_number_and_by_keyboard_as_well(page: Page) -> None:
 
 def heading(column: int) -> str:
     return f"{SORTABLE}.querySelector('th[data-column=\"{column}\"]')"
+
+
+BOXES = (
+    "Object.fromEntries(['.verdict', '.key-figures', '.first .plot', '.basis'].map(name => {"
+    " const box = document.querySelector(name).getBoundingClientRect();"
+    " return [name, [box.left, box.top, box.right, box.bottom]] }))"
+)
+
+
+def test_the_plot_stands_beside_the_verdict_or_below_its_key_figures(page: Page) -> None:
+    page.size(1280, 900)
+    boxes = page.run(BOXES)
+    left, top, _, bottom = boxes[".first .plot"]
+    assert bottom <= 900  # whole, on the first screen
+    assert left > max(boxes[name][2] for name in (".verdict", ".key-figures", ".basis"))
+    assert top < boxes[".key-figures"][3]
+    page.size(390, 844)
+    boxes = page.run(BOXES)
+    assert boxes[".key-figures"][3] <= boxes[".first .plot"][1]
+    assert boxes[".first .plot"][3] <= boxes[".basis"][1]
+    assert 0 <= boxes[".first .plot"][0] < boxes[".first .plot"][2] <= 390
+
+
+def test_what_a_finding_rests_on_opens_without_a_script(page: Page) -> None:
+    page.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        first = "document.querySelector('.claims details')"
+        assert page.run(f"{first}.querySelector('dl').checkVisibility()") is False
+        page.run(f"{first}.querySelector('summary').click()")
+        assert page.run(f"{first}.querySelector('dl').checkVisibility()") is True
+    finally:
+        page.call("Emulation.setScriptExecutionDisabled", value=False)
 
 
 def test_dark_mode_changes_the_page_and_all_stays_legible(page: Page) -> None:

@@ -52,9 +52,9 @@ def _said(pair: Comparison, start: str, end: str) -> Said:
     tested = _tested(pair)
     higher = sum(direction(each) == "higher" for each in pair.labels.values())
     return Said(
-        f"{start} {name} is higher, {gap(change)}, on {counted(pair.records, 'record')}. F1 could "
-        f"be tested for {tested} of {counted(len(pair.labels), 'label')} and is higher for "
-        f"{higher}. {end}",
+        f"{start} {name} is higher, {gap(change)}, on {counted(pair.records, 'record')}. "
+        f"{tested} of {counted(len(pair.labels), 'label')} could be tested, and F1 is higher for "
+        f"{higher} of them. {end}",
         {**changed(change), "records": pair.records, "tested": tested, "higher": higher},
         [pair.baseline, pair.candidate],
     )
@@ -83,7 +83,7 @@ def no_ground(metrics: Metrics) -> Iterator[Said]:
             continue
         why = {
             "lower": f"its {name} is lower",
-            "no difference detected": f"no difference in {name} was detected",
+            "no difference detected": f"no difference in {name} was found",
         }.get(found, f"{name} could not be tested: {untested(change)}")
         yield Said(
             f"These {counted(pair.records, 'record')} give no ground to replace {pair.baseline} by "
@@ -100,9 +100,10 @@ def keep_baseline(metrics: Metrics) -> Iterator[Said]:
         if not lower:
             continue
         named = [f"{label} {gap(each)}" for label, each in lower.items()]
+        it = "it matters" if len(lower) == 1 else "they matter"
         yield Said(
-            f"Keep {pair.baseline} for {counted(len(lower), 'label')} on which {pair.candidate} is "
-            f"lower, or do not replace it where they matter: {'; '.join(named)}; on "
+            f"Keep {pair.baseline} for {counted(len(lower), 'label')} on which {pair.candidate} "
+            f"has the lower F1, or wherever {it}: {'; '.join(named)}, on "
             f"{counted(pair.records, 'record')}.",
             {
                 "labels": len(lower),
@@ -128,10 +129,11 @@ def collect_more(metrics: Metrics) -> Iterator[Said]:
             continue
         rarest = min(few, key=lambda label: few[label])
         yield Said(
-            f"Collect opinions for {listed(few)}: about {count(needed)} records at the rates seen "
-            f"on {counted(pair.records, 'record')} hold {FEWEST_OPINIONS} opinions with the "
-            f"rarest ({rarest}, in {opinions(few[rarest])} now); twice as many for an interval "
-            "that is not rough. Choosing opinions that are likely to have them takes fewer.",
+            f"Collect more opinions with {listed(few)}. At the rates seen in "
+            f"{counted(pair.records, 'record')}, about {count(needed)} hold the {FEWEST_OPINIONS} "
+            f"opinions that the rarest takes ({rarest}, in {opinions(few[rarest])} now), and twice "
+            "as many give an interval that is not rough. Choosing opinions that are likely to "
+            "have them takes fewer.",
             {
                 "labels": len(few),
                 "records": pair.records,
@@ -155,10 +157,10 @@ def tune_thresholds(metrics: Metrics) -> Iterator[Said]:
             for label, (figure, best, threshold) in found.items()
         ]
         yield Said(
-            f"Tune the thresholds of {name} on a validation run (`medsent thresholds`). On these "
-            f"{counted(variant.overall.evaluated_rows, 'record')} another threshold lifts F1 above "
-            f"its interval for {counted(len(found), 'label')}: {'; '.join(named)}. These are the "
-            "best on the same records: expect less on others.",
+            f"Tune the thresholds of {name} on a validation run, with medsent thresholds. On "
+            f"these {counted(variant.overall.evaluated_rows, 'record')} another threshold lifts F1 "
+            f"above its 95% interval for {counted(len(found), 'label')}: {'; '.join(named)}. "
+            "These are the best on the same records: expect less on others.",
             {
                 "labels": len(found),
                 "records": variant.overall.evaluated_rows,

@@ -4,10 +4,19 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final, Literal
 
+from medsent.metrics import statuses
 from medsent.metrics.estimate import Estimated
 from medsent.metrics.findings.bounds import BELIEVABLE, CALIBRATED, HALF, QUARANTINED, USABLE
 from medsent.metrics.findings.rule import Said
-from medsent.metrics.findings.wording import changed, estimated, gap, listed, share, support
+from medsent.metrics.findings.wording import (
+    changed,
+    estimated,
+    gap,
+    listed,
+    part,
+    share,
+    support,
+)
 from medsent.metrics.format import count, counted, percent
 from medsent.metrics.headline import headline
 from medsent.metrics.model import Comparison, LabelMetrics, Metrics, SliceMetrics, VariantMetrics
@@ -17,6 +26,10 @@ _Rate = Literal["recall", "precision"]
 _WEAK: Final[dict[_Rate, str]] = {
     "recall": "misses more records with the label than it finds",
     "precision": "is wrong more often than right where it gives the label",
+}
+_SHARE: Final[dict[_Rate, str]] = {
+    "recall": "It finds (recall)",
+    "precision": "It is right (precision)",
 }
 _AGAINST: Final = {"higher": "lower", "lower": "higher"}
 
@@ -39,16 +52,19 @@ def answers_unusable(metrics: Metrics) -> Iterator[Said]:
             if status != "ok" and number
         }
         if rate.high is None:
-            beyond = "how much of that is chance has not been estimated"
+            beyond = "How much of what is missing from 99% is chance is not known"
         elif rate.high < USABLE:
-            beyond = "below 99% by more than chance would give"
+            beyond = "That is below 99% by more than chance would give"
         else:
             beyond = "99% is within what chance would give"
+        why = [
+            f"{statuses.answer(status) or statuses.spaced(status)} ({count(number)})"
+            for status, number in mix.items()
+        ]
         yield Said(
             f"{percent(rate.value)} of the answers of {name} could be used: "
             f"{count(variant.overall.answered_rows)} of {counted(variant.overall.rows, 'record')} "
-            f"({_interval(rate)}; {beyond}). The others: "
-            f"{listed(f'{status} {count(number)}' for status, number in mix.items())}.",
+            f"({_interval(rate)}). {beyond}. The others: {'; '.join(why)}.",
             {
                 **estimated("generation_success_rate", rate),
                 "answered": variant.overall.answered_rows,
@@ -75,11 +91,11 @@ def weak(metrics: Metrics, rate: _Rate) -> Iterator[Said]:
         if not found:
             continue
         named = [
-            f"{label} {share(_rate(each, rate))}, {_of(each, rate)}"
+            f"{label} {share(_rate(each, rate))} of {_of(each, rate)}"
             for label, each in found.items()
         ]
         yield Said(
-            f"{name} {_WEAK[rate]} for {counted(len(found), 'label')}. {rate.capitalize()}: "
+            f"{name} {_WEAK[rate]} for {counted(len(found), 'label')}. {_SHARE[rate]}: "
             f"{'; '.join(named)}.",
             {
                 "labels": len(found),
@@ -107,7 +123,7 @@ def _of(label: LabelMetrics, rate: _Rate) -> str:
     """Write what the rate is a share of."""
     if rate == "recall":
         return support(label)
-    return f"given to {counted(label.tp + label.fp, 'record')}"
+    return f"{counted(label.tp + label.fp, 'record')} given it"
 
 
 def miscalibrated(metrics: Metrics) -> Iterator[Said]:
@@ -122,12 +138,12 @@ def miscalibrated(metrics: Metrics) -> Iterator[Said]:
         if not found:
             continue
         records = min(labels[label].records for label in found)
-        named = [f"{label} {100 * ece:.1f}" for label, ece in found.items()]
+        named = [f"{label} by {100 * ece:.1f}" for label, ece in found.items()]
         yield Said(
-            f"On these records the probabilities of {name} are off by more than "
-            f"{100 * BELIEVABLE:.0f} points on average for {counted(len(found), 'label')}, "
-            f"on at least {counted(records, 'record')} each. Expected calibration error in "
-            f"points, which has no interval: {listed(named)}.",
+            f"The probabilities of {name} cannot be read as rates for "
+            f"{counted(len(found), 'label')}: on average they are off by more than "
+            f"{100 * BELIEVABLE:.0f} points, {listed(named)}, on at least "
+            f"{counted(records, 'record')} each. These errors have no interval.",
             {
                 "labels": len(found),
                 "records": records,
@@ -149,9 +165,9 @@ def slice_against(metrics: Metrics) -> Iterator[Said]:
                 continue
             records = metrics.variants[pair.candidate].slices[key].overall.rows
             yield Said(
-                f"On {key}, macro F1 of {pair.candidate} is {against} than that of "
+                f"For {part(key)}, macro F1 of {pair.candidate} is {against} than that of "
                 f"{pair.baseline}: {percent(change.candidate)} against {percent(change.baseline)}, "
-                f"{gap(change)}, {counted(records, 'record')} scored. Over all records {name} "
+                f"{gap(change)}, on {counted(records, 'record')}. Over all records {name} "
                 f"goes the other way, {gap(whole)}.",
                 {**changed(change), "records": records},
                 [pair.baseline, pair.candidate],
@@ -162,23 +178,23 @@ def slice_against(metrics: Metrics) -> Iterator[Said]:
 def slice_behind(metrics: Metrics) -> Iterator[Said]:
     """Say on which slices a variant does worse than on all records, over the same labels."""
     for name, variant in judged(metrics).items():
-        for key, part in variant.slices.items():
-            whole = _same_labels(variant, part)
-            figure = part.overall.macro_f1_supported
+        for key, each in variant.slices.items():
+            whole = _same_labels(variant, each)
+            figure = each.overall.macro_f1_supported
             among = _beside(variant, key)
             if whole is None or not below(figure, whole, among):
                 continue
-            averaged = len(part.overall.supported_labels)
+            averaged = len(each.overall.supported_labels)
             yield Said(
-                f"{name} does worse on {key} than on all records: macro F1 over the "
+                f"{name} does worse for {part(key)} than on all records: macro F1 over the "
                 f"{counted(averaged, 'label')} with enough opinions there is {share(figure)} on "
-                f"{counted(part.overall.evaluated_rows, 'record')}, over the same labels "
+                f"{counted(each.overall.evaluated_rows, 'record')}, over the same labels "
                 f"{percent(whole)} on all {count(variant.overall.evaluated_rows)}.",
                 {
                     **estimated("macro_f1", figure),
                     "whole": whole,
                     "labels": averaged,
-                    "records": part.overall.evaluated_rows,
+                    "records": each.overall.evaluated_rows,
                 },
                 [name],
                 slices=[key],
@@ -202,11 +218,11 @@ def quarantine(metrics: Metrics) -> Iterator[Said]:
     records = metrics.records
     if not records.input or records.quarantined <= QUARANTINED * records.input:
         return
-    mix = [f"{reason} {count(number)}" for reason, number in records.by_reason.items()]
+    mix = [statuses.records(count(n), reason) for reason, n in records.by_reason.items()]
     yield Said(
         f"{count(records.quarantined)} of {counted(records.input, 'input record')} "
         f"({percent(records.quarantined / records.input)}) were not scored and are in no other "
-        f"figure: {listed(mix)}. What is left need not stand for the input.",
+        f"figure: {listed(mix)}. What was scored need not stand for the whole input.",
         {
             "quarantined": records.quarantined,
             "input": records.input,

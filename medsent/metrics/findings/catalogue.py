@@ -105,7 +105,8 @@ RULES: Final = (
     Rule(
         "detectable",
         "areas_for_attention",
-        f"The tested labels whose detectable difference is over {100 * VISIBLE:.0f} points.",
+        f"The tested labels whose detectable difference is over {100 * VISIBLE:.0f} points, before "
+        "correction for the number of labels.",
         support.detectable,
     ),
     Rule(

@@ -1,6 +1,6 @@
 """Rules on a candidate against a baseline: the whole, the labels, and what stands out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Final, Literal
 
@@ -14,7 +14,7 @@ from medsent.metrics.model import Change, Comparison, Metrics
 from medsent.metrics.significance import direction, untested
 
 _Way = Literal["higher", "lower"]
-_GAIN: Final[dict[_Way, str]] = {"higher": "gain", "lower": "loss"}
+_SIDE: Final[dict[_Way, str]] = {"higher": "above", "lower": "below"}
 
 
 def macro_alone(metrics: Metrics) -> Iterator[Said]:
@@ -65,13 +65,11 @@ def _told(pair: Comparison, change: Change) -> str:
     found = direction(change)
     if found == "too few to tell":
         return (
-            f"macro F1 of {pair.candidate} and of {pair.baseline} cannot be told apart or alike: "
-            f"{untested(change)}"
+            f"it cannot be told whether {pair.candidate} and {pair.baseline} differ in macro F1 "
+            f"({untested(change)})"
         )
     if found == "no difference detected":
-        return (
-            f"no difference in macro F1 was detected between {pair.candidate} and {pair.baseline}"
-        )
+        return f"no difference in macro F1 was found between {pair.candidate} and {pair.baseline}"
     return f"{pair.candidate} has a {found} macro F1 than {pair.baseline}"
 
 
@@ -79,8 +77,8 @@ def _visible(change: Change) -> str:
     if change.detectable is None:
         return ""
     return (
-        f" Data like these show a true difference of {100 * change.detectable:.1f} points in 4 of "
-        "5 runs; a smaller one may go unseen."
+        f" A true difference of {100 * change.detectable:.1f} points would show in 4 of 5 such "
+        "runs; a smaller one may go unseen."
     )
 
 
@@ -102,13 +100,13 @@ def labels_changed(metrics: Metrics, way: _Way) -> Iterator[Said]:
         named = [f"{label} {points(_known(each).value)}" for label, each in found.items()]
         nearest = min((_bounds(_known(each)) for each in found.values()), key=_least)
         rough = sum(_known(each).rough for each in found.values())
-        mark = f" Rough: {rough} of {len(found)}." if rough else ""
+        which = "Its 95% interval" if len(found) == 1 else "The 95% interval closest to zero"
+        mark = f" Rough, from few opinions: {rough} of {len(found)}." if rough else ""
         yield Said(
-            f"F1 of {pair.candidate} is {way} than that of {pair.baseline} for "
-            f"{count(len(found))} of {counted(tested, 'label')} that could be tested (corrected p "
-            f"below 0.05) on {counted(pair.records, 'record')}. Differences in points: "
-            f"{listed(named)}. The 95% interval nearest to zero is {points(nearest[0])} to "
-            f"{points(nearest[1])}.{mark}",
+            f"{pair.candidate} has a {way} F1 than {pair.baseline} for {count(len(found))} of "
+            f"{counted(tested, 'label')} that could be tested: {listed(named)} points. {which} is "
+            f"{points(nearest[0])} to {points(nearest[1])}, on {counted(pair.records, 'record')}."
+            f"{mark}",
             {
                 "labels": len(found),
                 "tested": tested,
@@ -158,32 +156,32 @@ def labels_undecided(metrics: Metrics) -> Iterator[Said]:
         }
         if not found:
             continue
-        least, most = min(found.values()), max(found.values())
+        least, most = (choose(found, key=lambda label: found[label]) for choose in (min, max))
         yield Said(
-            f"No difference in F1 was detected for {counted(len(found), 'label')}: "
-            f"{listed(found)}. That does not say that there is none: on "
-            f"{counted(pair.records, 'record')} the smallest true difference "
-            f"that would show in 4 of 5 runs is {_range(least, most)} points.",
+            f"No difference in F1 was found for {counted(len(found), 'label')}: "
+            f"{listed(found)}. That does not say that there is none: with "
+            f"{counted(pair.records, 'record')} a true difference shows in 4 of 5 runs only if it "
+            f"is {_from(found, least, most)}.",
             {
                 "labels": len(found),
                 "records": pair.records,
-                "least_detectable": least,
-                "most_detectable": most,
+                "least_detectable": found[least],
+                "most_detectable": found[most],
             },
             [pair.baseline, pair.candidate],
             list(found),
         )
 
 
-def _range(least: float, most: float) -> str:
-    low, high = (f"{100 * each:.1f}" for each in (least, most))
-    return low if low == high else f"{low} (for one label) to {high} (for another)"
+def _from(found: Mapping[str, float], least: str, most: str) -> str:
+    low, high = (f"{100 * found[label]:.1f} points or more" for label in (least, most))
+    return low if low == high else f"{low} for {least}, up to {high} for {most}"
 
 
 def standouts(metrics: Metrics, way: _Way) -> Iterator[Said]:
     """Say which labels changed by more than the average did, interval clear of interval."""
     for pair in metrics.comparisons:
-        name, change = headline(pair)
+        _, change = headline(pair)
         if change.difference is None or change.difference.low is None:
             continue
         average = change.difference
@@ -193,10 +191,10 @@ def standouts(metrics: Metrics, way: _Way) -> Iterator[Said]:
         for label in found[:STANDOUTS]:
             each = pair.labels[label]
             yield Said(
-                f"{label}: the {_GAIN[way]} stands out. F1 goes from {percent(each.baseline)} to "
-                f"{percent(each.candidate)}, {gap(each)}, its interval wholly "
-                f"{'above' if way == 'higher' else 'below'} that of the difference in {name}, "
-                f"{gap(change)}; {support(metrics.variants[pair.candidate].labels[label])}.",
+                f"{label} stands out: its F1 goes from {percent(each.baseline)} to "
+                f"{percent(each.candidate)}, {gap(each)}. That is clearly {_SIDE[way]} the change "
+                f"of the average, {gap(change)}. "
+                f"{support(metrics.variants[pair.candidate].labels[label])} have the label.",
                 {
                     **changed(each),
                     "average_difference": average.value,

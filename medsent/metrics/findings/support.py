@@ -17,9 +17,9 @@ def untested(metrics: Metrics) -> Iterator[Said]:
     """Say that a run without replicates supports no claim."""
     if not has_replicates(metrics) and is_evaluated(metrics):
         yield Said(
-            "No intervals or tests were asked for (`statistics.replicates` is 0), so nothing is "
-            f"claimed of these {counted(metrics.records.scored, 'record')}: how much of any figure "
-            "or difference is chance has not been estimated.",
+            "This run was made without intervals and tests, so nothing is claimed of these "
+            f"{counted(metrics.records.scored, 'record')}: how much of any figure or difference "
+            "is chance is not known.",
             {"replicates": 0, "records": metrics.records.scored},
             list(metrics.variants),
         )
@@ -36,9 +36,9 @@ def too_few_to_tell(metrics: Metrics) -> Iterator[Said]:
     for variants, records, few in _too_few(metrics):
         if few and records:
             yield Said(
-                f"Too few opinions to tell for {counted(len(few), 'label')} on "
-                f"{counted(records, 'record')}: {listed(_with_opinions(few))}. "
-                f"An interval takes {FEWEST_OPINIONS} opinions with the label. "
+                f"Too few opinions have {counted(len(few), 'label')} to say anything of "
+                f"{'it' if len(few) == 1 else 'them'}: {listed(_with_opinions(few))}, in "
+                f"{counted(records, 'record')}. It takes {FEWEST_OPINIONS} opinions with a label. "
                 f"{_takes(few, records)}",
                 {
                     "labels": len(few),
@@ -85,10 +85,10 @@ def _takes(few: Mapping[str, int], records: int) -> str:
     parts = []
     if needed is not None:
         parts.append(
-            f"At the rates seen here that is about {count(needed)} records for all that occur."
+            f"About {count(needed)} records would hold as many of each label that occurs here."
         )
     if unseen:
-        parts.append(f"How many it takes for {listed(unseen)} cannot be said: none occurs.")
+        parts.append(f"How many it takes for {listed(unseen)} cannot be said: none has it here.")
     return " ".join(parts)
 
 
@@ -105,7 +105,7 @@ def too_few_disagreements(metrics: Metrics) -> Iterator[Said]:
         if few:
             named = [f"{label} on {opinions(number)}" for label, number in few.items()]
             yield Said(
-                f"{pair.candidate} and {pair.baseline} disagree too seldom to tell for "
+                f"{pair.candidate} and {pair.baseline} disagree too seldom to be compared for "
                 f"{counted(len(few), 'label')}: {listed(named)}, of "
                 f"{counted(pair.records, 'record')}. A test takes {FEW_DISAGREEING} opinions on "
                 "which one is right and the other wrong.",
@@ -127,10 +127,11 @@ def no_variation(metrics: Metrics) -> Iterator[Said]:
         if many:
             named = [f"{label} on {opinions(number)}" for label, number in many.items()]
             yield Said(
-                f"For {counted(len(many), 'label')} {pair.candidate} and {pair.baseline} disagree "
-                f"often enough, {listed(named)} of {counted(pair.records, 'record')}, but the "
-                "replicates give one and the same difference, or rest on a few opinions with most "
-                "of the records: there is no test.",
+                f"{pair.candidate} and {pair.baseline} disagree often enough for "
+                f"{counted(len(many), 'label')}, {listed(named)} of "
+                f"{counted(pair.records, 'record')}, and yet cannot be compared: the difference is "
+                "the same however opinions are drawn, or rests on a few that have most of the "
+                "records.",
                 {
                     "labels": len(many),
                     "records": pair.records,
@@ -165,8 +166,7 @@ def detectable(metrics: Metrics) -> Iterator[Said]:
         yield Said(
             f"{counted(pair.records, 'record')} are too few to show a difference of "
             f"{100 * VISIBLE:.0f} points in F1 for {counted(len(found), 'label')}. The smallest "
-            "that would show in 4 of 5 runs, before correction for the number of labels, in "
-            f"points: {listed(named)}.",
+            f"that would show in 4 of 5 runs, in points: {listed(named)}.",
             {
                 "labels": len(found),
                 "records": pair.records,

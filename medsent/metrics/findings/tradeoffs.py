@@ -27,10 +27,10 @@ def speed_against_f1(metrics: Metrics) -> Iterator[Said]:
         if max(base_s, candidate_s) <= SPEED * min(base_s, candidate_s):
             continue
         yield Said(
-            f"{pair.candidate} takes {candidate_s / base_s:.2f} times as long a record as "
-            f"{pair.baseline}: {seconds(candidate_s)} against {seconds(base_s)} "
-            f"({rate(candidate.records_per_s)} against {rate(base.records_per_s)} records/s, "
-            f"{counted(candidate.records, 'record')}; rates have no interval). "
+            f"{pair.candidate} takes {candidate_s / base_s:.2f} times as long for a record as "
+            f"{pair.baseline}: {seconds(candidate_s)} against {seconds(base_s)}, which is "
+            f"{rate(candidate.records_per_s)} against {rate(base.records_per_s)} records a second "
+            f"on {counted(candidate.records, 'record')}. Rates have no interval. "
             f"{_told(name, change)}",
             {
                 "time_ratio": candidate_s / base_s,
@@ -55,7 +55,7 @@ def _told(name: str, change: Change) -> str:
     told = {
         "higher": f"Its {name} is higher",
         "lower": f"Its {name} is lower",
-    }.get(direction(change), f"No difference in {name} was detected")
+    }.get(direction(change), f"No difference in {name} was found")
     return f"{told}: {gap(change)}."
 
 
@@ -72,9 +72,10 @@ def precision_against_recall(metrics: Metrics) -> Iterator[Said]:
 
 def _exchanged(pair: Comparison, average: str, precision: Change, recall: Change) -> Said:
     return Said(
-        f"{pair.candidate} trades precision against recall: {average} precision is "
-        f"{direction(precision)} than that of {pair.baseline}, {gap(precision)}, {average} recall "
-        f"is {direction(recall)}, {gap(recall)}, on {counted(pair.records, 'record')}.",
+        f"{pair.candidate} trades how many of the labels it gives are right (precision) against "
+        f"how many it finds (recall): {average} precision is {direction(precision)} than that of "
+        f"{pair.baseline}, {gap(precision)}, {average} recall is {direction(recall)}, "
+        f"{gap(recall)}, on {counted(pair.records, 'record')}.",
         {
             **{f"precision_{name}": value for name, value in changed(precision).items()},
             **{f"recall_{name}": value for name, value in changed(recall).items()},

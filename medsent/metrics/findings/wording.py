@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from medsent.metrics.estimate import Estimated, value_of
 from medsent.metrics.format import (
     counted,
-    p_value,
     percent,
     points,
     share_interval,
     signed_interval,
 )
 from medsent.metrics.model import Change, LabelMetrics
+from medsent.metrics.statuses import spaced
 from medsent.reducer.sketch import KEPT
 
 
@@ -23,15 +23,10 @@ def share(figure: Estimated) -> str:
 
 
 def gap(change: Change) -> str:
-    """Write a difference with its interval and the p-value by which it is judged."""
+    """Write a difference with its interval, or that it has none."""
     interval = signed_interval(change.difference)
-    of = f"{points(value_of(change.difference))} points"
-    if interval is None:
-        return f"{of} (no interval)"
-    p = f"p {p_value(change.p)}"
-    if change.p_corrected is not None:
-        p = f"corrected p {p_value(change.p_corrected)}"
-    return f"{of} (95% interval {interval}{_rough(change.difference)}, {p})"
+    told = "no interval" if interval is None else f"95% interval {interval}"
+    return f"{points(value_of(change.difference))} points ({told}{_rough(change.difference)})"
 
 
 def _rough(figure: Estimated) -> str:
@@ -62,8 +57,8 @@ def estimated(name: str, figure: Estimated) -> dict[str, int | float | None]:
 
 
 def support(label: LabelMetrics) -> str:
-    """Write how many records and opinions a label's figures rest on."""
-    return f"{counted(label.support, 'positive')} in {opinions(label.opinions)}"
+    """Write how many records, in how many opinions, have a label."""
+    return f"{counted(label.support, 'record')} in {opinions(label.opinions)}"
 
 
 def opinions(number: int | None) -> str:
@@ -73,6 +68,11 @@ def opinions(number: int | None) -> str:
     if number >= KEPT:
         return f"{KEPT} or more opinions"
     return f"{number} opinion{'' if number == 1 else 's'}"
+
+
+def part(key: str) -> str:
+    """Write a slice as words: `persona=young_mother` as `persona young mother`."""
+    return spaced(key.replace("=", " ", 1))
 
 
 def listed(parts: Iterable[str]) -> str:

@@ -45,14 +45,15 @@ def frame(
     top_in: float,
     bottom_in: float = 0.3,
     row_in: float = 0.25,
+    width_in: float = WIDTH_IN,
 ) -> tuple[Figure, Axes]:
     """Return a figure with axes whose rows are `row_in` inches high, whatever their number."""
     height_in = top_in + row_in * max(rows, 1) + bottom_in
-    figure = Figure(figsize=(WIDTH_IN, height_in))
+    figure = Figure(figsize=(width_in, height_in))
     box = (
-        left_in / WIDTH_IN,
+        left_in / width_in,
         bottom_in / height_in,
-        1 - (left_in + right_in) / WIDTH_IN,
+        1 - (left_in + right_in) / width_in,
         row_in * max(rows, 1) / height_in,
     )
     return figure, figure.add_axes(box)

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from medsent.metrics.estimate import Estimated, value_of
@@ -59,8 +58,10 @@ _NAMES_IN: Final = 1.7
 _TURN: Final = 50.0
 """Degrees by which the names above a heat map are turned."""
 
-_APART: Final = 0.24
-"""Rows between a label's marks and the interval of each."""
+_ROWS_IN: Final = 4.9
+"""A plot with a row a label is narrower than others: it stands beside the verdict."""
+_RIGHT_IN: Final = 1.3
+"""Room for its two columns of figures."""
 
 
 def dumbbell(metrics: Metrics, comparison: Comparison, name: str) -> Plot:
@@ -69,24 +70,26 @@ def dumbbell(metrics: Metrics, comparison: Comparison, name: str) -> Plot:
     Labels where one of the two is undefined stand at the bottom.
     """
     changes = sorted(comparison.labels.items(), key=lambda item: _gain(item[1]), reverse=True)
-    figure, axes = _by_label([label for label, _ in changes])
+    rows = _Rows([label for label, _ in changes], "points")
     for row, (label, change) in enumerate(changes):
         sides = [
             metrics.variants[name].labels[label]
             for name in (comparison.baseline, comparison.candidate)
         ]
-        _dumbbell_row(axes, row, label, change, sides)
-    _legend(axes, comparison)
-    percent_axis(axes, len(changes))
-    svg = inline(figure, name, _dumbbell_label(comparison, changes))
-    caption = (
-        f"F1 by label, from {comparison.baseline} (ring) to {comparison.candidate} (dot), sorted "
-        "by the difference. Thin lines: 95% intervals, the baseline's above and the candidate's "
-        "below; a label that too few opinions have gets none, nor does a variant that answered "
-        "other records than those compared. Grey: no difference detected, or too "
-        "few opinions to tell."
+        _dumbbell_row(rows, row, label, change, sides)
+    _legend(rows, comparison)
+    svg = inline(rows.figure, name, _dumbbell_label(comparison, changes))
+    bands = (
+        "Bands are 95% intervals of the difference, drawn from the ring; a label that too few "
+        "opinions have gets none."
+        if any(change.difference and change.difference.low for _, change in changes)
+        else "No difference here has an interval."
     )
-    return Plot(svg, caption)
+    caption = (
+        f"{bands} Grey: no difference found, after correction for the number of labels, or too few "
+        "opinions to tell. Positives are the records that have the label."
+    )
+    return Plot(svg, caption, title=f"F1 by label, {comparison.baseline} to {comparison.candidate}")
 
 
 def _gain(change: Change) -> float:
@@ -94,45 +97,40 @@ def _gain(change: Change) -> float:
 
 
 def _dumbbell_row(
-    axes: Axes, row: int, label: str, change: Change, sides: Sequence[LabelMetrics]
+    rows: "_Rows", row: int, label: str, change: Change, sides: Sequence[LabelMetrics]
 ) -> None:
-    found = direction(change)
+    axes, found = rows.axes, direction(change)
     shade = INK if found in ("higher", "lower") else MUTED
     colour = WORSE if found == "lower" else CANDIDATE if found == "higher" else MUTED
-    axes.plot([0, 1], [row, row], color=LINE, linewidth=0.6, zorder=0)
     if change.baseline is not None and change.candidate is not None:
         ends = [change.baseline, change.candidate]
         axes.plot(ends, [row, row], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=1)
-    if value_of(sides[0].f1) == change.baseline:
-        _whisker(axes, row - _APART, sides[0].f1, BASELINE)
-    if value_of(sides[1].f1) == change.candidate:
-        _whisker(axes, row + _APART, sides[1].f1, colour)
+        _band(axes, row, change.difference, colour, start=change.baseline)
     if change.candidate is not None:
         mark(axes, change.candidate, row, face=colour, edge=colour, size=6.5)
     if change.baseline is not None:
         mark(axes, change.baseline, row, face=PAPER, edge=BASELINE, size=5.0)
-    write(axes, -0.03, row, fitted(label, _NAMES_IN), shade, align="right")
-    write(axes, 1.14, row, points(value_of(change.difference)), shade, align="right")
     positives = min(side.support for side in sides)
-    write(axes, 1.28, row, count(positives), shade, align="right")
+    rows.write(row, label, points(value_of(change.difference)), count(positives), shade)
 
 
-def _whisker(axes: Axes, row: float, figure: Estimated, colour: str) -> None:
-    """Draw a figure's interval."""
+def _band(axes: Axes, row: int, figure: Estimated, colour: str, start: float = 0.0) -> None:
+    """Draw an interval; that of a difference from where the difference begins."""
     if figure is not None and figure.low is not None and figure.high is not None:
+        ends = [min(max(start + end, 0.0), 1.0) for end in (figure.low, figure.high)]
         axes.plot(
-            [figure.low, figure.high], [row, row], color=colour, linewidth=1.1, alpha=0.75, zorder=1
+            ends, [row, row], color=colour, linewidth=8, alpha=0.3, solid_capstyle="butt", zorder=1
         )
 
 
-def _legend(axes: Axes, comparison: Comparison) -> None:
-    row = -1.35
-    mark(axes, 0.01, row, face=PAPER, edge=BASELINE, size=5.0)
-    write(axes, 0.04, row, short(comparison.baseline), INK)
-    mark(axes, 0.51, row, face=CANDIDATE, edge=CANDIDATE, size=6.5)
-    write(axes, 0.54, row, short(comparison.candidate), INK)
-    write(axes, 1.14, row, "points", MUTED, align="right")
-    write(axes, 1.28, row, "positives", MUTED, align="right")
+def _legend(rows: "_Rows", comparison: Comparison) -> None:
+    """Write the names above the axis, the candidate's at its right end."""
+    axes, gap = rows.axes, rows.inches(0.12)
+    room_in = 0.5 / rows.inches(1.0) - 0.3
+    mark(axes, gap / 2, _HEAD, face=PAPER, edge=BASELINE, size=5.0)
+    write(axes, 1.5 * gap, _HEAD, fitted(comparison.baseline, room_in), INK)
+    mark(axes, 0.5 + gap / 2, _HEAD, face=CANDIDATE, edge=CANDIDATE, size=6.5)
+    write(axes, 0.5 + 1.5 * gap, _HEAD, fitted(comparison.candidate, room_in), INK)
 
 
 def _dumbbell_label(comparison: Comparison, changes: Sequence[tuple[str, Change]]) -> str:
@@ -150,27 +148,49 @@ def _dumbbell_label(comparison: Comparison, changes: Sequence[tuple[str, Change]
 
 def dots(metrics: Metrics, variant: str, name: str) -> Plot:
     """Draw F1 per label of one variant, for a run without a comparison, the highest on top."""
-    labels = sorted(metrics.variants[variant].labels.items(), key=_height, reverse=True)
-    figure, axes = _by_label([label for label, _ in labels])
-    for row, (label, figures) in enumerate(labels):
-        shade = MUTED if figures.support < FEW_POSITIVES else INK
-        axes.plot([0, 1], [row, row], color=LINE, linewidth=0.6, zorder=0)
-        if figures.f1 is not None:
-            _whisker(axes, row, figures.f1, CANDIDATE)
-            mark(axes, figures.f1.value, row, face=CANDIDATE, edge=CANDIDATE, size=6.5)
-        write(axes, -0.03, row, fitted(label, _NAMES_IN), shade, align="right")
-        write(axes, 1.14, row, percent(value_of(figures.f1)), shade, align="right")
-        write(axes, 1.28, row, count(figures.support), shade, align="right")
-    write(axes, 1.14, -1.35, "F1", MUTED, align="right")
-    write(axes, 1.28, -1.35, "positives", MUTED, align="right")
-    percent_axis(axes, len(labels))
-    svg = inline(figure, name, f"F1 of {variant} for {len(labels)} labels, highest first.")
-    caption = f"F1 by label, {variant}, with 95% intervals. Pale names have few positives."
-    return Plot(svg, caption)
+    figures = {label: each.f1 for label, each in metrics.variants[variant].labels.items()}
+    support = {label: each.support for label, each in metrics.variants[variant].labels.items()}
+    svg = _dots(figures, support, ("F1", "positives"), f"F1 of {variant}", name)
+    caption = (
+        "Bands are 95% intervals. Positives are the records that have the label; a pale name has "
+        "few."
+    )
+    return Plot(svg, caption, title=f"F1 by label, {variant}")
 
 
-def _height(item: tuple[str, LabelMetrics]) -> float:
-    return -1.0 if item[1].f1 is None else item[1].f1.value
+def given(metrics: Metrics, variant: str, name: str) -> Plot:
+    """Draw how often a variant gives each label, for a run without gold, the most often on top."""
+    labels = metrics.variants[variant].labels
+    rates = {label: each.predicted_rate for label, each in labels.items()}
+    title = f"Share of answers with each label, {variant}"
+    svg = _dots(rates, None, ("given", ""), title, name)
+    return Plot(
+        svg, "Of the answers that could be used. Bands, if any, are 95% intervals.", title=title
+    )
+
+
+def _dots(
+    figures: Mapping[str, Estimated],
+    support: Mapping[str, int] | None,
+    heads: tuple[str, str],
+    about: str,
+    name: str,
+) -> str:
+    """Draw a figure per label with, at the right, its value and its support where it has one."""
+    labels = sorted(figures, key=lambda label: -(value_of(figures[label]) or 0.0))
+    rows = _Rows(labels, *heads)
+    for row, label in enumerate(labels):
+        figure = figures[label]
+        told = percent(value_of(figure))
+        few = support is not None and support[label] < FEW_POSITIVES
+        if figure is not None:
+            _band(rows.axes, row, figure, CANDIDATE)
+            mark(rows.axes, figure.value, row, face=CANDIDATE, edge=CANDIDATE, size=6.5)
+        number = "" if support is None else count(support[label])
+        rows.write(row, label, told, number, MUTED if few else INK)
+    return inline(
+        rows.figure, name, f"{about}, for {counted(len(labels), 'label')}, highest first."
+    )
 
 
 def heat_maps(variant_name: str, variant: VariantMetrics, name: str) -> Iterator[Plot]:
@@ -277,7 +297,35 @@ def _name_in(label: str) -> float:
     return width_in(fitted(label, _NAMES_IN))
 
 
-def _by_label(labels: Sequence[str]) -> tuple[Figure, Axes]:
-    """Return axes with a row a label, and room for the names at the left."""
-    left_in = 0.2 + max(map(_name_in, labels), default=0.0)
-    return frame(rows=len(labels), left_in=max(1.35, left_in), right_in=1.45, top_in=0.5)
+_HEAD: Final = -1.35
+"""The row above the first."""
+
+
+class _Rows:
+    """An axis of 0 to 100% with a row a label: its name before, two columns of figures behind."""
+
+    def __init__(self, labels: Sequence[str], first: str, second: str = "positives") -> None:
+        left_in = max(1.2, 0.15 + max(map(_name_in, labels), default=0.0))
+        self.figure, self.axes = frame(
+            len(labels), left_in, _RIGHT_IN, top_in=0.45, row_in=0.24, width_in=_ROWS_IN
+        )
+        self._axis_in = _ROWS_IN - left_in - _RIGHT_IN
+        percent_axis(self.axes, len(labels))
+        for row in range(len(labels)):
+            self.axes.plot([0, 1], [row, row], color=LINE, linewidth=0.6, zorder=0)
+        self._figures(_HEAD, first, second, MUTED)
+
+    def inches(self, length: float) -> float:
+        """Return a length on the axis."""
+        return length / self._axis_in
+
+    def write(self, row: int, label: str, first: str, second: str, shade: str) -> None:
+        """Write a label's name and figures."""
+        fit = fitted(label, _NAMES_IN)
+        write(self.axes, -self.inches(0.12), row, fit, shade, align="right")
+        self._figures(row, first, second, shade)
+
+    def _figures(self, row: float, first: str, second: str, shade: str) -> None:
+        for text, behind_in in ((first, 0.62), (second, _RIGHT_IN - 0.03)):
+            if text:
+                write(self.axes, 1 + self.inches(behind_in), row, text, shade, align="right")

@@ -6,26 +6,15 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from medsent.metrics.format import MINUS, UNDEFINED, count, counted, p_value, percent, rate, seconds
-from medsent.metrics.model import Finding, FindingSection, Metrics, Records, VariantMetrics
+from medsent.metrics.format import count, counted, percent, rate, seconds
+from medsent.metrics.model import Metrics, Records, VariantMetrics
+from medsent.metrics.statuses import answer
 from medsent.metrics.throughput import Throughput
 from medsent.report.document import Cell, Column, Table, undefined
 
 _UNTIMED: Final = "not timed"
 _LISTED: Final = 20
 """So many items of a list are shown; the rest are in metrics.json."""
-
-_NUMBERS: Final = 9
-"""So many numbers of a finding are shown."""
-
-FINDINGS: Final[Mapping[FindingSection, str]] = {
-    "key_findings": "Key findings",
-    "standouts": "Standouts",
-    "areas_for_attention": "Areas for attention",
-    "recommendations": "Recommendations",
-    "trade_offs": "Trade-offs",
-}
-"""The sections of findings, in order, with their titles."""
 
 _SHORT: Final = 8
 """A table of replicas with more rows starts closed."""
@@ -154,27 +143,13 @@ _SPEED: Final[tuple[_Row, ...]] = (
 )
 
 
-_STATUSES: Final[Mapping[str, str]] = {
-    "ok": "usable",
-    "truncated": "longer than an answer may be, and so cut off",
-    "invalid_answer": "not in the form that was asked for",
-    "engine_error": "the engine failed on the record",
-    "no_json": "no JSON was found in the answer",
-    "label_missing": "the answer says nothing of one of the labels",
-    "label_unknown": "the answer names something that is no label",
-    "value_unknown": "the answer gives a label a value that was not offered",
-    "no_prediction": "there is no answer",
-}
-"""What an answer's status means."""
-
-
 def statuses(metrics: Metrics) -> Table:
     """Return how many answers of each variant were usable, and why the others were not."""
     rows = [
         [
             Cell(name),
             Cell(status, tone=None if status == "ok" else "worse"),
-            Cell(_STATUSES.get(status, "")),
+            Cell(answer(status)),
             Cell(count(number)),
             _share(number, variant.overall.rows),
         ]
@@ -266,41 +241,6 @@ def thresholds(metrics: Metrics) -> Table:
     ]
     columns = [Column("Label", "text"), *map(Column, tuned)]
     return Table("Thresholds on the probabilities", columns, rows, folded=True)
-
-
-def findings(title: str, found: Sequence[Finding]) -> Table:
-    """Return what the rules found for one section, each with its rule and numbers."""
-    rows = [
-        [
-            Cell(finding.text),
-            Cell(finding.rule, define=f"rule-{finding.rule}"),
-            Cell(_numbers(finding.numbers)),
-        ]
-        for finding in found
-    ]
-    columns = [
-        Column("Finding", "sentence"),
-        Column("Rule", "text", define="rules"),
-        Column("Numbers", "text"),
-    ]
-    return Table(title, columns, rows)
-
-
-def _numbers(numbers: Mapping[str, int | float | None]) -> str:
-    shown = [f"{name} {_number(name, value)}" for name, value in list(numbers.items())[:_NUMBERS]]
-    if len(numbers) > _NUMBERS:
-        shown.append(f"{len(numbers) - _NUMBERS} more in metrics.json")
-    return ", ".join(shown)
-
-
-def _number(name: str, value: int | float | None) -> str:
-    if value is None:
-        return UNDEFINED
-    if name == "p" or name.endswith(("_p", "p_corrected")):
-        return p_value(value)
-    if isinstance(value, int) or abs(value) >= 1000:
-        return f"{value:,.0f}".replace("-", MINUS)
-    return f"{value:.3g}".replace("-", MINUS)
 
 
 def provenance(metrics: Metrics) -> Table:

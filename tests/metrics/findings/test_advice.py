@@ -36,7 +36,7 @@ def test_too_few_opinions_to_tell(run: Metrics) -> None:
         "opinions_political": 2,
     }
     assert "vulgar (0 opinions) and political (2 opinions)" in found.text
-    assert "about 2,970 records" in found.text
+    assert "About 2,970 records" in found.text
     assert "How many it takes for vulgar cannot be said" in found.text
     more = one(run, "collect_more")
     assert (more.section, more.labels) == ("recommendations", ["political"])
@@ -107,7 +107,8 @@ def test_unusable_answers(run: Metrics) -> None:
     assert found.variants == [BEFORE]
     assert found.numbers["answered"] == 594
     assert found.numbers["status_invalid_answer"] == 15
-    assert "below 99% by more than chance would give). The others: invalid_answer 15." in found.text
+    assert "That is below 99% by more than chance would give." in found.text
+    assert "The others: not in the form that was asked for (15)." in found.text
     rate = f"variants/{BEFORE}/overall/generation_success_rate"
     wide = put(run, rate, estimate(0.98, 0.90, 0.995))
     assert "99% is within what chance would give" in one(wide, "answers_unusable").text
@@ -158,7 +159,7 @@ def test_probabilities_that_cannot_be_believed(run: Metrics) -> None:
     ]
     label = found.labels[0]
     assert found.numbers[f"ece_{label}"] == calibration.labels[label].ece
-    assert "which has no interval" in found.text
+    assert "These errors have no interval." in found.text
     path = f"{FINETUNED}/calibration/labels/{label}"
     for changed, value in ((f"{path}/records", CALIBRATED - 1), (f"{path}/ece", BELIEVABLE)):
         said_of = said(put(run, changed, value), "miscalibrated")
@@ -174,7 +175,7 @@ def test_a_slice_that_goes_the_other_way(run: Metrics) -> None:
     assert found.slices == ["language=pl"]
     assert found.numbers["difference"] == -0.1
     assert found.numbers["records"] == run.variants[AFTER].slices["language=pl"].overall.rows
-    assert "On language=pl, macro F1 of finetuned is lower than that of baseline" in found.text
+    assert "For language pl, macro F1 of finetuned is lower than that of baseline" in found.text
     assert not said(put(other, f"{polish}/p_corrected", 0.05), "slice_against")
     assert not said(put(other, f"{HEADLINE}/p", 0.05), "slice_against")
 
@@ -211,7 +212,7 @@ def test_time_against_f1(run: Metrics) -> None:
     assert base is not None
     assert candidate is not None
     assert found.numbers["time_ratio"] == pytest.approx(candidate / base)
-    assert "0.75 times as long a record as baseline" in found.text
+    assert "0.75 times as long for a record as baseline" in found.text
     assert "Its macro F1 over the labels with enough opinions is higher: +30.5" in found.text
     speed = f"{FINETUNED}/throughput"
     alike = put(run, f"{speed}/seconds_per_record", 1.05 * base)
@@ -273,7 +274,8 @@ def test_keep_the_baseline_where_it_is_higher(run: Metrics) -> None:
     found = one(run, "keep_baseline")
     assert found.labels == ["ironic"]
     assert found.numbers["difference_ironic"] == value_of(run, "ironic")
-    assert "ironic −22.4 points (95% interval −31.8 to −12.6, corrected p <0.001)" in found.text
+    assert found.numbers["p_corrected_ironic"] == pair_of(run).labels["ironic"].p_corrected
+    assert "ironic −22.4 points (95% interval −31.8 to −12.6), on 594 records." in found.text
 
 
 def test_tune_thresholds_where_the_curve_is_above_the_interval(run: Metrics) -> None:
