@@ -27,12 +27,12 @@ _REORDERING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068
 def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
     """Return the report of a run; a pure function of its numbers, and of examples if any."""
     metrics = Metrics.model_validate(_visible(metrics.model_dump()))
-    first, *drawn = list(_drawn_labels(metrics)) or [None]
+    drawn = list(_drawn_labels(metrics))
     sections = [
         Section("findings", "Findings", list(findings(metrics))),
         Section("route", "Route", list(routed(metrics, metrics.route)) if metrics.route else []),
         Section("overall", "Overall", list(_overall(metrics))),
-        Section("labels", "Labels", [*drawn, *_labels(metrics)]),
+        Section("labels", "Labels", [*drawn[1:], *_labels(metrics)]),
         Section("calibration", "Calibration", list(_calibration(metrics))),
         Section("slices", "Slices", list(_slices(metrics))),
         Section("examples", "Examples", [_shown_as_it_is(table) for table in examples]),
@@ -48,7 +48,7 @@ def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
         key_figures=key_figures(metrics),
         sections=[section for section in sections if section.blocks],
         definitions=definitions(len(metrics.labels)),
-        plot=first,
+        plot=drawn[0] if drawn else None,
     )
 
 

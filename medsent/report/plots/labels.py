@@ -60,6 +60,7 @@ _TURN: Final = 50.0
 
 _ROWS_IN: Final = 4.9
 """A plot with a row a label is narrower than others: it stands beside the verdict."""
+_ROW_NAMES_IN: Final = 1.4
 _RIGHT_IN: Final = 1.3
 """Room for its two columns of figures."""
 
@@ -76,7 +77,7 @@ def dumbbell(metrics: Metrics, comparison: Comparison, name: str) -> Plot:
             metrics.variants[name].labels[label]
             for name in (comparison.baseline, comparison.candidate)
         ]
-        _dumbbell_row(rows, row, label, change, sides)
+        _dumbbell_row(rows, row, change, sides)
     _legend(rows, comparison)
     svg = inline(rows.figure, name, _dumbbell_label(comparison, changes))
     bands = (
@@ -96,9 +97,7 @@ def _gain(change: Change) -> float:
     return float("-inf") if change.difference is None else change.difference.value
 
 
-def _dumbbell_row(
-    rows: "_Rows", row: int, label: str, change: Change, sides: Sequence[LabelMetrics]
-) -> None:
+def _dumbbell_row(rows: "_Rows", row: int, change: Change, sides: Sequence[LabelMetrics]) -> None:
     axes, found = rows.axes, direction(change)
     shade = INK if found in ("higher", "lower") else MUTED
     colour = WORSE if found == "lower" else CANDIDATE if found == "higher" else MUTED
@@ -111,7 +110,7 @@ def _dumbbell_row(
     if change.baseline is not None:
         mark(axes, change.baseline, row, face=PAPER, edge=BASELINE, size=5.0)
     positives = min(side.support for side in sides)
-    rows.write(row, label, points(value_of(change.difference)), count(positives), shade)
+    rows.write(row, points(value_of(change.difference)), count(positives), shade)
 
 
 def _band(axes: Axes, row: int, figure: Estimated, colour: str, start: float = 0.0) -> None:
@@ -126,7 +125,7 @@ def _band(axes: Axes, row: int, figure: Estimated, colour: str, start: float = 0
 def _legend(rows: "_Rows", comparison: Comparison) -> None:
     """Write the names above the axis, the candidate's at its right end."""
     axes, gap = rows.axes, rows.inches(0.12)
-    room_in = 0.5 / rows.inches(1.0) - 0.3
+    room_in = 0.5 / rows.inches(1.0) - 0.25
     mark(axes, gap / 2, _HEAD, face=PAPER, edge=BASELINE, size=5.0)
     write(axes, 1.5 * gap, _HEAD, fitted(comparison.baseline, room_in), INK)
     mark(axes, 0.5 + gap / 2, _HEAD, face=CANDIDATE, edge=CANDIDATE, size=6.5)
@@ -187,7 +186,7 @@ def _dots(
             _band(rows.axes, row, figure, CANDIDATE)
             mark(rows.axes, figure.value, row, face=CANDIDATE, edge=CANDIDATE, size=6.5)
         number = "" if support is None else count(support[label])
-        rows.write(row, label, told, number, MUTED if few else INK)
+        rows.write(row, told, number, MUTED if few else INK)
     return inline(
         rows.figure, name, f"{about}, for {counted(len(labels), 'label')}, highest first."
     )
@@ -305,7 +304,8 @@ class _Rows:
     """An axis of 0 to 100% with a row a label: its name before, two columns of figures behind."""
 
     def __init__(self, labels: Sequence[str], first: str, second: str = "positives") -> None:
-        left_in = max(1.2, 0.15 + max(map(_name_in, labels), default=0.0))
+        self._names = [fitted(label, _ROW_NAMES_IN) for label in labels]
+        left_in = max(1.2, 0.15 + max(map(width_in, self._names), default=0.0))
         self.figure, self.axes = frame(
             len(labels), left_in, _RIGHT_IN, top_in=0.45, row_in=0.24, width_in=_ROWS_IN
         )
@@ -319,10 +319,9 @@ class _Rows:
         """Return a length on the axis."""
         return length / self._axis_in
 
-    def write(self, row: int, label: str, first: str, second: str, shade: str) -> None:
+    def write(self, row: int, first: str, second: str, shade: str) -> None:
         """Write a label's name and figures."""
-        fit = fitted(label, _NAMES_IN)
-        write(self.axes, -self.inches(0.12), row, fit, shade, align="right")
+        write(self.axes, -self.inches(0.12), row, self._names[row], shade, align="right")
         self._figures(row, first, second, shade)
 
     def _figures(self, row: float, first: str, second: str, shade: str) -> None:
