@@ -247,7 +247,7 @@ def requeue(
 
     if (shard is None) == (status is None):
         raise UsageError("requeue: give either --shard PATH or --status STATUS")
-    say(str(run_again(run, Selection(shard, status), say)))
+    say(str(run_again(run, Selection(shard=shard, status=status), say)))
 
 
 @app.command()

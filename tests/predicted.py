@@ -53,7 +53,7 @@ def batch(
     """
     names = labels or named(gold.shape[1])
     rows = len(gold)
-    given = {"outcome": [predictions.SCORED] * rows, **(columns or {})}
+    given = {"outcome": [predictions.Outcome.SCORED] * rows, **(columns or {})}
     kept = [pa.field(n, pa.string()) for n in given if n not in predictions.KEYS]
     schema = predictions.schema(list(variants), names, kept)
     arrays = []
@@ -70,7 +70,9 @@ def batch(
 def _prediction(answers: Answers, names: Sequence[str]) -> pa.StructArray:
     rows = len(answers.labels)
     values: dict[str, Any] = {
-        "status": answers.statuses if answers.statuses is not None else [predictions.OK] * rows,
+        "status": answers.statuses
+        if answers.statuses is not None
+        else [predictions.AnswerStatus.OK] * rows,
         "labels": _by_label(answers.labels, pa.bool_(), answers.labels < 0, names),
         "finished_at": answers.finished_at,
         "latency_s": answers.latency_s,
@@ -136,7 +138,7 @@ def random_rows(
         variants[name] = Answers(
             # An unusable answer may have left anything behind: it must not be looked at.
             labels=_random_labels(rng, rows, positive, 0.02 * unusable, absent),
-            statuses=np.where(failed, kinds, predictions.OK).tolist(),
+            statuses=np.where(failed, kinds, predictions.AnswerStatus.OK).tolist(),
             finished_at=[None if gone else t for gone, t in zip(lost, finished, strict=True)],
             latency_s=rng.lognormal(0, 1, rows).astype(np.float32).tolist(),
             replicas=rng.choice(["a", "b"], rows).tolist(),
@@ -146,7 +148,9 @@ def random_rows(
         )
     quarantined = rng.random(rows) < 0.1
     columns = {
-        "outcome": np.where(quarantined, predictions.QUARANTINED, predictions.SCORED).tolist(),
+        "outcome": np.where(
+            quarantined, predictions.Outcome.QUARANTINED, predictions.Outcome.SCORED
+        ).tolist(),
         "reason": [str(rng.choice(["too_long", "empty_text"])) if q else None for q in quarantined],
         "language": rng.choice(["pl", "en"], rows).tolist(),
         "persona": [None if p == "none" else str(p) for p in rng.choice(["x", "y", "none"], rows)],

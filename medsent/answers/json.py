@@ -5,22 +5,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any
 
 from medsent.answers.file import AnswerFile
 from medsent.answers.passages import Repeated, marked, passages
 from medsent.answers.targets import STRUCTURE, UNKNOWN, Targets
 from medsent.engine.form import Form, Sheet
-
-NO_JSON: Final = "no_json"
-"""No object or list is in the text."""
-LABEL_MISSING: Final = "label_missing"
-"""The object has no value for a label, or the key that the answer stands under is absent."""
-LABEL_UNKNOWN: Final = "label_unknown"
-"""It names something that is no label."""
-VALUE_UNKNOWN: Final = "value_unknown"
-"""A label's value is neither yes nor no, or stands twice; or what is found has another form."""
-FAULTS: Final = (NO_JSON, LABEL_MISSING, LABEL_UNKNOWN, VALUE_UNKNOWN)
+from medsent.predictions import AnswerStatus
 
 
 @dataclass(frozen=True)
@@ -29,8 +20,7 @@ class Reading:
 
     given: list[bool] | None = None
     """(L,)"""
-    fault: str | None = None
-    """One of `FAULTS`."""
+    fault: AnswerStatus | None = None
     repaired: bool = False
     """Whether the JSON was broken, and a library mended it."""
 
@@ -53,7 +43,7 @@ class JsonReader:
         try:
             return self._judge(json.loads(text, object_pairs_hook=marked))
         except (ValueError, RecursionError):
-            return Reading(fault=NO_JSON)
+            return Reading(fault=AnswerStatus.NO_JSON)
 
     def lenient(self, text: str, repair: bool = True) -> Reading:
         """Read what a model wrote freely: the first JSON in it that can be used as an answer.
@@ -63,7 +53,7 @@ class JsonReader:
         that of the first one of the form that was asked for, else of the first one. A model that
         does not end goes on with opinions and answers that it makes up: later ones do not count.
         """
-        faults: list[tuple[bool, str | None]] = []
+        faults: list[tuple[bool, AnswerStatus | None]] = []
         empty: Reading | None = None
         for passage in passages(text):
             broken = passage.whole is None
@@ -79,7 +69,7 @@ class JsonReader:
             faults.append((self._is_of_form(value), reading.fault))
         if empty is not None:
             return empty
-        return Reading(fault=max(faults, key=itemgetter(0))[1] if faults else NO_JSON)
+        return Reading(fault=max(faults, key=itemgetter(0))[1] if faults else AnswerStatus.NO_JSON)
 
     def _named_as_asked(self, value: Any) -> Any:
         """Return a value in which names are written as in the file, whatever their case."""
@@ -115,9 +105,9 @@ class JsonReader:
         under = self._answer.under
         if under is not None:
             if not isinstance(value, dict) or under not in value:
-                return Reading(fault=LABEL_MISSING)
+                return Reading(fault=AnswerStatus.LABEL_MISSING)
             if isinstance(value, Repeated):
-                return Reading(fault=VALUE_UNKNOWN)
+                return Reading(fault=AnswerStatus.VALUE_UNKNOWN)
             value = value[under]
         if self._answer.form == "list":
             return self._named(value)
@@ -126,24 +116,24 @@ class JsonReader:
     def _named(self, value: Any) -> Reading:
         """Read a list of the labels given."""
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            return Reading(fault=VALUE_UNKNOWN)
+            return Reading(fault=AnswerStatus.VALUE_UNKNOWN)
         if not set(value) <= self._places.keys():
-            return Reading(fault=LABEL_UNKNOWN)
+            return Reading(fault=AnswerStatus.LABEL_UNKNOWN)
         return Reading([name in value for name in self._places])
 
     def _valued(self, value: Any) -> Reading:
         """Read an object of values."""
         if not isinstance(value, dict) or isinstance(value, Repeated):
-            return Reading(fault=VALUE_UNKNOWN)
+            return Reading(fault=AnswerStatus.VALUE_UNKNOWN)
         if not value.keys() <= self._places.keys():
-            return Reading(fault=LABEL_UNKNOWN)
+            return Reading(fault=AnswerStatus.LABEL_UNKNOWN)
         if self._answer.omitted == "unusable" and len(value) < len(self._places):
-            return Reading(fault=LABEL_MISSING)
+            return Reading(fault=AnswerStatus.LABEL_MISSING)
         given = [False] * len(self._places)
         for name, said in value.items():
             meant = self._answer.meaning(said)
             if meant is None:
-                return Reading(fault=VALUE_UNKNOWN)
+                return Reading(fault=AnswerStatus.VALUE_UNKNOWN)
             given[self._places[name]] = meant
         return Reading(given)
 

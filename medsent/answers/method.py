@@ -18,9 +18,7 @@ from medsent.engine.form import Form, Sheet
 from medsent.engine.protocol import Ask, Completion
 from medsent.errors import ModelError
 from medsent.labels import Labels
-from medsent.predictions import OK
-
-INVALID, TRUNCATED, ENGINE_ERROR = "invalid_answer", "truncated", "engine_error"
+from medsent.predictions import AnswerStatus
 
 _TOKENS_STEP: Final = 64
 _MOST_IDS: Final = 128
@@ -31,8 +29,7 @@ _MOST_IDS: Final = 128
 class Answer:
     """One reading of one record by one variant."""
 
-    status: str
-    """`ok`, or why there is no usable answer."""
+    status: AnswerStatus
     labels: list[bool] | None = None
     probabilities: list[float] | None = None
     text: str | None = None
@@ -80,13 +77,13 @@ class OnePass:
 
     def read(self, completion: Completion, thresholds: npt.ArrayLike) -> Answer:
         if not completion.logprobs:
-            return Answer(INVALID)
+            return Answer(AnswerStatus.INVALID_ANSWER)
         try:
             logprobs = np.array(self._asked(completion.logprobs[0]))
         except KeyError:
-            return Answer(INVALID)
+            return Answer(AnswerStatus.INVALID_ANSWER)
         if not np.isfinite(logprobs).all():
-            return Answer(INVALID)
+            return Answer(AnswerStatus.INVALID_ANSWER)
         return _decided(special.expit(logprobs[:-1] - logprobs[-1]), thresholds, None)
 
 
@@ -151,7 +148,7 @@ class Json:
         if reading.given is None:
             return _unusable(completion)
         if self._choices is None:
-            return Answer(OK, reading.given, None, completion.text)
+            return Answer(AnswerStatus.OK, reading.given, None, completion.text)
         probabilities = self._choices.probabilities(completion, reading.given)
         if not all(map(math.isfinite, probabilities)):
             return _unusable(completion)
@@ -162,9 +159,9 @@ class Json:
         # What was cut off is not mended: nobody knows what it would have said.
         reading = self._reader.lenient(text, repair=not completion.truncated)
         if reading.given is None:
-            fault = TRUNCATED if completion.truncated else reading.fault
-            return Answer(fault or INVALID, text=text, repaired=False)
-        return Answer(OK, reading.given, None, text, reading.repaired)
+            fault = AnswerStatus.TRUNCATED if completion.truncated else reading.fault
+            return Answer(fault or AnswerStatus.INVALID_ANSWER, text=text, repaired=False)
+        return Answer(AnswerStatus.OK, reading.given, None, text, reading.repaired)
 
 
 def _room(tokenizer: Any, form: Form, labels: int) -> int:
@@ -179,8 +176,11 @@ def _room(tokenizer: Any, form: Form, labels: int) -> int:
 def _decided(probabilities: npt.ArrayLike, thresholds: npt.ArrayLike, text: str | None) -> Answer:
     # Decided on the stored float32, so that a report that relabels from it agrees to the bit.
     stored = np.asarray(probabilities, np.float32).astype(float)
-    return Answer(OK, (stored >= thresholds).tolist(), stored.tolist(), text)
+    return Answer(AnswerStatus.OK, (stored >= thresholds).tolist(), stored.tolist(), text)
 
 
 def _unusable(completion: Completion) -> Answer:
-    return Answer(TRUNCATED if completion.truncated else INVALID, text=completion.text)
+    return Answer(
+        AnswerStatus.TRUNCATED if completion.truncated else AnswerStatus.INVALID_ANSWER,
+        text=completion.text,
+    )

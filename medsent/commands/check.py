@@ -1,14 +1,13 @@
 """`medsent check`: does everything fit together, and what will it take?"""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from medsent.config.job import JobConfig
 from medsent.console import Say
-from medsent.errors import ConfigError
-from medsent.input.records import TOO_LONG
+from medsent.errors import ConfigError, RunError
+from medsent.predictions import Reason
 from medsent.runs.folder import runs_named
 from medsent.scoring.asked import answer_words, prompt_words
 from medsent.scoring.cautions import Sampled, cautions
@@ -156,23 +155,22 @@ def _measure(plan: Plan, sampled: Sampled) -> Measured:
         tokens[variant.name] = sum(lengths) / max(1, len(lengths))
         too_long |= {i for i, length in enumerate(lengths) if length > longest}
     if too_long:
-        reasons[TOO_LONG] += len(too_long)
+        reasons[Reason.TOO_LONG] += len(too_long)
     return Measured(len(sampled.rows), dict(reasons), tokens)
 
 
 def _estimate(plan: Plan) -> str:
     """Tell the time from the last complete run of the same name and variants, if there is one."""
     runs = runs_named(any_path(plan.config.output.path), plan.config.name)
-    manifests = [run.manifest_file for run in runs]
-    earlier = sorted((file for file in manifests if file.is_file()), key=modified_ns)
-    if not earlier:
+    ended = [run for run in runs if run.manifest_file.is_file()]
+    if not ended:
         return "time unknown: no run of this name has ended here yet"
+    last = max(ended, key=lambda run: modified_ns(run.manifest_file))
     try:
-        manifest = json.loads(earlier[-1].read_text(encoding="utf-8"))
-        timing = manifest["timing"]
-        records = timing.get("records") or manifest["records"]["input"]
-    except (ValueError, KeyError):
-        return f"time unknown: {earlier[-1]} is damaged"
-    scoring = timing["total_s"] - timing["start_up_s"]
-    seconds = timing["start_up_s"] + scoring * plan.records / max(1, records)
-    return f"about {seconds / 60:.0f} min on what the last run had ({earlier[-1].parent.name})"
+        manifest = last.complete()
+    except RunError:
+        return f"time unknown: {last.manifest_file} is damaged"
+    timing = manifest.timing
+    records = timing.records or manifest.records.input
+    seconds = timing.start_up_s + timing.scoring_s * plan.records / max(1, records)
+    return f"about {seconds / 60:.0f} min on what the last run had ({last.path.name})"

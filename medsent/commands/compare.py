@@ -15,12 +15,13 @@ from medsent.config.job import JobConfig
 from medsent.console import Say
 from medsent.errors import ConfigError, RunError
 from medsent.metrics.build import build_metrics
+from medsent.metrics.cuts import KeptCuts
 from medsent.metrics.model import Metrics, Run
-from medsent.predictions import KEYS, QUARANTINED, SCORED, label_matrix
+from medsent.predictions import KEYS, Outcome, Reason, label_matrix
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.write import summary, write_files
-from medsent.runs.erased import ERASED
 from medsent.runs.folder import RunFolder
+from medsent.runs.manifest import Manifest
 from medsent.runs.shared_labels import SharedLabels, narrow_answers, narrow_gold
 from medsent.storage.paths import AnyPath, any_path
 
@@ -37,7 +38,7 @@ class Side:
 
     run: RunFolder
     config: JobConfig
-    manifest: dict[str, Any]
+    manifest: Manifest
     variant: str
     shown: str = ""
     """Sets apart two runs of one name."""
@@ -62,7 +63,7 @@ class Side:
     def thresholds(self) -> dict[str, float] | None:
         """The thresholds in use; None for a variant without probabilities."""
         method = self.config.variants[self.variant].method
-        return self.run.cuts({self.variant: method})[self.variant]
+        return KeptCuts.read(self.run).in_use({self.variant: method})[self.variant]
 
     def table(self, columns: list[str]) -> pa.Table:
         """Read the run's records with these columns and the variant's answers.
@@ -71,9 +72,10 @@ class Side:
         """
         names = [*KEYS, *columns, self.variant]
         table = predictions.table(self.run.predictions, names)
-        meant = pc.fill_null(pc.not_equal(table["reason"], ERASED), True)
+        meant = pc.fill_null(pc.not_equal(table["reason"], Reason.ERASED), True)
         if self.config.route is not None:
-            asked = pc.or_(table[self.variant].is_valid(), pc.not_equal(table["outcome"], SCORED))
+            unscored = pc.not_equal(table["outcome"], Outcome.SCORED)
+            asked = pc.or_(table[self.variant].is_valid(), unscored)
             meant = pc.and_(meant, asked)
         return table.filter(meant)
 
@@ -167,7 +169,7 @@ def compare_sides(sides: tuple[Side, Side], say: Say, *, sliced: bool = True) ->
     return build_metrics(
         reduce_batches(rows.to_batches(max_chunksize=65_536), scope),
         run=Run(name=_title(sides), fingerprint=_fingerprint(sides), note=" ".join(notes) or None),
-        provenance={side.name: side.manifest["provenance"] for side in sides},
+        provenance={side.name: side.manifest.provenance for side in sides},
         labels_left_out=labels.left_out(base.name, candidate.name),
     )
 
@@ -193,10 +195,10 @@ def _joined(base: pa.Table, candidate: pa.Table, sides: tuple[Side, Side], say: 
             say(f"Left out: {alone:,} records that only {side.run.path.name} holds.")
     old, new = base.take(left), candidate.take(right)
     _refuse_other_gold(old, new, sides)
-    scored = pc.and_(*(pc.equal(table["outcome"], SCORED) for table in (old, new)))
+    scored = pc.and_(*(pc.equal(table["outcome"], Outcome.SCORED) for table in (old, new)))
     reason = pc.coalesce(old["reason"], new["reason"])
     columns = {name: new[name] for name in new.column_names if name != sides[1].variant}
-    columns["outcome"] = pc.if_else(scored, SCORED, QUARANTINED)
+    columns["outcome"] = pc.if_else(scored, Outcome.SCORED, Outcome.QUARANTINED)
     columns["reason"] = pc.if_else(scored, pa.scalar(None, pa.string()), reason)
     columns[sides[0].name] = old[sides[0].variant]
     columns[sides[1].name] = new[sides[1].variant]

@@ -21,15 +21,15 @@ from scipy import stats
 
 from medsent import predictions
 from medsent.config.loader import Settings
+from medsent.metrics.cuts import KeptCuts
 from medsent.metrics.estimate import Figure, Part
 from medsent.metrics.format import percent, points
 from medsent.metrics.statistics.estimates import FEW_OPINIONS
 from medsent.metrics.statistics.intervals import ALPHA, clusters, simultaneous, spread
-from medsent.predictions import QUARANTINED, SCORED
+from medsent.predictions import Outcome, Reason
 from medsent.reducer.resamples import Clusters
 from medsent.reducer.state import Scope, place_opinions
 from medsent.reducer.weights import poisson_weights
-from medsent.runs.erased import ERASED
 from medsent.runs.folder import RunFolder
 from medsent.runs.shared_labels import SharedLabels
 
@@ -142,7 +142,8 @@ class _Seen:
     ) -> "_Seen":
         """Read of a run's predictions these labels, made by the thresholds of its folder."""
         settings, own = run.config().variants, predictions.labels_of(run.predictions)
-        kept = run.cuts({name: settings[name].method for name in variants})
+        methods = {name: settings[name].method for name in variants}
+        kept = KeptCuts.read(run).in_use(methods)
         cuts = {name: values for name, values in kept.items() if values is not None}
         scope, seen = Scope.of(variants, own, thresholds=cuts), cls()
         places = [own.index(label) for label in labels]
@@ -155,7 +156,7 @@ class _Seen:
             else [run.predictions / name for name in names]
         )
         for batch in predictions.read(files, columns):
-            erased = pc.fill_null(pc.equal(batch["reason"], ERASED), False)
+            erased = pc.fill_null(pc.equal(batch["reason"], Reason.ERASED), False)
             seen._add(batch.filter(pc.invert(erased)), scope, places)
         return seen
 
@@ -170,11 +171,11 @@ class _Seen:
         return float(np.nan_to_num(clusters(self.sums[whole][1:, 0])))
 
     def _add(self, batch: pa.RecordBatch, scope: Scope, places: Sequence[int]) -> None:
-        scored = np.asarray(pc.equal(batch["outcome"], SCORED))
+        scored = np.asarray(pc.equal(batch["outcome"], Outcome.SCORED))
         values = {
             "rows": np.ones((len(scored), 1), dtype=np.int64),
             "scored": scored[:, None].astype(np.int64),
-            "quarantined": np.asarray(pc.equal(batch["outcome"], QUARANTINED))[:, None],
+            "quarantined": np.asarray(pc.equal(batch["outcome"], Outcome.QUARANTINED))[:, None],
         }
         for name in scope.variants:
             answers = scope.answers(name, batch[name])

@@ -1,9 +1,8 @@
 """Opinions that a run must hold no more: blanked where they are scored, never scored again."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -62,9 +61,10 @@ def resume(run: RunFolder) -> Rewritten:
     if manifest is not None and scored:
         fanned_out = run.config().input.fan_out == "personas"
         account = accounting.count(run, [], fanned_out=fanned_out)
-        manifest["records"] = accounting.recounted(manifest["records"], account)
-        run.write(run.manifest_file.name, json.dumps(manifest, indent=1))
-    replace(erased, pending=False).write(run)
+        records = accounting.recounted(manifest.records, account)
+        now = manifest.model_copy(update={"records": records})
+        run.write(run.manifest_file.name, now.to_json())
+    erased.model_copy(update={"pending": False}).write(run)
     return Rewritten(*blanked, *removed, complete=manifest is not None)
 
 

@@ -1,11 +1,9 @@
 """One job from its configuration to its report: plan, score what is missing, reduce, write."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import yaml
 
@@ -14,6 +12,7 @@ from medsent.commands.requeue import Selection, take_out
 from medsent.commands.requeue import resume as finish_requeue
 from medsent.config.job import JobConfig
 from medsent.console import Say
+from medsent.engine.events import DEATHS
 from medsent.errors import (
     ConfigError,
     InputError,
@@ -26,13 +25,16 @@ from medsent.errors import (
 from medsent.input.files import canonical
 from medsent.input.shard import BadShard
 from medsent.input.shards import Shards, find_rewritten
+from medsent.metrics.cuts import Cuts, KeptCuts
 from medsent.report.write import write_report
 from medsent.runs.blocks import Done, Piece, tidy
 from medsent.runs.folder import RunFolder
 from medsent.runs.ledger import Ledger, refuse_former
+from medsent.runs.log import EngineLogged, Scored, Started
+from medsent.runs.manifest import Manifest, Timing
 from medsent.scoring import accounting
 from medsent.scoring.cautions import cautions
-from medsent.scoring.monitor import DEATHS, Status
+from medsent.scoring.monitor import Status
 from medsent.scoring.opening import open_run
 from medsent.scoring.pipeline import Session, Watch, score
 from medsent.scoring.plan import Plan, make_plan, versions
@@ -128,13 +130,13 @@ class Job:
             )
         _keep_thresholds(self._plan, self._run)
         _keep_prompts(self._plan, self._run)
-        if manifest is None or manifest["input"] != self._plan.shards.listing():
+        if manifest is None or manifest.input != self._plan.shards.files:
             manifest = self._complete()
         else:
             self._say("The run is complete: no engine is started, only its report is made again.")
         return write_report(self._run, self._plan.config, manifest, self._say)
 
-    def _complete(self) -> dict[str, Any]:
+    def _complete(self) -> Manifest:
         refuse_former(self._run, self._ledger)
         self._run.manifest_file.unlink(missing_ok=True)
         self._run.predictions.mkdir(parents=True, exist_ok=True)
@@ -178,8 +180,9 @@ class Job:
         run, records = self._run, self._plan.records
         _refuse_other_versions(self._plan, run)
         route, answers = self._plan.config.route, self._plan.answers_per_record
-        share = {"share": route.share} if route else {}
-        run.log("start", done=self._done, versions=versions(), recipe=self._plan.recipe, **share)
+        share = route and route.share
+        recipe = self._plan.recipe
+        run.log(Started(done=self._done, versions=versions(), recipe=recipe, share=share))
         started = time.monotonic()
         with ScoringProgress(records, answers, self._done, run.log) as progress:
 
@@ -191,12 +194,8 @@ class Job:
                 session = score(self._plan, run, pieces, watch, self._stop)
             except StoppedError as error:
                 raise StoppedError(self._stopped()) from error
-        run.log(
-            "scored",
-            start_up_s=session.start_up_s,
-            total_s=session.total_s,
-            records=session.records,
-        )
+        start_up_s, total_s = session.start_up_s, session.total_s
+        run.log(Scored(start_up_s=start_up_s, total_s=total_s, records=session.records))
         if self._stop.reason is not None:
             raise StoppedError(self._stopped())
         self._say(_session_line(session, time.monotonic() - started))
@@ -223,23 +222,24 @@ class Job:
         if bad and self._plan.config.input.on_bad_shard == "fail":
             raise InputError("; ".join(shard.message for shard in bad))
 
-    def _close(self) -> dict[str, Any]:
+    def _close(self) -> Manifest:
         """Check that every row has exactly one outcome, and write the manifest."""
         plan, run = self._plan, self._run
         tidy(run)  # a scorer that outlived another driver may have left a part beside its block
         variants = [variant.name for variant in plan.variants]
         account = accounting.count(run, variants, fanned_out=bool(plan.readers))
-        manifest = {
-            "fingerprint": run.fingerprint,
-            "night": plan.config.night and str(plan.config.night),
-            "input": plan.shards.listing(),
-            "records": accounting.settle(account, self._ledger, run, plan),
-            "shards_quarantined": self._ledger.quarantined(),
-            "engine_deaths": sum(len(run.events(f"engine_{kind}")) for kind in DEATHS),
-            "timing": _timing(run),
-            "provenance": plan.provenance(),
-        }
-        run.write("manifest.json", json.dumps(manifest, indent=1))
+        deaths = [event for event in run.events(EngineLogged) if event.kind in DEATHS]
+        manifest = Manifest(
+            fingerprint=run.fingerprint,
+            night=plan.config.night,
+            input=plan.shards.files,
+            records=accounting.settle(account, self._ledger, run, plan),
+            shards_quarantined=self._ledger.quarantined(),
+            engine_deaths=len(deaths),
+            timing=_timing(run),
+            provenance=plan.provenance(),
+        )
+        run.write(run.manifest_file.name, manifest.to_json())
         return manifest
 
 
@@ -281,7 +281,7 @@ def _known(selection: Selection, run: RunFolder) -> Selection:
     shards = Ledger.read(run).shards
     for path in (selection.shard, canonical(selection.shard)):
         if path in shards:
-            return replace(selection, shard=path)
+            return selection.model_copy(update={"shard": path})
     raise UsageError(f"--shard: {selection.shard} is no shard of {run.path}")
 
 
@@ -294,10 +294,10 @@ def _refuse_rewritten(shards: Shards) -> None:
 
 def _refuse_other_recipe(plan: Plan, run: RunFolder) -> None:
     """Refuse to score rows of a run in another way than its others."""
-    starts = run.events("start")
+    starts = run.events(Started)
     if not starts:
         raise RunError(f"{run.path} has scored nothing yet; run its job first")
-    if starts[-1].get("recipe") != plan.recipe:
+    if starts[-1].recipe != plan.recipe:
         raise ConfigError(
             f"{run.path} was scored with another model, adapter, prompt or persona file than "
             "its configuration names now; put those back, or make a new run with `evaluate`"
@@ -306,10 +306,10 @@ def _refuse_other_recipe(plan: Plan, run: RunFolder) -> None:
 
 def _refuse_other_versions(plan: Plan, run: RunFolder) -> None:
     """Refuse to mix predictions of unlike libraries in one run, unless told to."""
-    starts = run.events("start")
+    starts = run.events(Started)
     if not starts or plan.config.output.mix_versions:
         return
-    before, now = starts[-1]["versions"], versions()
+    before, now = starts[-1].versions, versions()
     changed = [
         f"{package} {before.get(package, 'absent')} -> {now.get(package, 'absent')}"
         for package in _DECIDING
@@ -322,28 +322,27 @@ def _refuse_other_versions(plan: Plan, run: RunFolder) -> None:
         )
 
 
-def _timing(run: RunFolder) -> dict[str, Any]:
-    sessions = run.events("scored")
-    return {
-        "start_up_s": sum(s["start_up_s"] for s in sessions),
-        "total_s": sum(s["total_s"] for s in sessions),
-        "records": sum(s["records"] for s in sessions),
-        "sittings": len(run.events("start")),
-    }
+def _timing(run: RunFolder) -> Timing:
+    sessions = run.events(Scored)
+    return Timing(
+        start_up_s=sum(session.start_up_s for session in sessions),
+        total_s=sum(session.total_s for session in sessions),
+        records=sum(session.records for session in sessions),
+        sittings=len(run.events(Started)),
+    )
 
 
 def _keep_thresholds(plan: Plan, run: RunFolder) -> None:
-    """Write the thresholds into the run, so that its report depends on nothing outside it."""
     kept = {
-        variant.name: {
-            "probabilities": variant.has_probabilities,
-            "file": variant.settings.thresholds or "0.5 for every label",
-            "values": variant.thresholds,
-            "tuned_on": variant.tuned_on and variant.tuned_on.model_dump(mode="json"),
-        }
+        variant.name: Cuts(
+            probabilities=variant.has_probabilities,
+            file=variant.settings.thresholds or "0.5 for every label",
+            values=variant.thresholds,
+            tuned_on=variant.tuned_on,
+        )
         for variant in plan.variants
     }
-    run.write("thresholds.json", json.dumps(kept, indent=1))
+    KeptCuts(kept).write(run)
 
 
 def _keep_prompts(plan: Plan, run: RunFolder) -> None:

@@ -2,14 +2,14 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
 
 from medsent.commands.backfill import export
-from medsent.errors import RunError
 from medsent.runs.blocks import keep_rows, tidy
+from medsent.runs.files import read_file
 from medsent.runs.folder import RunFolder
 from medsent.runs.ledger import Ledger
 from medsent.storage.paths import AnyPath, names_below, open_parquet, shown
@@ -17,9 +17,10 @@ from medsent.storage.paths import AnyPath, names_below, open_parquet, shown
 _READERS = 8
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which rows of a run are to be scored again."""
+class Selection(BaseModel):
+    """Which rows of a run are to be scored again; what is not known here is not passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     shard: str | None = None
     """All rows of one shard, by its canonical path."""
@@ -51,21 +52,15 @@ def take_out(run: RunFolder, selection: Selection) -> int:
     The run is incomplete from here on. The selection is kept in the run until all of its
     rows are out, so that a kill on the way forgets nothing: see `resume`.
     """
-    run.write(_journal(run).name, json.dumps(asdict(selection)))
+    run.write(_journal(run).name, json.dumps(selection.model_dump()))
     run.manifest_file.unlink(missing_ok=True)
     return _carry_out(run, selection)
 
 
 def resume(run: RunFolder) -> int:
     """Finish a selection that was cut short; return the rows it took out."""
-    journal = _journal(run)
-    try:
-        selection = Selection(**json.loads(journal.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return 0
-    except (TypeError, ValueError) as error:
-        raise RunError(f"{journal} is damaged; delete it and requeue again") from error
-    return _carry_out(run, selection)
+    selection = read_file(_journal(run), Selection, "delete it and requeue again")
+    return 0 if selection is None else _carry_out(run, selection)
 
 
 def _carry_out(run: RunFolder, selection: Selection) -> int:

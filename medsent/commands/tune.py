@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 from medsent import predictions
 from medsent.console import Say
 from medsent.errors import ConfigError, UsageError, storage_failure
+from medsent.metrics.cuts import KeptCuts
 from medsent.metrics.statistics.thresholds import (
     NEUTRAL,
     WITHHELD,
@@ -27,6 +27,7 @@ from medsent.metrics.statistics.thresholds import (
     tune,
 )
 from medsent.runs.folder import RunFolder
+from medsent.runs.manifest import Asked
 from medsent.storage.paths import AnyPath, any_path, write_whole
 
 _KEYS = ("opinion_id", "record_id", "persona")
@@ -67,14 +68,13 @@ def tune_run(
         raise UsageError(f"--precision-floor: {precision_floor:g} is not above 0 and at most 1")
     run = RunFolder(any_path(folder).resolve())
     name, manifest = run.config().name, run.complete()
-    provenance = manifest["provenance"]
-    chosen = _chosen(run, provenance["methods"], variant)
+    chosen = _chosen(run, manifest.asked.methods, variant)
     target = _target(run, chosen, output)
     records = read_records(run, chosen)
     tunings = tune(records.gold, records.probabilities, precision_floor)
     by_label = dict(zip(predictions.labels_of(run.predictions), tunings, strict=True))
-    source = TunedRun(name=name, fingerprint=manifest["fingerprint"], variant=chosen)
-    thresholds = _thresholds(provenance, by_label, precision_floor, _tuned_on(records, source))
+    source = TunedRun(name=name, fingerprint=manifest.fingerprint, variant=chosen)
+    thresholds = _thresholds(manifest.asked, by_label, precision_floor, _tuned_on(records, source))
     _write(target, thresholds)
     say(_heading(thresholds, source))
     for line in _told(by_label, records, precision_floor):
@@ -93,7 +93,7 @@ def read_records(run: RunFolder, variant: str) -> Records:
     unusable = 0
     for batch in _batches(run, variant):
         status = pc.struct_field(batch[variant], "status")
-        ok = pc.fill_null(pc.equal(status, predictions.OK), False)
+        ok = pc.fill_null(pc.equal(status, predictions.AnswerStatus.OK), False)
         unusable += batch.num_rows - ok.true_count
         usable = batch.filter(ok)
         gold.append(predictions.label_matrix(usable["gold"], ""))
@@ -117,7 +117,8 @@ def read_records(run: RunFolder, variant: str) -> Records:
 
 def _chosen(run: RunFolder, methods: Mapping[str, str], variant: str | None) -> str:
     """Return the variant to tune, by name or as the only one that can be."""
-    tunable = [name for name, cuts in run.cuts(methods).items() if cuts is not None]
+    kept = KeptCuts.read(run).in_use(methods)
+    tunable = [name for name, cuts in kept.items() if cuts is not None]
     named = ", ".join(tunable)
     if variant is None:
         if not tunable:
@@ -160,7 +161,7 @@ def _batches(run: RunFolder, variant: str) -> Iterator[pa.RecordBatch]:
     """Yield the scored records that have gold."""
     fields = [f"{variant}.{name}" for name in ("status", "probabilities")]
     for rows in predictions.batches(run.predictions, [*_KEYS, "outcome", "gold", *fields]):
-        scored = pc.equal(rows["outcome"], predictions.SCORED)
+        scored = pc.equal(rows["outcome"], predictions.Outcome.SCORED)
         yield rows.filter(pc.and_(scored, pc.is_valid(rows["gold"])))
 
 
@@ -185,24 +186,24 @@ def _tuned_on(records: Records, run: TunedRun) -> TunedOn:
 
 
 def _thresholds(
-    provenance: Mapping[str, Any],
+    asked: Asked,
     tunings: Mapping[str, Tuning],
     floor: float | None,
     tuned_on: TunedOn,
 ) -> Thresholds:
-    """Return what the file holds; of the run's provenance what the variant is."""
+    """Return what the file holds of a variant, which was so asked."""
     assert tuned_on.run is not None  # they are a run's
     # A run that names no answer files is of before there were prompt files: what it has under
     # `prompts` is no digest of a file.
     variant = tuned_on.run.variant
     return Thresholds(
-        method=provenance["methods"][variant],
+        method=asked.methods[variant],
         tuned_for="f1" if floor is None else "precision",
         precision_floor=floor,
         untuned=[label for label, tuning in tunings.items() if not tuning.tuned],
-        adapter_sha256=provenance["adapters"].get(variant),
-        prompt=provenance["prompts"].get(variant) if "answers" in provenance else None,
-        answer=provenance.get("answers", {}).get(variant),
+        adapter_sha256=asked.adapters.get(variant),
+        prompt=None if asked.answers is None else asked.prompts.get(variant),
+        answer=(asked.answers or {}).get(variant),
         thresholds={label: tuning.threshold for label, tuning in tunings.items()},
         tuned_on=tuned_on,
     )

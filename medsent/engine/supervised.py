@@ -11,11 +11,12 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 from medsent.config.job import SupervisionSettings
 from medsent.engine.crash_report import EngineMemoryError
+from medsent.engine.events import Event, EventKind
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Ask, Completion, Engine, Request
 from medsent.errors import (
@@ -33,18 +34,6 @@ _CONDEMNED_AFTER = 2
 _RELEASE_S = 5.0
 """How long a dead engine has for telling its requests so, before they are taken from it."""
 _CLOSED = "the engine was closed"
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to the engine."""
-
-    kind: str
-    """`start` (of another engine), `death`, `hang`, `out_of_memory`, `killer`."""
-    seconds: float
-    """What the start took; how long the engine lived; 0 for a killer."""
-    cause: str
-    """As far as it is known; empty for a start."""
 
 
 class _HangError(EngineDiedError):
@@ -145,7 +134,7 @@ class SupervisedEngine:
                 self._waiting.pop(flight, None)
         if flight.alone >= _CONDEMNED_AFTER:
             cause = f"the engine died {flight.deaths} times while it worked on one request"
-            self._tell(Event("killer", 0.0, cause))
+            self._tell(Event(EventKind.KILLER, 0.0, cause))
             raise EngineKillerError(cause)
 
     def _may_fly(self, flight: _Flight) -> bool:
@@ -266,7 +255,7 @@ class SupervisedEngine:
             raise EngineGoneError(_CLOSED)
         self._born = self._last_sign = time.monotonic()
         self._untried = True
-        self._tell(Event("start", self._born - began, ""))
+        self._tell(Event(EventKind.START, self._born - began, ""))
 
     def _started(self) -> Engine:
         """Start an engine, in a few tries, a smaller one after a lack of memory.
@@ -280,7 +269,7 @@ class SupervisedEngine:
             try:
                 return self._start(self._footprint)
             except EngineMemoryError as error:
-                self._tell(Event("out_of_memory", 0.0, str(error)))
+                self._tell(Event(EventKind.OUT_OF_MEMORY, 0.0, str(error)))
                 if last or error.smaller is None:
                     raise EngineError(f"{_none(tries, error)}; {error.footprint.remedy}") from None
                 self._footprint = error.smaller
@@ -329,10 +318,10 @@ class SupervisedEngine:
                 self._bury(engine, _HangError(_silence(allowed)))
 
 
-def _kind(error: EngineDiedError) -> str:
+def _kind(error: EngineDiedError) -> EventKind:
     if isinstance(error, EngineMemoryError):
-        return "out_of_memory"
-    return "hang" if isinstance(error, _HangError) else "death"
+        return EventKind.OUT_OF_MEMORY
+    return EventKind.HANG if isinstance(error, _HangError) else EventKind.DEATH
 
 
 def _none(tries: int, error: EngineDiedError) -> str:

@@ -12,7 +12,17 @@ import pyarrow.parquet as pq
 from medsent.input.columns import NEEDED
 from medsent.input.files import cannot_read
 from medsent.input.partitions import path_columns
-from medsent.input.shard import BROKEN, REMEDY, Shard, ShardBytes, ShardError, bad, gone, rewritten
+from medsent.input.shard import (
+    BROKEN,
+    REMEDY,
+    Shard,
+    ShardBytes,
+    ShardError,
+    ShardFault,
+    bad,
+    gone,
+    rewritten,
+)
 from medsent.input.shards import Shards, changed
 
 PAGE_READERS = 4
@@ -143,7 +153,7 @@ def opened(shards: Shards, shard: Shard) -> Iterator[OpenShard]:
         message = f"is damaged inside ({where} cannot be read); {REMEDY}"
         if "decrypt" in str(error):
             message = f"has columns that are encrypted, and no key is known here; {REMEDY}"
-        damage = bad(shard, "corrupt_page", message, shard.rows)
+        damage = bad(shard, ShardFault.CORRUPT_PAGE, message, shard.rows)
         raise ShardError(changed(shards, shard) or damage) from None
 
 

@@ -15,16 +15,9 @@ from medsent.input import casting
 from medsent.input.reading import BATCH_ROWS, KEPT, OpenShard, opened
 from medsent.input.shard import Shard
 from medsent.input.shards import Shards
+from medsent.predictions import Reason
 from medsent.storage.paths import shown
 
-BAD_TYPE = "bad_type"
-EMPTY_TEXT = "empty_text"
-UNKNOWN_PERSONA = "unknown_persona"
-BAD_LABELS = "bad_labels"
-TOO_LONG = "too_long"
-ENGINE_KILLER = "engine_killer"
-BAD_SHARD = "bad_shard"
-"""Rows that no one can read, since their shard is quarantined: no prediction holds them."""
 LOST_DATE = "lost date"
 """The column of records that tells where a date was outside the years 1 to 9999."""
 
@@ -108,11 +101,11 @@ class RecordReader:
         known = pc.or_(pc.is_null(persona), pc.is_in(persona, value_set=self._personas))
         return pc.case_when(
             pc.make_struct(undecodable, blank, pc.invert(known), labels, long),
-            pa.scalar(BAD_TYPE),
-            pa.scalar(EMPTY_TEXT),
-            pa.scalar(UNKNOWN_PERSONA),
-            pa.scalar(BAD_LABELS),
-            pa.scalar(TOO_LONG),
+            pa.scalar(Reason.BAD_TYPE),
+            pa.scalar(Reason.EMPTY_TEXT),
+            pa.scalar(Reason.UNKNOWN_PERSONA),
+            pa.scalar(Reason.BAD_LABELS),
+            pa.scalar(Reason.TOO_LONG),
         )
 
 

@@ -2,19 +2,29 @@
 
 import io
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import pyarrow as pa
 from pyarrow import fs
+from pydantic import Field
 
 from medsent.errors import InputError
 from medsent.input.files import cannot_read
 from medsent.storage.paths import StoredFile, shown
 
-Reason = Literal[
-    "empty_file", "not_parquet", "other_schema", "corrupt_page", "disappeared", "rewritten"
-]
+
+class ShardFault(StrEnum):
+    """What may be wrong with a shard; a newer version may know more."""
+
+    EMPTY_FILE = "empty_file"
+    NOT_PARQUET = "not_parquet"
+    OTHER_SCHEMA = "other_schema"
+    CORRUPT_PAGE = "corrupt_page"
+    DISAPPEARED = "disappeared"
+    REWRITTEN = "rewritten"
+
 
 BROKEN = (OSError, ValueError, pa.ArrowException)
 """What a Parquet reader raises at bytes that make no sense."""
@@ -26,11 +36,13 @@ class Shard(StoredFile):
     """One Parquet file of the input."""
 
     rows: int
-    groups: tuple[int, ...] = field(default=(), compare=False, repr=False)
-    """The rows of each of its row groups."""
+    groups: Annotated[tuple[int, ...], Field(exclude=True)] = field(
+        default=(), compare=False, repr=False
+    )
+    """The rows of each of its row groups; nothing is written of them."""
 
     def told(self) -> dict[str, Any]:
-        """Return what a manifest and a ledger say of it."""
+        """Return what is written of it."""
         return {name: value for name, value in asdict(self).items() if name != "groups"}
 
 
@@ -40,7 +52,8 @@ class BadShard(StoredFile):
 
     rows: int | None
     """None where no footer tells."""
-    reason: Reason
+    reason: str
+    """A `ShardFault`, or what a newer version calls it."""
     message: str
     """Names the file and says what to do; quotes nothing of what is in it."""
 
@@ -98,14 +111,14 @@ class ShardBytes(io.RawIOBase):
             raise cannot_read(self._path, error) from error
 
 
-def bad(file: StoredFile, reason: Reason, what: str, rows: int | None = None) -> BadShard:
+def bad(file: StoredFile, reason: ShardFault, what: str, rows: int | None = None) -> BadShard:
     message = f"{shown(file.path)} {what}"
     return BadShard(file.path, file.size_bytes, file.etag, rows, reason, message)
 
 
 def gone(file: StoredFile, rows: int | None = None) -> BadShard:
     what = "is gone since the input was listed; put it back, or start again without it"
-    return bad(file, "disappeared", what, rows)
+    return bad(file, ShardFault.DISAPPEARED, what, rows)
 
 
 def rewritten(shard: Shard) -> BadShard:
@@ -113,4 +126,4 @@ def rewritten(shard: Shard) -> BadShard:
         "was rewritten since the input was listed; give the new data another name, or score it "
         "anew with `medsent requeue RUN --shard PATH`"
     )
-    return bad(shard, "rewritten", what, shard.rows)
+    return bad(shard, ShardFault.REWRITTEN, what, shard.rows)

@@ -16,7 +16,17 @@ from medsent.errors import InputError
 from medsent.input.columns import NEEDED, Kinds, Settled, check_names, names_served, settle, unheld
 from medsent.input.files import find_files, look
 from medsent.input.partitions import path_columns
-from medsent.input.shard import BROKEN, REMEDY, BadShard, Shard, ShardBytes, bad, gone, rewritten
+from medsent.input.shard import (
+    BROKEN,
+    REMEDY,
+    BadShard,
+    Shard,
+    ShardBytes,
+    ShardFault,
+    bad,
+    gone,
+    rewritten,
+)
 from medsent.storage.paths import StoredFile, shown
 
 _FOOTER_READERS = 16
@@ -49,7 +59,7 @@ class Shards:
         return sum(file.rows for file in self.files)
 
     def listing(self) -> list[dict[str, Any]]:
-        """Return what a manifest records of the input: its good shards."""
+        """Return what a report says of the input: its good shards."""
         return [file.told() for file in self.files]
 
     def without_files(self) -> "Shards":
@@ -130,7 +140,7 @@ def find_rewritten(shards: Shards) -> list[BadShard]:
     """
     with ThreadPoolExecutor(_FOOTER_READERS) as threads:
         found = threads.map(partial(changed, shards), shards.files)
-        return [each for each in found if each is not None and each.reason == "rewritten"]
+        return [each for each in found if each is not None and each.reason == ShardFault.REWRITTEN]
 
 
 def refusal(unread: Sequence[BadShard], some_are_good: bool) -> InputError:
@@ -153,7 +163,7 @@ def _footer(
     filesystem: fs.FileSystem, serves: Mapping[str, str], file: StoredFile
 ) -> tuple[Shard, pa.Schema] | tuple[BadShard, None]:
     if not file.size_bytes:
-        return bad(file, "empty_file", f"is empty (0 bytes); {REMEDY}"), None
+        return bad(file, ShardFault.EMPTY_FILE, f"is empty (0 bytes); {REMEDY}"), None
     try:
         with ShardBytes(filesystem, file.path) as source:
             parquet = pq.ParquetFile(source)
@@ -164,7 +174,7 @@ def _footer(
     except FileNotFoundError:
         return gone(file), None
     except BROKEN:
-        return bad(file, "not_parquet", f"{_kind(filesystem, file.path)}; {REMEDY}"), None
+        return bad(file, ShardFault.NOT_PARQUET, f"{_kind(filesystem, file.path)}; {REMEDY}"), None
     for name, value in path_columns(file.path, serves).items():
         if name not in schema.names:
             schema = schema.append(pa.field(name, value.type))
@@ -184,7 +194,7 @@ def _kind(filesystem: fs.FileSystem, path: str) -> str:
 
 
 def _unfit(shard: Shard, why: str) -> BadShard:
-    return BadShard(**shard.told(), reason="other_schema", message=why)
+    return BadShard(**shard.told(), reason=ShardFault.OTHER_SCHEMA, message=why)
 
 
 def _fitted(shard: Shard | BadShard, settled: Settled) -> Shard | BadShard:

@@ -46,7 +46,7 @@ from medsent.metrics.statistics.estimates import (
 )
 from medsent.metrics.statistics.metrics import label_figures, left_out, overall_figures
 from medsent.metrics.throughput import variant_speed
-from medsent.predictions import OK
+from medsent.predictions import AnswerStatus
 from medsent.reducer.counts import Counts
 from medsent.reducer.pairs import BOTH, Pair
 from medsent.reducer.resamples import Resamples
@@ -147,7 +147,7 @@ def _route(state: Reduction, share: float | None) -> Route | None:
         fallback=fallback,
         share=share,
         asked=asked,
-        fell_back=asked - counts.statuses[OK],
+        fell_back=asked - counts.statuses[AnswerStatus.OK],
     )
 
 
@@ -190,12 +190,12 @@ def _slice_order(state: Reduction) -> list[SliceKey]:
 
 
 def _slice(counts: Counts, resamples: Resamples | None, labels: Sequence[str]) -> SliceMetrics:
-    ok = counts.statuses.get(OK, 0)
-    rest = {status: n for status, n in counts.statuses.items() if status != OK}
+    ok = counts.statuses.get(AnswerStatus.OK, 0)
+    rest = {status: n for status, n in counts.statuses.items() if status != AnswerStatus.OK}
     return SliceMetrics(
         overall=_overall(counts, resamples, labels),
         labels=_labels(counts, resamples, labels),
-        answer_statuses={OK: ok, **_most_first(rest)},
+        answer_statuses={AnswerStatus.OK: ok, **_most_first(rest)},
     )
 
 
@@ -211,7 +211,7 @@ def _overall(counts: Counts, resamples: Resamples | None, labels: Sequence[str])
     return OverallMetrics.model_validate(
         {
             "rows": sum(counts.statuses.values()),
-            "answered_rows": counts.statuses.get(OK, 0),
+            "answered_rows": counts.statuses.get(AnswerStatus.OK, 0),
             "evaluated_rows": int(rows.numbers.sum()),
             "rows_without_positives": int(without.sum()),
             "left_out": left_out(counts, labels),

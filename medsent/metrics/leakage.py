@@ -76,7 +76,7 @@ def _refuse(tuned: Mapping[str, TunedOn], found: Hashes, where: str, instead: st
 
 def _with_gold(rows: pa.RecordBatch) -> pa.Array:
     """Return the opinions of the scored records that have gold."""
-    scored = pc.equal(rows["outcome"], predictions.SCORED)
+    scored = pc.equal(rows["outcome"], predictions.Outcome.SCORED)
     return rows["opinion_id"].filter(pc.and_(scored, pc.is_valid(rows["gold"])))
 
 

@@ -3,10 +3,10 @@
 from medsent.predictions.arrays import label_matrix, probability_matrix, record_keys
 from medsent.predictions.columns import (
     KEYS,
-    OK,
-    QUARANTINED,
     ROUTED,
-    SCORED,
+    AnswerStatus,
+    Outcome,
+    Reason,
     gold_type,
     key_types,
     prediction_type,
@@ -16,10 +16,10 @@ from medsent.predictions.parquet import batches, files, labels_of, read, rewrite
 
 __all__ = [
     "KEYS",
-    "OK",
-    "QUARANTINED",
     "ROUTED",
-    "SCORED",
+    "AnswerStatus",
+    "Outcome",
+    "Reason",
     "batches",
     "files",
     "gold_type",

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent.errors import ConfigError, RunError
-from medsent.predictions import OK, QUARANTINED, ROUTED, SCORED, label_matrix, probability_matrix
+from medsent.predictions import ROUTED, AnswerStatus, Outcome, label_matrix, probability_matrix
 from medsent.reducer.counts import Counts, Ints, Matrix, count_groups
 from medsent.reducer.pairs import Pair, Sides
 from medsent.reducer.resamples import Clusters, Resamples, observe, resample
@@ -23,8 +23,6 @@ from medsent.reducer.scores import Scores, count_scores
 from medsent.reducer.slices import MAX_RESAMPLED, Grouping, SliceKey, check_values, groupings
 from medsent.reducer.throughput import Throughput
 from medsent.reducer.weights import Keys, opinion_keys, poisson_weights
-
-NO_PREDICTION = "no_prediction"
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class Scope:
         if cuts is not None:
             labels = _relabel(variant, probabilities, labels, cuts)
         status = pc.struct_field(column, "status")
-        answered = np.asarray(pc.fill_null(pc.equal(status, OK), False))
+        answered = np.asarray(pc.fill_null(pc.equal(status, AnswerStatus.OK), False))
         labels[~answered] = -1
         probabilities[~answered] = np.nan
         asked = np.asarray(column.is_valid()) if self.route else np.ones(len(column), dtype=bool)
@@ -235,9 +233,9 @@ class Reduction:
                 f"the predictions are of {len(given)} labels ({', '.join(given)}), and expected "
                 f"are {len(self.scope.labels)} ({', '.join(self.scope.labels)})"
             )
-        scored = pc.fill_null(pc.equal(batch["outcome"], SCORED), False)
+        scored = pc.fill_null(pc.equal(batch["outcome"], Outcome.SCORED), False)
         rest = batch.select(["outcome", "reason"]).filter(pc.invert(scored))
-        if set(rest["outcome"].unique().to_pylist()) - {QUARANTINED}:
+        if set(rest["outcome"].unique().to_pylist()) - {Outcome.QUARANTINED}:
             raise RunError("the predictions hold a row that is neither scored nor quarantined")
         self.quarantined.update(_counts_of(pc.fill_null(rest["reason"], "unknown")))
         kept = [name for name in self.scope.slices if name in batch.schema.names]
@@ -275,7 +273,7 @@ class Reduction:
             return  # a run of before
         repaired = pc.struct_field(column, "repaired")
         if repaired.null_count < len(repaired):
-            usable = pc.equal(pc.struct_field(column, "status"), OK)
+            usable = pc.equal(pc.struct_field(column, "status"), AnswerStatus.OK)
             found = pc.sum(pc.and_(usable, repaired)).as_py() or 0
             self.repaired[variant] = self.repaired.get(variant, 0) + found
 
@@ -383,7 +381,7 @@ def _put_slice(parts: dict[SliceKey, dict[K, M]], key: SliceKey, name: K, part: 
 
 
 def _encode(status: pa.Array) -> tuple[list[str], Ints]:
-    encoded = pc.dictionary_encode(pc.fill_null(status, NO_PREDICTION))
+    encoded = pc.dictionary_encode(pc.fill_null(status, AnswerStatus.NO_PREDICTION))
     return encoded.dictionary.to_pylist(), np.asarray(encoded.indices, dtype=np.int64)
 
 

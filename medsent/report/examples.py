@@ -60,11 +60,11 @@ def examples(run: RunFolder, config: JobConfig, scope: Scope, count: int) -> lis
 
 def _refuse_others(shards: Shards, run: RunFolder) -> None:
     """Refuse shards that were rewritten: their texts need not be what was scored."""
-    scored = {shard["path"]: shard for shard in run.complete()["input"]}
-    for shard in shards.listing():
-        if scored.get(shard["path"], shard) != shard:
+    scored = {shard.path: shard for shard in run.complete().input}
+    for shard in shards.files:
+        if scored.get(shard.path, shard) != shard:
             raise InputError(
-                f"{shown(shard['path'])}: rewritten since it was scored, so its opinions cannot be "
+                f"{shown(shard.path)}: rewritten since it was scored, so its opinions cannot be "
                 "quoted; leave --examples out, or score it again"
             )
 
@@ -89,7 +89,7 @@ def _scored(
 ) -> Iterator[Example]:
     """Yield, of each batch, the records that could be among the most and the least."""
     for batch in predictions.batches(run.predictions):
-        rows = batch.filter(pc.equal(batch["outcome"], predictions.SCORED))
+        rows = batch.filter(pc.equal(batch["outcome"], predictions.Outcome.SCORED))
         gold = label_matrix(rows["gold"], "")
         answers = {name: scope.answers(name, rows[name]) for name in variants}
         wrong = [_wrong(gold, answer.labels) for answer in answers.values()]

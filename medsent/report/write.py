@@ -1,17 +1,16 @@
 """From a run's predictions to its report: reduce, then metrics.json, report.md, report.html."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from medsent import predictions
 from medsent.config.job import JobConfig
 from medsent.console import Say
-from medsent.input.records import BAD_SHARD
 from medsent.metrics.build import build_metrics
+from medsent.metrics.cuts import KeptCuts
 from medsent.metrics.estimate import Estimate, value_of
 from medsent.metrics.leakage import refuse_run
 from medsent.metrics.model import Metrics, Run, Timing
-from medsent.metrics.statistics.thresholds import TunedOn
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.document import Table
 from medsent.report.examples import examples
@@ -20,6 +19,7 @@ from medsent.report.layout import contents
 from medsent.report.markdown import render_markdown
 from medsent.report.tables.route import route_taken
 from medsent.runs.folder import RunFolder
+from medsent.runs.manifest import Manifest
 from medsent.storage.paths import AnyPath
 
 _MOST_ROWS: Final = 65_536
@@ -28,7 +28,7 @@ _MOST_CELLS: Final = _MOST_ROWS * 21
 
 
 def write_report(
-    run: RunFolder, config: JobConfig, manifest: dict[str, Any], say: Say, quoted: int = 0
+    run: RunFolder, config: JobConfig, manifest: Manifest, say: Say, quoted: int = 0
 ) -> AnyPath:
     """Reduce the run's predictions and write its three reports; return the HTML's path.
 
@@ -49,32 +49,38 @@ def write_files(run: RunFolder, metrics: Metrics, tables: Sequence[Table] = ()) 
     return run.write("report.html", render_html(document))
 
 
-def reduce_run(run: RunFolder, config: JobConfig, manifest: dict[str, Any]) -> Metrics:
+def reduce_run(run: RunFolder, config: JobConfig, manifest: Manifest) -> Metrics:
     """Return the run's numbers from its predictions and configuration alone.
 
     Labels are made from the stored probabilities with the thresholds that the run's folder
     holds, so new ones need no scoring; a variant without probabilities has the labels it stores.
     Raises `ConfigError` where they were tuned on opinions of these predictions.
     """
-    kept = run.thresholds()
-    refuse_run(run.predictions, _tuned_on(kept))
+    kept = KeptCuts.read(run)
+    refuse_run(run.predictions, kept.tuned_on())
     scope = _scope(run, config)
     rows = predictions.batches(run.predictions, rows=rows_at_a_time(scope))
     state = reduce_batches(rows, scope)
-    records = manifest["records"]
+    records, timing = manifest.records, manifest.timing
     return build_metrics(
         state,
-        run=Run(name=config.name, fingerprint=manifest["fingerprint"], note=config.note),
-        timing=_timing(manifest["timing"]),
+        run=Run(name=config.name, fingerprint=manifest.fingerprint, note=config.note),
+        timing=Timing(
+            start_up_s=timing.start_up_s,
+            scoring_s=timing.scoring_s,
+            total_s=timing.total_s,
+            # Of the sessions that were timed: one that was killed has left no time.
+            seconds_per_sample=timing.scoring_s / timing.records if timing.records else None,
+        ),
         provenance={
-            **manifest["provenance"],
-            "thresholds": {name: entry["file"] for name, entry in kept.items()},
-            "shards_quarantined": manifest["shards_quarantined"],
+            **manifest.provenance,
+            "thresholds": {name: cuts.file for name, cuts in kept.root.items()},
+            "shards_quarantined": [each.model_dump() for each in manifest.shards_quarantined],
         },
-        input_records=records["input"],
-        duplicate_record_ids=records["duplicate_record_ids"],
+        input_records=records.input,
+        duplicate_record_ids=records.duplicate_record_ids,
         share=config.route.share if config.route else None,
-        unread={BAD_SHARD: records["by_reason"].get(BAD_SHARD, 0)},
+        unread={predictions.Reason.BAD_SHARD: records.unread},
     )
 
 
@@ -85,7 +91,8 @@ def rows_at_a_time(scope: Scope) -> int:
 
 def _scope(run: RunFolder, config: JobConfig) -> Scope:
     """Return what a run's report counts, by the labels and thresholds that its folder holds."""
-    cuts = run.cuts({name: settings.method for name, settings in config.variants.items()})
+    methods = {name: settings.method for name, settings in config.variants.items()}
+    cuts = KeptCuts.read(run).in_use(methods)
     return Scope.of(
         tuple(config.variants),
         predictions.labels_of(run.predictions),
@@ -116,26 +123,6 @@ def summary(metrics: Metrics) -> list[str]:
     if metrics.route is not None:
         lines.append(f"  {route_taken(metrics, metrics.route)}")
     return lines
-
-
-def _tuned_on(kept: dict[str, dict[str, Any]]) -> dict[str, TunedOn]:
-    """Return thresholds file to what it was tuned on; an older run does not tell."""
-    return {
-        entry["file"]: TunedOn.model_validate(entry["tuned_on"])
-        for entry in kept.values()
-        if entry.get("tuned_on")
-    }
-
-
-def _timing(timing: dict[str, Any]) -> Timing:
-    scoring_s, records = timing["total_s"] - timing["start_up_s"], timing.get("records")
-    return Timing(
-        start_up_s=timing["start_up_s"],
-        scoring_s=scoring_s,
-        total_s=timing["total_s"],
-        # Of the sessions that were timed: one that was killed has left no time.
-        seconds_per_sample=scoring_s / records if records else None,
-    )
 
 
 def _range(figure: Estimate) -> str:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from medsent.runs.erased import Erased
 from medsent.runs.folder import RunFolder
-from medsent.storage.paths import (AnyPath, names_below, open_parquet, write_whole)
+from medsent.storage.paths import AnyPath, names_below, open_parquet, write_whole
 
 CUT = 1
 """Which way of cutting this is: a run goes on with its own alone."""
@@ -172,7 +172,7 @@ class BlockWriter:
         erased = Erased.read(self._run)
         write_whole(target, _encoded(erased.blank(rows)))
         # An opinion may have been erased meanwhile: its list is written before files are looked at.
-        if (since := Erased.read(self._run)).hashes != erased.hashes:
+        if (since := Erased.read(self._run)).opinions != erased.opinions:
             write_whole(target, _encoded(since.blank(rows)))
         if has_part and whole:
             part.unlink(missing_ok=True)

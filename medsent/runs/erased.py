@@ -1,58 +1,52 @@
 """A run's list of opinions that it must hold no more, and how a record of one is blanked."""
 
 import hashlib
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import field_serializer
 
-from medsent.errors import RunError
-from medsent.predictions import QUARANTINED
+from medsent.predictions import Outcome, Reason
+from medsent.runs.files import Written, read_file
 from medsent.runs.folder import RunFolder
 
-ERASED = "erased"
-"""Rows of an opinion that `medsent erase` took out of the run; nothing else of them is kept."""
 _FILE = "erased.json"
 _STAYS = ("row_hash", "path", "persona")
 
 
-@dataclass(frozen=True)
-class Erased:
-    """A run's list of opinions that it must not hold, as hashes of their ids."""
+class Erased(Written):
+    """A run's list of opinions that it must not hold."""
 
-    hashes: frozenset[str] = frozenset()
-    pending: bool = False
+    opinions: frozenset[str]
+    """Hashes of their ids."""
+    pending: bool
     """Whether some of them may still stand in the run's files."""
 
     @classmethod
     def read(cls, run: RunFolder) -> "Erased":
         """Read a run's list, an empty one where it has none. `RunError` where it is damaged."""
-        file = run.path / _FILE
-        try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-            return cls(frozenset(values["opinions"]), bool(values["pending"]))
-        except FileNotFoundError:
-            return cls()
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"{file} is damaged; put it back, for the run must not hold the opinions it lists"
-            ) from error
+        remedy = "put it back, for the run must not hold the opinions it lists"
+        found = read_file(run.path / _FILE, cls, remedy)
+        return found or cls(opinions=frozenset(), pending=False)
 
     def write(self, run: RunFolder) -> None:
         """Write the list into a run, whole or not at all."""
-        values = {"opinions": sorted(self.hashes), "pending": self.pending}
-        run.write(_FILE, json.dumps(values, indent=1))
+        run.write(_FILE, self.to_json())
+
+    @field_serializer("opinions")
+    def _in_order(self, opinions: frozenset[str]) -> list[str]:
+        return sorted(opinions)
 
     def with_opinions(self, opinion_ids: Iterable[str]) -> "Erased":
         """Return the list with more opinions, which are still to be taken out."""
-        return Erased(self.hashes | {_hash(name) for name in opinion_ids}, pending=True)
+        more = {_hash(name) for name in opinion_ids}
+        return Erased(opinions=self.opinions | more, pending=True)
 
     def matches(self, opinion_ids: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return which of N opinion ids are listed, as N booleans; a missing one is not."""
         names = opinion_ids.unique().drop_null()
-        listed = [name for name in names.to_pylist() if _hash(name) in self.hashes]
+        listed = [name for name in names.to_pylist() if _hash(name) in self.opinions]
         return pc.is_in(opinion_ids, value_set=pa.array(listed, pa.string()))
 
     def blank(self, rows: pa.Table) -> pa.Table:
@@ -60,7 +54,7 @@ class Erased:
 
         They keep the row's key and are quarantined as `erased`. They come last.
         """
-        if not self.hashes:
+        if not self.opinions:
             return rows
         gone = self.matches(rows["opinion_id"])
         if not pc.any(gone).as_py():
@@ -77,7 +71,7 @@ class Erased:
 def _blanked(rows: pa.Table, field: pa.Field) -> pa.Array | pa.ChunkedArray:
     if field.name in _STAYS:
         return rows[field.name]
-    stated = {"outcome": QUARANTINED, "reason": ERASED}
+    stated = {"outcome": Outcome.QUARANTINED, "reason": Reason.ERASED}
     if field.name in stated:
         return pa.repeat(pa.scalar(stated[field.name], field.type), rows.num_rows)
     return pa.nulls(rows.num_rows, field.type)

@@ -1,19 +1,20 @@
 """A run's folder: what is in it, and whether it is complete."""
 
-import json
 import re
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from typing import TypeVar
 
 import yaml
 
 from medsent.config.job import JobConfig
-from medsent.errors import RunError
 from medsent.config.loader import load_settings
-from medsent.storage.paths import (AnyPath, any_path, append_line, read_lines, remove_folder, write_whole)
+from medsent.errors import RunError
+from medsent.runs.files import read_file
+from medsent.runs.log import Dropped, Logged
+from medsent.runs.manifest import Manifest
+from medsent.storage.paths import AnyPath, append_line, read_lines, remove_folder, write_whole
+
+Line = TypeVar("Line", bound=Logged)
 
 
 @dataclass(frozen=True)
@@ -45,61 +46,25 @@ class RunFolder:
     def manifest_file(self) -> AnyPath:
         return self.path / "manifest.json"
 
-    def manifest(self) -> dict[str, Any] | None:
+    def manifest(self) -> Manifest | None:
         """Return the manifest, or None where the run is not complete."""
-        try:
-            manifest: dict[str, Any] = json.loads(self.manifest_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise RunError(f"{self.manifest_file} is damaged; delete it and run again") from error
-        return manifest
+        return read_file(self.manifest_file, Manifest, "delete it and run again")
 
-    def complete(self) -> dict[str, Any]:
+    def complete(self) -> Manifest:
         """Return the manifest. Raises `RunError` where the run is not complete."""
         manifest = self.manifest()
         if manifest is None:
             raise RunError(f"{self.path} is not complete; run its job again to finish it first")
         return manifest
 
-    def log(self, event: str, **values: Any) -> None:
+    def log(self, line: Logged) -> None:
         """Append one line to `log.jsonl`."""
-        line = {"at": datetime.now(UTC).isoformat(), "event": event, **values}
-        append_line(self.path / "log.jsonl", json.dumps(line))
+        append_line(self.path / "log.jsonl", line.to_json(indent=None))
 
-    def events(self, event: str) -> list[dict[str, Any]]:
+    def events(self, kind: type[Line]) -> list[Line]:
         """Return the log's lines of one kind, oldest first."""
-        found = []
-        for line in read_lines(self.path / "log.jsonl"):
-            with suppress(ValueError):  # a line that a kill cut short
-                entry = json.loads(line)
-                if entry["event"] == event:
-                    found.append(entry)
-        return found
-
-    def thresholds(self) -> dict[str, dict[str, Any]]:
-        """Return what is kept of each variant's thresholds: `values`, `file`, `tuned_on`, ..."""
-        try:
-            text = (self.path / "thresholds.json").read_text(encoding="utf-8")
-            kept: dict[str, dict[str, Any]] = json.loads(text)
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self.path} has no readable thresholds.json; run its job again"
-            ) from error
-        return kept
-
-    def cuts(self, methods: Mapping[str, str]) -> dict[str, dict[str, float] | None]:
-        """Return of each of these variants label to threshold, as they are in use.
-
-        None for a variant that stores no probabilities, only labels. A run tells which do; one
-        of before does not: there every method but json did, so `methods` are the variants'.
-        """
-        kept = self.thresholds()
-        found: dict[str, dict[str, float] | None] = {}
-        for name, method in methods.items():
-            entry = kept.get(name, {})
-            found[name] = entry["values"] if entry.get("probabilities", method != "json") else None
-        return found
+        found = map(kind.of, read_lines(self.path / "log.jsonl"))
+        return [line for line in found if line is not None]
 
     def write(self, name: str, data: str | bytes) -> AnyPath:
         """Write a file whole or not at all."""
@@ -111,7 +76,7 @@ class RunFolder:
 
     def drop_predictions(self) -> None:
         """Remove predictions and checkpoint; the reports and what they say stay."""
-        self.log("predictions_dropped")
+        self.log(Dropped())
         for folder in (self.checkpoint, self.predictions):
             remove_folder(folder)
 

@@ -1,27 +1,59 @@
 """A run's memory of its shards: which are scored, which are quarantined, as they were then."""
 
-import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import pyarrow as pa
+from pydantic import field_validator
 
-from medsent.runs.blocks import CUT
 from medsent.errors import InputError, RunError
-from medsent.runs.folder import RunFolder
-from medsent.input.shard import BadShard, Shard
+from medsent.input.shard import BadShard, Shard, ShardFault
 from medsent.input.shards import Shards
+from medsent.runs.blocks import CUT
+from medsent.runs.files import Written, read_file
+from medsent.runs.folder import RunFolder
+from medsent.runs.manifest import Quarantined
 from medsent.storage.paths import shown
 
 _Entry = TypeVar("_Entry", Shard, BadShard)
 _FILE = "ledger.json"
+_REMEDY = (
+    "where no shard was rewritten since the run began, delete it and give the same command again, "
+    "else begin a new run"
+)
 _ANEW = (
     "`medsent requeue RUN --shard PATH` scores it anew; or put the former data back, and give the "
     "new another name"
 )
 _BACK = "put it back, or take its rows out of the run with `medsent requeue RUN --shard PATH`"
+
+
+class _Written(Written):
+    """The ledger's file."""
+
+    good: tuple[Shard, ...]
+    bad: tuple[BadShard, ...]
+    rows_per_block: int | None = None
+    cut: int = CUT
+    kept: str | None = None
+    """An Arrow schema, in base64."""
+
+    @field_validator("kept")
+    @classmethod
+    def _is_schema(cls, kept: str | None) -> str | None:
+        _schema(kept)
+        return kept
+
+    @property
+    def fields(self) -> tuple[pa.Field, ...] | None:
+        """The fields of the schema."""
+        return _schema(self.kept)
+
+
+def _schema(kept: str | None) -> tuple[pa.Field, ...] | None:
+    return None if kept is None else tuple(pa.ipc.read_schema(pa.py_buffer(b64decode(kept))))
 
 
 @dataclass(frozen=True)
@@ -43,36 +75,21 @@ class Ledger:
 
         Raises `RunError` where it is damaged.
         """
-        file = run.path / _FILE
-        try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-            good = [Shard(**entry) for entry in values["good"]]
-            bad = [BadShard(**entry) for entry in values["bad"]]
-            schema = values.get("kept") and pa.ipc.read_schema(
-                pa.py_buffer(b64decode(values["kept"]))
-            )
-            kept = None if schema is None else tuple(schema)
-            rows, cut = values.get("rows_per_block"), values.get("cut", CUT)
-        except FileNotFoundError:
+        found = read_file(run.path / _FILE, _Written, _REMEDY)
+        if found is None:
             return cls()
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"{file} is damaged; where no shard was rewritten since the run began, delete it "
-                "and give the same command again, else begin a new run"
-            ) from error
-        return cls(_by_path(good), _by_path(bad), rows, cut, kept)
+        rows, cut = found.rows_per_block, found.cut
+        return cls(_by_path(found.good), _by_path(found.bad), rows, cut, found.fields)
 
     def write(self, run: RunFolder) -> None:
         """Write the ledger into a run, whole or not at all."""
-        values: dict[str, Any] = {
-            "good": [shard.told() for _, shard in sorted(self.good.items())],
-            "bad": [asdict(shard) for _, shard in sorted(self.bad.items())],
-            "rows_per_block": self.rows_per_block,
-            "cut": self.cut,
-        }
-        if self.kept is not None:
-            values["kept"] = b64encode(pa.schema(self.kept).serialize()).decode()
-        run.write(_FILE, json.dumps(values, indent=1))
+        good, bad = (tuple(each[path] for path in sorted(each)) for each in (self.good, self.bad))
+        schema = None if self.kept is None else pa.schema(self.kept).serialize().to_pybytes()
+        kept = schema and b64encode(schema).decode()
+        written = _Written(
+            good=good, bad=bad, rows_per_block=self.rows_per_block, cut=self.cut, kept=kept
+        )
+        run.write(_FILE, written.to_json())
 
     @property
     def shards(self) -> dict[str, Shard | BadShard]:
@@ -149,12 +166,10 @@ class Ledger:
         """Return the ledger without a shard: it is taken as it is listed next."""
         return replace(self, good=_without(self.good, path), bad=_without(self.bad, path))
 
-    def quarantined(self) -> list[dict[str, Any]]:
+    def quarantined(self) -> tuple[Quarantined, ...]:
         """Return what a manifest records of the quarantined shards, in the order of paths."""
-        told = ("path", "rows", "reason", "message")
-        return [
-            {name: getattr(shard, name) for name in told} for _, shard in sorted(self.bad.items())
-        ]
+        shards = (self.bad[path] for path in sorted(self.bad))
+        return tuple(Quarantined.model_validate(each, from_attributes=True) for each in shards)
 
 
 def refuse_former(run: RunFolder, ledger: Ledger) -> None:
@@ -176,19 +191,21 @@ def _is_other(known: Shard | BadShard | None, shard: Shard | BadShard) -> bool:
     """Tell whether a shard of which rows may be scored holds other data now."""
     if isinstance(known, Shard):
         return not _is_same(known, shard) or shard.rows not in (None, known.rows)
-    if known is None or known.reason not in ("corrupt_page", "disappeared"):
+    if known is None or known.reason not in (ShardFault.CORRUPT_PAGE, ShardFault.DISAPPEARED):
         return False
     return known.rows is not None and shard.rows not in (None, known.rows)
 
 
 def _stays_bad(known: BadShard, shard: Shard | BadShard) -> bool:
     """Tell whether a quarantined shard remains so, for what was found wrong with it then."""
-    if known.reason == "rewritten":  # some rows of its former data are scored: only a requeue helps
+    if (
+        known.reason == ShardFault.REWRITTEN
+    ):  # some rows of its former data are scored: only a requeue helps
         return True
     if not _is_same(known, shard):
         return False
     # A footer does not tell of a page; all else it does, and the listing is right.
-    return isinstance(shard, BadShard) or known.reason == "corrupt_page"
+    return isinstance(shard, BadShard) or known.reason == ShardFault.CORRUPT_PAGE
 
 
 def _named(paths: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +12,13 @@ import pyarrow.parquet as pq
 
 from medsent import predictions
 from medsent.errors import RunError
-from medsent.input.records import BAD_SHARD, row_hashes
+from medsent.input.records import row_hashes
 from medsent.input.shard import Shard
+from medsent.predictions import Outcome, Reason
 from medsent.runs.blocks import Done, lost_dates
-from medsent.runs.erased import ERASED
 from medsent.runs.folder import RunFolder
 from medsent.runs.ledger import Ledger
+from medsent.runs.manifest import Counted
 from medsent.scoring.plan import Plan
 from medsent.storage.paths import count_rows, names_below, shown
 
@@ -60,42 +60,41 @@ def count(run: RunFolder, variants: Iterable[str], *, fanned_out: bool = False) 
         account.rows += batch.num_rows
         account.by_path.update(_counts(batch["path"]))
         account.keys.update(_key_sums(batch))
-        quarantined = batch.filter(pc.equal(batch["outcome"], predictions.QUARANTINED))
+        quarantined = batch.filter(pc.equal(batch["outcome"], Outcome.QUARANTINED))
         account.by_reason.update(_counts(quarantined["reason"]))
         attempts = (pc.struct_field(batch[name], "attempt") for name in asked)
         account.retries += sum(pc.sum(pc.subtract(each, 1)).as_py() or 0 for each in attempts)
-        known = batch.filter(pc.fill_null(pc.not_equal(batch["reason"], ERASED), True))
+        known = batch.filter(pc.fill_null(pc.not_equal(batch["reason"], Reason.ERASED), True))
         names.append(_hashes((_once(known) if fanned_out else known)["record_id"]))
     every = np.concatenate(names)
     account.duplicate_record_ids = len(every) - len(np.unique(every))
     return account
 
 
-def settle(account: Account, ledger: Ledger, run: RunFolder, plan: Plan) -> dict[str, Any]:
+def settle(account: Account, ledger: Ledger, run: RunFolder, plan: Plan) -> Counted:
     """Return the manifest's account of the records.
 
     Raises `RunError` that says where the outcomes differ from what the input comes to.
     """
     _refuse_differences(account, ledger, run, plan)
-    unread = {
-        path: records - account.by_path[shown(path)]
+    unread = sum(
+        records - account.by_path[shown(path)]
         for path, bad in ledger.bad.items()
         if (records := plan.due(bad)) is not None
-    }
-    by_reason = account.by_reason.copy()
-    if sum(unread.values()):
-        by_reason[BAD_SHARD] += sum(unread.values())
-    rows = account.rows + sum(unread.values())
-    lost = {"lost_dates": account.lost_dates} if account.lost_dates else {}
-    return {
-        "input": rows,
-        "scored": rows - by_reason.total(),
-        "quarantined": by_reason.total(),
-        "by_reason": dict(by_reason.most_common()),
-        "duplicate_record_ids": account.duplicate_record_ids,
-        "retries": account.retries,
-        **lost,
-    }
+    )
+    return Counted(
+        input=account.rows + unread,
+        by_reason=_by_reason(account, unread),
+        duplicate_record_ids=account.duplicate_record_ids,
+        retries=account.retries,
+        lost_dates=account.lost_dates,
+    )
+
+
+def _by_reason(account: Account, unread: int) -> dict[str, int]:
+    """Return the quarantined by their reason, those that nobody could read included."""
+    by_reason = account.by_reason + Counter({Reason.BAD_SHARD.value: unread})
+    return dict(by_reason.most_common())
 
 
 def count_done(plan: Plan, run: RunFolder) -> int:
@@ -114,18 +113,11 @@ def records_done(plan: Plan, run: RunFolder, done: Done) -> int:
     return whole * max(1, len(plan.readers)) + parts
 
 
-def recounted(records: dict[str, Any], account: Account) -> dict[str, Any]:
+def recounted(records: Counted, account: Account) -> Counted:
     """Return a manifest's account after some of its records were erased."""
-    by_reason = account.by_reason.copy()
-    if BAD_SHARD in records["by_reason"]:
-        by_reason[BAD_SHARD] = records["by_reason"][BAD_SHARD]
-    return {
-        **records,
-        "scored": records["input"] - by_reason.total(),
-        "quarantined": by_reason.total(),
-        "by_reason": dict(by_reason.most_common()),
-        "duplicate_record_ids": account.duplicate_record_ids,
-    }
+    by_reason = _by_reason(account, records.unread)
+    duplicates = account.duplicate_record_ids
+    return records.model_copy(update={"by_reason": by_reason, "duplicate_record_ids": duplicates})
 
 
 def _refuse_differences(account: Account, ledger: Ledger, run: RunFolder, plan: Plan) -> None:

@@ -12,7 +12,7 @@ from medsent.answers.method import Answer
 from medsent.config.job import RouteSettings
 from medsent.engine.protocol import Completion
 from medsent.input.reading import KEPT
-from medsent.input.records import ENGINE_KILLER, TOO_LONG
+from medsent.predictions import AnswerStatus, Outcome, Reason
 from medsent.scoring.bound import BoundVariant
 from medsent.scoring.route import for_candidate
 
@@ -72,7 +72,7 @@ class Block:
 
     def quarantine(self, index: int) -> None:
         """Quarantine a record that kills engines."""
-        self._reasons[index] = ENGINE_KILLER
+        self._reasons[index] = Reason.ENGINE_KILLER
 
     def leave(self, index: int) -> None:
         """Leave out a record that was not answered, and all others of its row.
@@ -100,7 +100,7 @@ class Block:
 
     def _is_usable(self, variant: str, index: int) -> bool:
         reply = self._replies[variant][index]
-        return reply is not None and reply.answer.status == predictions.OK
+        return reply is not None and reply.answer.status == AnswerStatus.OK
 
     def table(self, schema: pa.Schema, replica: str) -> pa.Table:
         """Return all outcomes as `predictions.schema` has them, in the records' order."""
@@ -123,16 +123,14 @@ class Block:
             room = limit - bound.answer_tokens
             for index, prompt in enumerate(self._prompts[bound.name]):
                 if prompt is not None and len(prompt) > room:
-                    self._reasons[index] = TOO_LONG
+                    self._reasons[index] = Reason.TOO_LONG
 
     def _made(self, schema: pa.Schema, replica: str) -> dict[str, pa.Array]:
         """Return the columns that scoring adds."""
         kept = [reason is None for reason in self._reasons]
         made: dict[str, pa.Array] = {
             "reason": pa.array(self._reasons, pa.string()),
-            "outcome": pa.array(
-                [predictions.SCORED if good else predictions.QUARANTINED for good in kept]
-            ),
+            "outcome": pa.array([Outcome.SCORED if good else Outcome.QUARANTINED for good in kept]),
         }
         if self._route is not None:
             made[predictions.ROUTED] = pa.array(self._counted(self._route, kept), pa.string())

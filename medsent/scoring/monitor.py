@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import ray
 
+from medsent.engine.events import Event, EventKind
 from medsent.errors import EngineGoneError
 from medsent.input.shard import BadShard
 
@@ -11,20 +12,12 @@ _SPARE_STARTS, _SPARE_EACH = 5, 2
 """Starts without a record done between them, beyond one a replica: then nothing helps. Two for
 each of a large pool, whose engines may all die with their nodes before the first record."""
 
-DEATHS = ("death", "hang", "out_of_memory")
-"""The kinds of note that tell of an engine's end."""
-
 
 @dataclass(frozen=True)
-class EngineEvent:
-    """Something that happened to an engine or an actor."""
+class EngineEvent(Event):
+    """The same, with the replica that it happened to; `pool` for all of them."""
 
     replica: str
-    kind: str
-    """`start`, `death`, `hang`, `out_of_memory`, `killer`, `restart`, `gave_up`, `no_start`, or
-    `short`: of the pool, which stays below its most."""
-    seconds: float
-    cause: str
 
 
 @dataclass
@@ -74,7 +67,7 @@ class Monitor:
         waiting = {each for each in self._status.starting if _actor(each) != _actor(replica)}
         self._status.starting = waiting
         if replica in self._status.starts_s:
-            self.note(EngineEvent(replica, "restart", 0.0, "the actor ended"))
+            self.note(EngineEvent(EventKind.RESTART, 0.0, "the actor ended", replica))
         else:
             self._status.starting.add(replica)
         if self._starts <= self._replicas + max(_SPARE_STARTS, _SPARE_EACH * self._replicas):
@@ -86,7 +79,7 @@ class Monitor:
         )
 
     def started(self, replica: str, seconds: float) -> None:
-        """EngineEvent that an engine is ready; a failure to start before it is forgotten."""
+        """Keep that an engine is ready; a failure to start before it is forgotten."""
         self._status.starting.discard(replica)
         self._status.failing.discard(replica)
         self._status.starts_s.setdefault(replica, seconds)
@@ -129,7 +122,7 @@ class Monitor:
 
         Each of the pool may be once, for its node or its device may be what is broken.
         """
-        self.note(EngineEvent(replica, "gave_up", 0.0, cause))
+        self.note(EngineEvent(EventKind.GAVE_UP, 0.0, cause, replica))
         self._given_up += 1
         if self._given_up <= self._replicas:
             return True
@@ -158,7 +151,7 @@ class Monitor:
         return self._status
 
     def _last_cause(self) -> str:
-        causes = [note.cause for note in self._status.notes if note.kind != "start"]
+        causes = [note.cause for note in self._status.notes if note.kind != EventKind.START]
         return f"the last cause: {causes[-1]}" if causes else "no cause is known"
 
 

@@ -10,6 +10,7 @@ import ray.data
 from ray.data._internal.actor_autoscaler import ActorPoolScalingRequest
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
+from medsent.engine.events import EventKind
 from medsent.scoring.cluster import engines_asked, engines_held, why_no_more
 from medsent.scoring.monitor import EngineEvent, Status
 from medsent.scoring.plan import Plan
@@ -85,9 +86,8 @@ class Growth:
             if self._stays(running, status):
                 self._told = True
                 why = why_no_more(self._config, running)
-                return EngineEvent(
-                    "pool", "short", 0.0, f"{running} of at most {self._most} engines: {why}"
-                )
+                cause = f"{running} of at most {self._most} engines: {why}"
+                return EngineEvent(EventKind.SHORT, 0.0, cause, "pool")
         return None
 
     def _stays(self, running: int, status: Status) -> bool:

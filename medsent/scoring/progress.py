@@ -9,20 +9,24 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from medsent.engine.events import EventKind
+from medsent.runs.log import EngineLogged
 from medsent.scoring.monitor import EngineEvent, Status
 
 _LINE_EVERY_S = 15.0
 _WORDS = {
-    "death": "its engine died; a new one is started, and what was in flight is asked again",
-    "hang": "its engine answers no more; a new one is started",
-    "out_of_memory": "its engine ran out of memory; a new one takes fewer records at a time",
-    "killer": "a record that kills engines was found and is quarantined",
-    "restart": "the actor was replaced; its records are scored again",
-    "gave_up": "its engines only die; the actor is replaced",
-    "no_start": "its engine does not start; it is tried again where others work",
+    EventKind.DEATH: "its engine died; a new one is started, and what was in flight is asked again",
+    EventKind.HANG: "its engine answers no more; a new one is started",
+    EventKind.OUT_OF_MEMORY: (
+        "its engine ran out of memory; a new one takes fewer records at a time"
+    ),
+    EventKind.KILLER: "a record that kills engines was found and is quarantined",
+    EventKind.RESTART: "the actor was replaced; its records are scored again",
+    EventKind.GAVE_UP: "its engines only die; the actor is replaced",
+    EventKind.NO_START: "its engine does not start; it is tried again where others work",
 }
 
-Log = Callable[..., None]
+Log = Callable[[EngineLogged], None]
 
 
 class ScoringProgress:
@@ -71,11 +75,11 @@ class ScoringProgress:
 
     def _tell(self, notes: Sequence[EngineEvent]) -> None:
         for note in notes:
-            self._log(f"engine_{note.kind}", **asdict(note))
+            self._log(EngineLogged(event=f"engine_{note.kind}", **asdict(note)))
             self._logged += 1
             if note.kind in _WORDS:
                 self._print(f"  {note.replica}: {_WORDS[note.kind]} ({note.cause})")
-            elif note.kind == "short":
+            elif note.kind == EventKind.SHORT:
                 self._print(f"  {note.cause}")
 
     def _print(self, line: str) -> None:

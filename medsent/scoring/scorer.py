@@ -13,12 +13,13 @@ import pyarrow as pa
 import ray
 
 from medsent import predictions
-from medsent.answers.method import ENGINE_ERROR, Answer
+from medsent.answers.method import Answer
 from medsent.config.job import ScriptedSettings
+from medsent.engine.events import DEATHS, Event, EventKind
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Engine
 from medsent.engine.scripted.engine import ScriptedEngine
-from medsent.engine.supervised import Event, SupervisedEngine
+from medsent.engine.supervised import SupervisedEngine
 from medsent.engine.vllm import VllmEngine
 from medsent.errors import (
     EngineDiedError,
@@ -36,7 +37,7 @@ from medsent.runs.folder import RunFolder
 from medsent.scoring.adapter_probe import check_effects
 from medsent.scoring.block import Block, Reply
 from medsent.scoring.bound import BoundVariant, bind_variants
-from medsent.scoring.monitor import DEATHS, EngineEvent
+from medsent.scoring.monitor import EngineEvent
 from medsent.scoring.plan import Plan
 from medsent.scoring.telemetry import Telemetry
 
@@ -123,7 +124,7 @@ class Scorer:
             except MedsentError as error:
                 if not told:
                     self._monitor.note.remote(
-                        EngineEvent(self._replica, "no_start", 0.0, str(error))
+                        EngineEvent(EventKind.NO_START, 0.0, str(error), self._replica)
                     )
                 told = True
                 self._settle(error)
@@ -181,7 +182,7 @@ class Scorer:
 
     def _tell(self, event: Event) -> None:
         self._monitor.note.remote(
-            EngineEvent(self._replica, event.kind, event.seconds, event.cause)
+            EngineEvent(event.kind, event.seconds, event.cause, self._replica)
         )
         if event.kind in DEATHS:
             self._telemetry.died(event.kind)
@@ -282,7 +283,7 @@ class Scorer:
             raise
         except EngineError:
             self._note(1)
-            return Reply(Answer(ENGINE_ERROR), None)
+            return Reply(Answer(predictions.AnswerStatus.ENGINE_ERROR), None)
         finally:
             self._in_flight -= 1
         self._note(1)
@@ -320,7 +321,7 @@ def _receipt(written: Mapping[str, int]) -> pa.Table:
 
 def _is_refused(task: asyncio.Task[Reply | None]) -> bool:
     reply = None if task.cancelled() else task.result()
-    return reply is not None and reply.answer.status == ENGINE_ERROR
+    return reply is not None and reply.answer.status == predictions.AnswerStatus.ENGINE_ERROR
 
 
 def _is_replacement() -> bool:

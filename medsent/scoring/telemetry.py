@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ray.util.metrics import Counter, Gauge
 
-from medsent import predictions
+from medsent.predictions import Outcome
 
 COUNTERS = {
     "medsent_records": ("Records with an outcome; a reason is a quarantine's.", "outcome reason"),
@@ -45,7 +45,7 @@ class Telemetry:
     def scored(self, block: pa.Table) -> None:
         """Count a block of finished predictions."""
         for reason, count in _counts(block["reason"]):
-            outcome = predictions.SCORED if reason is None else predictions.QUARANTINED
+            outcome = Outcome.SCORED if reason is None else Outcome.QUARANTINED
             self._add("medsent_records", count, outcome=outcome, reason=reason or "none")
         for variant in self._variants:
             self._answered(variant, block[variant])

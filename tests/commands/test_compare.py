@@ -16,8 +16,10 @@ from medsent.commands.compare import compare_runs
 from medsent.errors import ConfigError, RunError
 from medsent.labels import LABELS
 from medsent.metrics.model import Metrics, read_metrics
+from medsent.runs.folder import RunFolder
 from tests.conftest import job_values
 from tests.predicted import Answers, batch, named
+from tests.written import write_manifest
 
 ROWS = 120
 GOLD = (np.random.default_rng(0).random((ROWS, 21)) < 0.4).astype(np.int8)
@@ -60,9 +62,7 @@ def write_run(
     values["statistics"] = {"replicates": 200}
     (folder / "config.yaml").write_text(yaml.safe_dump({**values, **settings}))
     (folder / "thresholds.json").write_text(json.dumps({}))
-    (folder / "manifest.json").write_text(
-        json.dumps({"input": [], "provenance": {"model": folder.name}})
-    )
+    write_manifest(RunFolder(folder), provenance={"model": folder.name})
     return folder
 
 

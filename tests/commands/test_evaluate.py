@@ -20,6 +20,7 @@ from medsent.errors import ConfigError, EngineDiedError, LeaseError, RunError, U
 from medsent.labels import LABELS
 from medsent.runs.folder import RunFolder
 from medsent.runs.ledger import Ledger
+from medsent.runs.log import Scored, Started
 from medsent.scoring import pipeline
 from medsent.scoring.plan import make_plan
 from medsent.scoring.scorer import Scorer
@@ -136,8 +137,8 @@ def test_it_goes_on_where_it_stopped(cut_off: tuple[JobConfig, Path, str], whole
     table = predictions_of(folder)
     assert table.num_rows == len(set(table["row_hash"].to_pylist())) == 24
     run = RunFolder(folder)
-    assert [event["done"] for event in run.events("start")] == [0, done]
-    assert run.events("scored")[-1]["records"] == 24 - done
+    assert [event.done for event in run.events(Started)] == [0, done]
+    assert run.events(Scored)[-1].records == 24 - done
     # Scripted answers depend on prompt and adapter alone: the two runs are the same.
     for variant in ("plain", "digits"):
         assert answers(folder, variant) == answers(whole, variant)
@@ -254,7 +255,7 @@ def test_rows_that_were_lost_are_scored_again(
     before, after = (RunFolder(path).manifest() for path in (whole, run.path))
     assert before is not None
     assert after is not None
-    assert after["records"] == before["records"]
+    assert after.records == before.records
 
 
 def test_a_run_of_an_earlier_version_is_not_gone_on_with(
@@ -277,9 +278,8 @@ def test_a_run_of_an_earlier_version_is_not_gone_on_with(
 def test_other_versions_are_refused_unless_told(copy: tuple[JobConfig, RunFolder]) -> None:
     config, run = copy
     sorted(run.predictions.glob("*.parquet"))[0].unlink()
-    start = run.events("start")[-1]
-    versions = {**start["versions"], "torch": "1.0"}
-    run.log("start", versions=versions, recipe=start["recipe"])
+    start = run.events(Started)[-1]
+    run.log(start.model_copy(update={"versions": {**start.versions, "torch": "1.0"}}))
     with pytest.raises(RunError, match=r"begun with other versions: torch 1\.0 -> 2.*mix_versions"):
         evaluate(config, silent)
 
@@ -322,7 +322,7 @@ class TestRequeue:
         assert len(kept.items() & now.items()) == len(kept) - 1
         manifest = run.manifest()
         assert manifest is not None
-        assert manifest["records"]["scored"] == 24
+        assert manifest.records.scored == 24
 
     def test_a_shard(
         self, spoilt: tuple[RunFolder, list[int]], whole: Path, demo_shard: Path, cluster: None

@@ -14,8 +14,6 @@ import pytest
 import yaml
 
 from medsent import predictions
-from medsent.answers.json import LABEL_MISSING, LABEL_UNKNOWN, NO_JSON
-from medsent.answers.method import TRUNCATED
 from medsent.commands.backfill.job import backfill
 from medsent.commands.backfill.settings import BackfillConfig
 from medsent.commands.compare import compare_runs
@@ -24,6 +22,7 @@ from medsent.commands.nightly.night import nightly
 from medsent.commands.nightly.settings import NightlyConfig
 from medsent.config.job import JobConfig
 from medsent.errors import GateClosedError
+from medsent.predictions import AnswerStatus
 from tests.conftest import predictions_of
 
 pytestmark = pytest.mark.ray
@@ -34,7 +33,12 @@ WORDS = ("anger", "calm", "fear", "more", "funny")
 SIXTY = (*(f"etykieta {number}" for number in range(55)), *FIVE)
 OPINIONS = 120
 PERSONAS = ("surgeon", "pharmacist")
-UNUSABLE = {TRUNCATED, NO_JSON, LABEL_MISSING, LABEL_UNKNOWN}
+UNUSABLE = {
+    AnswerStatus.TRUNCATED,
+    AnswerStatus.NO_JSON,
+    AnswerStatus.LABEL_MISSING,
+    AnswerStatus.LABEL_UNKNOWN,
+}
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "digits": {"method": "bits"},

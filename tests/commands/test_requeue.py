@@ -15,8 +15,10 @@ from medsent.errors import InputError, RunError
 from medsent.input.shard import Shard
 from medsent.runs.folder import RunFolder
 from medsent.runs.ledger import Ledger
+from medsent.runs.log import Started
 from medsent.scoring.plan import Plan, make_plan
 from tests.conftest import JobBuilder
+from tests.written import write_manifest
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def run(tmp_path: Path) -> RunFolder:
             ],
         }
         pq.write_table(pa.table(rows), run.predictions / f"{block}.parquet")
-    run.write("manifest.json", "{}")
+    write_manifest(run)
     return run
 
 
@@ -102,8 +104,9 @@ def test_a_file_that_a_kill_left_aside_stands_in_no_ones_way(run: RunFolder) -> 
     assert not torn.exists()
 
 
-def test_a_damaged_request_is_named(run: RunFolder) -> None:
-    run.write("requeue.json", "{")
+@pytest.mark.parametrize("text", ["{", "[]", '{"shard": 1}', '{"status": "ok", "since": "2026"}'])
+def test_a_damaged_request_is_named(run: RunFolder, text: str) -> None:
+    run.write("requeue.json", text)
     with pytest.raises(RunError, match=r"requeue\.json is damaged; delete it"):
         resume(run)
 
@@ -148,11 +151,12 @@ class TestRequeueRefused:
     def test_a_shard_that_is_gone(self, own: tuple[RunFolder, Path]) -> None:
         run, source = own
         (source / "b.parquet").unlink()
-        run.log("start", recipe=make_plan(run.config(), silent).recipe, versions={})
-        run.write("manifest.json", "{}")
+        recipe = make_plan(run.config(), silent).recipe
+        run.log(Started(done=0, recipe=recipe, versions={}))
+        manifest = write_manifest(run)
         with pytest.raises(InputError, match=r"b\.parquet is no longer in the input"):
             evaluation.requeue(run.path, Selection(status="engine_error"), silent)
-        assert run.manifest() == {}
+        assert run.manifest() == manifest
 
     def test_a_shard_that_came_since(self, own: tuple[RunFolder, Path]) -> None:
         run, source = own

@@ -24,6 +24,7 @@ from medsent.metrics.statistics.thresholds import (
 from medsent.runs.folder import RunFolder
 from tests import predicted
 from tests.conftest import Finished, job_values, merged
+from tests.written import write_manifest
 
 ROWS, READERS = 240, 4
 ABSENT, HOPELESS = LABELS.index("political"), LABELS.index("vulgar")
@@ -80,11 +81,8 @@ def make_run(
     }
     values = merged(job_values(folder / "in", folder, folder / "model"), groups)
     run.keep_config(JobConfig.model_validate(values))
-    manifest = {
-        "fingerprint": "0123456789ab",
-        "provenance": {"methods": methods, "adapters": {}, **provenance},
-    }
-    run.write("manifest.json", json.dumps(manifest))
+    made_by = {"methods": methods, "adapters": {}, **provenance}
+    write_manifest(run, fingerprint="0123456789ab", provenance=made_by)
     told = {name: {"probabilities": some} for name, some in (probabilities or {}).items()}
     entry = {"file": "0.5 for every label", "values": dict.fromkeys(LABELS, 0.5)}
     kept = {name: {**told.get(name, {}), **entry} for name in methods}

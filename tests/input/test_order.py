@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medsent.input.order import by_work
-from medsent.input.records import EMPTY_TEXT
+from medsent.predictions import Reason
 
 Row = tuple[str | None, bool]
 """A text, and whether its record is good."""
@@ -25,7 +25,9 @@ def records(rows: list[Row]) -> pa.Table:
         {
             "row_hash": pa.array(range(len(rows)), pa.uint64()),
             "text": pa.array([text for text, _ in rows], pa.string()),
-            "reason": pa.array([None if good else EMPTY_TEXT for _, good in rows], pa.string()),
+            "reason": pa.array(
+                [None if good else Reason.EMPTY_TEXT for _, good in rows], pa.string()
+            ),
         }
     )
 

@@ -2,14 +2,14 @@
 
 import pytest
 
-from medsent.answers.json import FAULTS
 from medsent.metrics.model import Metrics
+from medsent.predictions import AnswerStatus
 from medsent.report.layout import contents
 from medsent.report.markdown import render_markdown
 from tests.report.test_markdown import table
 
 
-@pytest.mark.parametrize("status", [*FAULTS, "truncated", "invalid_answer", "engine_error"])
+@pytest.mark.parametrize("status", list(AnswerStatus)[1:])
 def test_every_status_of_an_answer_is_told_in_words(run: Metrics, status: str) -> None:
     baseline = run.variants["baseline"].model_copy(update={"answer_statuses": {status: 609}})
     changed = run.model_copy(update={"variants": {**run.variants, "baseline": baseline}})

@@ -1,6 +1,5 @@
 """Opinions quoted in a report: the right ones, as text, and only where somebody asks."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 from medsent.commands.evaluate import rewrite_report
 from medsent.errors import InputError
+from medsent.input.shard import Shard
 from medsent.labels import LABELS
 from medsent.reducer.state import Scope
 from medsent.report.examples import examples
@@ -17,6 +17,7 @@ from medsent.runs.folder import RunFolder
 from tests.commands.test_compare import write_run
 from tests.conftest import MARKER, SCRIPT, Finished
 from tests.predicted import Answers, batch
+from tests.written import write_manifest
 
 ROWS = 6
 GOLD = np.zeros((ROWS, 21), dtype=np.int8)
@@ -90,9 +91,7 @@ def test_a_record_that_several_rows_could_be_is_not_quoted(run: RunFolder) -> No
 
 def test_a_shard_that_was_rewritten_is_not_quoted(run: RunFolder) -> None:
     file = run.path.parent / "shards" / "a.parquet"
-    manifest = json.loads(run.manifest_file.read_text())
-    manifest["input"] = [{"path": str(file), "size_bytes": 1, "etag": "0", "rows": ROWS}]
-    run.manifest_file.write_text(json.dumps(manifest))
+    write_manifest(run, ROWS, input=(Shard(str(file), 1, "0", ROWS),))
     with pytest.raises(InputError, match=r"a\.parquet: rewritten since it was scored"):
         quoted(run, 1, pairs=[("old", "new")])
 

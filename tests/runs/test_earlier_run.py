@@ -9,13 +9,14 @@ import pytest
 
 from medsent import predictions
 from medsent.commands.compare import compare_runs
+from medsent.commands.tune import tune_run
 from medsent.labels import LABELS
+from medsent.metrics.cuts import KeptCuts
 from medsent.metrics.model import read_metrics
+from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.report.write import reduce_run
 from medsent.runs.folder import RunFolder
 from medsent.runs.shared_labels import narrow_answers
-from medsent.metrics.statistics.thresholds import read_thresholds
-from medsent.commands.tune import tune_run
 
 EARLIER = Path(__file__).parents[1] / "data" / "earlier-run"
 """40 records of two variants with a comparison, as that version wrote them; its `metrics.json.xz`
@@ -58,9 +59,10 @@ def test_its_predictions_tell_of_no_repair_and_its_file_of_no_probabilities(
     answers = predictions.table(run.predictions)["tuned"].type
     assert answers.get_field_index("repaired") < 0
     assert predictions.labels_of(run.predictions) == LABELS
-    cuts = run.cuts({"base": "onepass", "tuned": "bits"})
+    kept = KeptCuts.read(run)
+    cuts = kept.in_use({"base": "onepass", "tuned": "bits"})
     assert list(cuts["tuned"] or {}) == list(LABELS)
-    assert run.cuts({"base": "json"}) == {"base": None}
+    assert kept.in_use({"base": "json"}) == {"base": None}
 
 
 def test_it_can_be_tuned_on_and_compared_with(run: RunFolder, tmp_path: Path) -> None:

@@ -1,16 +1,18 @@
 """A run's folder: found again by the same job, complete when its manifest is there."""
 
 import errno
-import json
 from pathlib import Path
 
 import pytest
 
 from medsent.errors import ConfigError, RunError, StorageError
-from medsent.scoring.plan import make_plan
+from medsent.metrics.cuts import KeptCuts
 from medsent.runs.folder import RunFolder, runs_named
+from medsent.runs.log import Scored, Started
 from medsent.scoring.opening import open_run
+from medsent.scoring.plan import make_plan
 from tests.conftest import JobBuilder
+from tests.written import write_manifest
 
 
 def test_a_job_finds_its_folder_again(job: JobBuilder, tmp_path: Path) -> None:
@@ -18,9 +20,9 @@ def test_a_job_finds_its_folder_again(job: JobBuilder, tmp_path: Path) -> None:
     run = open_run(plan)
     assert run.path == (tmp_path / "runs" / f"scripted-{plan.fingerprint}").resolve()
     assert not any(run.path.iterdir())
-    run.log("start", done=0)
+    run.log(Started(done=0, versions={}))
     assert open_run(plan) == run
-    assert len(run.events("start")) == 1
+    assert len(run.events(Started)) == 1
 
 
 def test_the_configuration_is_the_latest(job: JobBuilder, tmp_path: Path) -> None:
@@ -85,11 +87,10 @@ def test_an_output_that_may_not_be_written_to_is_said(
 def test_complete_means_a_manifest(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert run.manifest() is None
-    run.write("manifest.json", json.dumps({"records": {"input": 3}}))
-    assert run.manifest() == {"records": {"input": 3}}
-    run.manifest_file.write_text('{"records": ')
-    with pytest.raises(RunError, match=r"manifest\.json is damaged"):
-        run.manifest()
+    with pytest.raises(RunError, match="is not complete; run its job again"):
+        run.complete()
+    manifest = write_manifest(run, 3)
+    assert run.manifest() == run.complete() == manifest
 
 
 def test_a_file_is_written_whole_or_not_at_all(
@@ -113,24 +114,21 @@ def test_a_file_is_written_whole_or_not_at_all(
 
 def test_the_log_is_read_by_kind_in_order(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    assert run.events("start") == []
+    assert run.events(Started) == []
     for done in (0, 5):
-        run.log("start", done=done)
-        run.log("scored", records=done)
-    assert [event["done"] for event in run.events("start")] == [0, 5]
+        run.log(Started(done=done, versions={}))
+        run.log(Scored(start_up_s=1.0, total_s=2.0, records=done))
+    assert [event.done for event in run.events(Started)] == [0, 5]
     log = tmp_path / "log.jsonl"
     assert len(log.read_text().splitlines()) == 4
     log.write_text(log.read_text() + '{"at": "2026-01-0')  # as a kill would leave it
-    assert [event["done"] for event in run.events("start")] == [0, 5]
+    assert [event.done for event in run.events(Started)] == [0, 5]
 
 
 def test_thresholds_that_are_not_there_are_named(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    for text in (None, "{"):
-        if text is not None:
-            run.write("thresholds.json", text)
-        with pytest.raises(RunError, match=r"no readable thresholds\.json; run its job again"):
-            run.thresholds()
+    with pytest.raises(RunError, match=r"has no thresholds\.json; run its job again"):
+        KeptCuts.read(run)
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:

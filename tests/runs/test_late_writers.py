@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from medsent.runs.blocks import (BlockWriter, Done, keep_rows, lost_dates, with_lost_dates)
+from medsent.runs.blocks import BlockWriter, Done, keep_rows, lost_dates, with_lost_dates
 from medsent.runs.folder import RunFolder
 
 NAME = "0011223344556677-000000"

@@ -12,11 +12,11 @@ import pytest
 
 from medsent.config.job import InputSettings
 from medsent.errors import InputError, RunError
-from medsent.labels import LABELS
-from medsent.runs.ledger import Ledger
-from medsent.runs.folder import RunFolder
 from medsent.input.shard import BadShard, Shard
-from medsent.input.shards import (Shards, changed, find_rewritten, open_shards)
+from medsent.input.shards import Shards, changed, find_rewritten, open_shards
+from medsent.labels import LABELS
+from medsent.runs.folder import RunFolder
+from medsent.runs.ledger import Ledger
 
 
 def table(count: int, text: str = "all was well") -> pa.Table:

@@ -79,7 +79,7 @@ def test_rows_are_counted_by_what_became_of_them(run: RunFolder) -> None:
         quarantined(4, "engine_killer"),
         quarantined(5, "empty_text"),
     ]
-    assert settled(run, rows, ledger()) == {
+    assert settled(run, rows, ledger()).model_dump() == {
         "input": 6,
         "scored": 3,
         "quarantined": 3,
@@ -94,14 +94,14 @@ def test_rows_of_a_bad_shard_are_quarantined(run: RunFolder, scored: list[int], 
     """Those that were scored before it was found to be bad stay scored."""
     bad = BadShard(B.path, 9, "1", 3, "corrupt_page", "damaged")
     made = settled(run, [row(key) for key in (0, 1, 2, *scored)], ledger(bad))
-    assert (made["input"], made["scored"]) == (6, 3 + len(scored))
-    assert made["by_reason"] == {"bad_shard": left}
+    assert (made.input, made.scored) == (6, 3 + len(scored))
+    assert made.by_reason == {"bad_shard": left}
 
 
 def test_a_bad_shard_of_unknown_rows_counts_none(run: RunFolder) -> None:
     bad = BadShard(B.path, 9, "1", None, "not_parquet", "no Parquet")
     made = settled(run, [row(key) for key in range(3)], ledger(bad))
-    assert (made["input"], made["scored"], made["quarantined"]) == (3, 3, 0)
+    assert (made.input, made.scored, made.quarantined) == (3, 3, 0)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from medsent.engine.events import EventKind
 from medsent.scoring.monitor import EngineEvent, Monitor
 
 
@@ -78,7 +79,7 @@ def test_starts_are_bounded_by_progress(monitor: Any) -> None:
     bound = 2 + 5
     for _ in range(bound):
         assert monitor.starting("a") is None
-    monitor.note(EngineEvent("a", "death", 0.0, "killed by SIGKILL"))
+    monitor.note(EngineEvent(EventKind.DEATH, 0.0, "killed by SIGKILL", "a"))
     assert monitor.starting("a") == (
         "scorers started 8 times without one block of records done between; the last cause: "
         "killed by SIGKILL"

@@ -71,7 +71,7 @@ def complete(config: JobConfig) -> None:
     assert table.num_rows == len(set(table["row_hash"].to_pylist())) == 24
     manifest = run.manifest()
     assert manifest is not None
-    assert manifest["records"]["scored"] == 24
+    assert manifest.records.scored == 24
 
 
 @pytest.mark.ray

@@ -88,4 +88,4 @@ def test_a_stopped_job_writes_what_is_scored_and_goes_on(job: JobBuilder, tmp_pa
     assert table.num_rows == len(set(table["row_hash"].to_pylist())) == 24
     manifest = run.manifest()
     assert manifest is not None
-    assert manifest["timing"]["sittings"] == 2
+    assert manifest.timing.sittings == 2

@@ -138,4 +138,4 @@ def test_an_erased_opinion_is_gone(run: RunFolder) -> None:
     assert labelled(run).num_rows == kept
     assert sum(outcomes(run).values()) == 25 * len(PERSONAS)
     assert GONE not in {name for name, _ in outcomes(run)}
-    assert run.complete()["records"]["by_reason"] == {"empty_text": 32, "erased": 16}
+    assert run.complete().records.by_reason == {"empty_text": 32, "erased": 16}

@@ -13,6 +13,7 @@ import pytest
 
 from medsent.cli import main
 from medsent.runs.folder import RunFolder
+from medsent.runs.log import Started
 from medsent.storage.paths import AnyPath, any_path, located
 from tests.chaos.tokenizer import write_tokenizer
 from tests.conftest import AdapterWriter
@@ -126,15 +127,15 @@ def assert_whole(run: RunFolder, demo_shard: Path) -> None:
     assert table.num_rows == len(set(table["row_hash"].to_pylist())) == ROWS
     source = pq.read_table(demo_shard)
     assert sorted(table["record_id"].to_pylist()) == sorted(source["record_id"].to_pylist())
-    assert run.complete()["records"]["scored"] == ROWS
+    assert run.complete().records.scored == ROWS
 
 
 def test_every_row_has_one_outcome(finished: Finished, demo_shard: Path) -> None:
     assert_whole(finished.run, demo_shard)
-    starts = finished.run.events("start")
-    assert starts[0]["done"] == 0
+    starts = finished.run.events(Started)
+    assert starts[0].done == 0
     assert len(starts) == 3
-    assert f"Resuming: {starts[2]['done']} of {ROWS}" in finished.said
+    assert f"Resuming: {starts[2].done} of {ROWS}" in finished.said
 
 
 def test_the_report_is_named_and_readable(finished: Finished) -> None:
@@ -143,9 +144,9 @@ def test_the_report_is_named_and_readable(finished: Finished) -> None:
     assert report.read_text().startswith("<!doctype html>")
     metrics = json.loads((finished.run.path / "metrics.json").read_text())
     assert metrics["records"]["scored"] == ROWS
-    [shard] = finished.run.complete()["input"]
-    assert shard["path"].startswith(f"{BUCKET}/in/")
-    assert shard["etag"].startswith('"')
+    [shard] = finished.run.complete().input
+    assert shard.path.startswith(f"{BUCKET}/in/")
+    assert shard.etag.startswith('"')
 
 
 def test_no_key_is_in_what_the_run_holds(finished: Finished, server: Server) -> None:
@@ -187,7 +188,7 @@ def test_a_complete_run_starts_no_engine(
 ) -> None:
     assert run_main("evaluate", str(finished.job.config)) == 0
     assert "The run is complete: no engine is started" in capfd.readouterr().out
-    assert len(finished.run.events("start")) == 3
+    assert len(finished.run.events(Started)) == 3
 
 
 def test_a_requeued_shard_is_scored_again(finished: Finished, demo_shard: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from medsent.errors import ConfigError, InputError, StorageError
 from medsent.input.files import find_files
 from medsent.runs.folder import RunFolder
+from medsent.runs.log import Scored, Started
 from medsent.storage.paths import (
     ObjectPath,
     any_path,
@@ -95,9 +96,9 @@ def test_a_runs_log_is_an_object_a_line(folder: ObjectPath, server: Server, buck
     run = RunFolder(folder)
     assert read_lines(folder / "log.jsonl") == []
     for done in (0, 5):
-        run.log("start", done=done)
-        run.log("scored", records=done)
-    assert [event["done"] for event in run.events("start")] == [0, 5]
+        run.log(Started(done=done, versions={}))
+        run.log(Scored(records=done, start_up_s=1.0, total_s=2.0))
+    assert [event.done for event in run.events(Started)] == [0, 5]
     lines = server.objects(bucket, "runs/one/log.jsonl/")
     assert [json.loads(lines[key])["event"] for key in sorted(lines)] == ["start", "scored"] * 2
 

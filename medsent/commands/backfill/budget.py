@@ -1,11 +1,9 @@
 """What a run has cost, counted while it is scored; and its end where that is enough."""
 
-import json
 import time
-from dataclasses import asdict, dataclass
 
 from medsent.commands.backfill.settings import BackfillConfig, PriceSettings
-from medsent.errors import RunError
+from medsent.runs.files import Written, read_file
 from medsent.runs.folder import RunFolder
 from medsent.scoring.monitor import Status
 from medsent.scoring.stop import Stop
@@ -15,8 +13,7 @@ _WRITE_EVERY_S = 5.0
 """So much, at most, is not counted where the job is killed."""
 
 
-@dataclass(frozen=True)
-class Spent:
+class Spent(Written):
     """Over all commands of a run."""
 
     wall_s: float = 0.0
@@ -27,17 +24,11 @@ class Spent:
     @classmethod
     def read(cls, run: RunFolder) -> "Spent":
         """Read what a run has cost. `RunError` where that is damaged: a budget rests on it."""
-        file = run.path / _FILE
-        try:
-            return cls(**json.loads(file.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return cls()
-        except (TypeError, ValueError) as error:
-            raise RunError(f"{file} is damaged; delete it to count from nothing") from error
+        return read_file(run.path / _FILE, cls, "delete it to count from nothing") or cls()
 
     def write(self, run: RunFolder) -> None:
         """Write it into the run, whole or not at all."""
-        run.write(_FILE, json.dumps(asdict(self)))
+        run.write(_FILE, self.to_json())
 
     @property
     def replica_h(self) -> float:
@@ -45,7 +36,7 @@ class Spent:
 
     def times(self, factor: float) -> "Spent":
         """Return it so many times over."""
-        return Spent(self.wall_s * factor, self.replica_s * factor)
+        return Spent(wall_s=self.wall_s * factor, replica_s=self.replica_s * factor)
 
     def money(self, price: PriceSettings) -> float:
         """Return it in the price's currency."""
@@ -78,7 +69,8 @@ class Meter:
         replicas = min(max(bounds.min, len(status.starts_s)), bounds.max)
         passed = 0.0 if self._seen is None else now - self._seen
         self._seen = now
-        self.spent = Spent(self.spent.wall_s + passed, self.spent.replica_s + passed * replicas)
+        wall_s, replica_s = self.spent.wall_s + passed, self.spent.replica_s + passed * replicas
+        self.spent = Spent(wall_s=wall_s, replica_s=replica_s)
         if now - self._written > _WRITE_EVERY_S:
             self._written = now
             self.spent.write(self._run)

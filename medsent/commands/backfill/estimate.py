@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from medsent.commands.backfill.budget import Spent
 from medsent.commands.backfill.settings import BackfillConfig
@@ -9,6 +10,7 @@ from medsent.commands.check import tell
 from medsent.commands.compare import open_reference
 from medsent.console import Say
 from medsent.runs.folder import RunFolder, runs_named
+from medsent.runs.log import Scored
 from medsent.scoring.accounting import count_done
 from medsent.scoring.opening import run_of
 from medsent.scoring.plan import Plan, make_plan
@@ -19,8 +21,8 @@ class Pace:
     """How fast the latest run of a name was, complete or not."""
 
     run: str
-    at: str
-    """When it last scored, as ISO 8601."""
+    at: datetime
+    """When it last scored."""
     start_up_s: float
     """The engines' start."""
     s_per_record: float
@@ -30,16 +32,16 @@ class Pace:
     @classmethod
     def of(cls, run: RunFolder) -> "Pace | None":
         """Return a run's pace; None where it has finished no stretch of scoring."""
-        sessions = [event for event in run.events("scored") if event["records"]]
+        sessions = [event for event in run.events(Scored) if event.records]
         if not sessions:
             return None
-        scoring_s = sum(event["total_s"] - event["start_up_s"] for event in sessions)
+        scoring_s = sum(event.scoring_s for event in sessions)
         spent = Spent.read(run)
         return cls(
             run.path.name,
-            sessions[-1]["at"],
-            sessions[-1]["start_up_s"],
-            scoring_s / sum(event["records"] for event in sessions),
+            sessions[-1].at,
+            sessions[-1].start_up_s,
+            scoring_s / sum(event.records for event in sessions),
             spent.replica_s / spent.wall_s if spent.wall_s else 1.0,
         )
 

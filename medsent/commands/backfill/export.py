@@ -6,20 +6,22 @@ was, and one after it is made good by the next call. Readers pass over names tha
 `_`. Where rows that were handed on have changed since, all is made anew.
 """
 
-import json
 import posixpath
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
 
 from medsent.commands.backfill.rows import labelled_rows, schema
 from medsent.commands.backfill.settings import LabelledSettings
-from medsent.errors import ConfigError
+from medsent.errors import ConfigError, RunError
 from medsent.runs.blocks import is_part
+from medsent.runs.files import Written, read_file
 from medsent.runs.folder import RunFolder
 from medsent.scoring.plan import Plan
 from medsent.storage.paths import (
@@ -40,6 +42,7 @@ _MOST_OPEN: Final = 500
 """Files that are written at a time; a process may often have no more than 1,024."""
 _ROWS_IN_GROUP: Final = 131_072
 _STATE, _COMMIT, _STAGED = "_state.json", "_commit.json", "_staged"
+_REMEDY: Final = "delete it and _state.json beside it, and the next call makes all files anew"
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,35 @@ class HandedOn:
     """Files of predictions that have come since the last call; none where all are new."""
 
 
-@dataclass(frozen=True)
-class State:
+class MadeBy(BaseModel):
+    """All but the predictions that the rows depend on; what more a newer version tells counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    partition_by: list[str]
+    thresholds: dict[str, dict[str, float]]
+    """Variant to label to threshold."""
+
+
+class State(Written):
     """What `labelled/` was made of."""
 
-    made_by: dict[str, Any] = field(default_factory=dict)
-    """All but the predictions that the rows depend on."""
-    sources: dict[str, int] = field(default_factory=dict)
+    made_by: MadeBy | None = None
+    """None before the first call."""
+    sources: dict[str, int] = {}
     """File of predictions to its rows. Files never grow; one that has lost rows is another."""
     calls: int = 0
     """Calls that wrote something: each names its files by its number."""
+
+
+class Commit(Written):
+    """What is to be done with the files that are staged."""
+
+    replaced: list[str]
+    """Files that go."""
+    state: State
+    """Of `labelled/` from then on."""
 
 
 def hand_on(plan: Plan, run: RunFolder, settings: LabelledSettings) -> HandedOn:
@@ -83,7 +105,7 @@ def hand_on(plan: Plan, run: RunFolder, settings: LabelledSettings) -> HandedOn:
         rows = schema(settings.partition_by, plan.labels.names, plan.shards.kept)
         stage.write(labelled_rows(plan, run, [run.predictions / name for name in new], rows), rows)
         added, written, replaced = stage.compact()
-        folder.commit(replaced, State(made_by, now, before.calls + 1))
+        folder.commit(replaced, State(made_by=made_by, sources=now, calls=before.calls + 1))
     files, since = folder.files(), () if anew or not before.sources else tuple(new)
     return HandedOn(sum(count_rows(folder.path, files)), len(files), added, written, since)
 
@@ -118,29 +140,26 @@ class _Folder:
 
     def state(self) -> State:
         """Return what the folder was made of; nothing where that is not known."""
-        try:
-            return State(**json.loads((self.path / _STATE).read_text(encoding="utf-8")))
-        except (FileNotFoundError, TypeError, ValueError):
-            return State()
+        with suppress(RunError):
+            return read_file(self.path / _STATE, State, _REMEDY) or State()
+        return State()
 
     def commit(self, replaced: list[str], state: State) -> None:
         """Put what is staged in the place of the files it replaces."""
         # A name is used again where the former state was lost.
         names = sorted(set(replaced) - set(names_below(self.staged, "*.parquet")))
-        commit = {"replaced": names, "state": asdict(state)}
-        write_whole(self.path / _COMMIT, json.dumps(commit, indent=1))
+        write_whole(self.path / _COMMIT, Commit(replaced=names, state=state).to_json())
         self.finish()
 
     def finish(self) -> None:
         """Carry out a commit that was written; forget what was staged without one."""
         file = self.path / _COMMIT
-        if file.is_file():
-            commit = json.loads(file.read_text(encoding="utf-8"))
-            for name in commit["replaced"]:
+        if commit := read_file(file, Commit, _REMEDY):
+            for name in commit.replaced:
                 (self.path / name).unlink(missing_ok=True)
             for name in names_below(self.staged, "*.parquet"):
                 move(self.staged / name, self.path / name)
-            write_whole(self.path / _STATE, json.dumps(commit["state"], indent=1))
+            write_whole(self.path / _STATE, commit.state.to_json())
             file.unlink()
         remove_folder(self.staged)
 
@@ -254,9 +273,6 @@ def _by_folder(names: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def _made_by(plan: Plan, settings: LabelledSettings) -> dict[str, Any]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "partition_by": list(settings.partition_by),
-        "thresholds": {v.name: v.thresholds for v in plan.variants},
-    }
+def _made_by(plan: Plan, settings: LabelledSettings) -> MadeBy:
+    thresholds = {variant.name: variant.thresholds for variant in plan.variants}
+    return MadeBy(partition_by=list(settings.partition_by), thresholds=thresholds)

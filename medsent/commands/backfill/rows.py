@@ -58,7 +58,7 @@ def labelled_rows(
         own = [f"{variant.name}.{name}" for name in told]
         constant = _constant(plan, run, variant)
         for batch in predictions.read(files, [*columns, *own]):
-            meant = pc.equal(batch["outcome"], predictions.SCORED)
+            meant = pc.equal(batch["outcome"], predictions.Outcome.SCORED)
             if route is not None:
                 meant = pc.and_(meant, pc.equal(batch[predictions.ROUTED], variant.name))
             scored = batch.filter(meant)

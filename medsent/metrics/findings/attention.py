@@ -21,6 +21,7 @@ from medsent.metrics.format import count, counted, percent
 from medsent.metrics.headline import headline
 from medsent.metrics.model import Comparison, LabelMetrics, Metrics, SliceMetrics, VariantMetrics
 from medsent.metrics.significance import below, direction
+from medsent.predictions import AnswerStatus
 
 _Rate = Literal["recall", "precision"]
 _WEAK: Final[dict[_Rate, str]] = {
@@ -49,7 +50,7 @@ def answers_unusable(metrics: Metrics) -> Iterator[Said]:
         mix = {
             status: number
             for status, number in variant.answer_statuses.items()
-            if status != "ok" and number
+            if status != AnswerStatus.OK and number
         }
         if rate.high is None:
             beyond = "How much of what is missing from 99% is chance is not known"

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from medsent.predictions import OK
+from medsent.predictions import AnswerStatus
 from medsent.reducer.counts import Counts, Ints
 
 Floats = npt.NDArray[np.float64]
@@ -102,7 +102,7 @@ def macro(values: npt.ArrayLike) -> Macro:
 def success_rate(statuses: Mapping[str, int]) -> float:
     """Return the share of rows whose status is `ok`."""
     total = sum(statuses.values())
-    return statuses.get(OK, 0) / total if total else np.nan
+    return statuses.get(AnswerStatus.OK, 0) / total if total else np.nan
 
 
 def ratio(part: Ints | Floats, whole: Ints) -> Floats:

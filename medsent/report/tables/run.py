@@ -10,6 +10,7 @@ from medsent.metrics.format import count, counted, percent, rate, seconds
 from medsent.metrics.model import Metrics, Records, VariantMetrics
 from medsent.metrics.statuses import answer
 from medsent.metrics.throughput import Throughput
+from medsent.predictions import AnswerStatus
 from medsent.report.document import Cell, Column, Table, undefined
 
 _UNTIMED: Final = "not timed"
@@ -148,7 +149,7 @@ def statuses(metrics: Metrics) -> Table:
     rows = [
         [
             Cell(name),
-            Cell(status, tone=None if status == "ok" else "worse"),
+            Cell(status, tone=None if status == AnswerStatus.OK else "worse"),
             Cell(answer(status)),
             Cell(count(number)),
             _share(number, variant.overall.rows),

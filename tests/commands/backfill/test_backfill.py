@@ -24,6 +24,7 @@ from medsent.commands.evaluate import requeue
 from medsent.commands.requeue import Selection
 from medsent.errors import StoppedError
 from medsent.runs.folder import RunFolder
+from medsent.runs.log import Scored, Started
 from medsent.scoring.opening import run_of
 from medsent.scoring.plan import make_plan
 from medsent.scoring.stop import Stop
@@ -69,8 +70,8 @@ def test_the_records_of_a_row_are_in_one_file(complete: Complete) -> None:
 def test_new_shards_are_scored_alone(complete: Complete) -> None:
     before = complete.said.index("-- a shard came --")
     assert any(line.startswith("Resuming: 320 of 400 records") for line in complete.said[before:])
-    starts = RunFolder(complete.run).events("scored")
-    assert [event["records"] for event in starts] == [320, 80]
+    starts = RunFolder(complete.run).events(Scored)
+    assert [event.records for event in starts] == [320, 80]
     assert complete.said[-1] == str(complete.run / "report.html")
 
 
@@ -137,7 +138,7 @@ def test_a_budget_stops_a_run_and_another_ends_it(
     assert sum(pq.read_metadata(f).num_rows for f in (run / "labelled").rglob("*.parquet"))
     with pytest.raises(StoppedError, match="the budget of 20 USD is used up"):
         backfill(stopped, silent)
-    assert len(RunFolder(run).events("start")) == 1
+    assert len(RunFolder(run).events(Started)) == 1
     backfill(config(engine=slow | {"latency_s": 0.0}, budget={"hours": 1.0}, price=price), silent)
     assert outcomes(run) == expected(source)
 

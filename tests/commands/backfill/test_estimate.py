@@ -16,6 +16,7 @@ from medsent.config.job import JobConfig
 from medsent.config.loader import load_settings
 from medsent.errors import ConfigError, InputError
 from medsent.runs.folder import RunFolder
+from medsent.runs.log import Scored
 from medsent.scoring.plan import make_plan
 from tests.commands.backfill.conftest import Complete, Config
 from tests.commands.backfill.opinions import PERSONAS, outcomes, write_opinions
@@ -52,13 +53,13 @@ def test_it_counts_what_is_left(complete: Complete, tmp_path: Path) -> None:
 def test_time_and_price_are_those_of_the_last_run(complete: Complete) -> None:
     """Of 1,000 times the records at the same pace."""
     run = RunFolder(complete.run)
-    events = run.events("scored")
-    scoring_s = sum(e["total_s"] - e["start_up_s"] for e in events)
+    events = run.events(Scored)
+    scoring_s = sum(event.scoring_s for event in events)
     lines = told(complete, name="chaos-0")
     assert lines["Time"].startswith("unknown: no run of this name")
     lines = told(complete, variants={"other": {"method": "onepass"}})
     assert lines["Run"].endswith("0 records done, 400 left")
-    hours = (events[-1]["start_up_s"] + scoring_s) / 3600
+    hours = (events[-1].start_up_s + scoring_s) / 3600
     assert lines["Time"] == f"about {hours:.2f} hours on what {run.path.name} had (1.0 engines)"
     assert lines["Price"] == f"about {hours:.2f} replica hours, {2.5 * hours:.2f} USD"
 

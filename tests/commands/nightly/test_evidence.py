@@ -1,6 +1,5 @@
 """What a night is compared with, and what it goes without."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from medsent.runs.folder import RunFolder
 from tests.commands.nightly.test_history import row
 from tests.commands.test_compare import BETTER, GOLD, WORSE, write_run
 from tests.conftest import job_values
+from tests.written import write_manifest
 
 SETTINGS: dict[str, Any] = {"statistics": {"replicates": 200, "slices": []}}
 
@@ -30,23 +30,9 @@ def config(folder: Path, **groups: Any) -> NightlyConfig:
 def reported(folder: Path, name: str, *written: Any, **settings: Any) -> RunFolder:
     """Write a run with its report, as `medsent evaluate` would have left it."""
     run = RunFolder(write_run(folder / name, *written, **SETTINGS, **settings))
-    records = {"input": len(GOLD), "duplicate_record_ids": 0, "by_reason": {}}
-    run.write("manifest.json", _manifest(records))
+    write_manifest(run, len(GOLD))
     rewrite_report(run.path, lambda _: None)
     return run
-
-
-def _manifest(records: dict[str, Any]) -> str:
-    return json.dumps(
-        {
-            "fingerprint": "0",
-            "input": [],
-            "records": records,
-            "shards_quarantined": [],
-            "timing": {"total_s": 2.0, "start_up_s": 1.0},
-            "provenance": {},
-        }
-    )
 
 
 @pytest.fixture(scope="module")

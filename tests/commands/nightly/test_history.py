@@ -13,6 +13,7 @@ from medsent.commands.nightly.retention import retain
 from medsent.errors import RunError
 from medsent.report.html import render_html
 from medsent.runs.folder import RunFolder
+from medsent.runs.log import Dropped
 from tests.commands.nightly.evidence import NIGHT, VARIANT
 
 FIRST = date(2026, 11, 1)
@@ -107,7 +108,7 @@ def test_old_predictions_go_but_not_what_is_compared_with(history: History) -> N
     assert [run.holds_predictions() for run in runs] == [day in (1, 5, 8, 9) for day in range(10)]
     assert all((run.path / "night.html").exists() for run in runs)
     assert not runs[0].checkpoint.exists()
-    assert runs[0].events("predictions_dropped")
+    assert runs[0].events(Dropped)
     assert retain(history, nights, 2, reference) == []
 
 

@@ -1,0 +1,61 @@
+"""The thresholds in use, as a run's folder holds them in `thresholds.json`."""
+
+from collections.abc import Mapping
+
+from pydantic import RootModel
+
+from medsent.errors import RunError
+from medsent.metrics.statistics.thresholds import TunedOn
+from medsent.runs.files import Written, read_file
+from medsent.runs.folder import RunFolder
+
+_FILE = "thresholds.json"
+
+
+class Cuts(Written):
+    """Those of one variant."""
+
+    probabilities: bool | None = None
+    """Whether it stores any, so that there is something to cut; None in runs of before."""
+    file: str
+    """Where they are from, in words where that is no file."""
+    values: dict[str, float]
+    """Label to threshold."""
+    tuned_on: TunedOn | None = None
+    """None for 0.5, and in runs of before."""
+
+
+class KeptCuts(Written, RootModel[dict[str, Cuts]]):
+    """Those of all variants, by name."""
+
+    @classmethod
+    def read(cls, run: RunFolder) -> "KeptCuts":
+        """Raises `RunError` where they are damaged or not there."""
+        kept = read_file(run.path / _FILE, cls, "run its job again")
+        if kept is None:
+            raise RunError(f"{run.path} has no {_FILE}; run its job again")
+        return kept
+
+    def write(self, run: RunFolder) -> None:
+        """Write them into a run, so that its report depends on nothing outside it."""
+        run.write(_FILE, self.to_json())
+
+    def in_use(self, methods: Mapping[str, str]) -> dict[str, dict[str, float] | None]:
+        """Return of each of these variants label to threshold.
+
+        None for a variant that stores no probabilities, only labels. A run tells which do; one
+        of before does not: there every method but json did, so `methods` are the variants'.
+        """
+        return {name: self._of(name, method) for name, method in methods.items()}
+
+    def _of(self, name: str, method: str) -> dict[str, float] | None:
+        entry = self.root.get(name)
+        if entry is None or entry.probabilities is None:
+            stores = method != "json"
+        else:
+            stores = entry.probabilities
+        return self.root[name].values if stores else None
+
+    def tuned_on(self) -> dict[str, TunedOn]:
+        """Return thresholds file to what it was tuned on, of those that are known."""
+        return {each.file: each.tuned_on for each in self.root.values() if each.tuned_on}

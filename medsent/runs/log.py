@@ -1,0 +1,63 @@
+"""The lines of a run's `log.jsonl`: what happened, and when."""
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, Field
+
+from medsent.engine.events import EventKind
+from medsent.runs.files import Written
+from medsent.runs.manifest import Timed
+
+
+class Logged(Written):
+    """One line; `event` tells of which kind."""
+
+    at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    @classmethod
+    def of(cls, line: str) -> Self | None:
+        """Read a line; None where it is of another kind, or a kill has cut it short."""
+        try:
+            return cls.model_validate(json.loads(line))
+        except ValueError:
+            return None
+
+
+class Started(Logged):
+    """A session begins."""
+
+    event: Literal["start"] = "start"
+    done: int
+    """Records that were done before."""
+    versions: dict[str, str]
+    """Package to its version, of those that decide a prediction."""
+    recipe: str | None = None
+    """`Plan.recipe`; None in runs of before."""
+    share: float | None = None
+    """Of a route."""
+
+
+class Scored(Logged, Timed):
+    """A session has come to its end."""
+
+    event: Literal["scored"] = "scored"
+    records: int
+
+
+class Dropped(Logged):
+    """The predictions are kept no more."""
+
+    event: Literal["predictions_dropped"] = "predictions_dropped"
+
+
+class EngineLogged(Logged):
+    """Something happened to an engine."""
+
+    event: Annotated[str, Field(pattern="^engine_")]
+    """The kind after that."""
+    replica: str
+    kind: EventKind
+    seconds: float
+    cause: str
