@@ -6,13 +6,14 @@ from medsent.runs.folder import RunFolder
 from medsent.runs.manifest import Counted, Manifest, Timing
 
 
-def write_manifest(run: RunFolder, records: int = 0, **values: Any) -> Manifest:
+def write_manifest(run: RunFolder, records: int | Counted = 0, **values: Any) -> Manifest:
     """Write a run's manifest, which tells of so many records, all scored."""
-    counted = Counted(input=records, by_reason={}, duplicate_record_ids=0)
+    if isinstance(records, int):
+        records = Counted(input=records, by_reason={}, duplicate_record_ids=0)
     told = {
         "fingerprint": "0",
         "input": (),
-        "records": counted,
+        "records": records,
         "timing": Timing(start_up_s=1.0, total_s=2.0),
         "provenance": {},
     }

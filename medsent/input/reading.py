@@ -15,10 +15,10 @@ from medsent.input.partitions import path_columns
 from medsent.input.shard import (
     BROKEN,
     REMEDY,
+    Fault,
     Shard,
     ShardBytes,
     ShardError,
-    ShardFault,
     bad,
     gone,
     rewritten,
@@ -153,7 +153,7 @@ def opened(shards: Shards, shard: Shard) -> Iterator[OpenShard]:
         message = f"is damaged inside ({where} cannot be read); {REMEDY}"
         if "decrypt" in str(error):
             message = f"has columns that are encrypted, and no key is known here; {REMEDY}"
-        damage = bad(shard, ShardFault.CORRUPT_PAGE, message, shard.rows)
+        damage = bad(shard, Fault.CORRUPT_PAGE, message, shard.rows)
         raise ShardError(changed(shards, shard) or damage) from None
 
 

@@ -15,7 +15,7 @@ from medsent.input.files import cannot_read
 from medsent.storage.paths import StoredFile, shown
 
 
-class ShardFault(StrEnum):
+class Fault(StrEnum):
     """What may be wrong with a shard; a newer version may know more."""
 
     EMPTY_FILE = "empty_file"
@@ -53,7 +53,7 @@ class BadShard(StoredFile):
     rows: int | None
     """None where no footer tells."""
     reason: str
-    """A `ShardFault`, or what a newer version calls it."""
+    """A `Fault`, or what a newer version calls it."""
     message: str
     """Names the file and says what to do; quotes nothing of what is in it."""
 
@@ -111,14 +111,14 @@ class ShardBytes(io.RawIOBase):
             raise cannot_read(self._path, error) from error
 
 
-def bad(file: StoredFile, reason: ShardFault, what: str, rows: int | None = None) -> BadShard:
+def bad(file: StoredFile, reason: Fault, what: str, rows: int | None = None) -> BadShard:
     message = f"{shown(file.path)} {what}"
     return BadShard(file.path, file.size_bytes, file.etag, rows, reason, message)
 
 
 def gone(file: StoredFile, rows: int | None = None) -> BadShard:
     what = "is gone since the input was listed; put it back, or start again without it"
-    return bad(file, ShardFault.DISAPPEARED, what, rows)
+    return bad(file, Fault.DISAPPEARED, what, rows)
 
 
 def rewritten(shard: Shard) -> BadShard:
@@ -126,4 +126,4 @@ def rewritten(shard: Shard) -> BadShard:
         "was rewritten since the input was listed; give the new data another name, or score it "
         "anew with `medsent requeue RUN --shard PATH`"
     )
-    return bad(shard, ShardFault.REWRITTEN, what, shard.rows)
+    return bad(shard, Fault.REWRITTEN, what, shard.rows)

@@ -20,9 +20,9 @@ from medsent.input.shard import (
     BROKEN,
     REMEDY,
     BadShard,
+    Fault,
     Shard,
     ShardBytes,
-    ShardFault,
     bad,
     gone,
     rewritten,
@@ -140,7 +140,7 @@ def find_rewritten(shards: Shards) -> list[BadShard]:
     """
     with ThreadPoolExecutor(_FOOTER_READERS) as threads:
         found = threads.map(partial(changed, shards), shards.files)
-        return [each for each in found if each is not None and each.reason == ShardFault.REWRITTEN]
+        return [each for each in found if each is not None and each.reason == Fault.REWRITTEN]
 
 
 def refusal(unread: Sequence[BadShard], some_are_good: bool) -> InputError:
@@ -163,7 +163,7 @@ def _footer(
     filesystem: fs.FileSystem, serves: Mapping[str, str], file: StoredFile
 ) -> tuple[Shard, pa.Schema] | tuple[BadShard, None]:
     if not file.size_bytes:
-        return bad(file, ShardFault.EMPTY_FILE, f"is empty (0 bytes); {REMEDY}"), None
+        return bad(file, Fault.EMPTY_FILE, f"is empty (0 bytes); {REMEDY}"), None
     try:
         with ShardBytes(filesystem, file.path) as source:
             parquet = pq.ParquetFile(source)
@@ -174,7 +174,7 @@ def _footer(
     except FileNotFoundError:
         return gone(file), None
     except BROKEN:
-        return bad(file, ShardFault.NOT_PARQUET, f"{_kind(filesystem, file.path)}; {REMEDY}"), None
+        return bad(file, Fault.NOT_PARQUET, f"{_kind(filesystem, file.path)}; {REMEDY}"), None
     for name, value in path_columns(file.path, serves).items():
         if name not in schema.names:
             schema = schema.append(pa.field(name, value.type))
@@ -194,7 +194,7 @@ def _kind(filesystem: fs.FileSystem, path: str) -> str:
 
 
 def _unfit(shard: Shard, why: str) -> BadShard:
-    return BadShard(**shard.told(), reason=ShardFault.OTHER_SCHEMA, message=why)
+    return BadShard(**shard.told(), reason=Fault.OTHER_SCHEMA, message=why)
 
 
 def _fitted(shard: Shard | BadShard, settled: Settled) -> Shard | BadShard:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import field_validator
 
 from medsent.errors import InputError, RunError
-from medsent.input.shard import BadShard, Shard, ShardFault
+from medsent.input.shard import BadShard, Fault, Shard
 from medsent.input.shards import Shards
 from medsent.runs.blocks import CUT
 from medsent.runs.files import Written, read_file
@@ -191,7 +191,7 @@ def _is_other(known: Shard | BadShard | None, shard: Shard | BadShard) -> bool:
     """Tell whether a shard of which rows may be scored holds other data now."""
     if isinstance(known, Shard):
         return not _is_same(known, shard) or shard.rows not in (None, known.rows)
-    if known is None or known.reason not in (ShardFault.CORRUPT_PAGE, ShardFault.DISAPPEARED):
+    if known is None or known.reason not in (Fault.CORRUPT_PAGE, Fault.DISAPPEARED):
         return False
     return known.rows is not None and shard.rows not in (None, known.rows)
 
@@ -199,13 +199,13 @@ def _is_other(known: Shard | BadShard | None, shard: Shard | BadShard) -> bool:
 def _stays_bad(known: BadShard, shard: Shard | BadShard) -> bool:
     """Tell whether a quarantined shard remains so, for what was found wrong with it then."""
     if (
-        known.reason == ShardFault.REWRITTEN
+        known.reason == Fault.REWRITTEN
     ):  # some rows of its former data are scored: only a requeue helps
         return True
     if not _is_same(known, shard):
         return False
     # A footer does not tell of a page; all else it does, and the listing is right.
-    return isinstance(shard, BadShard) or known.reason == ShardFault.CORRUPT_PAGE
+    return isinstance(shard, BadShard) or known.reason == Fault.CORRUPT_PAGE
 
 
 def _named(paths: Sequence[str]) -> str:

@@ -66,7 +66,7 @@ class Quarantined(Written):
     rows: int | None
     """None where no footer tells."""
     reason: str
-    """A `ShardFault`, or what a newer version calls it."""
+    """A `Fault`, or what a newer version calls it."""
     message: str
 
 

@@ -15,7 +15,7 @@ from medsent.answers.method import Bits, Json, OnePass, method_for
 from medsent.config.job import SamplingSettings
 from medsent.engine.protocol import Completion
 from medsent.labels import LABELS, Label, Labels, load_labels
-from medsent.predictions import AnswerStatus
+from medsent.predictions import AnswerStatus as Status
 from tests import asked
 
 HALF = [0.5] * len(LABELS)
@@ -137,7 +137,7 @@ def test_onepass_is_the_sigmoid_of_a_difference(
     onepass: OnePass, logits: list[float], none: float
 ) -> None:
     answer = onepass.read(first_token(onepass, logits, none), HALF)
-    assert answer.status == AnswerStatus.OK
+    assert answer.status == Status.OK
     expected = [1 / (1 + math.exp(-logit)) for logit in logits]
     assert answer.probabilities == pytest.approx(expected, rel=1e-6, abs=1e-12)
     assert answer.probabilities is not None
@@ -165,7 +165,7 @@ def test_onepass_without_its_numbers_is_invalid(onepass: OnePass) -> None:
     ):
         answer = onepass.read(completion(logprobs=steps), HALF)
         assert (answer.status, answer.labels, answer.probabilities) == (
-            AnswerStatus.INVALID_ANSWER,
+            Status.INVALID_ANSWER,
             None,
             None,
         )
@@ -197,7 +197,7 @@ def test_each_label_has_its_own_threshold(onepass: OnePass, written: Json) -> No
 def test_bits(digits: Bits, row: list[bool], sure: float) -> None:
     made = digits_of(digits, row, sure)
     answer = digits.read(made, HALF)
-    assert (answer.status, answer.labels, answer.text) == (AnswerStatus.OK, row, made.text)
+    assert (answer.status, answer.labels, answer.text) == (Status.OK, row, made.text)
     chance = 1 / (1 + math.exp(-sure))
     assert answer.probabilities == pytest.approx([chance if b else 1 - chance for b in row])
 
@@ -205,14 +205,14 @@ def test_bits(digits: Bits, row: list[bool], sure: float) -> None:
 def test_bits_that_are_no_answer(digits: Bits) -> None:
     good = digits_of(digits, [True] * 21)
     for text, steps, truncated, status in (
-        ("1" * 20, good.logprobs, True, AnswerStatus.TRUNCATED),
-        ("1" * 20, good.logprobs, False, AnswerStatus.INVALID_ANSWER),
-        ("1" * 22, good.logprobs, False, AnswerStatus.INVALID_ANSWER),
-        ("1" * 20 + "2", good.logprobs, False, AnswerStatus.INVALID_ANSWER),
-        ("1" * 10 + " " + "1" * 10, good.logprobs, False, AnswerStatus.INVALID_ANSWER),
-        ("1" * 21, good.logprobs[:20], False, AnswerStatus.INVALID_ANSWER),
-        ("1" * 21, [*good.logprobs[:20], {}], False, AnswerStatus.INVALID_ANSWER),
-        ("", [], False, AnswerStatus.INVALID_ANSWER),
+        ("1" * 20, good.logprobs, True, Status.TRUNCATED),
+        ("1" * 20, good.logprobs, False, Status.INVALID_ANSWER),
+        ("1" * 22, good.logprobs, False, Status.INVALID_ANSWER),
+        ("1" * 20 + "2", good.logprobs, False, Status.INVALID_ANSWER),
+        ("1" * 10 + " " + "1" * 10, good.logprobs, False, Status.INVALID_ANSWER),
+        ("1" * 21, good.logprobs[:20], False, Status.INVALID_ANSWER),
+        ("1" * 21, [*good.logprobs[:20], {}], False, Status.INVALID_ANSWER),
+        ("", [], False, Status.INVALID_ANSWER),
     ):
         pieces = tuple(text)[: len(steps)]
         answer = digits.read(completion(text, steps, truncated, pieces), HALF)
@@ -224,7 +224,7 @@ def test_bits_that_are_no_answer(digits: Bits) -> None:
 def test_a_guided_object(written: Json, row: list[bool], sure: float) -> None:
     made = object_of(written, row, sure)
     answer = written.read(made, HALF)
-    assert (answer.status, answer.labels, answer.text) == (AnswerStatus.OK, row, made.text)
+    assert (answer.status, answer.labels, answer.text) == (Status.OK, row, made.text)
     chance = 1 / (1 + math.exp(-sure))
     assert answer.probabilities == pytest.approx([chance if b else 1 - chance for b in row])
     assert answer.repaired is None
@@ -233,16 +233,16 @@ def test_a_guided_object(written: Json, row: list[bool], sure: float) -> None:
 def test_a_guided_object_that_is_no_answer(written: Json) -> None:
     whole = object_of(written, [True] * 21)
     for text, truncated, status in (
-        ('{"positive": tr', True, AnswerStatus.TRUNCATED),
-        ('{"positive": true}', False, AnswerStatus.INVALID_ANSWER),
-        (f"Answer: {whole.text}", False, AnswerStatus.INVALID_ANSWER),
-        (whole.text[:-1], True, AnswerStatus.TRUNCATED),
-        ("", False, AnswerStatus.INVALID_ANSWER),
+        ('{"positive": tr', True, Status.TRUNCATED),
+        ('{"positive": true}', False, Status.INVALID_ANSWER),
+        (f"Answer: {whole.text}", False, Status.INVALID_ANSWER),
+        (whole.text[:-1], True, Status.TRUNCATED),
+        ("", False, Status.INVALID_ANSWER),
         (
             whole.text,
             False,
-            AnswerStatus.INVALID_ANSWER,
-        ),  # no piece tells what else it might have been
+            Status.INVALID_ANSWER,
+        ),  # no piece tells what else
     ):
         answer = written.read(completion(text, truncated=truncated), HALF)
         assert (answer.status, answer.labels, answer.text) == (status, None, text)
@@ -254,13 +254,13 @@ def test_a_guided_list_has_labels_and_no_probabilities(tokenizer: Any) -> None:
     assert (method.ask.choices, method.ask.token_ids) == ((), ())
     answer = method.read(completion('{"labels":["joy"]}'), HALF[:2])
     assert (answer.status, answer.labels, answer.probabilities) == (
-        AnswerStatus.OK,
+        Status.OK,
         [False, True],
         None,
     )
     assert (
         method.read(completion('{"labels":["jo', truncated=True), HALF[:2]).status
-        == AnswerStatus.TRUNCATED
+        == Status.TRUNCATED
     )
 
 
@@ -277,18 +277,18 @@ def test_a_free_answer_says_whether_it_was_mended(
 ) -> None:
     method = Json(tokenizer, PAIR, AnswerFile(guided=False))
     answer = method.read(completion(text), HALF[:2])
-    assert (answer.status, answer.labels, answer.repaired) == (AnswerStatus.OK, labels, repaired)
+    assert (answer.status, answer.labels, answer.repaired) == (Status.OK, labels, repaired)
     assert (answer.probabilities, answer.text) == (None, text)
 
 
 @pytest.mark.parametrize(
     ("text", "status"),
     [
-        ("Words alone.", AnswerStatus.NO_JSON),
-        ('{"fear": true}', AnswerStatus.LABEL_MISSING),
-        ('{"fear": true, "calm": true}', AnswerStatus.LABEL_UNKNOWN),
-        ('{"fear": true, "joy": 1}', AnswerStatus.VALUE_UNKNOWN),
-        ('{"fear": true, "joy": ', AnswerStatus.VALUE_UNKNOWN),
+        ("Words alone.", Status.NO_JSON),
+        ('{"fear": true}', Status.LABEL_MISSING),
+        ('{"fear": true, "calm": true}', Status.LABEL_UNKNOWN),
+        ('{"fear": true, "joy": 1}', Status.VALUE_UNKNOWN),
+        ('{"fear": true, "joy": ', Status.VALUE_UNKNOWN),
     ],
 )
 def test_a_free_answer_that_cannot_be_used_says_why(tokenizer: Any, text: str, status: str) -> None:
@@ -301,7 +301,7 @@ def test_a_free_answer_that_cannot_be_used_says_why(tokenizer: Any, text: str, s
         False,
     )
     cut_off = method.read(completion(text, truncated=True), HALF[:2])
-    assert (cut_off.status, cut_off.labels) == (AnswerStatus.TRUNCATED, None)
+    assert (cut_off.status, cut_off.labels) == (Status.TRUNCATED, None)
 
 
 @pytest.mark.parametrize("omitted", ["unusable", "no"])
@@ -317,7 +317,7 @@ def test_a_free_answer_that_cannot_be_used_says_why(tokenizer: Any, text: str, s
 def test_what_was_cut_off_is_not_mended(tokenizer: Any, text: str, omitted: Any) -> None:
     method = Json(tokenizer, PAIR, AnswerFile(guided=False, omitted=omitted))
     answer = method.read(completion(text, truncated=True), HALF[:2])
-    assert (answer.status, answer.labels, answer.repaired) == (AnswerStatus.TRUNCATED, None, False)
+    assert (answer.status, answer.labels, answer.repaired) == (Status.TRUNCATED, None, False)
 
 
 def test_an_answer_that_was_whole_before_it_was_cut_off_is_read(tokenizer: Any) -> None:
@@ -325,7 +325,7 @@ def test_an_answer_that_was_whole_before_it_was_cut_off_is_read(tokenizer: Any) 
     text = '{"fear": true, "joy": false}\nThat is since the'
     answer = method.read(completion(text, truncated=True), HALF[:2])
     assert (answer.status, answer.labels, answer.repaired) == (
-        AnswerStatus.OK,
+        Status.OK,
         [True, False],
         False,
     )

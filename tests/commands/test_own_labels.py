@@ -22,7 +22,7 @@ from medsent.commands.nightly.night import nightly
 from medsent.commands.nightly.settings import NightlyConfig
 from medsent.config.job import JobConfig
 from medsent.errors import GateClosedError
-from medsent.predictions import AnswerStatus
+from medsent.predictions import AnswerStatus as Status
 from tests.conftest import predictions_of
 
 pytestmark = pytest.mark.ray
@@ -34,10 +34,10 @@ SIXTY = (*(f"etykieta {number}" for number in range(55)), *FIVE)
 OPINIONS = 120
 PERSONAS = ("surgeon", "pharmacist")
 UNUSABLE = {
-    AnswerStatus.TRUNCATED,
-    AnswerStatus.NO_JSON,
-    AnswerStatus.LABEL_MISSING,
-    AnswerStatus.LABEL_UNKNOWN,
+    Status.TRUNCATED,
+    Status.NO_JSON,
+    Status.LABEL_MISSING,
+    Status.LABEL_UNKNOWN,
 }
 
 VARIANTS: dict[str, dict[str, Any]] = {

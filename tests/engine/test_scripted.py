@@ -16,7 +16,7 @@ from medsent.engine.protocol import Completion, Request
 from medsent.engine.scripted.engine import ScriptedEngine
 from medsent.labels import LABELS, Label, Labels
 from medsent.models.source import load_tokenizer
-from medsent.predictions import AnswerStatus
+from medsent.predictions import AnswerStatus as Status
 from tests.asked import shipped_method
 
 HALF = [0.5] * len(LABELS)
@@ -44,7 +44,7 @@ def test_each_method_can_read_its_answers(tokenizer: Any, name: MethodName) -> N
     method = shipped_method(name, tokenizer)
     requests = [Request([2, i], method.ask, None) for i in range(40)]
     read = [method.read(completion, HALF) for completion in answers(requests)]
-    assert {answer.status for answer in read} == {AnswerStatus.OK}
+    assert {answer.status for answer in read} == {Status.OK}
     labels = [answer.labels for answer in read]
     for column in zip(*labels, strict=True):
         assert set(column) == {True, False}
@@ -98,16 +98,16 @@ def asked_freely(tokenizer: Any, answer: AnswerFile, count: int) -> list[tuple[A
         (
             {},
             {
-                AnswerStatus.TRUNCATED,
-                AnswerStatus.NO_JSON,
-                AnswerStatus.LABEL_MISSING,
-                AnswerStatus.LABEL_UNKNOWN,
+                Status.TRUNCATED,
+                Status.NO_JSON,
+                Status.LABEL_MISSING,
+                Status.LABEL_UNKNOWN,
             },
         ),
         ({"under": "etykiety", "yes": "tak", "no": "nie", "style": "indented"}, None),
         (
             {"form": "list"},
-            {AnswerStatus.TRUNCATED, AnswerStatus.NO_JSON, AnswerStatus.LABEL_UNKNOWN},
+            {Status.TRUNCATED, Status.NO_JSON, Status.LABEL_UNKNOWN},
         ),
     ],
 )
@@ -117,24 +117,20 @@ def test_answers_without_a_grammar_go_wrong_in_every_way(
     read = asked_freely(small, AnswerFile(guided=False, **form), count)
     statuses = Counter(answer.status for answer, _ in read)
     wanted = faults or {
-        AnswerStatus.TRUNCATED,
-        AnswerStatus.NO_JSON,
-        AnswerStatus.LABEL_MISSING,
-        AnswerStatus.LABEL_UNKNOWN,
+        Status.TRUNCATED,
+        Status.NO_JSON,
+        Status.LABEL_MISSING,
+        Status.LABEL_UNKNOWN,
     }
-    assert set(statuses) == {AnswerStatus.OK, *wanted}
+    assert set(statuses) == {Status.OK, *wanted}
     for status in wanted:  # one in sixteen, give or take
         assert 15 <= statuses[status] <= 75
-    assert {answer.labels is None for answer, _ in read if answer.status != AnswerStatus.OK} == {
-        True
-    }
-    assert {done.truncated for answer, done in read if answer.status == AnswerStatus.TRUNCATED} == {
-        True
-    }
+    assert {answer.labels is None for answer, _ in read if answer.status != Status.OK} == {True}
+    assert {done.truncated for answer, done in read if answer.status == Status.TRUNCATED} == {True}
     mended = sum(answer.repaired is True for answer, _ in read)
     assert 15 <= mended <= 75
     fenced = [answer for answer, done in read if "```json" in done.text]
-    assert {answer.status for answer in fenced} == {AnswerStatus.OK}
+    assert {answer.status for answer in fenced} == {Status.OK}
     assert 15 <= len(fenced) <= 75
 
 
@@ -143,7 +139,7 @@ def test_what_goes_wrong_is_the_same_each_time_and_right_under_a_grammar(small: 
     again = asked_freely(small, AnswerFile(guided=False), 5)
     assert [done.text for _, done in free] == [done.text for _, done in again]
     guided = asked_freely(small, AnswerFile(), 5)
-    assert {answer.status for answer, _ in guided} == {AnswerStatus.OK}
+    assert {answer.status for answer, _ in guided} == {Status.OK}
     for (answer, _), (right, _) in zip(free, guided, strict=True):
         assert answer.labels in (None, right.labels)
         assert right.probabilities is not None
