@@ -13,10 +13,11 @@ import pytest
 from medsent.config.job import ScriptedSettings, SupervisionSettings
 from medsent.engine import watchdog
 from medsent.engine.crash_report import EngineMemoryError
+from medsent.engine.events import Event
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Ask, Completion, Request
 from medsent.engine.scripted.engine import ScriptedEngine
-from medsent.engine.supervised import Event, SupervisedEngine
+from medsent.engine.supervised import SupervisedEngine
 from medsent.errors import EngineDiedError, EngineError, EngineGoneError, EngineKillerError
 
 ASK = Ask(max_tokens=1, token_ids=tuple(range(100, 122)))

@@ -22,9 +22,10 @@ from medsent.answers.method import Json
 from medsent.config.job import ModelSettings, SupervisionSettings, VllmSettings
 from medsent.demo.data import write_split
 from medsent.engine import watchdog
+from medsent.engine.events import Event
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Completion, Request
-from medsent.engine.supervised import Event, SupervisedEngine
+from medsent.engine.supervised import SupervisedEngine
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import AdapterError
 from medsent.labels import LABELS, load_labels

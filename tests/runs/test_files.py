@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medsent.commands.backfill.budget import Spent
-from medsent.commands.backfill.export import finish
+from medsent.commands.backfill.export import MadeBy, State, finish
 from medsent.engine.events import DEATHS, EventKind
 from medsent.errors import RunError
 from medsent.input.shard import BadShard, Shard
@@ -88,6 +88,16 @@ def test_reasons_of_a_newer_version_are_counted(run: RunFolder) -> None:
     records = Counted(input=5, by_reason={"lost_in_space": 2}, duplicate_record_ids=0)
     assert write_manifest(run, records=records).records.scored == 3
     assert run.complete().records == records
+
+
+def test_rows_that_a_newer_version_made_otherwise_are_made_by_something_else() -> None:
+    made_by = MadeBy(partition_by=[], thresholds={"v": {"joy": 0.3}})
+    state = State(made_by=made_by, sources={"a.parquet": 3}, calls=1)
+    values = json.loads(state.to_json())
+    assert State.model_validate(values) == state
+    newer = State.model_validate({**values, "made_by": {**values["made_by"], "rounded": True}})
+    assert newer.sources == state.sources
+    assert newer.made_by != made_by
 
 
 def test_a_path_that_is_no_utf8_is_read_as_it_was_written(run: RunFolder) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from medsent.commands.backfill.rows import labelled_rows, schema
 from medsent.commands.backfill.settings import LabelledSettings
@@ -59,10 +59,10 @@ class HandedOn:
     """Files of predictions that have come since the last call; none where all are new."""
 
 
-class MadeBy(BaseModel):
+class MadeBy(Written):
     """All but the predictions that the rows depend on; what more a newer version tells counts."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(extra="allow")
 
     schema_version: int = SCHEMA_VERSION
     partition_by: list[str]
