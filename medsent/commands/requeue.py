@@ -1,15 +1,14 @@
 """Rows taken out of a run, so that the same command scores just those again."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from medsent.commands.backfill import export
 from medsent.runs.blocks import keep_rows, tidy
-from medsent.runs.files import read_file
+from medsent.runs.files import Written, read_file
 from medsent.runs.folder import RunFolder
 from medsent.runs.ledger import Ledger
 from medsent.storage.paths import AnyPath, names_below, open_parquet, shown
@@ -17,10 +16,10 @@ from medsent.storage.paths import AnyPath, names_below, open_parquet, shown
 _READERS = 8
 
 
-class Selection(BaseModel):
+class Selection(Written):
     """Which rows of a run are to be scored again; what is not known here is not passed over."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid")
 
     shard: str | None = None
     """All rows of one shard, by its canonical path."""
@@ -52,7 +51,7 @@ def take_out(run: RunFolder, selection: Selection) -> int:
     The run is incomplete from here on. The selection is kept in the run until all of its
     rows are out, so that a kill on the way forgets nothing: see `resume`.
     """
-    run.write(_journal(run).name, json.dumps(selection.model_dump()))
+    run.write(_journal(run).name, selection.to_json())
     run.manifest_file.unlink(missing_ok=True)
     return _carry_out(run, selection)
 

@@ -1,1 +1,1 @@
-"""What a run leaves in its folder: blocks that are done, its shards, its list of the erased."""
+"""What a run leaves in its folder: files, each read as one model, and blocks that are done."""

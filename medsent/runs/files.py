@@ -16,11 +16,10 @@ class Written(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    def to_json(self, indent: int | None = 1) -> str:
-        """Return the text to write, without what is None where it stands in one line."""
-        # Not by pydantic: a path may hold bytes that are no UTF-8, as lone surrogates.
-        values = self.model_dump(mode="json", exclude_none=indent is None)
-        return json.dumps(values, indent=indent)
+    def to_json(self) -> str:
+        """Return the text to write."""
+        # Not by pydantic's own JSON: a path may hold bytes that are no UTF-8, as lone surrogates.
+        return json.dumps(self.model_dump(mode="json"), indent=1)
 
 
 def read_file(file: AnyPath, model: type[M], remedy: str) -> M | None:

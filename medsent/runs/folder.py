@@ -59,7 +59,7 @@ class RunFolder:
 
     def log(self, line: Logged) -> None:
         """Append one line to `log.jsonl`."""
-        append_line(self.path / "log.jsonl", line.to_json(indent=None))
+        append_line(self.path / "log.jsonl", line.to_line())
 
     def events(self, kind: type[Line]) -> list[Line]:
         """Return the log's lines of one kind, oldest first."""

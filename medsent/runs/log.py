@@ -16,6 +16,10 @@ class Logged(Written):
 
     at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
 
+    def to_line(self) -> str:
+        """Return the text to write, without what is None."""
+        return json.dumps(self.model_dump(mode="json", exclude_none=True))
+
     @classmethod
     def of(cls, line: str) -> Self | None:
         """Read a line; None where it is of another kind, or a kill has cut it short."""
