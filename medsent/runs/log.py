@@ -43,7 +43,7 @@ class Started(Logged):
     """Of a route."""
 
 
-class Scored(Logged, Timed):
+class Scored(Timed, Logged):
     """A session has come to its end."""
 
     event: Literal["scored"] = "scored"
