@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.commands.training.sittings import Killed, kill_at
 
 from medsent.answers.method import OnePass
 from medsent.cli import main
