@@ -208,16 +208,19 @@ class ScriptedSettings(_EngineBounds):
     kind: Literal["scripted"]
     latency_s: float = Field(0.0, ge=0)
     max_num_seqs: int = Field(256, ge=1)
-    deadly_token: int | None = None
-    """A prompt that holds this token kills the engine's process."""
-    hanging_token: int | None = None
-    """A prompt that holds this token is never answered, nor is any after it."""
-    memory_for: int | None = Field(None, ge=1)
-    """With more sequences at a time than this the process dies of a lack of memory."""
 
     def sequences(self, on_gpu: bool) -> int:
         """Return how many sequences at a time there are, on any device."""
         return self.max_num_seqs
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_former(cls, values: Any) -> Any:
+        """Runs of earlier versions hold three settings more, null but in tests."""
+        former = {"deadly_token", "hanging_token", "memory_for"}
+        if not isinstance(values, dict):
+            return values
+        return {k: v for k, v in values.items() if v is not None or k not in former}
 
 
 class RouteSettings(Settings):

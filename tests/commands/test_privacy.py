@@ -1,5 +1,6 @@
 """A marker stands in every opinion: nothing that a job writes, whatever its end, holds it."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,12 @@ import pytest
 from medsent.commands.evaluate import evaluate
 from medsent.config.job import JobConfig
 from medsent.engine.protocol import Completion, Engine, Request
+from medsent.engine.scripted.faults import Faults
 from medsent.errors import MedsentError
 from medsent.input.records import RecordReader
 from medsent.runs.blocks import unpacked
 from medsent.scoring import pipeline, source
+from medsent.scoring.plan import Plan
 from medsent.scoring.scorer import Scorer
 from tests.altered import scorer_whose_engine
 from tests.conftest import MARKER, JobBuilder, captured, ray_files
@@ -56,6 +59,17 @@ def a_scorer_that_fails_before_its_engine(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(pipeline, "Scorer", Failing)
 
 
+def an_engine_that_dies_of_all(patch: pytest.MonkeyPatch) -> None:
+    faults = Faults(deadly_token=0).environment()
+
+    class Deadly(Scorer):
+        def _start(self, plan: Plan) -> Any:
+            os.environ.update(faults)  # of its actor, whose engine inherits it
+            return super()._start(plan)
+
+    patch.setattr(pipeline, "Scorer", Deadly)
+
+
 def a_row_that_cannot_be_read(patch: pytest.MonkeyPatch) -> None:
     class Failing(RecordReader):
         def _records(self, rows: pa.Table, path: str, first: int) -> pa.Table:
@@ -83,7 +97,7 @@ def quoting(folder: Path) -> list[str]:
         (an_engine_that_quotes, {}, "EngineError"),
         (a_scorer_that_fails_before_its_engine, {}, "EngineError"),
         (a_row_that_cannot_be_read, {}, "ReadingError"),
-        (nothing, {"deadly_token": 0, "supervision": {"max_deaths": 2}}, "EngineGoneError"),
+        (an_engine_that_dies_of_all, {"supervision": {"max_deaths": 2}}, "EngineGoneError"),
     ],
     ids=["success", "engine", "scorer", "row", "deaths"],
 )

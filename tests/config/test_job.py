@@ -161,3 +161,10 @@ def test_what_is_refused(settings: dict[str, Any], told: str) -> None:
 
 def test_the_text_may_be_kept() -> None:
     assert made(input={"path": "in", "keep": ["text"]}).input.keep == ["text"]
+
+
+def test_a_scripted_run_of_before_has_the_tests_settings_as_null(tmp_path: Path) -> None:
+    former = {"deadly_token": None, "hanging_token": None, "memory_for": None}
+    assert made(engine={"kind": "scripted", **former}).engine == ScriptedSettings(kind="scripted")
+    with pytest.raises(ValidationError, match=r"deadly_token\n.*[Ee]xtra"):
+        made(engine={"kind": "scripted", "deadly_token": 0})

@@ -14,6 +14,8 @@ from medsent.answers.method import Answer, Json
 from medsent.config.job import MethodName, ScriptedSettings
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.scripted.engine import ScriptedEngine
+from medsent.engine.scripted.faults import Faults
+from medsent.errors import EngineDiedError
 from medsent.labels import LABELS, Label, Labels
 from medsent.models.source import load_tokenizer
 from medsent.predictions import AnswerStatus as Status
@@ -144,3 +146,13 @@ def test_what_goes_wrong_is_the_same_each_time_and_right_under_a_grammar(small: 
         assert answer.labels in (None, right.labels)
         assert right.probabilities is not None
         assert answer.probabilities is None
+
+
+def test_its_process_takes_faults_from_the_environment(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in Faults(deadly_token=7).environment().items():
+        monkeypatch.setenv(name, value)
+    request = Request([2, 7], shipped_method("onepass", tokenizer).ask, None)
+    with pytest.raises(EngineDiedError, match="SIGKILL"):
+        answers([request])

@@ -17,6 +17,7 @@ from medsent.engine.events import Event
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Ask, Completion, Request
 from medsent.engine.scripted.engine import ScriptedEngine
+from medsent.engine.scripted.faults import Faults
 from medsent.engine.supervised import SupervisedEngine
 from medsent.errors import EngineDiedError, EngineError, EngineGoneError, EngineKillerError
 
@@ -36,9 +37,10 @@ class Bench:
         self,
         supervision: dict[str, Any],
         before: Callable[[int], None] = lambda _: None,
-        **faults: Any,
+        faults: Faults | None = None,
+        **scripted: Any,
     ) -> None:
-        self._settings = ScriptedSettings(kind="scripted", **faults)
+        self._settings, self._faults = ScriptedSettings(kind="scripted", **scripted), faults
         self._before = before
         self.engines: list[ScriptedEngine] = []
         self.events: list[Event] = []
@@ -49,7 +51,7 @@ class Bench:
     def _start(self, footprint: Footprint | None) -> ScriptedEngine:
         self.tries += 1
         self._before(self.tries)
-        self.engines.append(ScriptedEngine(self._settings, footprint))
+        self.engines.append(ScriptedEngine(self._settings, footprint, self._faults))
         return self.engines[-1]
 
     @property
@@ -144,7 +146,9 @@ def test_an_idle_engines_death_shows_at_the_next_request() -> None:
 def test_a_request_that_kills_is_found_among_many(
     fault: str, token: int, kind: str, place: int
 ) -> None:
-    bench = Bench({"hang_s": 0.5, "max_deaths": 3}, max_num_seqs=64, **{fault: token})
+    bench = Bench(
+        {"hang_s": 0.5, "max_deaths": 3}, max_num_seqs=64, faults=Faults(**{fault: token})
+    )
     requests = [request(i) for i in range(200)]
     requests[place] = request(place, token)
     found = run(bench, lambda b: b.outcomes(requests))
@@ -158,7 +162,7 @@ def test_a_request_that_kills_is_found_among_many(
 
 def test_neighbours_that_all_kill_are_each_found() -> None:
     """An opinion that kills is read by many readers, one after the other."""
-    bench = Bench({"max_deaths": 3}, deadly_token=DEADLY)
+    bench = Bench({"max_deaths": 3}, faults=Faults(deadly_token=DEADLY))
     requests = [request(i, DEADLY) if i < 4 else request(i) for i in range(12)]
     found = run(bench, lambda b: b.outcomes(requests))
     assert [isinstance(outcome, EngineKillerError) for outcome in found] == [True] * 4 + [False] * 8
@@ -166,7 +170,7 @@ def test_neighbours_that_all_kill_are_each_found() -> None:
 
 
 def test_a_killer_alone_from_the_start_is_found() -> None:
-    bench = Bench({}, deadly_token=DEADLY)
+    bench = Bench({}, faults=Faults(deadly_token=DEADLY))
     [found] = run(bench, lambda b: b.outcomes([request(0, DEADLY)]))
     assert isinstance(found, EngineKillerError)
     assert bench.kinds == ["death", "start", "death", "start", "killer"]
@@ -184,8 +188,8 @@ def test_a_lone_request_survives_one_death_from_outside() -> None:
     assert run(bench, work).attempt == 2
 
 
-def test_an_engine_that_dies_of_everything_condemns_nothing() -> None:
-    bench = Bench({"max_deaths": 5}, deadly_token=2)
+def test_an_engine_that_dies_of_everything_quarantines_nothing() -> None:
+    bench = Bench({"max_deaths": 5}, faults=Faults(deadly_token=2))
     found = run(bench, lambda b: b.outcomes([request(i) for i in range(10)]))
     assert {type(outcome) for outcome in found} == {EngineGoneError}
     assert "killed by SIGKILL" in str(found[0])
@@ -206,7 +210,7 @@ def test_an_engine_that_is_gone_stays_gone() -> None:
 
 
 def test_a_lack_of_memory_halves_the_sequences_until_they_fit() -> None:
-    bench = Bench({"max_deaths": 1}, max_num_seqs=64, memory_for=10)
+    bench = Bench({"max_deaths": 1}, max_num_seqs=64, faults=Faults(memory_for=10))
     found = run(bench, lambda b: b.outcomes([request(i) for i in range(100)]))
     assert [completion.logprobs for completion in found] == answers(100)
     assert [engine.max_num_seqs for engine in bench.engines] == [64, 32, 16, 8]
@@ -216,7 +220,7 @@ def test_a_lack_of_memory_halves_the_sequences_until_they_fit() -> None:
 
 
 def test_fewer_sequences_stay_after_another_death() -> None:
-    bench = Bench({}, max_num_seqs=8, memory_for=4)
+    bench = Bench({}, max_num_seqs=8, faults=Faults(memory_for=4))
 
     async def work(b: Bench) -> Any:
         first = await b.outcomes([request(i) for i in range(8)])
@@ -330,7 +334,7 @@ def test_where_nothing_smaller_is_left_no_other_start_is_tried() -> None:
 @pytest.mark.parametrize("when", ["in flight", "restarting", "held back", "on trial"])
 def test_cancelled_requests_leave_no_trace(when: str) -> None:
     """Whatever is cancelled at whatever moment, the rest is answered."""
-    bench = Bench({}, latency_s=0.05, max_num_seqs=16, deadly_token=DEADLY)
+    bench = Bench({}, latency_s=0.05, max_num_seqs=16, faults=Faults(deadly_token=DEADLY))
     deaths = {"in flight": 0, "restarting": 1, "held back": 3, "on trial": 2}[when]
 
     async def work(b: Bench) -> Any:
@@ -353,9 +357,9 @@ def test_cancelled_requests_leave_no_trace(when: str) -> None:
     killers = [outcome for outcome in found if isinstance(outcome, EngineKillerError)]
     assert len(killers) == (when == "held back")
     assert all(isinstance(o, Completion) for o in found if o not in killers)
-    assert not bench.engine._flying
+    assert not bench.engine._in_flight
     assert not bench.engine._waiting
-    assert not bench.engine._suspects
+    assert bench.engine._killers.tried_alone is None
 
 
 def test_an_engine_cannot_be_used_once_closed() -> None:

@@ -43,9 +43,10 @@ import asyncio, sys, time
 from medsent.config.job import ScriptedSettings
 from medsent.engine.protocol import Ask, Request
 from medsent.engine.scripted.engine import ScriptedEngine
+from medsent.engine.scripted.faults import Faults
 
 async def hang():
-    engine = ScriptedEngine(ScriptedSettings(kind="scripted", hanging_token=9))
+    engine = ScriptedEngine(ScriptedSettings(kind="scripted"), faults=Faults(hanging_token=9))
     print(engine.pid, engine._note.path, flush=True)
     await engine.complete(Request([int(sys.argv[1])], Ask(1, (1,)), None))
     print("answered", flush=True)

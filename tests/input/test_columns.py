@@ -27,7 +27,7 @@ def without(name: str) -> dict[str, pa.DataType]:
     return {other: kind for other, kind in TEXT.items() if other != name}
 
 
-def test_a_first_shard_that_lacks_a_column_condemns_only_itself() -> None:
+def test_a_first_shard_that_lacks_a_column_quarantines_only_itself() -> None:
     for policy in ("fail", "quarantine"):
         made = settled(without("persona"), TEXT, TEXT, policy=policy)
         assert made.columns == {name: name for name in TEXT}

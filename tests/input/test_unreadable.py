@@ -205,7 +205,7 @@ class FailingFile(io.FileIO):
 
 
 @pytest.mark.parametrize("given", [0, 80_000])
-def test_a_disk_that_fails_while_reading_condemns_no_shard(tmp_path: Path, given: int) -> None:
+def test_a_disk_that_fails_while_reading_quarantines_no_shard(tmp_path: Path, given: int) -> None:
     pq.write_table(incompressible(), tmp_path / "a.parquet", use_dictionary=False)
     shards = opened(tmp_path)
     storage = FailingStorage()

@@ -221,7 +221,7 @@ def test_a_shard_of_another_schema_keeps_the_rows_it_had(folder: Path) -> None:
     assert names(Ledger().admit(unlike).admit(shards).bad) == []
 
 
-def test_the_condemned_are_not_read_and_the_input_stays_the_same(folder: Path) -> None:
+def test_the_quarantined_are_not_read_and_the_input_stays_the_same(folder: Path) -> None:
     (folder / "d.parquet").touch()
     shards = listed(folder)
     ledger = Ledger().admit(shards).quarantine(as_bad(shards.files[1], "corrupt_page"))
@@ -237,7 +237,7 @@ def test_the_condemned_are_not_read_and_the_input_stays_the_same(folder: Path) -
     assert ledger.readable(left) == left
 
 
-def test_with_every_shard_condemned_there_is_no_input(folder: Path) -> None:
+def test_with_every_shard_quarantined_there_is_no_input(folder: Path) -> None:
     shards = listed(folder)
     ledger = Ledger().admit(shards)
     for file in shards.files:

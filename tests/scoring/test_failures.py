@@ -109,7 +109,7 @@ def test_a_bucket_of_another_region_is_told() -> None:
 
 
 @pytest.mark.parametrize("run", [RUN, RunFolder(any_path("s3://bucket/runs/nightly-0"))])
-def test_object_storage_that_gives_nothing_condemns_no_shard(run: RunFolder) -> None:
+def test_object_storage_that_gives_nothing_quarantines_no_shard(run: RunFolder) -> None:
     cause = OSError(f"When reading information for key 'in/a.parquet' in bucket 'b': {NETWORK}")
     made = failure(caused(cause), Status(), run)
     assert type(made) is StorageError
@@ -117,7 +117,7 @@ def test_object_storage_that_gives_nothing_condemns_no_shard(run: RunFolder) -> 
 
 
 @pytest.mark.parametrize("cause", [TimeoutError(MARKER), ConnectionRefusedError(MARKER)])
-def test_a_network_that_fails_condemns_no_shard(cause: Exception) -> None:
+def test_a_network_that_fails_quarantines_no_shard(cause: Exception) -> None:
     assert type(failure(caused(cause), Status(), RUN)) is EngineError
 
 

@@ -16,27 +16,32 @@ from medsent.engine.crash_report import CrashReport
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.scripted.answer import chances_for, make_answer
+from medsent.engine.scripted.faults import Faults
 from medsent.engine.scripted.process import READ_BYTES, Frames, Query, Reply, frame
 from medsent.errors import EngineDiedError
 
-_SETTINGS = {"latency_s", "deadly_token", "hanging_token", "memory_for"}
 _ROOT = Path(__file__).parents[3]
 
 
 class ScriptedEngine:
     """Gives every request the same answer each time, whatever the order or the company.
 
-    Answers without a grammar are unusable now and then: see `scripted_answer`.
+    Answers without a grammar are unusable now and then: see `medsent.engine.scripted.answer`.
 
     Requests belong to one event loop at a time.
     """
 
-    def __init__(self, settings: ScriptedSettings, footprint: Footprint | None = None) -> None:
-        """Start the process; `footprint` goes before the settings'."""
+    def __init__(
+        self,
+        settings: ScriptedSettings,
+        footprint: Footprint | None = None,
+        faults: Faults | None = None,
+    ) -> None:
+        """Start the process; `footprint` goes before the settings', `faults` are for tests."""
         self._footprint = footprint or Footprint(settings.max_num_seqs)
         self.max_num_seqs = self._footprint.max_num_seqs
         self._note = CrashReport()
-        self._process = _start(settings, self.max_num_seqs, self._note)
+        self._process = _start(settings.latency_s, self.max_num_seqs, self._note, faults)
         self._inlet, self._outlet = _pipe(self._process.stdin), _pipe(self._process.stdout)
         self._frames = Frames()
         self._outbox: list[Query] = []
@@ -150,13 +155,14 @@ class ScriptedEngine:
 
 
 def _start(
-    settings: ScriptedSettings, max_num_seqs: int, note: CrashReport
+    latency_s: float, max_num_seqs: int, note: CrashReport, faults: Faults | None
 ) -> "subprocess.Popen[bytes]":
-    values = {**settings.model_dump(include=_SETTINGS), "max_num_seqs": max_num_seqs}
+    values = {"latency_s": latency_s, "max_num_seqs": max_num_seqs}
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables = {
         **watchdog.environment(),
         **note.environment(),
+        **(faults.environment() if faults else {}),
         "PYTHONPATH": os.pathsep.join(paths),
     }
     try:

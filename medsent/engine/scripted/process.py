@@ -17,6 +17,7 @@ from collections import deque
 from typing import Any, NoReturn
 
 from medsent.engine import crash_report, watchdog
+from medsent.engine.scripted.faults import Faults
 from medsent.engine.words import OUT_OF_MEMORY
 
 Query = tuple[int, list[int], str | None, int]
@@ -62,9 +63,7 @@ class ScriptedProcess:
     def __init__(self, settings: dict[str, Any]) -> None:
         self._latency_s: float = settings["latency_s"]
         self._seqs: int = settings["max_num_seqs"]
-        self._deadly: int | None = settings["deadly_token"]
-        self._hanging: int | None = settings["hanging_token"]
-        self._memory_for: int = settings["memory_for"] or self._seqs
+        self._faults = Faults.of_this_process()
         self._frames = Frames()
         self._waiting: deque[tuple[float, Query]] = deque()
         self._ends: deque[float] = deque(maxlen=self._seqs)
@@ -95,7 +94,7 @@ class ScriptedProcess:
             start = max(start, self._ends[0])
         self._ends.append(start + self._latency_s)
         self._waiting.append((start + self._latency_s, query))
-        if min(len(self._waiting), self._seqs) > self._memory_for:
+        if min(len(self._waiting), self._seqs) > (self._faults.memory_for or self._seqs):
             crash_report.leave(crash_report.Trace(OUT_OF_MEMORY))
             os._exit(1)
 
@@ -109,9 +108,9 @@ class ScriptedProcess:
         _send(replies)
 
     def _meet_fault(self, prompt: list[int]) -> None:
-        if self._deadly in prompt:
+        if self._faults.deadly_token in prompt:
             os.kill(os.getpid(), signal.SIGKILL)
-        if self._hanging in prompt:
+        if self._faults.hanging_token in prompt:
             _hang()
 
 
