@@ -3,8 +3,11 @@
 from typing import Any
 
 from medsent.answers.file import shipped_answer
-from medsent.answers.method import Bits, Json, Method, OnePass, method_for
-from medsent.config.job import MethodName
+from medsent.answers.method import Method, method_named
+from medsent.answers.methods.bits import Bits
+from medsent.answers.methods.json import Json
+from medsent.answers.methods.onepass import OnePass
+from medsent.config.methods import MethodName
 from medsent.labels import load_labels
 from medsent.personas import Persona, load_personas
 from medsent.prompts.file import shipped_prompt
@@ -13,7 +16,7 @@ from medsent.prompts.prompter import Prompter
 
 def shipped_method(name: MethodName, tokenizer: Any) -> Method:
     """Return an answer method of the labels that ship."""
-    return method_for(name, tokenizer, load_labels(None), shipped_answer())
+    return method_named(name).bind(tokenizer, load_labels(None), shipped_answer())
 
 
 def onepass(tokenizer: Any) -> OnePass:

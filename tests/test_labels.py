@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from medsent.answers.onepass import label_token_ids
+from medsent.answers.methods.onepass import label_token_ids
 from medsent.errors import ConfigError, ModelError
 from medsent.labels import LABELS, Label, Labels, load_labels
 

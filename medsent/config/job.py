@@ -8,12 +8,11 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from medsent import predictions
 from medsent.config.loader import Settings, load_settings
+from medsent.config.methods import MethodName
 from medsent.storage.paths import SCHEMES, AnyPath, holds_secret
 
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 """A column of the predictions, so that SQL reads `finetuned.labels.anger`."""
-
-MethodName = Literal["onepass", "bits", "json"]
 
 
 def _without_secret(path: str) -> str:

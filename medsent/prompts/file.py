@@ -8,7 +8,6 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from medsent.config.job import MethodName
 from medsent.config.loader import Settings, load_settings
 from medsent.errors import ConfigError
 from medsent.labels import Label, Labels
@@ -203,18 +202,19 @@ def load_prompt(path: str | AnyPath) -> PromptFile:
     return load_settings(PromptFile, path, words=True, name="the prompt file")
 
 
-def shipped_prompt(method: MethodName) -> PromptFile:
-    """Return the prompt that ships for an answer method."""
-    file = files("medsent.prompts").joinpath(f"{method}.yaml")
+def shipped_prompt(name: str) -> PromptFile:
+    """Return a prompt that ships, by the answer method that it was written for."""
+    file = files("medsent.prompts").joinpath(f"{name}.yaml")
     return load_settings(PromptFile, str(file), words=True)
 
 
-def fingerprint_part(prompt: PromptFile, method: MethodName, labels: Labels) -> dict[str, Any]:
+def fingerprint_part(prompt: PromptFile, shipped: PromptFile, labels: Labels) -> dict[str, Any]:
     """Return what of a prompt decides a run's fingerprint.
 
-    Of the prompts that ship it is what runs had before prompts were files, so that these go on.
+    Of the one that ships for its method it is what runs had before prompts were files, so that
+    these go on.
     """
-    if prompt != shipped_prompt(method) or prompt.messages is None:
+    if prompt != shipped or prompt.messages is None or len(prompt.messages) != 2:
         described = [label.description for label in labels.all]
         return {"file": prompt.content(), "described": described}
     places = {**prompt.label_places(labels, ""), OPINION: "\0", "persona": "{reader}"}

@@ -20,9 +20,7 @@ def prompt_words(variant: Variant) -> str:
 def answer_words(variant: Variant, labels: int) -> str:
     """Say what a variant's answer looks like, and where an answer file is from."""
     if variant.answer is None:
-        if variant.settings.method == "bits":
-            return f"{labels} digits under a grammar"
-        return "nothing is written: the probabilities of the token after the prompt are read"
+        return variant.method.says.format(labels=labels)
     return f"{_form(variant.answer)}, {_answer_source(variant, variant.answer)}"
 
 

@@ -3,15 +3,16 @@
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from medsent.answers.file import AnswerFile, shipped_answer
-from medsent.config.job import MethodName
+from medsent.answers.method import method_named
+from medsent.config.methods import known_methods
 from medsent.errors import ConfigError, InputError
 from medsent.input.lookup import Lookup, Row
 from medsent.labels import load_labels
 from medsent.models.source import load_tokenizer
-from medsent.prompts.file import PromptFile, shipped_prompt, spoken_for
+from medsent.prompts.file import PromptFile, spoken_for
 from medsent.prompts.sharing import sharing
 from medsent.prompts.visible import harmless
 from medsent.scoring.plan import Plan
@@ -105,7 +106,7 @@ def _training(variant: Variant, plan: Plan) -> Iterator[str]:
         return
     if learnt.names != plan.labels.names:
         yield "its adapter was trained on other labels, or in another order, than the job's"
-    elif variant.settings.method == "onepass" and learnt.words != plan.labels.words:
+    elif not variant.method.is_written and learnt.words != plan.labels.words:
         yield "its adapter was trained to be read by other words of the labels than the job's"
 
 
@@ -119,7 +120,8 @@ def _trained_prompt(trained: Trained) -> PromptFile | None:
     """Return the prompt that an adapter learnt; of an older one that of its method."""
     if trained.prompt is not None:
         return trained.prompt
-    return next((shipped_prompt(m) for m in get_args(MethodName) if m == trained.method), None)
+    known = trained.method in known_methods()
+    return method_named(trained.method).prompt() if trained.method and known else None
 
 
 def _other_answer(trained: Trained, variant: Variant, labels: tuple[str, ...]) -> bool:

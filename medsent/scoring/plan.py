@@ -34,7 +34,7 @@ from medsent.models.source import (
 )
 from medsent.models.weights import refuse_incomplete
 from medsent.personas import Persona, load_personas
-from medsent.prompts.file import fingerprint_part, shipped_prompt
+from medsent.prompts.file import fingerprint_part
 from medsent.scoring.variant import Variant, open_thresholds, open_variants
 
 _BLOCKS_EACH = 4
@@ -148,7 +148,7 @@ class Plan:
                 variant.name: {
                     "method": variant.settings.method,
                     "prompt": fingerprint_part(
-                        variant.prompt, variant.settings.method, self.labels
+                        variant.prompt, variant.method.prompt(), self.labels
                     ),
                     "adapter": variant.adapter
                     and [variant.adapter.sha256, variant.adapter.settings_sha256],
@@ -164,7 +164,7 @@ class Plan:
         }
         if isinstance(self.config.engine, VllmSettings) and model.dtype != "float32":
             parts["head_dtype"] = "float32"  # as `engine.text_model` has it, unless options do not
-        if any(v.prompt != shipped_prompt(v.settings.method) for v in self.variants):
+        if any(v.prompt != v.method.prompt() for v in self.variants):
             parts["persona_names"] = {name: each.name for name, each in self.personas.items()}
         if (words := [label.word for label in self.labels.all]) and any(words):
             parts["words"] = words
@@ -229,7 +229,7 @@ class Plan:
             settings,
             self.config.model,
             {name: str(adapter.on_this_node()) for name, adapter in adapters.items()},
-            written=any(v.settings.method != "onepass" for v in self.variants),
+            written=any(v.method.is_written for v in self.variants),
             lora_targets=kernel_targets(adapters.values()),
         )
 

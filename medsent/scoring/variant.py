@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medsent.answers.file import AnswerFile, load_answer, shipped_answer
-from medsent.answers.method import Method, method_for
+from medsent.answers.method import AnswerMethod, Method, method_named
 from medsent.config.job import VariantSettings
 from medsent.errors import AdapterError, ConfigError, ModelError
 from medsent.labels import Labels, load_labels
@@ -14,7 +14,7 @@ from medsent.metrics.statistics.thresholds import NEUTRAL, Thresholds, TunedOn, 
 from medsent.models.adapter import ANSWER, CARD, LABELS, PROMPT, Adapter, open_adapter
 from medsent.models.merge import read_merged
 from medsent.personas import Persona
-from medsent.prompts.file import PromptFile, load_prompt, shipped_prompt
+from medsent.prompts.file import PromptFile, load_prompt
 from medsent.prompts.prompter import Prompter
 
 Origin = Literal["job", "adapter", "shipped"]
@@ -30,6 +30,7 @@ class Variant:
 
     name: str
     settings: VariantSettings
+    method: AnswerMethod
     adapter: Adapter | None
     prompt: PromptFile
     prompt_from: Origin
@@ -47,7 +48,9 @@ class Variant:
     @property
     def has_probabilities(self) -> bool:
         """Whether its answers have a probability for each label."""
-        return self.answer is None or self.answer.has_probabilities
+        return self.method.has_probabilities and (
+            self.answer is None or self.answer.has_probabilities
+        )
 
     def bind(
         self, tokenizer: Any, personas: dict[str, Persona], labels: Labels
@@ -58,7 +61,7 @@ class Variant:
         the prompt and the answer do not go together.
         """
         try:
-            method = method_for(self.settings.method, tokenizer, labels, self.answer)
+            method = self.method.bind(tokenizer, labels, self.answer)
             self._refuse_begun_json()
             return method, Prompter(tokenizer, self.prompt, personas, labels)
         except (ConfigError, ModelError) as error:
@@ -143,11 +146,13 @@ def _open(
     adapter = open_adapter(name, settings.adapter, model_folder) if settings.adapter else None
     applied = adapter or (merged and merged.adapter)
     trained = Trained.read(adapter.folder if adapter else model_folder) if applied else None
-    prompt, origin = _prompt(settings, trained)
+    method = method_named(settings.method)
+    prompt, origin = _prompt(settings, method, trained)
     answer = _answer(settings, trained)
     variant = Variant(
         name,
         settings,
+        method,
         adapter,
         prompt,
         origin,
@@ -159,12 +164,14 @@ def _open(
     return variant if tuned is None else _with_thresholds(variant, tuned, labels)
 
 
-def _prompt(settings: VariantSettings, trained: Trained | None) -> tuple[PromptFile, Origin]:
+def _prompt(
+    settings: VariantSettings, method: AnswerMethod, trained: Trained | None
+) -> tuple[PromptFile, Origin]:
     if settings.prompt is not None:
         return load_prompt(settings.prompt), "job"
     if trained and trained.prompt and trained.method in (None, settings.method):
         return trained.prompt, "adapter"
-    return shipped_prompt(settings.method), "shipped"
+    return method.prompt(), "shipped"
 
 
 def _answer(settings: VariantSettings, trained: Trained | None) -> AnswerFile | None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medsent.answers import bits
+from medsent.answers.methods import bits
 from medsent.answers.targets import STRUCTURE, UNKNOWN
 from medsent.errors import ModelError
 

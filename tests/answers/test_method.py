@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medsent.answers import bits
 from medsent.answers.file import AnswerFile, shipped_answer
-from medsent.answers.method import Bits, Json, OnePass, method_for
+from medsent.answers.method import method_named
+from medsent.answers.methods import bits
+from medsent.answers.methods.bits import Bits
+from medsent.answers.methods.json import Json
+from medsent.answers.methods.onepass import OnePass
 from medsent.config.job import SamplingSettings
 from medsent.engine.protocol import Completion
 from medsent.labels import LABELS, Label, Labels, load_labels
@@ -83,7 +86,7 @@ def object_of(json: Json, row: list[bool], sure: float = 1.0) -> Completion:
 
 def test_names_give_methods(tokenizer: Any) -> None:
     for name, kind in (("onepass", OnePass), ("bits", Bits), ("json", Json)):
-        method = method_for(name, tokenizer, load_labels(None), shipped_answer())  # type: ignore[arg-type]
+        method = method_named(name).bind(tokenizer, load_labels(None), shipped_answer())  # type: ignore[arg-type]
         assert isinstance(method, kind)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from medsent.answers.bits import sheet
 from medsent.answers.file import AnswerFile
+from medsent.answers.methods.bits import sheet
 from medsent.answers.values import Choices
 from medsent.engine.form import Sheet
 from medsent.engine.protocol import Completion

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from medsent.config.job import MethodName
+from medsent.config.methods import MethodName
 from tests.bench.limit import Shape, limit
 from tests.bench.orchestration import Cost
 from tests.bench.pool import Pool

@@ -9,9 +9,9 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, get_args
+from typing import Any, Final
 
-from medsent.config.job import MethodName
+from medsent.config.methods import known_methods
 from medsent.demo.data import Split, shard_table
 from medsent.models.source import load_tokenizer, prepare_builtin
 from medsent.prompts.prompter import Prompter, Record
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"Prompts a second, {RECORDS:,} records, medians of {rounds} rounds\n")
     print("| prompt | readers an opinion | medsent | whole prompts in one call | ratio |")
     print("|---|--:|--:|--:|--:|")
-    for name in get_args(MethodName):
+    for name in known_methods():
         prompter = shipped_prompter(tokenizer, name)
         for readers in READERS:
             ours, whole = _rates(prompter, tokenizer, _records(readers), rounds)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from medsent.config.job import MethodName
+from medsent.config.methods import MethodName
 from medsent.models.source import load_tokenizer
 from tests.bench import ray_data_llm
 from tests.bench.bare import BareVllm

@@ -7,8 +7,9 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 
 from medsent.answers.file import shipped_answer
-from medsent.answers.method import Method, method_for
-from medsent.config.job import MethodName, ModelSettings, VllmSettings
+from medsent.answers.method import Method, method_named
+from medsent.config.job import ModelSettings, VllmSettings
+from medsent.config.methods import MethodName
 from medsent.demo.data import Split, shard_table
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan
@@ -57,7 +58,7 @@ class Asker:
 
     def method(self, name: MethodName) -> Method:
         """Return an answer method for the model."""
-        return method_for(name, self._tokenizer, self._labels, shipped_answer())
+        return method_named(name).bind(self._tokenizer, self._labels, shipped_answer())
 
     def requests(
         self, rows: Sequence[Row], name: MethodName, adapter: str | None = None

@@ -9,7 +9,7 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
-from medsent.answers.onepass import REFERENCE
+from medsent.answers.methods.onepass import REFERENCE
 from medsent.labels import LABELS
 
 _VOCABULARY = 1_000

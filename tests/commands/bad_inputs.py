@@ -278,7 +278,7 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     ),
     "wrong method": (
         settings(variants={"plain": {"method": "guess"}}),
-        ["variants.plain.method: Input should be 'onepass', 'bits' or 'json'"],
+        ["variants.plain.method: Input should be 'bits', 'json' or 'onepass'"],
     ),
     "setting without a value": (
         settings(model={"source": None}),

@@ -134,7 +134,7 @@ def test_a_path_that_is_given_to_a_command_holds_no_key_either() -> None:
         ({"variants": {"a": {"prompt": "s3://id:secret@bucket/p"}}}, "must not hold a key"),
         ({"variants": {}}, "variants"),
         ({"variants": {"outcome": {}}}, "'outcome' is a column of the predictions"),
-        ({"variants": {"a": {"method": "guess"}}}, "'onepass', 'bits' or 'json'"),
+        ({"variants": {"a": {"method": "guess"}}}, "'bits', 'json' or 'onepass'"),
         (
             {"compare": [{"baseline": "plain", "candidate": "tuned"}]},
             "compare names 'tuned', which is no variant (plain)",

@@ -9,8 +9,8 @@ import xgrammar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medsent.answers.bits import sheet
 from medsent.answers.file import AnswerFile
+from medsent.answers.methods.bits import sheet
 from medsent.engine.form import Form, Listing, Sheet
 
 HARD = (

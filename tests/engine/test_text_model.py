@@ -14,7 +14,7 @@ import torch
 from scipy.special import expit
 from transformers import CONFIG_MAPPING
 
-from medsent.answers.bits import digit_token_ids
+from medsent.answers.methods.bits import digit_token_ids
 from medsent.config.job import ModelSettings, VllmSettings
 from medsent.demo.data import write_split
 from medsent.engine import text_model

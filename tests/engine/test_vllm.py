@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from medsent.answers.file import AnswerFile
-from medsent.answers.method import Json
+from medsent.answers.methods.json import Json
 from medsent.config.job import ModelSettings, SupervisionSettings, VllmSettings
 from medsent.demo.data import write_split
 from medsent.engine import watchdog

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from medsent.answers.method import OnePass
+from medsent.answers.methods.onepass import OnePass
 from medsent.cli import main
 from medsent.commands.training.config import TrainingConfig
 from medsent.commands.training.run import run_training

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from itertools import product
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +12,7 @@ from tokenizers.models import BPE
 from tokenizers.normalizers import NFC, Prepend, Replace
 from tokenizers.pre_tokenizers import ByteLevel, Split
 
-from medsent.config.job import MethodName
+from medsent.config.methods import MethodName, known_methods
 from medsent.labels import load_labels
 from medsent.personas import load_personas
 from medsent.prompts.cuts import Cuts
@@ -21,7 +21,7 @@ from medsent.prompts.prompter import Prompter, _Cut
 from tests.prompts.test_hostile import HOSTILE, TEXTS
 
 FILES: Final = [
-    *(shipped_prompt(method) for method in get_args(MethodName)),
+    *(shipped_prompt(method) for method in known_methods()),
     PromptFile.model_validate({"text": "Reader: {persona}\nOpinion:\n{opinion}\nAnswer:\n"}),
     PromptFile.model_validate({"text": "A\n{opinion}\nReader: {persona}\n{opinion}\n\nB\n"}),
     PromptFile.model_validate({"text": "{opinion}{persona}"}),
@@ -86,7 +86,7 @@ def test_the_pieces_of_any_text_have_the_ids_of_the_whole(
         assert ids(text[:place]) + ids(text[place:]) == ids(text)
 
 
-@pytest.mark.parametrize("method", get_args(MethodName))
+@pytest.mark.parametrize("method", known_methods())
 def test_of_the_prompts_that_ship_only_what_is_next_to_an_opinion_is_tokenised_again(
     models: dict[str, Any], method: MethodName
 ) -> None:

@@ -1,13 +1,13 @@
 """A prompt file is read strictly: what is wrong with one is named, with what would be right."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
 
-from medsent.config.job import MethodName
 from medsent.config.loader import yaml_text
+from medsent.config.methods import MethodName, known_methods
 from medsent.errors import ConfigError
 from medsent.labels import load_labels
 from medsent.prompts.file import (
@@ -85,7 +85,7 @@ def test_a_file_that_is_not_there_or_no_yaml(tmp_path: Path) -> None:
         load_prompt(tmp_path / "bad.yaml")
 
 
-@pytest.mark.parametrize("method", get_args(MethodName))
+@pytest.mark.parametrize("method", known_methods())
 def test_those_that_ship_name_the_reader_last_and_speak_one_language(method: MethodName) -> None:
     prompt = shipped_prompt(method)
     assert prompt.names_persona
@@ -155,7 +155,7 @@ def test_a_prompt_of_ones_own_has_a_fingerprint_of_its_own() -> None:
     labels = load_labels(None)
     shipped = shipped_prompt("bits")
     changed = shipped.model_copy(update={"bos": 0})
-    parts = [fingerprint_part(each, "bits", labels) for each in (shipped, changed)]
+    parts = [fingerprint_part(each, shipped, labels) for each in (shipped, changed)]
     assert parts[0]["cue"] == "Answer:\n"
     assert parts[1] != parts[0]
-    assert fingerprint_part(shipped, "json", labels)["file"] == shipped.content()
+    assert fingerprint_part(shipped, shipped_prompt("json"), labels)["file"] == shipped.content()

@@ -4,11 +4,11 @@ import hashlib
 import json
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from medsent.config.job import MethodName
+from medsent.config.methods import MethodName, known_methods
 from medsent.errors import ModelError
 from medsent.labels import Label, Labels, load_labels
 from medsent.models.source import load_tokenizer
@@ -116,7 +116,7 @@ BEFORE = {
 }
 
 
-@pytest.mark.parametrize("method", get_args(MethodName))
+@pytest.mark.parametrize("method", known_methods())
 def test_the_prompts_that_ship_are_the_ones_before_prompts_were_files(
     models: dict[str, Any], method: MethodName
 ) -> None:

@@ -101,7 +101,7 @@ def _recipe(config: TrainingConfig, task: Task, facts: Facts) -> str:
     lora, optimiser, quantised = config.lora, config.optimiser, config.model.quantization
     loss = (
         f"binary cross-entropy on the {len(task.labels)} label logits"
-        if config.method == "onepass"
+        if task.method.training == "logits"
         else "cross-entropy on the answer's tokens"
     )
     weights = ", ".join(f"{label} {weight:g}" for label, weight in config.label_weights.items())

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from medsent.config.job import MethodName
 from medsent.config.loader import Settings
+from medsent.config.methods import MethodName
 
 _MOST_EVALUATED = 8
 

@@ -81,7 +81,7 @@ def evaluate_split(model: Any, objective: Objective, readings: Readings) -> tupl
     """
     evaluation = evaluate(model, objective, readings)
     if evaluation.logits is None:
-        raise ValueError("this answer method has no label logits; only onepass has")
+        raise ValueError("this answer method has no label logits")
     return evaluation.logits, evaluation.gold
 
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from medsent.answers.method import method_named
 from medsent.commands.training.base import attach_adapter, drop_senses
 from medsent.commands.training.config import TrainingConfig
 from medsent.commands.training.objectives import POSITIONS_AT_ONCE, Batch, decoder_inputs
@@ -67,7 +68,8 @@ def estimate(config: TrainingConfig, base: Path, batch: Batch) -> Memory:
     largest = max((layer.weight.numel() for layer in linear), default=0)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    vocabulary = 0 if config.method == "onepass" else len(model.get_output_embeddings().weight)
+    in_full = method_named(config.method).training != "logits"
+    vocabulary = len(model.get_output_embeddings().weight) if in_full else 0
     return Memory(
         weights=(frozen - packed) * dtype.itemsize + packed * _PACKED,
         adapter=trained * _ADAPTER,

@@ -1,24 +1,23 @@
 """What is learnt for each answer method: how a batch is made, and its loss."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from medsent.answers.targets import STRUCTURE, UNKNOWN, Targets
+from medsent.answers.method import Write
+from medsent.answers.targets import STRUCTURE, UNKNOWN
 from medsent.commands.training.packing import attention_mask, pack
 from medsent.commands.training.readings import Opinion
 from medsent.prompts.prompter import Prompter
 from medsent.prompts.sharing import shared_prefix
 
 Batch = dict[str, Tensor]
-Writer = Callable[[npt.NDArray[np.float32]], Targets]
 
 _NOT_ASKED = -100
 POSITIONS_AT_ONCE = 512  # rows of vocabulary logits held at a time
@@ -118,7 +117,7 @@ class Answer(Objective):
     Structure weighs 1 a token; a value whose gold is missing weighs nothing.
     """
 
-    def __init__(self, prompter: Prompter, weights: Sequence[float], write: Writer) -> None:
+    def __init__(self, prompter: Prompter, weights: Sequence[float], write: Write) -> None:
         """`write` makes an answer of a row of gold, (L,)."""
         super().__init__(prompter, weights)
         self._write = write

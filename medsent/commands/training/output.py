@@ -84,7 +84,7 @@ def _write_thresholds(
     file: Path, task: Task, labels: list[LabelResult], sha256: str | None, tuned_on: TunedOn
 ) -> None:
     thresholds = Thresholds(
-        method=task.method,
+        method=task.method.name,
         adapter_sha256=sha256,
         prompt=task.prompt.digest(),
         answer=task.answer and task.answer.digest(),

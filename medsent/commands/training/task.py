@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from medsent.answers.file import AnswerFile, load_answer, shipped_answer
+from medsent.answers.method import AnswerMethod, method_named
 from medsent.commands.training.config import TrainingConfig
-from medsent.config.job import MethodName
 from medsent.errors import ConfigError
 from medsent.labels import Labels, load_labels
 from medsent.models.adapter import LABELS
 from medsent.personas import Persona, load_personas
-from medsent.prompts.file import PromptFile, load_prompt, shipped_prompt
+from medsent.prompts.file import PromptFile, load_prompt
 from medsent.scoring.variant import Trained
 
 
@@ -19,7 +19,7 @@ from medsent.scoring.variant import Trained
 class Task:
     """A prompt, the answer to it, and the labels that it is about."""
 
-    method: MethodName
+    method: AnswerMethod
     prompt: PromptFile
     answer: AnswerFile | None
     """Of method `json`; None for the others."""
@@ -37,7 +37,7 @@ class Task:
         """Return what of its content is not what ships."""
         shipped = replace(
             self,
-            prompt=shipped_prompt(self.method),
+            prompt=self.method.prompt(),
             answer=self.answer and shipped_answer(),
             labels=load_labels(None),
         ).content()
@@ -57,8 +57,11 @@ def open_task(config: TrainingConfig) -> Task:
     labels = _labels(config, begun.labels if begun else None)
     if begun and begun.method not in (None, config.method):
         begun = None  # a prompt for another kind of answer
+    method = method_named(config.method)
+    if method.training is None:
+        raise ConfigError(f"method: nothing can be trained for {config.method}; name another")
     return Task(
-        config.method,
+        method,
         _prompt(config, begun),
         _answer(config, begun, labels),
         labels,
@@ -94,7 +97,7 @@ def _difference(labels: Labels, begun: Labels) -> str:
 def _prompt(config: TrainingConfig, begun: Trained | None) -> PromptFile:
     if config.prompt is not None:
         return load_prompt(config.prompt)
-    return (begun and begun.prompt) or shipped_prompt(config.method)
+    return (begun and begun.prompt) or method_named(config.method).prompt()
 
 
 def _answer(config: TrainingConfig, begun: Trained | None, labels: Labels) -> AnswerFile | None:

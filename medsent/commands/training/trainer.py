@@ -24,7 +24,7 @@ from transformers.utils import logging
 from medsent.commands.training.base import working_dtype
 from medsent.commands.training.config import OptimiserSettings, TrainingConfig
 from medsent.commands.training.evaluation import macro_f1, tuned_results
-from medsent.commands.training.objectives import Objective
+from medsent.commands.training.objectives import Objective, OnePass
 from medsent.commands.training.plan import steps_of
 from medsent.commands.training.readings import Readings, SimilarLengths
 from medsent.commands.training.schedule import Budget, warmup_cosine
@@ -64,7 +64,7 @@ class AdapterTrainer(Trainer):
             train_dataset=readings,
             eval_dataset=validation.first(_GLANCE),
             data_collator=objective.collate,
-            compute_metrics=glance if config.method == "onepass" else None,
+            compute_metrics=glance if isinstance(objective, OnePass) else None,
             callbacks=[self.budget, Milestones(self.budget, settings, say)],
         )
         self.remove_callback(PrinterCallback)

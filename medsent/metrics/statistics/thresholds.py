@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from medsent.config.methods import MethodName
 from medsent.errors import ConfigError
 from medsent.reducer.weights import opinion_keys
 from medsent.storage.paths import AnyPath, any_path
@@ -74,7 +75,7 @@ class TunedOn(_Strict):
 class Thresholds(_Strict):
     """A thresholds file: from which probability on each label is given."""
 
-    method: Literal["onepass", "bits", "json"]
+    method: MethodName
     """The answer method whose probabilities they cut."""
     tuned_for: Literal["f1", "precision"] = "f1"
     """`f1`: each label's is the one with the highest F1 on the readings below; `precision`: the

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from medsent.config.job import MethodName
+from medsent.config.methods import MethodName
 from tests.bench.timing import Edges
 from tests.bench.workload import READERS
 

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM
 
-from medsent.answers import bits, json
+from medsent.answers import json
 from medsent.answers.file import AnswerFile, shipped_answer
+from medsent.answers.methods import bits
 from medsent.answers.targets import UNKNOWN, Targets
 from medsent.commands.training.config import TrainingConfig
 from medsent.commands.training.methods import objective_for

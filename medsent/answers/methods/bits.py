@@ -2,11 +2,46 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import numpy.typing as npt
+
+from medsent.answers.file import AnswerFile
+from medsent.answers.method import Answer, AnswerMethod, decided, unusable
 from medsent.answers.targets import STRUCTURE, UNKNOWN, Targets
+from medsent.answers.values import Choices
 from medsent.engine.form import Sheet
+from medsent.engine.protocol import Ask, Completion
 from medsent.errors import ModelError
+from medsent.labels import Labels
+from medsent.prompts.file import shipped_prompt
+
+
+class Bits:
+    """L digits under a grammar; a label's probability is that of "1" against "0"."""
+
+    def __init__(self, tokenizer: Any, labels: Labels, _: AnswerFile | None = None) -> None:
+        form = sheet(labels.names)
+        self._digits, self._size = digit_token_ids(tokenizer), len(labels)
+        self._choices, self.room = Choices(tokenizer, form), self._size + 1
+        self.ask = Ask(
+            max_tokens=self.room,
+            token_ids=self._digits,
+            form=form,
+            choices=self._choices.pairs,
+            text=True,
+        )
+
+    def read(self, completion: Completion, thresholds: npt.ArrayLike) -> Answer:
+        digits = completion.text.strip()
+        if len(digits) != self._size or set(digits) - {"0", "1"}:
+            return unusable(completion)
+        given = [digit == "1" for digit in digits]
+        probabilities = self._choices.probabilities(completion, given)
+        if not all(map(math.isfinite, probabilities)):
+            return unusable(completion)
+        return decided(probabilities, thresholds, completion.text)
 
 
 def sheet(labels: Sequence[str]) -> Sheet:
@@ -41,3 +76,12 @@ def write(gold: Sequence[float], tokenizer: Any) -> Targets:
         ids.append(tokenizer.eos_token_id)
         of_label.append(STRUCTURE)
     return Targets(ids, of_label)
+
+
+METHOD = AnswerMethod(
+    "bits",
+    partial(shipped_prompt, "bits"),
+    Bits,
+    "{labels} digits under a grammar",
+    training=lambda tokenizer, *_: partial(write, tokenizer=tokenizer),
+)
