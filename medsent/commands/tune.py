@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent import predictions
+from medsent.answers.method import method_named
+from medsent.config.methods import known_methods
 from medsent.console import Say
 from medsent.errors import ConfigError, UsageError, storage_failure
 from medsent.metrics.cuts import KeptCuts
@@ -31,7 +33,6 @@ from medsent.runs.manifest import Asked
 from medsent.storage.paths import AnyPath, any_path, write_whole
 
 _KEYS = ("opinion_id", "record_id", "persona")
-_STORING = "Methods onepass and bits store probabilities, and json does with guided objects"
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _chosen(run: RunFolder, methods: Mapping[str, str], variant: str | None) -> 
         if not tunable:
             raise ConfigError(
                 f"{run.path} has no variant with probabilities, so there are no thresholds to "
-                f"tune. {_STORING}"
+                f"tune. {_storing()}"
             )
         if len(tunable) > 1:
             raise ConfigError(f"{run.path} has several variants to tune; --variant: {named}")
@@ -135,9 +136,14 @@ def _chosen(run: RunFolder, methods: Mapping[str, str], variant: str | None) -> 
     if variant not in tunable:
         raise ConfigError(
             f"--variant: {variant} (method {methods[variant]}) stores no probabilities, so it has "
-            f"no thresholds to tune. {f'Of this run: {named}' if named else _STORING}"
+            f"no thresholds to tune. {f'Of this run: {named}' if named else _storing()}"
         )
     return variant
+
+
+def _storing() -> str:
+    able = [name for name in known_methods() if method_named(name).has_probabilities]
+    return f"Methods that store probabilities are {', '.join(able)} (json for guided objects alone)"
 
 
 def _target(run: RunFolder, variant: str, output: str | AnyPath | None) -> AnyPath:

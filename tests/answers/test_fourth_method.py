@@ -1,6 +1,7 @@
 """A fourth answer method is one module: a job runs with one that only this test knows."""
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -54,10 +55,10 @@ def first_label(tmp_path: Path) -> Iterator[str]:
     folder.mkdir()
     (folder / "first_label.py").write_text(FIRST_LABEL)
     methods.__path__.append(str(folder))
-    method_named("first_label")
-    ray.cloudpickle.register_pickle_by_value(methods.first_label)
+    module = import_module(f"{methods.__name__}.first_label")
+    ray.cloudpickle.register_pickle_by_value(module)
     yield "first_label"
-    ray.cloudpickle.unregister_pickle_by_value(methods.first_label)
+    ray.cloudpickle.unregister_pickle_by_value(module)
     methods.__path__.remove(str(folder))
 
 
@@ -67,7 +68,7 @@ def test_each_method_is_called_as_its_module() -> None:
     assert all(method_named(name).training for name in known_methods())
 
 
-def test_an_unknown_method_is_refused_until_it_is_there(job: JobBuilder, tmp_path: Path) -> None:
+def test_a_method_whose_module_is_not_there_is_refused(job: JobBuilder) -> None:
     with pytest.raises(ValidationError, match="'bits', 'json' or 'onepass'"):
         job(variants={"first": {"method": "first_label"}})
 
