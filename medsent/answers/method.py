@@ -16,7 +16,6 @@ from medsent.labels import Labels
 from medsent.predictions import AnswerStatus
 from medsent.prompts.file import PromptFile
 
-
 Write = Callable[[npt.NDArray[np.float32]], Targets]
 """Makes the answer to be learnt of a row of gold (L of 0, 1 or NaN)."""
 
@@ -82,4 +81,7 @@ def decided(probabilities: npt.ArrayLike, thresholds: npt.ArrayLike, text: str |
 
 def unusable(completion: Completion) -> Answer:
     """Return the answer of a text that cannot be read."""
-    return Answer(AnswerStatus.TRUNCATED if completion.truncated else AnswerStatus.INVALID_ANSWER, text=completion.text)
+    return Answer(
+        AnswerStatus.TRUNCATED if completion.truncated else AnswerStatus.INVALID_ANSWER,
+        text=completion.text,
+    )

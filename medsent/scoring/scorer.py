@@ -18,7 +18,6 @@ from medsent.config.job import ScriptedSettings
 from medsent.engine.events import DEATHS, Event, EventKind
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Engine
-from medsent.engine.restarter import Event
 from medsent.engine.scripted.engine import ScriptedEngine
 from medsent.engine.supervised import SupervisedEngine
 from medsent.engine.vllm import VllmEngine

@@ -13,12 +13,12 @@ from medsent.answers.method import Answer, AnswerMethod, decided
 from medsent.engine.protocol import Ask, Completion
 from medsent.errors import ModelError
 from medsent.labels import Labels
+from medsent.predictions import AnswerStatus
 from medsent.prompts.file import shipped_prompt
 
 REFERENCE: Final = "none"
 _MOST_IDS: Final = 128
 """vLLM's own limit on the tokens whose logprobs a request may ask for."""
-from medsent.predictions import AnswerStatus
 
 
 class OnePass:
