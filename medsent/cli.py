@@ -164,7 +164,7 @@ def erase(
     command scores them again, whatever shard they come in. An erasure that is cut short is
     finished by the same command, or by the next one on the run. Shards are not touched.
     """
-    from medsent.commands.backfill.erase import erase as run
+    from medsent.commands.erase import erase as run
 
     listed = [line.strip() for line in opinion_ids or ()]
     named = [*(opinion_id or []), *filter(None, listed)]

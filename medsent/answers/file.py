@@ -10,7 +10,7 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr, StringConstraints,
 
 from medsent.config.job import SamplingSettings
 from medsent.config.loader import Settings, load_settings
-from medsent.engine.form import Form, Listing, Sheet
+from medsent.engine.answer_form import Form, Listing, Sheet
 from medsent.errors import ConfigError
 from medsent.storage.paths import AnyPath
 

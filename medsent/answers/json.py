@@ -10,7 +10,7 @@ from typing import Any
 from medsent.answers.file import AnswerFile
 from medsent.answers.passages import Repeated, marked, passages
 from medsent.answers.targets import STRUCTURE, UNKNOWN, Targets
-from medsent.engine.form import Form, Sheet
+from medsent.engine.answer_form import Form, Sheet
 from medsent.predictions import AnswerStatus
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medsent.answers.json import share
-from medsent.engine.form import Sheet
+from medsent.engine.answer_form import Sheet
 from medsent.engine.protocol import Completion
 from medsent.errors import ModelError
 from medsent.prompts.visible import alike

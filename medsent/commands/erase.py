@@ -1,101 +1,75 @@
-"""Opinions that a run must hold no more: blanked where they are scored, never scored again."""
+"""`medsent erase`: opinions out of runs, and every file that told of them made anew."""
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from medsent.commands.backfill import export
-from medsent.predictions import rewrite
-from medsent.runs.blocks import tidy
-from medsent.runs.erased import Erased
+from medsent.commands import erasure
+from medsent.commands.evaluate import held
+from medsent.console import Say
+from medsent.errors import MedsentError, RunError, UsageError, place_of
+from medsent.metrics.model import read_metrics
+from medsent.report.write import write_files, write_report
 from medsent.runs.folder import RunFolder
-from medsent.scoring import accounting
-from medsent.storage.paths import AnyPath, names_below, open_parquet
-
-_FIGURES = "metrics.json"
-_REPORTS = ("report.html", "report.md", _FIGURES, "drift.json")
-"""May quote opinions, or count few enough records to tell of one."""
-_WORKERS = 4
+from medsent.storage.paths import AnyPath, any_path
 
 
-@dataclass(frozen=True)
-class Rewritten:
-    """What an erasure wrote anew in a run."""
+def erase(folders: Sequence[str | AnyPath], opinion_ids: Sequence[str], say: Say = print) -> str:
+    """Take opinions out of some runs, one run after the other; return what to say last.
 
-    records: int = 0
-    """Records that were blanked in the predictions."""
-    files: tuple[str, ...] = ()
-    """Files of predictions that held them."""
-    labelled_rows: int = 0
-    labelled_files: tuple[str, ...] = ()
-    complete: bool = False
-    """Whether the run is complete: its manifest was written anew, and its report is to be."""
-
-
-def erase(run: RunFolder, opinion_ids: Iterable[str]) -> Rewritten:
-    """Take opinions out of a run.
-
-    They are listed first, so that a kill on the way forgets nothing: see `resume`.
+    Raises `UsageError` where an id is empty and `RunError` where a folder is no run, before
+    anything is touched; `RunError` where a run is held by a job or is damaged: the others are
+    done, and the same command does the rest.
     """
-    Erased.read(run).with_opinions(opinion_ids).write(run)
-    return resume(run)
+    if not all(opinion_ids):
+        raise UsageError("--opinion-id: an id is empty, and every record without one would go")
+    runs = [RunFolder(any_path(folder).resolve()) for folder in folders]
+    for run in runs:
+        run.config()  # refuses what is no run before anything is touched
+    records, failed = 0, []
+    for run in runs:
+        try:
+            records += _erase(run, opinion_ids, say)
+        except MedsentError as error:
+            failed.append(f"{run.path}: {error}")
+        except (OSError, ValueError, pa.ArrowException) as error:
+            failed.append(f"{run.path}: a file in it cannot be read ({place_of(error)})")
+    if failed:
+        raise RunError(
+            f"{len(failed)} of {len(runs)} runs may hold them still, and the same command does "
+            f"these again: {'; '.join(failed)}"
+        )
+    asked, where = len(set(opinion_ids)), len(runs)
+    return f"Erased {records:,} records of {asked:,} opinions in {where:,} runs"
 
 
-def resume(run: RunFolder) -> Rewritten:
-    """Take out what a run's list still has to; every step may be done twice."""
-    erased = Erased.read(run)
-    if not erased.pending:
-        return Rewritten()
-    scored, manifest = run.holds_predictions(), run.manifest()
-    for file in _quoting(run):
-        # Of an old night the figures are all there is: they stay, and its reports are made of them.
-        if scored or file.name != _FIGURES:
-            file.unlink(missing_ok=True)
-    tidy(run)
-    export.finish(run)
-    blanked = _each(run.predictions, erased, erased.blank)
-    removed = _each(run.labelled, erased, erased.drop)
-    if manifest is not None and scored:
-        fanned_out = run.config().input.fan_out == "personas"
-        account = accounting.count(run, [], fanned_out=fanned_out)
-        records = accounting.recounted(manifest.records, account)
-        now = manifest.model_copy(update={"records": records})
-        run.write(run.manifest_file.name, now.to_json())
-    erased.model_copy(update={"pending": False}).write(run)
-    return Rewritten(*blanked, *removed, complete=manifest is not None)
+def _erase(run: RunFolder, opinion_ids: Sequence[str], say: Say) -> int:
+    with held(run, say):
+        done = erasure.erase(run, opinion_ids)
+        say(f"{run.path}: {_told(done)}")
+        for names, folder in ((done.files, run.predictions), (done.labelled_files, run.labelled)):
+            for name in names:
+                say(f"  rewritten: {folder / name}")
+        if done.complete:
+            say(str(_report(run)))
+    return done.records
 
 
-def _quoting(run: RunFolder) -> Iterator[AnyPath]:
-    """Yield the reports, and what a kill left behind of writing files whole."""
-    for name in _REPORTS:
-        yield run.path / name
-        yield from run.path.glob(f".{name}.*")
-    for folder in (run.predictions, run.labelled):
-        yield from _below(folder, ".*.parquet.*")
+def _report(run: RunFolder) -> AnyPath:
+    """Write the report again; of an old night, of which there are figures alone, from those."""
+    if not run.holds_predictions():
+        return write_files(run, read_metrics(run.path / "metrics.json"))
+    return write_report(run, run.config(), run.complete(), lambda _: None)
 
 
-def _below(folder: AnyPath, pattern: str) -> list[AnyPath]:
-    return [folder / name for name in names_below(folder, pattern)]
-
-
-def _each(
-    folder: AnyPath, erased: Erased, changed: Callable[[pa.Table], pa.Table]
-) -> tuple[int, tuple[str, ...]]:
-    """Write the files anew that hold listed opinions; return their rows, and which they were."""
-
-    def write(name: str) -> int:
-        file = folder / name
-        with open_parquet(file) as parquet:
-            ids = parquet.read(columns=["opinion_id"])["opinion_id"]
-            found = pc.sum(erased.matches(ids)).as_py() or 0
-            if found:
-                rewrite(file, changed(parquet.read()))
-        return int(found)
-
-    names = names_below(folder, "*.parquet")
-    with ThreadPoolExecutor(_WORKERS) as threads:
-        rows = list(threads.map(write, names))
-    return sum(rows), tuple(name for name, found in zip(names, rows, strict=True) if found)
+def _told(done: erasure.Rewritten) -> str:
+    if not done.records and not done.labelled_rows:
+        return (
+            "holds no record of them, or none any more; should one come in a shard, it is left out"
+        )
+    files, labelled_files = len(done.files), len(done.labelled_files)
+    return (
+        f"{done.records:,} records erased, {files:,} files of predictions rewritten; "
+        f"{done.labelled_rows:,} labelled rows removed, {labelled_files:,} files rewritten; "
+        f"{'report made again' if done.complete else 'the run is not complete yet'}"
+    )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import yaml
 
-from medsent.commands.erase import resume as finish_erasure
+from medsent.commands.erasure import resume as finish_erasure
 from medsent.commands.requeue import Selection, take_out
 from medsent.commands.requeue import resume as finish_requeue
 from medsent.config.job import JobConfig

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from medsent.answers.method import Method
-from medsent.commands.rendered import Compared, compare, difference_lines, read_lines
+from medsent.commands.prompt_against import Compared, compare, difference_lines, read_lines
 from medsent.config.job import JobConfig
 from medsent.console import Say
 from medsent.errors import InputError, MedsentError, UsageError

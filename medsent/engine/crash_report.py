@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from medsent.engine.footprint import Footprint
-from medsent.engine.words import (
+from medsent.engine.library_errors import (
     OUT_OF_MEMORY,
     is_certain,
     is_lack_of_cache,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from medsent.engine.form import Form
+from medsent.engine.answer_form import Form
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from medsent.config.job import ModelSettings, VllmSettings
 from medsent.engine import cpu, text_model
-from medsent.engine.words import first_line
+from medsent.engine.library_errors import first_line
 from medsent.errors import ConfigError, MedsentError, ModelError
 
 _PLACES: Final = ("quantization_config", "compression_config")

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from medsent.engine import head
+from medsent.engine import output_layer
 from medsent.errors import ModelError
 
 _WRAPPERS: Final = {
@@ -75,7 +75,7 @@ def register() -> None:
 
     for architecture in _MODULES:
         ModelRegistry.register_model(architecture, f"{__name__}:{architecture}")
-    head.register()
+    output_layer.register()
 
 
 def __getattr__(architecture: str) -> Any:
@@ -159,7 +159,7 @@ def overrides(model: Path, config: dict[str, Any], options: dict[str, Any]) -> A
     own = options.get("hf_overrides") or {}
     if not isinstance(own, dict):
         return own
-    changes = {**head.overrides(model, config), **_without(own, "text_config")}
+    changes = {**output_layer.overrides(model, config), **_without(own, "text_config")}
     inner = own.get("text_config")
     within = {**changes, **(inner if isinstance(inner, dict) else {})}
     if not isinstance(config.get("text_config"), dict):

@@ -13,8 +13,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from medsent.engine.library_errors import first_line
 from medsent.engine.text_model import read_config
-from medsent.engine.words import first_line
 from medsent.errors import ModelError
 from medsent.models.source import is_pointer
 

@@ -11,7 +11,15 @@ from pydantic import Field, field_validator, model_validator
 from medsent.config.loader import Settings, load_settings
 from medsent.errors import ConfigError
 from medsent.labels import Label, Labels
-from medsent.prompts.places import OPINION, PERSONA, PLACES, check_places, fill, holds, places_in
+from medsent.prompts.placeholders import (
+    OPINION,
+    PERSONA,
+    PLACES,
+    check_places,
+    fill,
+    holds,
+    places_in,
+)
 from medsent.storage.paths import AnyPath
 
 Wording = str | dict[str, str]

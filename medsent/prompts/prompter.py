@@ -23,7 +23,7 @@ from medsent.labels import Labels
 from medsent.personas import Persona
 from medsent.prompts.cuts import Cuts
 from medsent.prompts.file import PromptFile, in_language
-from medsent.prompts.places import OPINION, fill
+from medsent.prompts.placeholders import OPINION, fill
 from medsent.prompts.template import Edge, rendered_turns
 
 _SLOT: Final = "\x00opinion\x00"

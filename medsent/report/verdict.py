@@ -15,13 +15,7 @@ from medsent.metrics.format import (
     signed_interval,
 )
 from medsent.metrics.headline import headline, is_evaluated
-from medsent.metrics.model import (
-    Comparison,
-    Distribution,
-    Metrics,
-    OverallMetrics,
-    VariantMetrics,
-)
+from medsent.metrics.model import Comparison, Distribution, Metrics, OverallMetrics, VariantMetrics
 from medsent.metrics.significance import direction, untested
 from medsent.report.document import KeyFigure
 from medsent.report.tables.route import unpaired

@@ -13,7 +13,7 @@ from medsent.config.job import RouteSettings
 from medsent.engine.protocol import Completion
 from medsent.input.reading import KEPT
 from medsent.predictions import AnswerStatus, Outcome, Reason
-from medsent.scoring.bound import BoundVariant
+from medsent.scoring.bound_variant import BoundVariant
 from medsent.scoring.route import for_candidate
 
 

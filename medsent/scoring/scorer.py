@@ -36,7 +36,7 @@ from medsent.runs.blocks import BlockWriter, unpacked, with_lost_dates
 from medsent.runs.folder import RunFolder
 from medsent.scoring.adapter_probe import check_effects
 from medsent.scoring.block import Block, Reply
-from medsent.scoring.bound import BoundVariant, bind_variants
+from medsent.scoring.bound_variant import BoundVariant, bind_variants
 from medsent.scoring.monitor import EngineEvent
 from medsent.scoring.plan import Plan
 from medsent.scoring.telemetry import Telemetry

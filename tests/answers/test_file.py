@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from medsent.answers.file import AnswerFile, load_answer, shipped_answer
 from medsent.answers.json import JsonReader
 from medsent.config.job import SamplingSettings
-from medsent.engine.form import Listing, Sheet
+from medsent.engine.answer_form import Listing, Sheet
 from medsent.errors import ConfigError
 
 THREE = ("fear", "ból głowy", 'x "y"')

@@ -22,7 +22,7 @@ FIRST_LABEL = '''
 """The first label alone, as one digit."""
 
 from medsent.answers.method import Answer, AnswerMethod
-from medsent.engine.form import Sheet
+from medsent.engine.answer_form import Sheet
 from medsent.engine.protocol import Ask
 from medsent.predictions import AnswerStatus
 from medsent.prompts.file import PromptFile

@@ -11,7 +11,7 @@ import pytest
 from medsent.answers.file import AnswerFile
 from medsent.answers.methods.bits import sheet
 from medsent.answers.values import Choices
-from medsent.engine.form import Sheet
+from medsent.engine.answer_form import Sheet
 from medsent.engine.protocol import Completion
 from medsent.models.source import load_tokenizer
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import psutil
 
 from medsent.engine import cpu
-from medsent.engine.words import first_line
+from medsent.engine.library_errors import first_line
 
 _END_S: Final = 30
 _LOOK_S: Final = 0.2

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from medsent import predictions
-from medsent.commands.backfill.erase import erase
 from medsent.commands.compare import compare_runs
+from medsent.commands.erase import erase
 from medsent.commands.evaluate import evaluate, requeue
 from medsent.commands.requeue import Selection
 from medsent.config.job import JobConfig

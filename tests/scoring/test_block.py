@@ -13,7 +13,7 @@ from medsent.engine.protocol import Completion
 from medsent.input.records import fan_out
 from medsent.labels import LABELS
 from medsent.scoring.block import Block, Reply
-from medsent.scoring.bound import BoundVariant, bind_variants
+from medsent.scoring.bound_variant import BoundVariant, bind_variants
 from medsent.scoring.plan import make_plan
 from tests.conftest import JobBuilder
 from tests.input.record_rows import records

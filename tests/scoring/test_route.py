@@ -28,7 +28,7 @@ from medsent.predictions import ROUTED
 from medsent.runs.folder import RunFolder
 from medsent.scoring import pipeline
 from medsent.scoring.block import Block, Reply
-from medsent.scoring.bound import bind_variants
+from medsent.scoring.bound_variant import bind_variants
 from medsent.scoring.plan import make_plan
 from medsent.scoring.route import for_candidate
 from medsent.scoring.scorer import Scorer

@@ -11,7 +11,7 @@ from medsent.answers.file import AnswerFile
 from medsent.answers.method import Answer, AnswerMethod, decided, unusable
 from medsent.answers.targets import STRUCTURE, UNKNOWN, Targets
 from medsent.answers.values import Choices
-from medsent.engine.form import Sheet
+from medsent.engine.answer_form import Sheet
 from medsent.engine.protocol import Ask, Completion
 from medsent.errors import ModelError
 from medsent.labels import Labels

@@ -8,15 +8,9 @@ import numpy.typing as npt
 
 from medsent.answers.file import AnswerFile, shipped_answer
 from medsent.answers.json import JsonReader, write
-from medsent.answers.method import (
-    Answer,
-    AnswerMethod,
-    Write,
-    decided,
-    unusable,
-)
+from medsent.answers.method import Answer, AnswerMethod, Write, decided, unusable
 from medsent.answers.values import Choices
-from medsent.engine.form import Form, Sheet
+from medsent.engine.answer_form import Form, Sheet
 from medsent.engine.protocol import Ask, Completion
 from medsent.labels import Labels
 from medsent.predictions import AnswerStatus

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from medsent.engine.form import Form, Listing, Sheet
+from medsent.engine.answer_form import Form, Listing, Sheet
 from medsent.engine.protocol import Ask
 
 _CASES: Final = 16

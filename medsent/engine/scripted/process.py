@@ -17,8 +17,8 @@ from collections import deque
 from typing import Any, NoReturn
 
 from medsent.engine import crash_report, watchdog
+from medsent.engine.library_errors import OUT_OF_MEMORY
 from medsent.engine.scripted.faults import Faults
-from medsent.engine.words import OUT_OF_MEMORY
 
 Query = tuple[int, list[int], str | None, int]
 """Number, prompt, adapter, and how many chances are wanted."""

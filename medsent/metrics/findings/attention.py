@@ -8,15 +8,7 @@ from medsent.metrics import statuses
 from medsent.metrics.estimate import Estimated
 from medsent.metrics.findings.bounds import BELIEVABLE, CALIBRATED, HALF, QUARANTINED, USABLE
 from medsent.metrics.findings.rule import Said
-from medsent.metrics.findings.wording import (
-    changed,
-    estimated,
-    gap,
-    listed,
-    part,
-    share,
-    support,
-)
+from medsent.metrics.findings.wording import changed, estimated, gap, listed, part, share, support
 from medsent.metrics.format import count, counted, percent
 from medsent.metrics.headline import headline
 from medsent.metrics.model import Comparison, LabelMetrics, Metrics, SliceMetrics, VariantMetrics

@@ -3,13 +3,7 @@
 from collections.abc import Iterable
 
 from medsent.metrics.estimate import Estimated, value_of
-from medsent.metrics.format import (
-    counted,
-    percent,
-    points,
-    share_interval,
-    signed_interval,
-)
+from medsent.metrics.format import counted, percent, points, share_interval, signed_interval
 from medsent.metrics.model import Change, LabelMetrics
 from medsent.metrics.statuses import spaced
 from medsent.reducer.sketch import KEPT

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from medsent.cli import main
-from medsent.commands.backfill.erase import erase
 from medsent.commands.backfill.job import backfill
 from medsent.commands.backfill.settings import BackfillConfig
+from medsent.commands.erase import erase
 from medsent.commands.evaluate import held, requeue
 from medsent.commands.requeue import Selection
 from medsent.errors import RunError, UsageError
@@ -29,7 +29,7 @@ GONE = ("o3", "o14", "o21")
 
 KILLED = """
 import os, sys
-from medsent.commands import erase as erasure
+from medsent.commands import erasure
 from medsent.cli import main
 real, left = erasure.rewrite, [int(sys.argv.pop(1))]
 def rewrite(file, rows):

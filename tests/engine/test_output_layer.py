@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from medsent.engine import head
+from medsent.engine import output_layer
 
 QUANTISED = {"quantization_config": {"quant_method": "gptq"}}
 
@@ -42,13 +42,13 @@ def test_32_bits_are_asked_for_unless_the_layer_is_quantised(
     tensor: str, asked: bool, index: bool, tmp_path: Path
 ) -> None:
     folder = write(tmp_path, "model.norm.weight", tensor, index=index)
-    assert head.overrides(folder, QUANTISED) == ({"head_dtype": "float32"} if asked else {})
-    assert head.overrides(folder, {}) == {"head_dtype": "float32"}
+    assert output_layer.overrides(folder, QUANTISED) == ({"head_dtype": "float32"} if asked else {})
+    assert output_layer.overrides(folder, {}) == {"head_dtype": "float32"}
 
 
 def test_a_checkpoint_that_cannot_be_read_is_left_to_who_loads_it(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_text("no tensors")
-    assert head.overrides(tmp_path, QUANTISED) == {"head_dtype": "float32"}
+    assert output_layer.overrides(tmp_path, QUANTISED) == {"head_dtype": "float32"}
 
 
 def stock(*_: object) -> str:
@@ -71,7 +71,7 @@ def test_on_a_cpu_logits_are_sums_of_32_bits(dtype: torch.dtype) -> None:
     before = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
     lm_head = layer(weight)
     for _ in range(2):
-        found = head._kept(stock)(processor, lm_head, hidden, bias)
+        found = output_layer._kept(stock)(processor, lm_head, hidden, bias)
         exact = hidden.double() @ weight.double().T + bias.double()
         assert found.dtype == torch.float32
         assert (found - exact).abs().max() < 3e-4
@@ -92,4 +92,4 @@ def test_other_layers_are_left_to_vllm(
 ) -> None:
     processor = SimpleNamespace(head_dtype=head_dtype)
     hidden = torch.ones(1, 3, dtype=torch.bfloat16)
-    assert head._kept(stock)(processor, layer(weight), hidden, None) == found
+    assert output_layer._kept(stock)(processor, layer(weight), hidden, None) == found

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from medsent.answers.file import AnswerFile
 from medsent.answers.methods.bits import sheet
-from medsent.engine.form import Form, Listing, Sheet
+from medsent.engine.answer_form import Form, Listing, Sheet
 
 HARD = (
     "radość",

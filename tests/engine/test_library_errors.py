@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from medsent.engine.words import is_certain, with_remedy, words
+from medsent.engine.library_errors import is_certain, with_remedy, words
 
 
 class ModelConfig(BaseModel):
