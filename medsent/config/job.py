@@ -335,7 +335,10 @@ class JobConfig(Settings):
             taken.add("text")
         for index, name in enumerate(self.input.keep):
             if name in taken:
-                raise ValueError(f"input.keep: {name!r} is a column of the predictions already")
+                raise ValueError(
+                    f"input.keep: {name!r} is a column of the predictions already; give it another "
+                    "name in the shards, or take it out"
+                )
             if name in self.variants:
                 raise ValueError(f"input.keep: {name!r} is a variant's name; rename the variant")
             if name in self.input.keep[:index]:

@@ -9,6 +9,7 @@ from medsent.console import Say
 from medsent.metrics.build import build_metrics
 from medsent.metrics.cuts import KeptCuts
 from medsent.metrics.estimate import Estimate, value_of
+from medsent.metrics.format import percent
 from medsent.metrics.leakage import refuse_run
 from medsent.metrics.model import Metrics, Run, Timing
 from medsent.reducer.state import Scope, reduce_batches
@@ -112,7 +113,7 @@ def summary(metrics: Metrics) -> list[str]:
     lines = [f"{records.input:,} records = {sums}"]
     for name, variant in metrics.variants.items():
         overall, speed = variant.overall, variant.throughput
-        parts = [f"answered {_percent(value_of(overall.generation_success_rate))}"]
+        parts = [f"answered {percent(value_of(overall.generation_success_rate))}"]
         if overall.macro_f1 is not None:
             left_out = len(overall.left_out["f1"])
             over = f" over {len(metrics.labels) - left_out} labels" if left_out else ""
@@ -129,7 +130,3 @@ def _range(figure: Estimate) -> str:
     if figure.low is None or figure.high is None:
         return ""
     return f" (95% interval {figure.low:.3f} to {figure.high:.3f})"
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f}%"
