@@ -14,7 +14,7 @@ from ray.exceptions import AuthenticationError
 
 from medsent.config.job import JobConfig, VllmSettings
 from medsent.engine.vllm import has_gpu
-from medsent.errors import ConfigError
+from medsent.errors import ConfigError, EngineError
 
 # Reading takes a CPU beside the scorers: without one a job would wait for ever, so a local Ray
 # always declares enough.
@@ -39,7 +39,8 @@ class Capacity:
 def connect(config: JobConfig) -> None:
     """Connect to the cluster of `RAY_ADDRESS`, or start Ray here, unless that is done.
 
-    Raises `ConfigError` where the cluster cannot be joined or cannot hold the plan.
+    Raises `ConfigError` where the cluster cannot be joined or cannot hold the plan, `EngineError`
+    where Ray does not start.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     if not ray.is_initialized():
@@ -158,7 +159,13 @@ def _join() -> None:
 
 
 def _start(config: JobConfig) -> None:
-    ray.init(num_cpus=_local_cpus(config), include_dashboard=False, **_quiet())
+    try:
+        ray.init(num_cpus=_local_cpus(config), include_dashboard=False, **_quiet())
+    except Exception as error:  # of many kinds, a plain Exception where a node took too long
+        raise EngineError(
+            f"Ray did not start on this machine ({type(error).__name__}): it may be short of memory, "
+            "of room in the folder for temporary files, or too busy; the same command tries again"
+        ) from error
 
 
 def _quiet() -> dict[str, Any]:

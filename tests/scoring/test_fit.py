@@ -147,3 +147,18 @@ def test_a_cluster_that_cannot_hold_the_plan_is_refused(
         "ever: 1 logical CPUs are missing: it has 1, the plan takes 2 (one a scorer and 1 beside "
         "them)"
     )
+
+
+def test_a_ray_that_does_not_start_is_one_line(job: JobBuilder, tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(job().model_dump(mode="json")))
+    nowhere = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-m", "medsent", "evaluate", str(file)],
+        capture_output=True,
+        text=True,
+        env=nowhere | {"RAY_TMPDIR": "/proc/nowhere"},
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("medsent: Ray did not start on this machine (")
