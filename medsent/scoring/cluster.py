@@ -163,8 +163,8 @@ def _start(config: JobConfig) -> None:
         ray.init(num_cpus=_local_cpus(config), include_dashboard=False, **_quiet())
     except Exception as error:  # of many kinds, a plain Exception where a node took too long
         raise EngineError(
-            f"Ray did not start on this machine ({type(error).__name__}): it may be short of memory, "
-            "of room in the folder for temporary files, or too busy; the same command tries again"
+            f"Ray did not start on this machine ({type(error).__name__}): it may be too busy, or "
+            "short of memory or of room for temporary files; the same command tries again"
         ) from error
 
 
