@@ -62,8 +62,8 @@ class AnswerMethod:
     has_probabilities: bool = True
     """Whether each label has one; in `json` the answer file has its say too."""
     training: Literal["logits"] | Callable[[Any, Labels, AnswerFile | None], Write] | None = None
-    """`logits` of the tokens that it asks for, or what writes the answers to be learnt, made of
-    what `bind` takes; None where it cannot be trained."""
+    """`logits` of the tokens that it asks for, or a function that takes what `bind` takes and
+    returns the writer of the answers to be learnt; None where it cannot be trained."""
 
 
 def method_named(name: str) -> AnswerMethod:

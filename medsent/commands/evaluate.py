@@ -333,6 +333,7 @@ def _timing(run: RunFolder) -> Timing:
 
 
 def _keep_thresholds(plan: Plan, run: RunFolder) -> None:
+    """Write the thresholds into the run, so that its report depends on nothing outside it."""
     kept = {
         variant.name: Cuts(
             probabilities=variant.has_probabilities,

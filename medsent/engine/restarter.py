@@ -18,8 +18,10 @@ CLOSED: Final = "the engine was closed"
 class EngineHangError(EngineDiedError):
     """The engine lives and answers no more."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"no request was finished for {seconds:g} s")
+
+def hang_error(seconds: float) -> EngineHangError:
+    """Return the error of an engine that has answered nothing for so long."""
+    return EngineHangError(f"no request was finished for {seconds:g} s")
 
 
 class Restarter:

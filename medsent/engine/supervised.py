@@ -17,7 +17,7 @@ from medsent.engine.footprint import Footprint
 from medsent.engine.hang_watch import HangWatch
 from medsent.engine.killers import KillerDetector, Verdict
 from medsent.engine.protocol import Ask, Completion, Engine, Request
-from medsent.engine.restarter import CLOSED, EngineHangError, Restarter
+from medsent.engine.restarter import CLOSED, Restarter, hang_error
 from medsent.errors import (
     EngineDiedError,
     EngineError,
@@ -139,7 +139,7 @@ class SupervisedEngine:
         self._probe = request
 
     def _hung(self, seconds: float) -> None:
-        self._mark_dead(EngineHangError(seconds))
+        self._mark_dead(hang_error(seconds))
 
     def _mark_dead(self, error: EngineDiedError) -> None:
         """Take note of the present engine's death, once, and begin to replace it."""
@@ -179,7 +179,7 @@ class SupervisedEngine:
             async with asyncio.timeout(self._probe_s):
                 await self._restarter.engine.complete(self._probe)
         except TimeoutError:
-            self._restarter.died(EngineHangError(self._probe_s))
+            self._restarter.died(hang_error(self._probe_s))
             return False
         except EngineDiedError as error:
             self._restarter.died(error)

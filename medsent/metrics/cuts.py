@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pydantic import RootModel
+from pydantic import JsonValue, RootModel
 
 from medsent.errors import RunError
 from medsent.metrics.statistics.thresholds import TunedOn
@@ -21,8 +21,8 @@ class Cuts(Written):
     """Where they are from, in words where that is no file."""
     values: dict[str, float]
     """Label to threshold."""
-    tuned_on: TunedOn | None = None
-    """None for 0.5, and in runs of before."""
+    tuned_on: JsonValue = None
+    """A `TunedOn`; None for 0.5, and in runs of before."""
 
 
 class KeptCuts(Written, RootModel[dict[str, Cuts]]):
@@ -30,10 +30,13 @@ class KeptCuts(Written, RootModel[dict[str, Cuts]]):
 
     @classmethod
     def read(cls, run: RunFolder) -> "KeptCuts":
-        """Raises `RunError` where they are damaged or not there."""
-        kept = read_file(run.path / _FILE, cls, "run its job again")
+        """Read those of a run. Raises `RunError` where they are damaged, or cannot be read."""
+        try:
+            kept = read_file(run.path / _FILE, cls, "run its job again")
+        except OSError:
+            kept = None
         if kept is None:
-            raise RunError(f"{run.path} has no {_FILE}; run its job again")
+            raise RunError(f"{run.path} has no readable {_FILE}; run its job again")
         return kept
 
     def write(self, run: RunFolder) -> None:
@@ -58,4 +61,5 @@ class KeptCuts(Written, RootModel[dict[str, Cuts]]):
 
     def tuned_on(self) -> dict[str, TunedOn]:
         """Return thresholds file to what it was tuned on, of those that are known."""
-        return {each.file: each.tuned_on for each in self.root.values() if each.tuned_on}
+        known = [each for each in self.root.values() if each.tuned_on]
+        return {each.file: TunedOn.model_validate(each.tuned_on) for each in known}

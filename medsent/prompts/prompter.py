@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Any, Final, TypeVar
 
 from tokenizers import AddedToken, Tokenizer
@@ -30,6 +31,8 @@ _SLOT: Final = "\x00opinion\x00"
 _MARK: Final = f"\x00{secrets.token_hex(16)}\x00"
 """Stands for a special token before a text, for tokenizers that treat a beginning otherwise. No
 opinion can hold it, since it is made anew in each process."""
+
+_MAKING: Final = Lock()
 
 Part = str | int
 """A text, or a special token's id."""
@@ -131,6 +134,10 @@ class Prompter:
         *texts, _ = (text for text, _ in self._frame(language, persona).pieces(opinion))
         return self._with_bos(self._encoded("".join(texts)))
 
+    def prepare(self) -> None:
+        """Make what a hostile opinion needs, which takes seconds, before the first one comes."""
+        _plain(self._tokenizer)
+
     def without_readers(self) -> "Prompter":
         """Return one that says nothing in a persona's places, whose id is then the empty text."""
         nobody = Persona(id="", name={"en": ""}, description={"en": ""})
@@ -141,7 +148,7 @@ class Prompter:
 
         `after` tells that a special token stands before it.
         """
-        plain = _without_added_tokens(self._tokenizer)
+        plain = _plain(self._tokenizer)
         made = plain.encode(_MARK * after + text, add_special_tokens=False)
         ids: list[int] = made.ids[after:]
         if self._unreachable.isdisjoint(ids):
@@ -155,7 +162,7 @@ class Prompter:
         return spelled
 
     def _spelled(self, text: str) -> list[int]:
-        plain, ids = _without_added_tokens(self._tokenizer), []
+        plain, ids = _plain(self._tokenizer), []
         for character in text:
             ids += plain.encode(_MARK + character, add_special_tokens=False).ids[1:]
         return [token for token in ids if token not in self._unreachable]
@@ -288,15 +295,17 @@ def _word(language: str | None) -> str:
 
 
 def _as_it_is(tokenizer: Any) -> Tokenizer:
-    """The tokenizer, or a copy where it has been told to cut or to fill up texts."""
+    """The tokenizer, or a copy where it was told to cut texts, fill them up, or split specials."""
     own: Tokenizer = tokenizer.backend_tokenizer
-    return own if own.padding is None and own.truncation is None else _whole_texts(tokenizer)
+    told = own.padding or own.truncation or own.encode_special_tokens
+    return _whole_texts(tokenizer) if told else own
 
 
 @lru_cache(maxsize=4)
 def _whole_texts(tokenizer: Any) -> Tokenizer:
-    """Return a copy that neither cuts nor fills up texts, which takes seconds."""
+    """Return a copy that was told nothing, which takes seconds."""
     same: Tokenizer = copy.deepcopy(tokenizer.backend_tokenizer)
+    same.encode_special_tokens = False
     same.no_padding()
     same.no_truncation()
     return same
@@ -307,7 +316,13 @@ def _cuts(tokenizer: Any) -> Cuts:
     return Cuts(_as_it_is(tokenizer))
 
 
-@lru_cache(maxsize=4)  # seconds for a large vocabulary, made for the first hostile opinion
+def _plain(tokenizer: Any) -> Tokenizer:
+    """The tokenizer that hostile opinions need; threads that need it at once make it once."""
+    with _MAKING:
+        return _without_added_tokens(tokenizer)
+
+
+@lru_cache(maxsize=4)  # seconds for a large vocabulary
 def _without_added_tokens(tokenizer: Any) -> Tokenizer:
     """A copy of the tokenizer in which of the added tokens only runs of white space remain.
 

@@ -53,7 +53,12 @@ class _Written(Written):
 
 
 def _schema(kept: str | None) -> tuple[pa.Field, ...] | None:
-    return None if kept is None else tuple(pa.ipc.read_schema(pa.py_buffer(b64decode(kept))))
+    if kept is None:
+        return None
+    try:
+        return tuple(pa.ipc.read_schema(pa.py_buffer(b64decode(kept))))
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError("kept is no Arrow schema") from error
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class EngineLogged(Logged):
     """Something happened to an engine."""
 
     event: Annotated[str, Field(pattern="^engine_")]
-    """The kind after that."""
+    """`engine_`, then the kind."""
     replica: str
     kind: EventKind
     seconds: float

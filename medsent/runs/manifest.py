@@ -1,8 +1,9 @@
 """What `manifest.json` says of a complete run."""
 
 from datetime import date
+from typing import Any
 
-from pydantic import Field, JsonValue, computed_field, field_validator
+from pydantic import ConfigDict, Field, JsonValue, computed_field, field_validator
 
 from medsent.input.shard import Shard
 from medsent.predictions import Reason
@@ -53,7 +54,7 @@ class Timed(Written):
 
 
 class Timing(Timed):
-    """The same of all sessions that came to their end."""
+    """How long all sessions that came to their end took, and how many were begun."""
 
     sittings: int = 1
     """Sessions that were begun."""
@@ -82,7 +83,12 @@ class Asked(Written):
 
 
 class Manifest(Written):
-    """It is written last: a run that has it is complete."""
+    """It is written last: a run that has it is complete.
+
+    An erasure writes it anew, with what a newer version told in it.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     fingerprint: str
     night: date | None = None
@@ -94,6 +100,17 @@ class Manifest(Written):
     timing: Timing
     provenance: dict[str, JsonValue]
     """What made the predictions; a report shows it as it stands here."""
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _without_etags(cls, entries: Any) -> Any:
+        """Take what the first runs told in place of an etag; a shard of those equals no other."""
+        if not isinstance(entries, list | tuple):
+            return entries
+        return [
+            {"etag": str(each.get("modified", "")), **each} if isinstance(each, dict) else each
+            for each in entries
+        ]
 
     @field_validator("provenance")
     @classmethod

@@ -59,5 +59,6 @@ def bind_variants(plan: Plan, tokenizer: Any) -> tuple[BoundVariant, ...]:
         plan.variants, key=lambda v: route is not None and v.name == route.fallback
     ):
         method, prompter = variant.bind(tokenizer, plan.personas, plan.labels)
+        prompter.prepare()
         bound_variants.append(BoundVariant(variant, method, prompter))
     return tuple(bound_variants)

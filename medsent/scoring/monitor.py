@@ -15,7 +15,7 @@ each of a large pool, whose engines may all die with their nodes before the firs
 
 @dataclass(frozen=True)
 class EngineEvent(Event):
-    """The same, with the replica that it happened to; `pool` for all of them."""
+    """An event, with the replica that it happened to; `pool` for all of them."""
 
     replica: str
 

@@ -16,7 +16,7 @@ from medsent.personas import load_personas
 from medsent.prompts.file import LabelList, PromptFile
 from medsent.prompts.prompter import Prompter
 from tests.asked import shipped_prompter
-from tests.prompts.models import CHATML, tiny
+from tests.prompts.models import CHATML, byte_level, tiny
 
 ORDINARY = [
     "The nurse was kind, but I waited for two hours.",
@@ -98,6 +98,17 @@ def test_ids_are_those_of_a_text(models: dict[str, Any], model: str, text: str) 
     for opinion in ORDINARY:
         whole = tokenizer(put_in(text, opinion), add_special_tokens=False)["input_ids"]
         assert made.prompt(opinion, "pl", "surgeon") == bos + whole
+
+
+def test_a_tokenizer_that_was_told_to_split_specials_or_to_cut_prompts_alike() -> None:
+    record = ("miło, <turn> in the text", "pl", "surgeon")
+    plain = prompter(byte_level(), messages=[{"role": "user", "content": "{opinion}"}])
+    told = byte_level()
+    told.backend_tokenizer.encode_special_tokens = True
+    told.backend_tokenizer.enable_truncation(3)
+    asked = prompter(told, messages=[{"role": "user", "content": "{opinion}"}])
+    assert asked.prompt(*record) == plain.prompt(*record)
+    assert len(plain.forbidden.intersection(plain.prompt(*record))) > 1
 
 
 def test_many_at_once_are_those_of_each(models: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from medsent.answers.file import AnswerFile
-from medsent.answers.method import Answer, AnswerMethod, decided, unusable
+from medsent.answers.method import Answer, AnswerMethod, Write, decided, unusable
 from medsent.answers.targets import STRUCTURE, UNKNOWN, Targets
 from medsent.answers.values import Choices
 from medsent.engine.answer_form import Sheet
@@ -78,10 +78,14 @@ def write(gold: Sequence[float], tokenizer: Any) -> Targets:
     return Targets(ids, of_label)
 
 
+def _writer(tokenizer: Any, _labels: Labels, _answer: AnswerFile | None) -> Write:
+    return partial(write, tokenizer=tokenizer)
+
+
 METHOD = AnswerMethod(
     "bits",
     partial(shipped_prompt, "bits"),
     Bits,
     "{labels} digits under a grammar",
-    training=lambda tokenizer, *_: partial(write, tokenizer=tokenizer),
+    training=_writer,
 )

@@ -64,7 +64,8 @@ class MadeBy(Written):
 
     model_config = ConfigDict(extra="allow")
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = 0
+    """0 where a file does not tell."""
     partition_by: list[str]
     thresholds: dict[str, dict[str, float]]
     """Variant to label to threshold."""
@@ -275,4 +276,8 @@ def _by_folder(names: Iterable[str]) -> dict[str, list[str]]:
 
 def _made_by(plan: Plan, settings: LabelledSettings) -> MadeBy:
     thresholds = {variant.name: variant.thresholds for variant in plan.variants}
-    return MadeBy(partition_by=list(settings.partition_by), thresholds=thresholds)
+    return MadeBy(
+        schema_version=SCHEMA_VERSION,
+        partition_by=list(settings.partition_by),
+        thresholds=thresholds,
+    )
