@@ -1,5 +1,6 @@
 """The commands. Each is a few lines over a function of the package."""
 
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,8 @@ from medsent.commands.options import Config, Overrides, say
 from medsent.commands.previews import check, prompt
 from medsent.console import quieten
 from medsent.errors import MedsentError, ObjectRefusal, UsageError, place_of, reason
+
+_DEBUG = "MEDSENT_DEBUG"
 
 app = typer.Typer(
     help="Emotion labels for medical opinions: score, evaluate and train, on a laptop or a Ray "
@@ -35,8 +38,18 @@ def _options(
         bool,
         typer.Option("--version", callback=_tell_version, is_eager=True, help="Say it and end."),
     ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug",
+            help="Show where in the code an unforeseen error comes from; what it shows may quote "
+            "opinions. Stands before the command, or set MEDSENT_DEBUG=1.",
+        ),
+    ] = False,
 ) -> None:
     """Take what stands before a command's name."""
+    if debug:
+        os.environ[_DEBUG] = "1"
 
 
 @app.command()
@@ -368,6 +381,12 @@ def main(arguments: list[str] | None = None) -> None:
         told = f"{error.strerror}: {error.filename}" if error.strerror else place_of(error)
         if ObjectRefusal.of(error) and not error.strerror:
             told = "; ".join(reason(error))
+        print(f"medsent: {told}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get(_DEBUG):
+            raise
+        told = f"an unforeseen error, {place_of(error)}; `medsent --debug` shows all of it"
         print(f"medsent: {told}", file=sys.stderr, flush=True)
         sys.exit(1)
     except SystemExit as end:

@@ -15,7 +15,7 @@ import yaml
 from medsent.cli import main
 from medsent.commands import evaluate as evaluation
 from medsent.scoring import cautions
-from tests.conftest import Finished, job_values
+from tests.conftest import MARKER, Finished, job_values
 
 COMMANDS = [
     *("evaluate", "nightly", "backfill", "erase", "requeue"),
@@ -199,6 +199,26 @@ def test_an_interrupt_says_how_to_go_on(
     monkeypatch.setattr(evaluation, "make_plan", interrupted)
     assert run("evaluate", str(job_file)) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
+
+
+def test_what_nobody_foresaw_is_one_line_that_quotes_nothing(
+    job_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise KeyError(MARKER)
+
+    monkeypatch.setattr(evaluation, "make_plan", fails)
+    monkeypatch.delenv("MEDSENT_DEBUG", raising=False)
+    assert run("evaluate", str(job_file)) == 1
+    said = capsys.readouterr()
+    line = fails.__code__.co_firstlineno + 1
+    assert said.err == (
+        f"medsent: an unforeseen error, KeyError at test_cli.py:{line}; `medsent --debug` shows "
+        "all of it\n"
+    )
+    monkeypatch.setenv("MEDSENT_DEBUG", "1")
+    with pytest.raises(KeyError, match=MARKER):
+        main(["evaluate", str(job_file)])
 
 
 def test_the_last_manifest_of_a_name_is_only_a_hint(
