@@ -21,6 +21,13 @@ from medsent.report.tables.route import routed
 from medsent.report.verdict import key_figures, verdict
 
 _REORDERING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_NEVER_TEXT: Final = frozenset(
+    map(
+        chr,
+        [*range(0xFDD0, 0xFDF0), *(p << 16 | last for p in range(17) for last in (0xFFFE, 0xFFFF))],
+    )
+)
+"""Unicode's noncharacters: XML, and so a plot, must not hold two of them; none can be seen."""
 
 
 @own_settings()
@@ -161,7 +168,7 @@ def _shown_as_it_is(table: Table) -> Table:
 
 
 def _visible(value: Any) -> Any:
-    """Make control characters, and marks that reorder what is seen, visible in all strings."""
+    """Make visible, in all strings, what cannot be seen, reorders what is, or is not for XML."""
     if isinstance(value, str):
         return "".join(map(_shown, value))
     if isinstance(value, dict):
@@ -172,6 +179,7 @@ def _visible(value: Any) -> Any:
 
 
 def _shown(character: str) -> str:
-    if character in _REORDERING or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+    hidden = character in _REORDERING or character in _NEVER_TEXT
+    if hidden or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
         return f"⟨U+{ord(character):04X}⟩"
     return character

@@ -11,7 +11,7 @@ import pytest
 from medsent.labels import LABELS
 from medsent.metrics.findings.catalogue import RULES
 from medsent.metrics.model import Metrics
-from medsent.report.document import Claims, Table
+from medsent.report.document import Cell, Claims, Column, Table
 from medsent.report.html import render_html
 from medsent.report.layout import contents
 from medsent.report.markdown import escape, render_markdown
@@ -160,6 +160,21 @@ def test_names_are_shown_as_text() -> None:
     assert "$\\frac{$" in page.texts["text"]
     assert {tag for tag, _ in page.tags} & RESOURCES == {"script"}
     assert "onload" not in {name for _, found in page.tags for name in found}
+
+
+def test_characters_that_xml_forbids_are_shown_by_their_numbers() -> None:
+    # A drawing is read as XML, and that stops at one of these; the columns cannot hold surrogates.
+    forbidden = [*map(chr, range(32)), "\ufffe", "\uffff"]
+    names = [f"p{each}" for each in forbidden]
+    quoted = Table("quoted", [Column("Text")], [[Cell("\ud800")]])
+    run = metrics(personas=names, labels=["a\ufffe", "b\uffff"], reason="\uffff", replicates=0)
+    html = render_html(contents(run, [quoted]))
+    assert not {*forbidden, "\ud800"} - {"\n"} & set(html)
+    page = parse(html)
+    personas = {row[0] for row in page.captions["Macro F1 by persona"][2:]}
+    assert personas == {f"p⟨U+{ord(each):04X}⟩" for each in forbidden}
+    assert {"a⟨U+FFFE⟩", "b⟨U+FFFF⟩"} <= set(page.texts["text"])
+    assert page.captions["quoted"][1:] == [["⟨U+D800⟩"]]
 
 
 def test_every_label_has_a_row_and_undefined_is_a_dash(page: Page) -> None:
