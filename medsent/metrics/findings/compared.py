@@ -7,7 +7,15 @@ from typing import Final, Literal
 from medsent.metrics.estimate import Estimate
 from medsent.metrics.findings.bounds import FEWEST_OPINIONS, STANDOUTS
 from medsent.metrics.findings.rule import Said
-from medsent.metrics.findings.wording import changed, estimated, gap, listed, share, support
+from medsent.metrics.findings.wording import (
+    UNCORRECTED,
+    changed,
+    estimated,
+    gap,
+    listed,
+    share,
+    support,
+)
 from medsent.metrics.format import count, counted, percent, points
 from medsent.metrics.headline import headline
 from medsent.metrics.model import Change, Comparison, Metrics
@@ -160,8 +168,8 @@ def labels_undecided(metrics: Metrics) -> Iterator[Said]:
         yield Said(
             f"No difference in F1 was found for {counted(len(found), 'label')}: "
             f"{listed(found)}. That does not say that there is none: with "
-            f"{counted(pair.records, 'record')} a true difference shows in 4 of 5 runs only if it "
-            f"is {_from(found, least, most)}.",
+            f"{counted(pair.records, 'record')} a true difference shows in 4 of 5 runs, "
+            f"{UNCORRECTED}, only if it is {_from(found, least, most)}.",
             {
                 "labels": len(found),
                 "records": pair.records,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from medsent.metrics.findings.bounds import FEWEST_OPINIONS, VISIBLE, WANTED
 from medsent.metrics.findings.rule import Said
-from medsent.metrics.findings.wording import listed, opinions
+from medsent.metrics.findings.wording import UNCORRECTED, listed, opinions
 from medsent.metrics.format import count, counted
 from medsent.metrics.headline import is_evaluated
 from medsent.metrics.model import Comparison, Metrics
@@ -166,7 +166,7 @@ def detectable(metrics: Metrics) -> Iterator[Said]:
         yield Said(
             f"{counted(pair.records, 'record')} are too few to show a difference of "
             f"{100 * VISIBLE:.0f} points in F1 for {counted(len(found), 'label')}. The smallest "
-            f"that would show in 4 of 5 runs, in points: {listed(named)}.",
+            f"that would show in 4 of 5 runs, {UNCORRECTED}, in points: {listed(named)}.",
             {
                 "labels": len(found),
                 "records": pair.records,
@@ -192,9 +192,10 @@ def enough_data(metrics: Metrics) -> Iterator[Said]:
         needed = {label: math.ceil(pair.records * times) for label, times in short.items()}
         yield Said(
             f"To show a difference of {100 * WANTED:.0f} points in F1 for each label that could "
-            f"be tested takes {max(short.values()):.1f} times as many opinions, with as many "
-            f"readers each: about {count(max(needed.values()))} records in place of "
-            f"{count(pair.records)}. {most} needs the most; {counted(len(short), 'label')} "
+            f"be tested, in 4 of 5 runs and {UNCORRECTED}, takes "
+            f"{max(short.values()):.1f} times as many opinions, with as many readers each: "
+            f"about {count(max(needed.values()))} records in place of {count(pair.records)}. "
+            f"{most} needs the most; {counted(len(short), 'label')} "
             f"{'needs' if len(short) == 1 else 'need'} more than there are.",
             {
                 "records": pair.records,

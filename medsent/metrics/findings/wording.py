@@ -1,12 +1,16 @@
 """The parts that the sentences of findings are made of, and the numbers beside them."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from medsent.metrics.estimate import Estimated, value_of
 from medsent.metrics.format import counted, percent, points, share_interval, signed_interval
 from medsent.metrics.model import Change, LabelMetrics
 from medsent.metrics.statuses import spaced
 from medsent.reducer.sketch import KEPT
+
+UNCORRECTED: Final = "before correction for the number of labels"
+"""What holds for each detectable difference, which is smaller than that of the corrected test."""
 
 
 def share(figure: Estimated) -> str:

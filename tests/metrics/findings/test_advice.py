@@ -78,6 +78,7 @@ def test_differences_that_these_data_can_miss(run: Metrics) -> None:
     ]
     assert found.numbers["detectable_calm"] == changes["calm"].detectable
     assert "calm 13.4" in found.text
+    assert "in 4 of 5 runs, before correction for the number of labels, in points" in found.text
     for label in LABELS:
         run = put(run, f"{PAIR}/labels/{label}/detectable", VISIBLE)
     assert not said(run, "detectable")
@@ -100,6 +101,7 @@ def test_how_much_data_is_enough(run: Metrics) -> None:
     assert found.numbers["records_fear"] == 4 * 594
     assert found.numbers["records_needed"] == pytest.approx(9 * 594, abs=1)
     assert "calm needs the most" in found.text
+    assert "in 4 of 5 runs and before correction for the number of labels" in found.text
 
 
 def test_unusable_answers(run: Metrics) -> None:

@@ -114,6 +114,7 @@ def test_a_label_at_the_bound_of_p_is_undecided_and_never_called_equal(run: Metr
         "most_detectable": detectable[1],
     }
     assert "does not say that there is none" in found.text
+    assert "in 4 of 5 runs, before correction for the number of labels, only if" in found.text
     assert "13.4 points or more for calm, up to 33.9 points or more for offensive" in found.text
 
 

@@ -127,7 +127,8 @@ def test_the_one_label_that_got_worse_did_not_by_any_test(run: Metrics) -> None:
     # Claim: positive gets worse, by 0.3%.
     # Ours: "No difference in F1 was found for 2 labels: positive and sadness [1 label:
     # positive]. That does not say that there is none: with 49 records a true difference
-    # shows in 4 of 5 runs only if it is 27.6 points or more ..."
+    # shows in 4 of 5 runs, before correction for the number of labels, only if it is 27.6 points or
+    # more ..."
     assert "positive" in labels(run, "labels_undecided")
     assert not labels(run, "labels_lower")
     found = one(run, "labels_undecided")
@@ -150,7 +151,7 @@ def test_most_labels_have_no_test_and_no_small_difference_could_show(run: Metric
     # Claim: an improvement in percent for each label, to one decimal.
     # Ours: "49 records are too few to show a difference of 10 points in F1 for 7 [5] labels":
     # all that could be tested. "To show a difference of 5 points in F1 for each label that
-    # could be tested takes 62.4 times as many opinions, ... about 3,059 records ..."
+    # could be tested, ..., takes 62.4 times as many opinions, ... about 3,059 records ..."
     tested = set(LABELS) - untested(run)
     assert len(tested) <= 7
     assert set(labels(run, "detectable")) == tested
