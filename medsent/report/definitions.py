@@ -86,8 +86,8 @@ _FIGURES: Final[tuple[Term, ...]] = (
     Term(
         "interval",
         "95% interval",
-        "What the figure could be on other opinions of the same kind, read by the same personas: "
-        "made so that 95 of 100 such intervals hold the true figure. It is made from "
+        "Where the true figure, for all opinions like these read by the same personas, likely "
+        "lies: about 95 of 100 such intervals hold it. It is made from "
         "replicates of the run (a Poisson bootstrap) that weigh all records of an opinion alike. "
         "A figure for which the opinions are too few gets none; one marked rough, from 10 to 19 "
         "opinions, may cover less than it says.",

@@ -168,8 +168,8 @@ def _caution(pair: Comparison) -> Iterator[str]:
         return
     rough = " This one is rough: it is from fewer than 20 opinions." if figure.rough else ""
     yield (
-        "The interval is where the difference would likely be for new opinions read by the same "
-        f"personas: of 100 such intervals, 95 hold the true one.{rough}"
+        "The true difference, for all opinions like these read by the same personas, likely lies "
+        f"in the interval: about 95 of 100 such intervals hold it.{rough}"
     )
     yield (
         f"p {p_value(change.p)} is how often chance would give a difference this large, were the "

@@ -46,7 +46,11 @@ def test_it_opens_with_the_note_and_the_verdict(run: Metrics, text: str) -> None
         f"{signed_interval(change.difference)}), more than chance would give.**"
     )
     assert "macro F1 is its mean over the labels with enough opinions." in text
-    assert "would likely be for new opinions read by the same personas" in text
+    assert "likely lies in the interval: about 95 of 100 such intervals hold it." in text
+    assert (
+        "**95% interval.** Where the true figure, for all opinions like these read by the" in text
+    )
+    assert "new opinions" not in text
     assert "- p &lt;0.001 is how often chance would give a difference this large" in text
     assert "signifi" not in text
 
