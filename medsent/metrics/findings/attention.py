@@ -160,7 +160,7 @@ def slice_against(metrics: Metrics) -> Iterator[Said]:
             yield Said(
                 f"For {part(key)}, macro F1 of {pair.candidate} is {against} than that of "
                 f"{pair.baseline}: {percent(change.candidate)} against {percent(change.baseline)}, "
-                f"{gap(change)}, on {counted(records, 'record')}. Over all records {name} "
+                f"{gap(change)}, of {counted(records, 'record')} scored. Over all records {name} "
                 f"goes the other way, {gap(whole)}.",
                 {**changed(change), "records": records},
                 [pair.baseline, pair.candidate],

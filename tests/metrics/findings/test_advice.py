@@ -178,6 +178,7 @@ def test_a_slice_that_goes_the_other_way(run: Metrics) -> None:
     assert found.numbers["difference"] == -0.1
     assert found.numbers["records"] == run.variants[AFTER].slices["language=pl"].overall.rows
     assert "For language pl, macro F1 of finetuned is lower than that of baseline" in found.text
+    assert f", of {found.numbers['records']} records scored. Over all" in found.text
     assert not said(put(other, f"{polish}/p_corrected", 0.05), "slice_against")
     assert not said(put(other, f"{HEADLINE}/p", 0.05), "slice_against")
 
