@@ -13,8 +13,8 @@ from medsent.metrics.findings.wording import (
     estimated,
     gap,
     listed,
+    opinions,
     share,
-    support,
 )
 from medsent.metrics.format import count, counted, percent, points
 from medsent.metrics.headline import headline
@@ -200,15 +200,14 @@ def standouts(metrics: Metrics, way: _Way) -> Iterator[Said]:
             each = pair.labels[label]
             yield Said(
                 f"{label} stands out: its F1 goes from {percent(each.baseline)} to "
-                f"{percent(each.candidate)}, {gap(each)}. That is clearly {_SIDE[way]} the change "
-                f"of the average, {gap(change)}. "
-                f"{support(metrics.variants[pair.candidate].labels[label])} have the label.",
+                f"{percent(each.candidate)}, {gap(each)}. Its whole interval lies {_SIDE[way]} "
+                f"that of the change in average F1, {gap(change)}. {opinions(each.opinions)} have "
+                "the label.",
                 {
                     **changed(each),
                     "average_difference": average.value,
                     "average_low": average.low,
                     "average_high": average.high,
-                    "support": metrics.variants[pair.candidate].labels[label].support,
                     "opinions": each.opinions,
                 },
                 [pair.baseline, pair.candidate],

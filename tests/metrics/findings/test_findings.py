@@ -14,6 +14,7 @@ from tests.report import reference
 from tests.report.said import (
     AFTER,
     BEFORE,
+    FINETUNED,
     HEADLINE,
     PAIR,
     estimate,
@@ -139,8 +140,11 @@ def test_a_gain_stands_out_where_its_interval_is_above_the_averages(run: Metrics
     assert average is not None
     fear = found[0].numbers
     assert fear["low"] > fear["average_high"] == average.high
-    assert (fear["support"], fear["opinions"]) == (77, 32)
-    assert "77 records in 32 opinions have the label." in found[0].text
+    assert fear["opinions"] == pair_of(run).labels["fear"].opinions == 32
+    assert "Its whole interval lies above that of the change in average F1, +30.5" in found[0].text
+    assert found[0].text.endswith(" 32 opinions have the label.")
+    other_records = put(run, f"{FINETUNED}/labels/fear/support", 999)
+    assert said(other_records, "standout_gain")[0] == found[0]  # compared are those of both alone
     touching = put(run, f"{PAIR}/labels/fear/difference/low", average.high)
     assert [each.labels for each in said(touching, "standout_gain")] == [["embarassing"]]
     untested = put(run, f"{PAIR}/labels/fear/p_corrected", 0.06)
@@ -158,6 +162,7 @@ def test_a_loss_stands_out_where_its_interval_is_below_the_averages(run: Metrics
     found = one(run, "standout_loss")
     assert found.labels == ["ironic"]
     assert found.numbers["high"] < found.numbers["average_low"]
+    assert "Its whole interval lies below that of the change in average F1, +30.5" in found.text
     falling = put(run, f"{HEADLINE}/difference", estimate(-0.2, -0.3, -0.1))
     assert not said(falling, "standout_loss")
 
