@@ -8,7 +8,7 @@ import matplotlib
 import pytest
 
 from medsent.labels import LABELS
-from medsent.metrics.estimate import value_of
+from medsent.metrics.estimate import Estimate, value_of
 from medsent.metrics.format import points
 from medsent.metrics.model import Metrics
 from medsent.report.document import Plot
@@ -80,6 +80,43 @@ def test_the_dumbbell_is_sorted_by_change_with_undefined_last(run: Metrics) -> N
     assert gains == sorted(gains, reverse=True)
     assert points(known["fear"]) in texts(plot)
     assert plot.svg.count("var(--worse)") > 0
+
+
+def test_the_dumbbells_caption_names_both_variants_and_says_what_colours_mean(run: Metrics) -> None:
+    plot = DRAWN["dumbbell"](run)
+    assert plot.caption.startswith("Ring: baseline. Dot: finetuned. Bands are 95% intervals")
+    assert "Red: finetuned is lower. Grey: no difference found, after correction" in plot.caption
+
+
+def test_without_tests_no_colour_is_explained() -> None:
+    plot = DRAWN["dumbbell"](metrics(replicates=0))
+    assert "var(--worse)" not in plot.svg
+    assert "No difference here has an interval. Nothing was tested, so every" in plot.caption
+    assert "Red" not in plot.caption
+    assert "no difference found" not in plot.caption
+
+
+def test_an_interval_from_zero_is_one(run: Metrics) -> None:
+    difference = Estimate(value=0.1, low=0.0, high=0.2)
+    one = run.comparisons[0].model_copy(
+        update={
+            "labels": {
+                label: change.model_copy(update={"difference": difference})
+                for label, change in run.comparisons[0].labels.items()
+            }
+        }
+    )
+    assert "Bands are 95% intervals" in plots.dumbbell(run, one, "rows-0").caption
+
+
+def test_an_undefined_f1_is_drawn_below_one_of_zero(alone: Metrics) -> None:
+    labels = alone.variants["baseline"].labels
+    assert labels["vulgar"].f1 is None
+    assert value_of(labels["fear"].f1) == 0.0
+    before = {"vulgar": labels["vulgar"], **labels}
+    variant = alone.variants["baseline"].model_copy(update={"labels": before})
+    run = alone.model_copy(update={"variants": {"baseline": variant}})
+    assert [text for text in texts(DRAWN["dots"](run)) if text in LABELS][-2:] == ["fear", "vulgar"]
 
 
 def test_the_heat_map_marks_few_positives_and_undefined(run: Metrics) -> None:

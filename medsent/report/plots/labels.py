@@ -70,7 +70,9 @@ def dumbbell(metrics: Metrics, comparison: Comparison, name: str) -> Plot:
 
     Labels where one of the two is undefined stand at the bottom.
     """
-    changes = sorted(comparison.labels.items(), key=lambda item: _gain(item[1]), reverse=True)
+    changes = sorted(
+        comparison.labels.items(), key=lambda item: _value(item[1].difference), reverse=True
+    )
     rows = _Rows([label for label, _ in changes], "points")
     for row, (label, change) in enumerate(changes):
         sides = [
@@ -80,21 +82,33 @@ def dumbbell(metrics: Metrics, comparison: Comparison, name: str) -> Plot:
         _dumbbell_row(rows, row, change, sides)
     _legend(rows, comparison)
     svg = inline(rows.figure, name, _dumbbell_label(comparison, changes))
+    title = f"F1 by label, {comparison.baseline} to {comparison.candidate}"
+    return Plot(svg, _dumbbell_caption(comparison), title=title)
+
+
+def _dumbbell_caption(comparison: Comparison) -> str:
+    figures = [change.difference for change in comparison.labels.values()]
     bands = (
         "Bands are 95% intervals of the difference, drawn from the ring; a label that too few "
         "opinions have gets none."
-        if any(change.difference and change.difference.low for _, change in changes)
+        if any(figure is not None and figure.low is not None for figure in figures)
         else "No difference here has an interval."
     )
-    caption = (
-        f"{bands} Grey: no difference found, after correction for the number of labels, or too few "
-        "opinions to tell. Positives are the records that have the label."
+    grey = (
+        f"Red: {comparison.candidate} is lower. Grey: no difference found, after correction for "
+        "the number of labels, or too few opinions to tell."
+        if any(change.p is not None for change in comparison.labels.values())
+        else "Nothing was tested, so every label is grey."
     )
-    return Plot(svg, caption, title=f"F1 by label, {comparison.baseline} to {comparison.candidate}")
+    return (
+        f"Ring: {comparison.baseline}. Dot: {comparison.candidate}. {bands} {grey} Positives are "
+        "the records that have the label."
+    )
 
 
-def _gain(change: Change) -> float:
-    return float("-inf") if change.difference is None else change.difference.value
+def _value(figure: Estimated) -> float:
+    """Return a figure to sort by: one that is undefined comes after all others."""
+    return float("-inf") if figure is None else figure.value
 
 
 def _dumbbell_row(rows: "_Rows", row: int, change: Change, sides: Sequence[LabelMetrics]) -> None:
@@ -176,7 +190,7 @@ def _dots(
     name: str,
 ) -> str:
     """Draw a figure per label with, at the right, its value and its support where it has one."""
-    labels = sorted(figures, key=lambda label: -(value_of(figures[label]) or 0.0))
+    labels = sorted(figures, key=lambda label: _value(figures[label]), reverse=True)
     rows = _Rows(labels, *heads)
     for row, label in enumerate(labels):
         figure = figures[label]
