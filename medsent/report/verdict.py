@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from medsent.metrics.estimate import Estimated, value_of
+from medsent.metrics.findings.wording import gap
 from medsent.metrics.format import (
     count,
     counted,
@@ -95,24 +96,19 @@ def _compared(pair: Comparison) -> str:
             "undefined for at least one of them."
         )
     told = (
-        f"macro F1 {percent(change.candidate)} against {percent(change.baseline)}, a difference "
-        f"of {points(figure.value)} points"
+        f"than {pair.baseline} on average: macro F1 {percent(change.candidate)} against "
+        f"{percent(change.baseline)}, a difference of "
     )
-    interval = signed_interval(figure)
-    if interval is None:
+    if change.p is None:
         return (
-            f"{pair.candidate} and {pair.baseline}: {told}, without interval: {untested(change)}."
+            f"It was not tested whether {pair.candidate} is better {told}{points(figure.value)} "
+            f"points, without interval: {untested(change)}."
         )
-    told += f" (95% interval {interval}{', rough' if figure.rough else ''})"
-    than = f"than {pair.baseline} on average"
-    return {
-        "higher": f"{pair.candidate} is better {than}: {told}, more than chance would give.",
-        "lower": f"{pair.candidate} is worse {than}: {told}, more than chance would give.",
-        "no difference detected": f"{pair.candidate} was not found to be better or worse {than}: "
-        f"{told}.",
-        "too few to tell": f"Too few opinions tell whether {pair.candidate} is better {than}: "
-        f"{told}.",
-    }[direction(change)]
+    found = {
+        "higher": f"is better {told}{gap(change)}, more than chance would give",
+        "lower": f"is worse {told}{gap(change)}, more than chance would give",
+    }.get(direction(change), f"was not found to be better or worse {told}{gap(change)}")
+    return f"{pair.candidate} {found}."
 
 
 def _basis(metrics: Metrics, pair: Comparison) -> Iterator[str]:
