@@ -1,10 +1,10 @@
 """The verdict in a sentence, what it rests on, and the few numbers behind it."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from medsent.metrics.estimate import Estimated, value_of
-from medsent.metrics.findings.wording import gap
+from medsent.metrics.findings.wording import gap, listed
 from medsent.metrics.format import (
     count,
     counted,
@@ -32,14 +32,16 @@ def verdict(metrics: Metrics) -> list[str]:
     if not metrics.records.scored:
         return ["No record was scored, so there is nothing to report.", _coverage(metrics)]
     if not is_evaluated(metrics):
-        other = [line for pair in metrics.comparisons for line in _other_labels(pair)]
+        other = [
+            _about(metrics, pair, sentence)
+            for pair in metrics.comparisons
+            for sentence in _other_labels(pair)
+        ]
         return [_unevaluated(metrics), *_given(metrics), *other, _coverage(metrics)]
     if not metrics.comparisons:
         return [*_alone(metrics), _coverage(metrics)]
     sentences = [_compared(pair) for pair in metrics.comparisons]
-    for pair in metrics.comparisons:
-        sentences += _basis(metrics, pair)
-    return [*sentences, _coverage(metrics)]
+    return [*sentences, *_basis(metrics), _coverage(metrics)]
 
 
 def _unevaluated(metrics: Metrics) -> str:
@@ -77,7 +79,7 @@ def _alone(metrics: Metrics) -> Iterator[str]:
     if metrics.route is not None:
         yield unpaired(metrics.route)
         return
-    yield _averages("macro F1")
+    yield from _averages()
     yield "No comparison is configured, so nothing is said to be better than anything else."
 
 
@@ -111,25 +113,36 @@ def _compared(pair: Comparison) -> str:
     return f"{pair.candidate} {found}."
 
 
-def _basis(metrics: Metrics, pair: Comparison) -> Iterator[str]:
-    about = f"{pair.candidate} against {pair.baseline}: " if len(metrics.comparisons) > 1 else ""
-    base = metrics.variants[pair.baseline]
-    candidate = metrics.variants[pair.candidate]
-    yield f"{about}F1 is {_directions(pair)}."
-    yield _averages(headline(pair)[0])
-    yield from _caution(pair)
+def _basis(metrics: Metrics) -> Iterator[str]:
+    """Say how the labels go, then once what the figures mean, then what each pair leaves open."""
+    pairs = metrics.comparisons
+    for pair in pairs:
+        yield _about(metrics, pair, _directions(pair))
+    yield from _averages(pairs)
+    yield from _chance(pairs)
+    for pair in pairs:
+        for sentence in _limits(metrics, pair):
+            yield _about(metrics, pair, sentence)
+
+
+def _about(metrics: Metrics, pair: Comparison, sentence: str) -> str:
+    """Begin a sentence by which pair it is about, where there are several."""
+    if len(metrics.comparisons) > 1:
+        return f"{pair.candidate} against {pair.baseline}: {sentence}"
+    return f"{sentence[0].upper()}{sentence[1:]}"
+
+
+def _limits(metrics: Metrics, pair: Comparison) -> Iterator[str]:
+    """Yield, each to follow the names of the pair, what its figures leave out or cannot say."""
+    yield from _caution(headline(pair)[1].difference)
     yield from _other_labels(pair)
-    if base.overall.evaluated_rows != candidate.overall.evaluated_rows:
-        yield (
-            f"Compared are the {counted(pair.records, 'record')} that both answered; "
-            f"{pair.baseline} was evaluated on {count(base.overall.evaluated_rows)}, "
-            f"{pair.candidate} on {count(candidate.overall.evaluated_rows)}."
-        )
-    yield from _averaged(pair, base.overall, candidate.overall)
+    sides = [metrics.variants[name].overall for name in (pair.baseline, pair.candidate)]
+    yield from _compared_records(pair, *sides)
+    yield from _averaged(pair, *sides)
     few = [n for n, change in pair.labels.items() if direction(change) == "too few to tell"]
     if few and headline(pair)[1].p is not None:
         yield (
-            f"Nothing can be said of {counted(len(few), 'label')}, since too few opinions have "
+            f"nothing can be said of {counted(len(few), 'label')}, since too few opinions have "
             f"{'it' if len(few) == 1 else 'them'} or the two disagree too seldom: {', '.join(few)}."
         )
 
@@ -139,53 +152,78 @@ def _other_labels(pair: Comparison) -> Iterator[str]:
     if pair.labels_left_out:
         alone = [f"{name} alone has {', '.join(own)}" for name, own in pair.labels_left_out.items()]
         yield (
-            f"Every figure is over the {counted(len(pair.labels), 'label')} that both have; "
+            f"every figure is over the {counted(len(pair.labels), 'label')} that both have; "
             f"{'; '.join(alone)}."
         )
 
 
-def _averages(name: str) -> str:
-    """Say what macro F1 is, and over which labels."""
-    over = name.removeprefix("macro F1") or " over the labels"
-    return (
+def _averages(pairs: Sequence[Comparison] = ()) -> Iterator[str]:
+    """Say what macro F1 is, and over which labels; pairs may differ in those."""
+    names = dict.fromkeys(headline(pair)[0] for pair in pairs) or ["macro F1"]
+    over = [name.removeprefix("macro F1").removeprefix(" over ") or "the labels" for name in names]
+    yield (
         "F1 is 100% where a label is given to all records that have it and to no other; macro F1 "
-        f"is its mean{over}."
+        f"is its mean over {', or over '.join(over)}."
     )
 
 
-def _caution(pair: Comparison) -> Iterator[str]:
-    change = headline(pair)[1]
-    figure = change.difference
-    if figure is None or figure.low is None:
-        yield (
-            "This is a difference without interval: how much of it is chance has not been "
-            "estimated."
-        )
+def _chance(pairs: Sequence[Comparison]) -> Iterator[str]:
+    """Say what an interval and p are, where something was tested, with each pair's p."""
+    tested = [pair for pair in pairs if headline(pair)[1].p is not None]
+    if not tested:
         return
-    rough = " This one is rough: it is from fewer than 20 opinions." if figure.rough else ""
     yield (
         "The true difference, for all opinions like these read by the same personas, likely lies "
-        f"in the interval: about 95 of 100 such intervals hold it.{rough}"
+        "in the interval: about 95 of 100 such intervals hold it."
     )
+    p = [p_value(headline(pair)[1].p) for pair in tested]
+    named = [
+        f"{one} for {pair.candidate} against {pair.baseline}"
+        for one, pair in zip(p, tested, strict=True)
+    ]
+    told = f"p {p[0]} is" if len(pairs) == 1 else f"p, {listed(named)}, is"
     yield (
-        f"p {p_value(change.p)} is how often chance would give a difference this large, were the "
-        "two alike. Records of one opinion count together, and tests of labels are corrected for "
-        "their number."
+        f"{told} how often chance would give a difference at least this large, were the two alike. "
+        "Records of one opinion count together, and tests of labels are corrected for their number."
     )
+
+
+def _caution(figure: Estimated) -> Iterator[str]:
+    """Say what an interval is not, or that there is none; nothing of a difference that is not."""
+    if figure is None:
+        return
+    if figure.low is None:
+        yield (
+            "this is a difference without interval: how much of it is chance has not been "
+            "estimated."
+        )
+    elif figure.rough:
+        yield "the interval is rough: it is from fewer than 20 opinions."
+
+
+def _compared_records(
+    pair: Comparison, base: OverallMetrics, candidate: OverallMetrics
+) -> Iterator[str]:
+    if base.evaluated_rows != candidate.evaluated_rows:
+        yield (
+            f"compared are the {counted(pair.records, 'record')} that both answered; "
+            f"{pair.baseline} was evaluated on {count(base.evaluated_rows)}, {pair.candidate} on "
+            f"{count(candidate.evaluated_rows)}."
+        )
 
 
 def _averaged(pair: Comparison, base: OverallMetrics, candidate: OverallMetrics) -> Iterator[str]:
     """Say which labels the macro F1 of each is not a mean of."""
     left = [_left_out(overall) for overall in (base, candidate)]
+    whole = headline(pair)[0] == "macro F1"
     if left[0] != left[1]:
         yield (
-            "The two averages are not over the same labels: "
+            f"the {'two' if whole else 'other'} averages are not over the same labels: "
             f"{pair.baseline} leaves out {left[0]}, {pair.candidate} {left[1]}, as undefined."
         )
     elif candidate.left_out.get("f1"):
-        number = len(pair.labels) - len(candidate.left_out["f1"])
-        which = "The" if headline(pair)[0] == "macro F1" else "Other"
-        over = counted(number, "label")
+        over = counted(len(pair.labels) - len(candidate.left_out["f1"]), "label")
+        which = "the" if whole else "other"
         yield f"{which} averages are over {over}; undefined for both: {left[0]}."
 
 
@@ -194,11 +232,12 @@ def _left_out(overall: OverallMetrics) -> str:
 
 
 def _directions(pair: Comparison) -> str:
+    """Say for how many labels F1 is higher or lower by the tests or, without any, as it stands."""
     found = Counter(direction(change) for change in pair.labels.values())
     if not any(change.p is not None for change in pair.labels.values()):
         if headline(pair)[1].p is not None:
-            return "tested for no label: too few opinions"
-        return _spread(pair.distribution)
+            return "F1 was tested for no label: too few opinions."
+        return f"in these figures, untested, F1 is {_spread(pair.distribution)}."
     parts = [
         f"higher for {counted(found['higher'], 'label')}",
         f"lower for {count(found['lower'])}",
@@ -206,7 +245,7 @@ def _directions(pair: Comparison) -> str:
     ]
     if found["too few to tell"]:
         parts.append(f"with too few opinions to tell for {count(found['too few to tell'])}")
-    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return f"F1 is {listed(parts)}."
 
 
 def _spread(spread: Distribution) -> str:
@@ -218,7 +257,7 @@ def _spread(spread: Distribution) -> str:
     ]
     if spread.undefined:
         parts.append(f"undefined for {count(spread.undefined)}")
-    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return listed(parts)
 
 
 def _coverage(metrics: Metrics) -> str:

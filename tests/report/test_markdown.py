@@ -19,6 +19,8 @@ from medsent.metrics.model import Finding, Metrics, Records
 from medsent.report.layout import contents
 from medsent.report.markdown import escape, render_markdown
 from medsent.report.tables.run import sum_of_input
+from medsent.report.verdict import verdict
+from tests.report.said import PAIR, pair_of, put, puts
 from tests.report.sample import ATTACK, NOTE, metrics
 
 
@@ -51,7 +53,7 @@ def test_it_opens_with_the_note_and_the_verdict(run: Metrics, text: str) -> None
         "**95% interval.** Where the true figure, for all opinions like these read by the" in text
     )
     assert "new opinions" not in text
-    assert "- p &lt;0.001 is how often chance would give a difference this large" in text
+    assert "- p &lt;0.001 is how often chance would give a difference at least this large" in text
     assert "signifi" not in text
 
 
@@ -65,16 +67,40 @@ def test_no_difference_is_claimed_without_a_test() -> None:
     assert before.endswith("**It was not tested whether finetuned is ")
     assert rest.startswith(" baseline on average: macro F1 76.9% against 47.9%, a difference of +")
     assert "better than" not in rest
+    assert "- In these figures, untested, F1 is higher for 18 labels, lower for 1, unch" in text
     assert "ᵃ no interval: none was asked for" in text
     assert "Labels by F1: **18 of 21** (higher; 1 lower, 1 unchanged, 1 undefined)" in text
 
 
 def test_it_says_what_the_verdict_leaves_open(text: str) -> None:
     assert "Compared are the 594 records that both answered; baseline was evaluated on 594" in text
-    assert "averages are over 20 labels; undefined for both: vulgar" in text
+    assert "- Other averages are over 20 labels; undefined for both: vulgar" in text
     few = "Nothing can be said of 2 labels, since too few opinions have them or the two disagree "
     assert f"{few}too seldom: vulgar, political." in text
     assert "609 of 640 input records were scored, 31 quarantined" in text
+
+
+def test_averages_over_other_labels_are_told_apart(run: Metrics) -> None:
+    other = puts(
+        run,
+        **{
+            "variants/baseline/overall/left_out": {"f1": ["vulgar"]},
+            "variants/finetuned/overall/left_out": {"f1": []},
+        },
+    )
+    told = "averages are not over the same labels: baseline leaves out vulgar, finetuned none"
+    assert f"The other {told}, as undefined." in verdict(other)
+    whole = put(other, f"{PAIR}/overall/macro_f1", pair_of(run).overall["macro_f1_supported"])
+    assert f"The two {told}, as undefined." in verdict(whole)
+
+
+def test_nothing_is_said_of_the_interval_of_a_difference_that_is_not(run: Metrics) -> None:
+    for name in ("macro_f1", "macro_f1_supported"):
+        run = puts(run, **{f"{PAIR}/overall/{name}/{key}": None for key in ("difference", "p")})
+    first, *rest = verdict(run)
+    assert first.startswith("finetuned and baseline cannot be compared by macro F1")
+    assert rest
+    assert not [sentence for sentence in rest if "interval" in sentence or "chance" in sentence]
 
 
 def test_averages(run: Metrics, text: str) -> None:
@@ -346,6 +372,15 @@ def test_two_comparisons_are_kept_apart() -> None:
     assert "**finetuned is better than baseline on average: macro F1 79.4% against 48.9%" in text
     assert "baseline is worse than finetuned on average: macro F1 48.9% against 79.4%, a" in text
     assert "- baseline against finetuned: F1 is higher for 1 label, lower for 17" in text
+    behind = text.partition("Behind the verdict:")[2].partition("## Findings")[0]
+    for once in ("macro F1 is its mean", "The true difference", "is how often chance"):
+        assert behind.count(once) == 1
+    ps = "p, &lt;0.001 for finetuned against baseline and &lt;0.001 for baseline against finetuned"
+    assert f"- {ps}, is how often chance would give" in behind
+    for name in ("finetuned against baseline", "baseline against finetuned"):
+        assert f"- {name}: compared are the 594 records that both answered" in behind
+        assert f"- {name}: other averages are over 20 labels" in behind
+        assert f"- {name}: nothing can be said of 2 labels" in behind
     assert table(text, "baseline against finetuned")[3][3] == "−29.0ᵃ"
     head = table(text, "Macro F1 by language")[0]
     assert "Macro F1: baseline − finetuned, points" in head
