@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from medsent.metrics.estimate import Estimated, value_of
-from medsent.metrics.findings.wording import gap, listed
+from medsent.metrics.findings.wording import first, gap, listed
 from medsent.metrics.format import (
     count,
     counted,
@@ -143,7 +143,7 @@ def _limits(metrics: Metrics, pair: Comparison) -> Iterator[str]:
     if few and headline(pair)[1].p is not None:
         yield (
             f"nothing can be said of {counted(len(few), 'label')}, since too few opinions have "
-            f"{'it' if len(few) == 1 else 'them'} or the two disagree too seldom: {', '.join(few)}."
+            f"{'it' if len(few) == 1 else 'them'} or the two disagree too seldom: {first(few)}."
         )
 
 

@@ -76,7 +76,7 @@ def test_it_says_what_the_verdict_leaves_open(text: str) -> None:
     assert "Compared are the 594 records that both answered; baseline was evaluated on 594" in text
     assert "- Other averages are over 20 labels; undefined for both: vulgar" in text
     few = "Nothing can be said of 2 labels, since too few opinions have them or the two disagree "
-    assert f"{few}too seldom: vulgar, political." in text
+    assert f"{few}too seldom: vulgar and political." in text
     assert "609 of 640 input records were scored, 31 quarantined" in text
 
 
@@ -101,6 +101,16 @@ def test_nothing_is_said_of_the_interval_of_a_difference_that_is_not(run: Metric
     assert first.startswith("finetuned and baseline cannot be compared by macro F1")
     assert rest
     assert not [sentence for sentence in rest if "interval" in sentence or "chance" in sentence]
+
+
+def test_of_many_labels_without_a_test_the_first_ten_are_named(run: Metrics) -> None:
+    for label in LABELS:
+        run = puts(run, **{f"{PAIR}/labels/{label}/{key}": None for key in ("p", "p_corrected")})
+    run = put(run, f"{PAIR}/labels/calm/p", 0.2)
+    [told] = [sentence for sentence in verdict(run) if sentence.startswith("Nothing can be said")]
+    others = [label for label in LABELS if label != "calm"]
+    assert told.startswith("Nothing can be said of 20 labels")
+    assert told.endswith(f"too seldom: {', '.join(others[:10])} and 10 more.")
 
 
 def test_averages(run: Metrics, text: str) -> None:

@@ -82,12 +82,12 @@ def no_ground(metrics: Metrics) -> Iterator[Said]:
         if change.difference is None or found == "higher":
             continue
         why = {
-            "lower": f"its {name} is lower",
-            "no difference detected": f"no difference in {name} was found",
-        }.get(found, f"{name} could not be tested: {untested(change)}")
+            "lower": f"its {name} is lower,",
+            "no difference detected": f"no difference in {name} was found,",
+        }.get(found, f"{name} could not be tested, since {untested(change)}; the difference is")
         yield Said(
             f"These {counted(pair.records, 'record')} give no ground to replace {pair.baseline} by "
-            f"{pair.candidate}: {why}, {gap(change)}.",
+            f"{pair.candidate}: {why} {gap(change)}.",
             {**changed(change), "records": pair.records},
             [pair.baseline, pair.candidate],
         )
@@ -100,10 +100,10 @@ def keep_baseline(metrics: Metrics) -> Iterator[Said]:
         if not lower:
             continue
         named = [f"{label} {gap(each)}" for label, each in lower.items()]
-        it = "it matters" if len(lower) == 1 else "they matter"
+        those = "that label matters" if len(lower) == 1 else "those labels matter"
         yield Said(
             f"Keep {pair.baseline} for {counted(len(lower), 'label')} on which {pair.candidate} "
-            f"has the lower F1, or wherever {it}: {'; '.join(named)}, on "
+            f"has the lower F1, or keep it altogether where {those}: {'; '.join(named)}, on "
             f"{counted(pair.records, 'record')}.",
             {
                 "labels": len(lower),

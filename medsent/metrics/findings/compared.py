@@ -11,6 +11,7 @@ from medsent.metrics.findings.wording import (
     UNCORRECTED,
     changed,
     estimated,
+    first,
     gap,
     listed,
     opinions,
@@ -109,12 +110,11 @@ def labels_changed(metrics: Metrics, way: _Way) -> Iterator[Said]:
         nearest = min((_bounds(_known(each)) for each in found.values()), key=_least)
         rough = sum(_known(each).rough for each in found.values())
         which = "Its 95% interval" if len(found) == 1 else "The 95% interval closest to zero"
-        mark = f" Rough, from few opinions: {rough} of {len(found)}." if rough else ""
         yield Said(
             f"{pair.candidate} has a {way} F1 than {pair.baseline} for {count(len(found))} of "
-            f"{counted(tested, 'label')} that could be tested: {listed(named)} points. {which} is "
-            f"{points(nearest[0])} to {points(nearest[1])}, on {counted(pair.records, 'record')}."
-            f"{mark}",
+            f"{counted(tested, 'label')} that could be tested: {first(named, ' points')}. {which} "
+            f"is {points(nearest[0])} to {points(nearest[1])}, on "
+            f"{counted(pair.records, 'record')}.{_rough(rough, len(found))}",
             {
                 "labels": len(found),
                 "tested": tested,
@@ -127,6 +127,16 @@ def labels_changed(metrics: Metrics, way: _Way) -> Iterator[Said]:
             [pair.baseline, pair.candidate],
             list(found),
         )
+
+
+def _rough(rough: int, labels: int) -> str:
+    if not rough:
+        return ""
+    which = "It" if labels == 1 else f"{rough} of these {labels}"
+    few = (
+        "rests on few opinions and is rough" if rough == 1 else "rest on few opinions and are rough"
+    )
+    return f" {which} {few}."
 
 
 labels_higher = partial(labels_changed, way="higher")

@@ -36,10 +36,10 @@ def too_few_to_tell(metrics: Metrics) -> Iterator[Said]:
     for variants, records, few in _too_few(metrics):
         if few and records:
             yield Said(
-                f"Too few opinions have {counted(len(few), 'label')} to say anything of "
-                f"{'it' if len(few) == 1 else 'them'}: {listed(_with_opinions(few))}, in "
-                f"{counted(records, 'record')}. It takes {FEWEST_OPINIONS} opinions with a label. "
-                f"{_takes(few, records)}",
+                f"{counted(len(few), 'label')} {'occurs' if len(few) == 1 else 'occur'} in too few "
+                f"opinions to say anything of {'it' if len(few) == 1 else 'them'}: "
+                f"{listed(_with_opinions(few))}, in {counted(records, 'record')}. "
+                f"It takes {FEWEST_OPINIONS} opinions with a label. {_takes(few, records)}",
                 {
                     "labels": len(few),
                     "records": records,

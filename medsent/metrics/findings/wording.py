@@ -1,6 +1,6 @@
 """The parts that the sentences of findings are made of, and the numbers beside them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from medsent.metrics.estimate import Estimated, value_of
@@ -8,6 +8,8 @@ from medsent.metrics.format import counted, percent, points, share_interval, sig
 from medsent.metrics.model import Change, LabelMetrics
 from medsent.metrics.statuses import spaced
 from medsent.reducer.sketch import KEPT
+
+_NAMED: Final = 10
 
 UNCORRECTED: Final = "before correction for the number of labels"
 """What holds for each detectable difference, which is smaller than that of the corrected test."""
@@ -71,6 +73,14 @@ def opinions(number: int | None) -> str:
 def part(key: str) -> str:
     """Write a slice as words: `persona=young_mother` as `persona young mother`."""
     return spaced(key.replace("=", " ", 1))
+
+
+def first(parts: Sequence[str], unit: str = "") -> str:
+    """Write the first ten of a list, of a unit, and how many more there are."""
+    more = len(parts) - _NAMED
+    return (
+        f"{', '.join(parts[:_NAMED])}{unit} and {more} more" if more > 0 else listed(parts) + unit
+    )
 
 
 def listed(parts: Iterable[str]) -> str:

@@ -35,7 +35,10 @@ def test_too_few_opinions_to_tell(run: Metrics) -> None:
         "opinions_vulgar": 0,
         "opinions_political": 2,
     }
-    assert "vulgar (0 opinions) and political (2 opinions)" in found.text
+    assert found.text.startswith(
+        "2 labels occur in too few opinions to say anything of them: vulgar (0 opinions) and "
+        "political (2 opinions), in 594 records."
+    )
     assert "About 2,970 records" in found.text
     assert "How many it takes for vulgar cannot be said" in found.text
     more = one(run, "collect_more")
@@ -43,6 +46,8 @@ def test_too_few_opinions_to_tell(run: Metrics) -> None:
     assert more.numbers["records_needed"] == 594 * 10 / 2
     enough = put(run, f"{PAIR}/labels/political/opinions", FEWEST_OPINIONS)
     assert one(enough, "too_few_to_tell").labels == ["vulgar"]
+    alone = "1 label occurs in too few opinions to say anything of it: vulgar (0 opinions), in"
+    assert one(enough, "too_few_to_tell").text.startswith(alone)
     assert not said(enough, "collect_more")
     none = put(enough, f"{PAIR}/labels/vulgar/opinions", FEWEST_OPINIONS)
     assert not said(none, "too_few_to_tell")
@@ -279,6 +284,7 @@ def test_keep_the_baseline_where_it_is_higher(run: Metrics) -> None:
     assert found.numbers["difference_ironic"] == value_of(run, "ironic")
     assert found.numbers["p_corrected_ironic"] == pair_of(run).labels["ironic"].p_corrected
     assert "ironic −22.4 points (95% interval −31.8 to −12.6), on 594 records." in found.text
+    assert "the lower F1, or keep it altogether where that label matters: ironic" in found.text
 
 
 def test_tune_thresholds_where_the_curve_is_above_the_interval(run: Metrics) -> None:

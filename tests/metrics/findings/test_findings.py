@@ -66,6 +66,9 @@ def test_macro_f1_is_called_what_the_test_says(
     other = put(run, f"{HEADLINE}/{path}", value)
     assert told in one(other, "overall_change").text
     assert "higher" not in one(other, "overall_change").text
+    if value is None:
+        why = "since some labels have too few opinions to tell; the difference is +30.5 points"
+        assert f"could not be tested, {why}" in one(other, "no_ground").text
     assert not said(other, "roll_out")
     assert len(said(other, "no_ground")) == 1
 
@@ -99,6 +102,10 @@ def test_labels_are_counted_and_named_by_the_corrected_test(run: Metrics) -> Non
     p_values = [changes[label].p_corrected for label in higher.labels]
     assert higher.numbers["largest_p_corrected"] == max(p_values) < 0.05
     assert "for 17 of 19 labels that could be tested: fear +72.9, " in higher.text
+    tenth = higher.labels[9]
+    assert f", {tenth} +{100 * value_of(run, tenth):.1f} points and 7 more. The 95%" in higher.text
+    assert higher.labels[10] not in higher.text
+    assert len([name for name in higher.numbers if name.startswith("difference_")]) == 17
     assert "ironic −22.4 points. Its 95% interval is −31.8 to −12.6, on 594 records" in lower.text
 
 
@@ -120,10 +127,18 @@ def test_a_label_at_the_bound_of_p_is_undecided_and_never_called_equal(run: Metr
 
 
 def test_a_rough_interval_is_counted(run: Metrics) -> None:
-    assert "Rough" not in one(run, "labels_lower").text
+    assert "rough" not in one(run, "labels_lower").text
     other = put(run, f"{PAIR}/labels/ironic/difference/rough", True)
-    assert "Rough, from few opinions: 1 of 1." in one(other, "labels_lower").text
+    assert one(other, "labels_lower").text.endswith(" It rests on few opinions and is rough.")
     assert "(95% interval −31.8 to −12.6, rough)" in one(other, "standout_loss").text
+
+
+def test_rough_intervals_among_several_labels_are_counted(run: Metrics) -> None:
+    one_of_them = " 1 of these 17 rests on few opinions and is rough."
+    assert one(run, "labels_higher").text.endswith(one_of_them)
+    other = put(run, f"{PAIR}/labels/fear/difference/rough", True)
+    two = " 2 of these 17 rest on few opinions and are rough."
+    assert one(other, "labels_higher").text.endswith(two)
 
 
 def test_without_losses_nothing_is_said_to_be_lower(run: Metrics) -> None:

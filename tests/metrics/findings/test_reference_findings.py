@@ -108,7 +108,7 @@ def test_of_18_labels_said_to_be_better_at_most_5_are(run: Metrics) -> None:
 
 def test_no_label_from_zero_can_be_told(run: Metrics) -> None:
     # Claim: six labels rise from zero, embarassing and funny to a perfect 1.0.
-    # Ours: "Too few opinions have 8 [15] labels to say anything of them: ... inspiring (5
+    # Ours: "8 [15] labels occur in too few opinions to say anything of them: ... inspiring (5
     # opinions), ... political (5 [3] opinions) ... offensive (3 [1] opinions) ..."; embarassing
     # and funny are among them with 1 opinion, or, with as many as the accuracies admit, "the
     # difference is the same however opinions are drawn".
