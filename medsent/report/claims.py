@@ -19,6 +19,8 @@ _TITLES: Final[Mapping[FindingSection, str]] = {
 _DECIDES: Final = {rule.name: rule.decides for rule in RULES}
 _NUMBERS: Final = 9
 """So many numbers of a finding are shown."""
+_P: Final = ("p", "p_corrected", "largest_p_corrected", "precision_p", "recall_p")
+"""The names of p-values, besides `p_corrected_LABEL`: other names end in a label's, as `ece_p`."""
 
 
 def findings(metrics: Metrics) -> Iterator[Claims]:
@@ -43,7 +45,7 @@ def _claim(finding: Finding) -> Claim:
 def _number(name: str, value: int | float | None) -> str:
     if value is None:
         return UNDEFINED
-    if name == "p" or name.endswith(("_p", "p_corrected")):
+    if name in _P or name.startswith("p_corrected_"):
         return p_value(value)
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}".replace("-", MINUS)

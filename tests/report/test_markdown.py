@@ -16,6 +16,7 @@ from medsent.metrics.format import (
     signed_interval,
 )
 from medsent.metrics.model import Finding, Metrics, Records
+from medsent.report.claims import findings
 from medsent.report.layout import contents
 from medsent.report.markdown import escape, render_markdown
 from medsent.report.tables.run import sum_of_input
@@ -374,6 +375,18 @@ def test_findings_stand_under_their_titles_with_few_of_their_numbers(
     assert numbers.startswith("labels 17, tested 19, records 594, ")
     assert numbers.endswith("14 more in metrics.json")
     assert "**Rule labels_higher.** The labels whose F1 is higher" in text
+
+
+def test_what_is_a_p_value_is_told_by_the_whole_name_not_by_how_a_label_ends(run: Metrics) -> None:
+    numbers = {"ece_p": 0.00012, "f1_group_p": 0.00012, "p_corrected_calm": 1e-9, "p_corrected": 0}
+    one = run.findings[0].model_copy(update={"numbers": numbers})
+    [claims] = findings(run.model_copy(update={"findings": [one]}))
+    assert dict(claims.claims[0].numbers) == {
+        "ece_p": "0.00012",
+        "f1_group_p": "0.00012",
+        "p_corrected_calm": "<0.001",
+        "p_corrected": "<0.001",
+    }
 
 
 def test_two_comparisons_are_kept_apart() -> None:
