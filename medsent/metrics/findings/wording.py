@@ -71,8 +71,9 @@ def opinions(number: int | None) -> str:
 
 
 def part(key: str) -> str:
-    """Write a slice as words: `persona=young_mother` as `persona young mother`."""
-    return spaced(key.replace("=", " ", 1))
+    """Write a slice as words, the value as it is: `age_group=over_60` as `age group over_60`."""
+    column, _, value = key.partition("=")
+    return f"{spaced(column)} {value}"
 
 
 def first(parts: Sequence[str], unit: str = "") -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from medsent.labels import LABELS
 from medsent.metrics.findings.catalogue import RULES, find
+from medsent.metrics.findings.wording import part
 from medsent.metrics.model import Metrics
 from medsent.report.definitions import definitions
 from tests.report import reference
@@ -21,6 +22,7 @@ from tests.report.said import (
     one,
     pair_of,
     put,
+    puts,
     said,
     value_of,
     without_losses,
@@ -221,10 +223,13 @@ def test_each_rule_has_a_name_of_its_own_and_a_definition(run: Metrics) -> None:
 
 
 def keys_of(part: object) -> Iterator[str]:
-    """Yield every word with an underscore in the keys of a run's metrics.json."""
+    """Yield every word with an underscore in the keys of a run's metrics.json.
+
+    What stands behind a slice's `=` is the user's own, and told as it is.
+    """
     if isinstance(part, dict):
         for key, inner in part.items():
-            yield from re.findall(r"[a-z0-9]+(?:_[a-z0-9]+)+", key)
+            yield from re.findall(r"[a-z0-9]+(?:_[a-z0-9]+)+", key.partition("=")[0])
             yield from keys_of(inner)
     elif isinstance(part, list):
         for inner in part:
@@ -239,6 +244,15 @@ def test_no_key_of_the_numbers_stands_in_a_sentence(run: Metrics, alone: Metrics
         assert {"nearest_low", "generation_success_rate"} <= keys | {"nearest_low"}
         for finding in find(each):
             assert not keys & set(re.findall(r"[a-z0-9]+(?:_[a-z0-9]+)+", finding.text))
+
+
+def test_a_slices_column_is_told_in_words_and_its_value_as_it_is(run: Metrics) -> None:
+    assert part("age_group=over_60=yes") == "age group over_60=yes"
+    path = f"{PAIR}/slices/persona=emergency_nurse"
+    lower = puts(
+        run, **{f"{path}/difference": estimate(-0.2, -0.3, -0.1), f"{path}/p_corrected": 0.01}
+    )
+    assert "For persona emergency_nurse, macro F1" in one(lower, "slice_against").text
 
 
 def test_sentences_are_whole_and_call_nothing_equal() -> None:
