@@ -179,6 +179,8 @@ class Document:
     """Emphasis of the verdict."""
     plot: Plot | None = None
     """What the verdict looks like: it stands beside it."""
+    basis: str = "Behind the verdict"
+    """The title of the sentences after the first."""
 
 
 def undefined(reason: str) -> Cell:

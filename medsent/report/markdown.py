@@ -36,12 +36,12 @@ def _parts(document: Document) -> Iterator[str]:
     first, *rest = document.verdict
     yield f"**{escape(first)}**"
     yield "\n".join(map(_key_figure, document.key_figures))
-    yield "Behind the verdict:"
+    yield f"{escape(document.basis)}:"
     yield "\n".join(f"- {escape(sentence)}" for sentence in rest)
     for section in document.sections:
         yield f"## {escape(section.title)}"
         for block in section.blocks:
-            yield from _block(block)
+            yield from _block(block, document.numbers)
     yield "## Definitions"
     for term in document.definitions:
         yield f"**{escape(term.name)}.** {escape(term.text)}"
@@ -52,12 +52,12 @@ def _key_figure(figure: KeyFigure) -> str:
     return f"- {escape(figure.name)}: **{escape(figure.value)}** ({escape(figure.detail)})"
 
 
-def _block(block: Block) -> Iterator[str]:
+def _block(block: Block, numbers: str) -> Iterator[str]:
     if isinstance(block, Text):
         yield escape(block.text)
     if isinstance(block, Claims):
         yield f"### {escape(block.title)}"
-        yield "\n".join(map(_claim, block.claims))
+        yield "\n".join(_claim(claim, numbers) for claim in block.claims)
     if isinstance(block, Table):
         yield f"### {escape(block.caption)}"
         yield _table(block)
@@ -69,10 +69,10 @@ def _block(block: Block) -> Iterator[str]:
         yield from (escape(note) for note in block.notes)
 
 
-def _claim(claim: Claim) -> str:
+def _claim(claim: Claim, numbers: str) -> str:
     shown = [f"{escape(name)} {escape(value)}" for name, value in claim.numbers]
     if claim.left:
-        shown.append(f"{claim.left} more in metrics.json")
+        shown.append(f"{claim.left} more in {numbers}")
     return f"- {escape(claim.text)}\n  - Rule {escape(claim.rule)}: {', '.join(shown)}"
 
 

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 
 import pytest
@@ -213,6 +213,13 @@ def test_it_has_the_same_tables_as_the_markdown(page: Page, markdown: str) -> No
 def test_both_show_the_same_figures(figure: str, html: str, markdown: str) -> None:
     assert figure in html
     assert figure in markdown
+
+
+def test_both_name_the_file_of_exact_numbers_that_the_document_gives() -> None:
+    other = replace(contents(metrics()), numbers="exact.json")
+    for text in (render_html(other), render_markdown(other)):
+        assert re.search(r"\d+ more in exact\.json", text)
+        assert not re.search(r"\d+ more in metrics\.json", text)
 
 
 def test_a_finding_is_a_sentence_whose_rule_and_numbers_are_behind_a_click(page: Page) -> None:

@@ -58,6 +58,7 @@ def index_page(name: str, note: str | None, nights: Sequence[Night]) -> Document
         definitions=terms([ruling for night in drawn for ruling in night.rules]),
         kind="nights",
         numbers=NIGHTS,
+        basis="The nights so far",
         tone=None if last.status == "open" else "worse",
     )
 

@@ -139,6 +139,12 @@ def test_the_index_lists_every_night_and_leads_to_its_page(pages: dict[str, Path
     assert f"Closed on {FIRST + timedelta(days=SHIFT)} by input." in visible(pages["index"])
 
 
+def test_what_follows_the_verdict_is_called_what_it_is(pages: dict[str, Path]) -> None:
+    assert "The nights so far" in visible(pages["index"])
+    assert "Behind the verdict" not in visible(pages["index"])
+    assert "Behind the verdict" in visible(pages["closed"])
+
+
 def test_what_a_user_gave_is_text(pages: dict[str, Path]) -> None:
     for file in pages.values():
         assert ATTACK not in file.read_text()
