@@ -249,6 +249,23 @@ def test_a_printed_page_holds_its_widest_table(page: Page) -> None:
         page.call("Emulation.setEmulatedMedia", media="")
 
 
+def test_on_paper_plots_shrink_and_a_closed_finding_names_its_rule(page: Page) -> None:
+    texts = (
+        "[...document.querySelectorAll('.claims summary')]"
+        ".map(each => each.checkVisibility() ? each.innerText : '')"
+    )
+    assert set(page.run(texts)) == {"Numbers and rule"}
+    page.run("document.querySelector('.claims details').open = true")
+    page.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        shown = page.run(texts)
+        least = "getComputedStyle(document.querySelector('.plot.rows')).minWidth"
+        assert page.run(least) == "0px"
+    finally:
+        page.call("Emulation.setEmulatedMedia", media="")
+    assert shown == ["", *(f"Rule {finding.rule}" for finding in metrics().findings[1:])]
+
+
 def test_an_attacked_name_is_text(page: Page) -> None:
     assert page.run("document.querySelector('h1').innerText") == ATTACK
     personas = page.run("[...document.querySelectorAll('#slices tbody th')].map(e => e.innerText)")
