@@ -27,7 +27,7 @@ class Estimate(Part):
     value: float
     """The figure on these records."""
     low: Figure = None
-    """Lower end, for new opinions read by the same personas."""
+    """Lower end, for all opinions like these read by the same personas."""
     high: Figure = None
     """Upper end."""
     rough: bool = False

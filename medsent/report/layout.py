@@ -3,7 +3,9 @@
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel
 
 from medsent.metrics.headline import is_evaluated
 from medsent.metrics.model import Metrics
@@ -20,6 +22,8 @@ from medsent.report.tables import scores, slices
 from medsent.report.tables.route import routed
 from medsent.report.verdict import key_figures, verdict
 
+Model = TypeVar("Model", bound=BaseModel)
+
 _REORDERING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _NEVER_TEXT: Final = frozenset(
     map(
@@ -33,7 +37,7 @@ _NEVER_TEXT: Final = frozenset(
 @own_settings()
 def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
     """Return the report of a run; a pure function of its numbers, and of examples if any."""
-    metrics = Metrics.model_validate(_visible(metrics.model_dump()))
+    metrics = shown(metrics)
     drawn = list(_drawn_labels(metrics))
     sections = [
         Section("findings", "Findings", list(findings(metrics))),
@@ -165,6 +169,11 @@ def _records(metrics: Metrics) -> Iterator[Block]:
 def _shown_as_it_is(table: Table) -> Table:
     rows = [[replace(cell, text=_visible(cell.text)) for cell in row] for row in table.rows]
     return replace(table, rows=rows)
+
+
+def shown(part: Model) -> Model:
+    """Return a copy whose strings can be seen whole, and stand in a page and its drawings."""
+    return type(part).model_validate(_visible(part.model_dump()))
 
 
 def _visible(value: Any) -> Any:

@@ -21,6 +21,7 @@ from medsent.report.document import (
     Text,
     undefined,
 )
+from medsent.report.layout import shown
 from medsent.report.plots.svg import own_settings
 
 INDEX: Final = "index.html"
@@ -33,6 +34,7 @@ _AT_ONCE: Final = 14
 @own_settings()
 def index_page(name: str, note: str | None, nights: Sequence[Night]) -> Document:
     """Return the index of all nights, of at least one; the oldest stands first in `nights`."""
+    nights = list(map(shown, nights))
     drawn = nights[-trends.MOST_NIGHTS :]
     last = nights[-1]
     return Document(

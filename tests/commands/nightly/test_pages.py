@@ -222,6 +222,13 @@ def relabelled(day: int, labels: tuple[str, ...]) -> Night:
     return Night.of(gate(day).model_copy(update={"rules": rules}), NIGHT)
 
 
+def test_a_label_with_a_character_that_xml_forbids_is_drawn_by_its_number() -> None:
+    nights = [relabelled(day, ("a\ufffe", "calm")) for day in (1, 2)]
+    page = render_html(index_page("nightly", None, nights))
+    assert "\ufffe" not in page
+    assert "a⟨U+FFFE⟩</text>" in page
+
+
 @pytest.mark.parametrize("number", [5, 60])
 def test_the_trends_are_of_the_labels_of_the_nights_the_last_ones_first(number: int) -> None:
     old, new = ("calm", *named(number)), ("joy", *reversed(named(number)))
