@@ -205,7 +205,7 @@ class Change(Part):
     """The difference with the interval that holds for all labels, or a column's slices, at once
     (Bonferroni); None where the figure stands alone."""
     detectable: Figure = None
-    """The smallest true difference that data like these show in 4 of 5 runs."""
+    """The smallest true difference that data like these show in 4 of 5 runs, at p below 0.05."""
     mcnemar_p: Figure = None
     """McNemar's exact test of which is right more often; only with one record an opinion."""
     opinions: int | None = None
