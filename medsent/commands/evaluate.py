@@ -339,7 +339,7 @@ def _keep_thresholds(plan: Plan, run: RunFolder) -> None:
             probabilities=variant.has_probabilities,
             file=variant.settings.thresholds or "0.5 for every label",
             values=variant.thresholds,
-            tuned_on=variant.tuned_on,
+            tuned_on=variant.tuned_on and variant.tuned_on.model_dump(mode="json"),
         )
         for variant in plan.variants
     }

@@ -33,10 +33,10 @@ class KeptCuts(Written, RootModel[dict[str, Cuts]]):
         """Read those of a run. Raises `RunError` where they are damaged, or cannot be read."""
         try:
             kept = read_file(run.path / _FILE, cls, "run its job again")
-        except OSError:
-            kept = None
+        except OSError as error:
+            raise RunError(f"{run.path}: {_FILE} cannot be read; run its job again") from error
         if kept is None:
-            raise RunError(f"{run.path} has no readable {_FILE}; run its job again")
+            raise RunError(f"{run.path} has no {_FILE}; run its job again")
         return kept
 
     def write(self, run: RunFolder) -> None:

@@ -78,7 +78,7 @@ def test_the_run_and_the_history_say_the_same(told: Told) -> None:
     assert table["status"].to_pylist() == [ended.gate.status for ended in told.nights]
     for ended in told.nights:
         run = RunFolder(told.month.output / ended.gate.run)
-        assert run.complete()["night"] == str(ended.night)
+        assert run.complete().night == ended.night
         assert run.config().night == ended.night
     assert str(told.nights[1].night) in told.month.index.read_text()
 
