@@ -3,26 +3,28 @@
 from collections.abc import Mapping
 from typing import Final
 
+from medsent.predictions import AnswerStatus, Reason
+
 _ANSWERS: Final[Mapping[str, str]] = {
-    "ok": "usable",
-    "truncated": "longer than an answer may be, and so cut off",
-    "invalid_answer": "not in the form that was asked for",
-    "engine_error": "the engine failed on the record",
-    "no_json": "no JSON was found in the answer",
-    "label_missing": "the answer says nothing of one of the labels",
-    "label_unknown": "the answer names something that is no label",
-    "value_unknown": "the answer gives a label a value that was not offered",
-    "no_prediction": "there is no answer",
+    AnswerStatus.OK: "usable",
+    AnswerStatus.TRUNCATED: "longer than an answer may be, and so cut off",
+    AnswerStatus.INVALID_ANSWER: "not in the form that was asked for",
+    AnswerStatus.ENGINE_ERROR: "the engine failed on the record",
+    AnswerStatus.NO_JSON: "no JSON was found in the answer",
+    AnswerStatus.LABEL_MISSING: "the answer says nothing of one of the labels",
+    AnswerStatus.LABEL_UNKNOWN: "the answer names something that is no label",
+    AnswerStatus.VALUE_UNKNOWN: "the answer gives a label a value that was not offered",
+    AnswerStatus.NO_PREDICTION: "there is no answer",
 }
 _RECORDS: Final[Mapping[str, str]] = {
-    "bad_type": "with a value of the wrong type",
-    "empty_text": "without text",
-    "unknown_persona": "of an unknown persona",
-    "bad_labels": "with labels that cannot be read",
-    "too_long": "too long for the model",
-    "engine_killer": "on which the engine died",
-    "bad_shard": "in a file that cannot be read",
-    "erased": "erased",
+    Reason.BAD_TYPE: "with a value of the wrong type",
+    Reason.EMPTY_TEXT: "without text",
+    Reason.UNKNOWN_PERSONA: "of an unknown persona",
+    Reason.BAD_LABELS: "with labels that cannot be read",
+    Reason.TOO_LONG: "too long for the model",
+    Reason.ENGINE_KILLER: "on which the engine died",
+    Reason.BAD_SHARD: "in a file that cannot be read",
+    Reason.ERASED: "erased",
 }
 
 
