@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 from urllib.request import Request, urlopen
@@ -108,6 +108,19 @@ class Nodes:
         worker.wait(PATIENCE_S)  # `ray start --block` reaps it, and ends with it
         psutil.wait_procs(lived, PATIENCE_S)
         self.workers.remove(worker)
+
+    @contextmanager
+    def engines_stand_still(self) -> Iterator[None]:
+        """Keep every engine from answering, so that what is under way stays so."""
+        engines = [engine for worker in self.workers for engine in _engines(worker)]
+        assert engines
+        for engine in engines:
+            engine.suspend()
+        try:
+            yield
+        finally:
+            for engine in engines:
+                engine.resume()
 
     def close(self) -> None:
         """End every process that was started here."""

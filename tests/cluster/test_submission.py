@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +74,12 @@ def submit(nodes: Nodes, job: Path, token: str | None, *overrides: str) -> "subp
     return nodes.command("job", "submit", *where, "--", *entrypoint, token=token)
 
 
-def wait_for_blocks(submitted: "subprocess.Popen[str]", job: Path, blocks: int) -> None:
+def wait_for_blocks(
+    submitted: "subprocess.Popen[str]", job: Path, blocks: int, run: str = "*"
+) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and submitted.poll() is None:
-        if len(list(job.glob("runs/*/predictions/*.parquet"))) >= blocks:
+        if len(list(job.glob(f"runs/{run}/predictions/*.parquet"))) >= blocks:
             return
         time.sleep(0.1)
     submitted.kill()
@@ -128,9 +130,12 @@ def test_a_submitted_job_outlives_a_node(nodes: Nodes, job: Path) -> None:
     assert nodes.alive() == 2
 
 
-def scraped(nodes: Nodes, job_name: str) -> dict[str, dict[frozenset[str], float]]:
+Scraped = dict[str, dict[frozenset[str], float]]
+
+
+def scraped(nodes: Nodes, job_name: str) -> Scraped:
     """Return metric to labels, as `name=value`, to value, of one job."""
-    found: dict[str, dict[frozenset[str], float]] = {}
+    found: Scraped = {}
     for family in text_string_to_metric_families(nodes.metrics()):
         for sample in family.samples:
             if sample.labels.get("job_name") == job_name:
@@ -140,21 +145,33 @@ def scraped(nodes: Nodes, job_name: str) -> dict[str, dict[frozenset[str], float
     return found
 
 
+def measured_when(nodes: Nodes, shown: Callable[[Scraped], bool]) -> Scraped:
+    """Return what is scraped once `shown` holds of it: a count is on its way for a while."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not shown(found := scraped(nodes, "measured")):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.3)
+    return found
+
+
 def test_prometheus_sees_what_a_job_did(nodes: Nodes, job: Path) -> None:
     alone = ("name=measured", "engine.latency_s=0.05", "engine.replicas={min: 1, max: 1}")
+    gauge = f"ray_{IN_FLIGHT}"
     submitted = submit(nodes, job, nodes.token, *alone)
-    waiting = set()
-    while submitted.poll() is None:
-        waiting.update(scraped(nodes, "measured").get(f"ray_{IN_FLIGHT}", {}).values())
-        time.sleep(0.3)
-    assert submitted.returncode == 0, submitted.communicate()[0]
-    assert 0 < max(waiting) <= OPINIONS * READERS
+    wait_for_blocks(submitted, job, 1, run="measured-*")
+    with nodes.engines_stand_still():
+        found = measured_when(nodes, lambda seen: any(seen.get(gauge, {}).values()))
+        [waiting] = found[gauge].values()
+    said, _ = submitted.communicate(timeout=PATIENCE_S)
+    assert submitted.returncode == 0, said
+    assert 0 < waiting <= OPINIONS * READERS
     [run] = (job / "runs").glob("measured-*")
     counted = json.loads((run / "manifest.json").read_text())["records"]
-    time.sleep(2)  # what was counted last is on its way for half a second
-    found = scraped(nodes, "measured")
+    total, bucket = "ray_medsent_records_total", "ray_medsent_latency_seconds_bucket_total"
+    every = frozenset({"variant=plain", "le=+Inf"})  # what a block counts last
+    found = measured_when(nodes, lambda seen: seen[bucket].get(every) == counted["scored"])
     assert set(found) == {f"ray_{n}_total" for n in COUNTERS} - DEATHS
-    records = found["ray_medsent_records_total"]
+    records = found[total]
     assert records.pop(frozenset({"outcome=scored", "reason=none"})) == counted["scored"]
     assert {
         tags: int(count) for tags, count in records.items()
@@ -164,8 +181,7 @@ def test_prometheus_sees_what_a_job_did(nodes: Nodes, job: Path) -> None:
     }  # fmt: skip
     [(tags, answers)] = found["ray_medsent_answers_total"].items()
     assert (tags, answers) == ({"variant=plain", "status=ok"}, counted["scored"])
-    within = found["ray_medsent_latency_seconds_bucket_total"]
-    assert within[frozenset({"variant=plain", "le=+Inf"})] == counted["scored"]
+    within = found[bucket]
     column = predictions_of(run)["plain"].combine_chunks()
     took = np.array(column.field("latency_s").drop_null())
     for bound in (0.1, 0.2, 1.0, 10.0):
