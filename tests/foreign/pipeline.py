@@ -1,7 +1,10 @@
 """A training pipeline that knows nothing of medsent: transformers and peft alone.
 
 Polish instructions, the persona before the opinion, answers as `{"labels": [...]}`. It stands
-for the adapters that people bring: `python -m tests.foreign.pipeline MODEL DATA FOLDER STEPS`.
+for the adapters that people bring. `adapter/` is what it made, once (five minutes on two cores),
+of MODEL the embedded one and DATA `shard_table("train", Split(400, 4, 1, seed=11), 0)`:
+
+    python -m tests.foreign.pipeline MODEL DATA medsent/personas.yaml tests/foreign/adapter 60
 """
 
 import json
@@ -55,7 +58,7 @@ def main(model: str, data: str, personas: str, output: str, steps: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model)
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    shape = LoraConfig(r=16, lora_alpha=32, target_modules=targets, task_type="CAUSAL_LM")
+    shape = LoraConfig(r=4, lora_alpha=8, target_modules=targets, task_type="CAUSAL_LM")
     learner = get_peft_model(base, shape)
     parameters = [p for p in learner.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=1e-3)
@@ -72,7 +75,8 @@ def main(model: str, data: str, personas: str, output: str, steps: str) -> None:
         optimiser.step()
         optimiser.zero_grad()
         print(f"step {step + 1}: loss {loss.item():.3f}", flush=True)
-    learner.save_pretrained(output)
+    learner.peft_config["default"].base_model_name_or_path = "google/gemma-3-270m"
+    learner.to(torch.bfloat16).save_pretrained(output)
 
 
 def _loss(learner: Any, ids: torch.Tensor, learnt: torch.Tensor) -> torch.Tensor:

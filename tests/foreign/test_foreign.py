@@ -1,4 +1,4 @@
-"""An adapter trained without medsent, asked as it was trained and asked otherwise."""
+"""An adapter that `pipeline` trained, asked as it was trained and asked otherwise."""
 
 import json
 from dataclasses import dataclass
@@ -19,12 +19,11 @@ from medsent.predictions import label_matrix
 from medsent.prompts.file import load_prompt
 from medsent.prompts.prompter import Prompter
 from tests.conftest import command, predictions_of
-from tests.foreign import pipeline
 from tests.foreign.pipeline import prompt_ids, read_personas, render
 from tests.plain import load_plain
 
 HERE = Path(__file__).parent
-STEPS = "28"
+ADAPTER = HERE / "adapter"
 RECORDS = 40
 
 pytestmark = pytest.mark.engine
@@ -32,29 +31,24 @@ pytestmark = pytest.mark.engine
 
 @dataclass(frozen=True)
 class Foreign:
-    """An adapter of another pipeline, opinions that it has not seen, and a job that asks it."""
+    """Opinions that the adapter has not seen, and a job that asks it."""
 
-    adapter: Path
     rows: list[dict[str, Any]]
     job: Path
 
 
 @pytest.fixture(scope="module")
-def foreign(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Foreign:
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Foreign:
     folder = tmp_path_factory.mktemp("foreign")
-    learnt = shard_table("train", Split(opinions=150, readers=4, shards=1, seed=11), 0)
     asked = shard_table("test", Split(opinions=RECORDS // 4, readers=4, shards=1, seed=12), 0)
     (folder / "test").mkdir()
-    pq.write_table(learnt, folder / "train.parquet")
     pq.write_table(asked, folder / "test" / "part-00000.parquet")
-    adapter, job = folder / "adapter", folder / "job.yaml"
-    given = [model_folder, folder / "train.parquet", "medsent/personas.yaml", adapter, STEPS]
-    pipeline.main(*map(str, given))
-    job.write_text(yaml.safe_dump(_job(folder, adapter)), encoding="utf-8")
-    return Foreign(adapter, asked.to_pylist(), job)
+    job = folder / "job.yaml"
+    job.write_text(yaml.safe_dump(_job(folder)), encoding="utf-8")
+    return Foreign(asked.to_pylist(), job)
 
 
-def _job(folder: Path, adapter: Path) -> dict[str, Any]:
+def _job(folder: Path) -> dict[str, Any]:
     own = {"prompt": str(HERE / "prompt.yaml"), "answer": str(HERE / "answer.yaml")}
     return {
         "name": "foreign",
@@ -62,8 +56,8 @@ def _job(folder: Path, adapter: Path) -> dict[str, Any]:
         "output": {"path": str(folder / "runs")},
         "model": {"source": "builtin:gemma-3-270m", "max_model_len": 1024, "dtype": "float32"},
         "variants": {
-            "as_trained": {"method": "json", "adapter": str(adapter), **own},
-            "by_default": {"method": "json", "adapter": str(adapter)},
+            "as_trained": {"method": "json", "adapter": str(ADAPTER), **own},
+            "by_default": {"method": "json", "adapter": str(ADAPTER)},
         },
         "compare": [{"baseline": "by_default", "candidate": "as_trained"}],
     }
@@ -118,7 +112,7 @@ def test_check_says_that_nothing_tells_how_it_was_trained(foreign: Foreign) -> N
 def test_its_decisions_are_those_of_transformers(
     foreign: Foreign, run: Path, prompts: list[list[int]], model_folder: Path, tokenizer: Any
 ) -> None:
-    answers = _generated(load_plain(model_folder, foreign.adapter), prompts, tokenizer)
+    answers = _generated(load_plain(model_folder, ADAPTER), prompts, tokenizer)
     table = predictions_of(run)
     of_record = dict(
         zip(table["record_id"].to_pylist(), table["as_trained"].to_pylist(), strict=True)
