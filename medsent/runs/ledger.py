@@ -3,10 +3,10 @@
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pyarrow as pa
-from pydantic import field_validator
+from pydantic import PlainSerializer, PlainValidator
 
 from medsent.errors import InputError, RunError
 from medsent.input.shard import BadShard, Fault, Shard
@@ -30,6 +30,25 @@ _ANEW = (
 _BACK = "put it back, or take its rows out of the run with `medsent requeue RUN --shard PATH`"
 
 
+def _read_fields(kept: Any) -> tuple[pa.Field, ...]:
+    if isinstance(kept, tuple):
+        return kept
+    try:
+        return tuple(pa.ipc.read_schema(pa.py_buffer(b64decode(kept))))
+    except (TypeError, OSError, pa.ArrowException) as error:
+        raise ValueError("kept is no Arrow schema") from error
+
+
+def _write_fields(kept: Iterable[pa.Field]) -> str:
+    return b64encode(pa.schema(kept).serialize().to_pybytes()).decode()
+
+
+_Fields = Annotated[
+    tuple[pa.Field, ...], PlainValidator(_read_fields), PlainSerializer(_write_fields)
+]
+"""In the file an Arrow schema in base64."""
+
+
 class _Written(Written):
     """The ledger's file."""
 
@@ -37,28 +56,7 @@ class _Written(Written):
     bad: tuple[BadShard, ...]
     rows_per_block: int | None = None
     cut: int = CUT
-    kept: str | None = None
-    """An Arrow schema, in base64."""
-
-    @field_validator("kept")
-    @classmethod
-    def _is_schema(cls, kept: str | None) -> str | None:
-        _schema(kept)
-        return kept
-
-    @property
-    def fields(self) -> tuple[pa.Field, ...] | None:
-        """The fields of the schema."""
-        return _schema(self.kept)
-
-
-def _schema(kept: str | None) -> tuple[pa.Field, ...] | None:
-    if kept is None:
-        return None
-    try:
-        return tuple(pa.ipc.read_schema(pa.py_buffer(b64decode(kept))))
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError("kept is no Arrow schema") from error
+    kept: _Fields | None = None
 
 
 @dataclass(frozen=True)
@@ -83,16 +81,14 @@ class Ledger:
         found = read_file(run.path / _FILE, _Written, _REMEDY)
         if found is None:
             return cls()
-        rows, cut = found.rows_per_block, found.cut
-        return cls(_by_path(found.good), _by_path(found.bad), rows, cut, found.fields)
+        good, bad = _by_path(found.good), _by_path(found.bad)
+        return cls(good, bad, found.rows_per_block, found.cut, found.kept)
 
     def write(self, run: RunFolder) -> None:
         """Write the ledger into a run, whole or not at all."""
         good, bad = (tuple(each[path] for path in sorted(each)) for each in (self.good, self.bad))
-        schema = None if self.kept is None else pa.schema(self.kept).serialize().to_pybytes()
-        kept = schema and b64encode(schema).decode()
         written = _Written(
-            good=good, bad=bad, rows_per_block=self.rows_per_block, cut=self.cut, kept=kept
+            good=good, bad=bad, rows_per_block=self.rows_per_block, cut=self.cut, kept=self.kept
         )
         run.write(_FILE, written.to_json())
 

@@ -6,6 +6,7 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from medsent.commands.backfill.budget import Spent
@@ -65,11 +66,20 @@ def test_a_file_without_what_it_is_for_is_damaged(run: RunFolder, name: str) -> 
         READERS[name](run)
 
 
-def test_a_schema_that_is_none_is_damage(run: RunFolder) -> None:
-    kept = b64encode(b"\xff\xff\xff\xff0000 no Arrow schema at all").decode()
+NO_SCHEMA = b64encode(b"\xff\xff\xff\xff0000 no Arrow schema at all").decode()
+
+
+@pytest.mark.parametrize("kept", [NO_SCHEMA, "no base64", 5, []])
+def test_a_schema_that_is_none_is_damage(run: RunFolder, kept: object) -> None:
     run.write("ledger.json", json.dumps({"good": [], "bad": [], "kept": kept}))
     with pytest.raises(RunError, match=r"ledger\.json is damaged"):
         Ledger.read(run)
+
+
+def test_the_kept_columns_come_back_as_they_were(run: RunFolder) -> None:
+    for kept in (None, (), (pa.field("ward", pa.string()), pa.field("days", pa.list_(pa.int8())))):
+        Ledger(kept=kept).write(run)
+        assert Ledger.read(run).kept == kept
 
 
 def test_shards_of_the_first_runs_have_no_etag(run: RunFolder) -> None:
