@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from medsent.answers.file import AnswerFile, shipped_answer
+from medsent.answers.file import AnswerFile
 from medsent.answers.json import JsonReader, write
 from medsent.answers.method import Answer, AnswerMethod, Write, decided, unusable
 from medsent.answers.values import Choices
@@ -81,8 +81,8 @@ def _room(tokenizer: Any, form: Form, labels: int) -> int:
 
 
 def _writer(tokenizer: Any, labels: Labels, answer: AnswerFile | None) -> Write:
-    form = (answer or shipped_answer()).form_of(labels.names)
-    return partial(write, form=form, tokenizer=tokenizer)
+    assert answer is not None  # a training task has one for this method
+    return partial(write, form=answer.form_of(labels.names), tokenizer=tokenizer)
 
 
 METHOD = AnswerMethod(
