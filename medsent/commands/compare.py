@@ -15,7 +15,7 @@ from medsent.config.job import JobConfig
 from medsent.console import Say
 from medsent.errors import ConfigError, RunError
 from medsent.metrics.build import build_metrics
-from medsent.metrics.cuts import KeptCuts
+from medsent.metrics.cuts import cuts_in_use
 from medsent.metrics.model import Metrics, Run
 from medsent.predictions import KEYS, Outcome, Reason, label_matrix
 from medsent.reducer.state import Scope, reduce_batches
@@ -63,7 +63,7 @@ class Side:
     def thresholds(self) -> dict[str, float] | None:
         """The thresholds in use; None for a variant without probabilities."""
         method = self.config.variants[self.variant].method
-        return KeptCuts.read(self.run).in_use({self.variant: method})[self.variant]
+        return cuts_in_use(self.run, {self.variant: method})[self.variant]
 
     def table(self, columns: list[str]) -> pa.Table:
         """Read the run's records with these columns and the variant's answers.

@@ -21,7 +21,7 @@ from scipy import stats
 
 from medsent import predictions
 from medsent.config.loader import Settings
-from medsent.metrics.cuts import KeptCuts
+from medsent.metrics.cuts import cuts_in_use
 from medsent.metrics.estimate import Figure, Part
 from medsent.metrics.format import percent, points
 from medsent.metrics.statistics.estimates import FEW_OPINIONS
@@ -143,7 +143,7 @@ class _Seen:
         """Read of a run's predictions these labels, made by the thresholds of its folder."""
         settings, own = run.config().variants, predictions.labels_of(run.predictions)
         methods = {name: settings[name].method for name in variants}
-        kept = KeptCuts.read(run).in_use(methods)
+        kept = cuts_in_use(run, methods)
         cuts = {name: values for name, values in kept.items() if values is not None}
         scope, seen = Scope.of(variants, own, thresholds=cuts), cls()
         places = [own.index(label) for label in labels]

@@ -14,7 +14,7 @@ from medsent.answers.method import method_named
 from medsent.config.methods import known_methods
 from medsent.console import Say
 from medsent.errors import ConfigError, UsageError, storage_failure
-from medsent.metrics.cuts import KeptCuts
+from medsent.metrics.cuts import cuts_in_use
 from medsent.metrics.statistics.thresholds import (
     NEUTRAL,
     WITHHELD,
@@ -118,7 +118,7 @@ def read_records(run: RunFolder, variant: str) -> Records:
 
 def _chosen(run: RunFolder, methods: Mapping[str, str], variant: str | None) -> str:
     """Return the variant to tune, by name or as the only one that can be."""
-    kept = KeptCuts.read(run).in_use(methods)
+    kept = cuts_in_use(run, methods)
     tunable = [name for name, cuts in kept.items() if cuts is not None]
     named = ", ".join(tunable)
     if variant is None:

@@ -43,23 +43,28 @@ class KeptCuts(Written, RootModel[dict[str, Cuts]]):
         """Write them into a run, so that its report depends on nothing outside it."""
         run.write(_FILE, self.to_json())
 
-    def in_use(self, methods: Mapping[str, str]) -> dict[str, dict[str, float] | None]:
-        """Return of each of these variants label to threshold.
-
-        None for a variant that stores no probabilities, only labels. A run tells which do; one
-        of before does not: there every method but json did, so `methods` are the variants'.
-        """
-        return {name: self._of(name, method) for name, method in methods.items()}
-
-    def _of(self, name: str, method: str) -> dict[str, float] | None:
-        entry = self.root.get(name)
-        if entry is None or entry.probabilities is None:
-            stores = method != "json"
-        else:
-            stores = entry.probabilities
-        return self.root[name].values if stores else None
-
     def tuned_on(self) -> dict[str, TunedOn]:
         """Return thresholds file to what it was tuned on, of those that are known."""
         known = [each for each in self.root.values() if each.tuned_on]
         return {each.file: TunedOn.model_validate(each.tuned_on) for each in known}
+
+
+def cuts_in_use(run: RunFolder, methods: Mapping[str, str]) -> dict[str, dict[str, float] | None]:
+    """Return of each of these variants of a run label to threshold.
+
+    None for a variant that stores no probabilities, only labels. A run tells which do; one of
+    before does not: there every method but json did, so `methods` are the variants'. Raises
+    `RunError` where the run's thresholds cannot be read, or lack a variant's.
+    """
+    kept = KeptCuts.read(run).root
+    absent = [name for name, method in methods.items() if name not in kept and method != "json"]
+    if absent:
+        raise RunError(f"{run.path / _FILE} lacks variant {absent[0]}; run its job again")
+    return {name: _values(kept.get(name), method) for name, method in methods.items()}
+
+
+def _values(cuts: Cuts | None, method: str) -> dict[str, float] | None:
+    if cuts is None:
+        return None
+    stores = method != "json" if cuts.probabilities is None else cuts.probabilities
+    return cuts.values if stores else None

@@ -7,7 +7,7 @@ from medsent import predictions
 from medsent.config.job import JobConfig
 from medsent.console import Say
 from medsent.metrics.build import build_metrics
-from medsent.metrics.cuts import KeptCuts
+from medsent.metrics.cuts import KeptCuts, cuts_in_use
 from medsent.metrics.estimate import Estimate, value_of
 from medsent.metrics.format import percent
 from medsent.metrics.leakage import refuse_run
@@ -93,7 +93,7 @@ def rows_at_a_time(scope: Scope) -> int:
 def _scope(run: RunFolder, config: JobConfig) -> Scope:
     """Return what a run's report counts, by the labels and thresholds that its folder holds."""
     methods = {name: settings.method for name, settings in config.variants.items()}
-    cuts = KeptCuts.read(run).in_use(methods)
+    cuts = cuts_in_use(run, methods)
     return Scope.of(
         tuple(config.variants),
         predictions.labels_of(run.predictions),

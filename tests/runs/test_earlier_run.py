@@ -11,7 +11,7 @@ from medsent import predictions
 from medsent.commands.compare import compare_runs
 from medsent.commands.tune import tune_run
 from medsent.labels import LABELS
-from medsent.metrics.cuts import KeptCuts
+from medsent.metrics.cuts import cuts_in_use
 from medsent.metrics.model import read_metrics
 from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.report.write import reduce_run
@@ -61,10 +61,9 @@ def test_its_predictions_tell_of_no_repair_and_its_file_of_no_probabilities(
     answers = predictions.table(run.predictions)["tuned"].type
     assert answers.get_field_index("repaired") < 0
     assert predictions.labels_of(run.predictions) == LABELS
-    kept = KeptCuts.read(run)
-    cuts = kept.in_use({"base": "onepass", "tuned": "bits"})
+    cuts = cuts_in_use(run, {"base": "onepass", "tuned": "bits"})
     assert list(cuts["tuned"] or {}) == list(LABELS)
-    assert kept.in_use({"base": "json"}) == {"base": None}
+    assert cuts_in_use(run, {"base": "json"}) == {"base": None}
 
 
 def test_it_can_be_tuned_on_and_compared_with(run: RunFolder, tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""The thresholds that a run holds, by variant."""
+
+from pathlib import Path
+
+import pytest
+
+from medsent.errors import RunError
+from medsent.metrics.cuts import Cuts, KeptCuts, cuts_in_use
+from medsent.runs.folder import RunFolder
+
+VALUES = {"joy": 0.3}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    kept = {
+        "stores": Cuts(probabilities=True, file="cuts.json", values=VALUES),
+        "labels": Cuts(probabilities=False, file="0.5", values=VALUES),
+        "earlier": Cuts(file="0.5", values=VALUES),
+    }
+    KeptCuts(kept).write(RunFolder(tmp_path))
+    return RunFolder(tmp_path)
+
+
+def test_a_run_tells_which_variants_store_probabilities(run: RunFolder) -> None:
+    found = cuts_in_use(run, {"stores": "json", "labels": "bits"})
+    assert found == {"stores": VALUES, "labels": None}
+
+
+def test_of_earlier_runs_the_method_tells_it(run: RunFolder) -> None:
+    assert cuts_in_use(run, {"earlier": "bits"}) == {"earlier": VALUES}
+    assert cuts_in_use(run, {"earlier": "json", "gone": "json"}) == {"earlier": None, "gone": None}
+
+
+def test_a_variant_whose_thresholds_are_gone_is_named(run: RunFolder) -> None:
+    with pytest.raises(RunError, match=r"thresholds\.json lacks variant gone; run its job again"):
+        cuts_in_use(run, {"stores": "bits", "gone": "onepass"})
