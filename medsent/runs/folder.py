@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import yaml
+from pydantic import ValidationError
 
 from medsent.config.job import JobConfig
 from medsent.config.loader import load_settings
@@ -62,8 +63,20 @@ class RunFolder:
         append_line(self.path / "log.jsonl", line.to_line())
 
     def events(self, kind: type[Line]) -> list[Line]:
-        """Return the log's lines of one kind, oldest first."""
-        found = map(kind.of, read_lines(self.path / "log.jsonl"))
+        """Return the log's lines of one kind, oldest first.
+
+        Raises `RunError` where one of them lacks a field, or has it in another form.
+        """
+        file, found = self.path / "log.jsonl", list[Line | None]()
+        for number, line in enumerate(read_lines(file), 1):
+            try:
+                found.append(kind.of(line))
+            except ValidationError as error:
+                field = ".".join(map(str, error.errors()[0]["loc"]))
+                raise RunError(
+                    f"{file}, line {number}: {field} is missing or cannot be read; go on with the "
+                    "version of medsent that wrote it, or begin a new run"
+                ) from error
         return [line for line in found if line is not None]
 
     def write(self, name: str, data: str | bytes) -> AnyPath:

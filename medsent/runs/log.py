@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, ValidationError
 
 from medsent.engine.events import EventKind
 from medsent.runs.files import Written
@@ -22,11 +22,21 @@ class Logged(Written):
 
     @classmethod
     def of(cls, line: str) -> Self | None:
-        """Read a line; None where it is of another kind, or a kill has cut it short."""
+        """Read a line; None where it is of another kind, or a kill has cut it short.
+
+        Raises `ValidationError` where it is of this kind and lacks a field, or has it in another
+        form.
+        """
         try:
-            return cls.model_validate(json.loads(line))
+            values = json.loads(line)
         except ValueError:
             return None
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            if any(problem["loc"] in ((), ("event",)) for problem in error.errors()):
+                return None
+            raise
 
 
 class Started(Logged):
@@ -59,7 +69,7 @@ class Dropped(Logged):
 class EngineLogged(Logged):
     """Something happened to an engine."""
 
-    event: Annotated[str, Field(pattern="^engine_")]
+    event: Annotated[str, Field(pattern=f"^engine_({'|'.join(EventKind)})$")]
     """`engine_`, then the kind."""
     replica: str
     kind: EventKind

@@ -169,6 +169,19 @@ def test_lines_of_the_log_that_are_not_known_are_passed_over(run: RunFolder) -> 
     assert [kind in DEATHS for kind in kinds] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("told", "field"), [({"done": 3}, "versions"), ({"done": "three", "versions": {}}, "done")]
+)
+def test_a_start_of_another_shape_is_refused(
+    run: RunFolder, told: dict[str, Any], field: str
+) -> None:
+    """Passed over, a run would go on under any versions, or count as never begun."""
+    (run.path / "log.jsonl").write_text("\n" + json.dumps({"event": "start", **told}))
+    with pytest.raises(RunError, match=rf"log\.jsonl, line 2: {field} is missing or cannot"):
+        run.events(Started)
+    assert run.events(EngineLogged) == []
+
+
 def test_a_line_of_the_log_holds_what_is_known(run: RunFolder) -> None:
     run.log(Started(done=0, versions={"torch": "2"}, recipe="r"))
     run.log(
