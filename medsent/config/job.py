@@ -208,6 +208,11 @@ class JobConfig(Settings):
     """Each record asks one of two variants; every one asks all where null."""
     statistics: StatisticsSettings = StatisticsSettings()
 
+    def job(self, **changes: Any) -> "JobConfig":
+        """Return these settings of the scoring alone, with changes, where a command has more."""
+        own = {name: getattr(self, name) for name in JobConfig.model_fields}
+        return JobConfig.model_validate(own | changes)
+
     def anchored(self) -> "JobConfig":
         """Return the settings with absolute paths, so that they hold in any working folder."""
         variants = {

@@ -1,6 +1,6 @@
 """The settings of a backfill: those of a job, what it hands on, and what it may cost."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -81,11 +81,6 @@ class BackfillConfig(JobConfig):
     drift: DriftSettings | None = DriftSettings()
     """From where on a drift from the reference is an alarm: it is said, and all is written to
     `drift.json` in the run. The labels are handed on all the same, and the exit code stays 0."""
-
-    def job(self) -> JobConfig:
-        """Return the settings of the scoring alone, which are what the run keeps."""
-        own: dict[str, Any] = {name: getattr(self, name) for name in JobConfig.model_fields}
-        return JobConfig.model_construct(**own)
 
     @model_validator(mode="after")
     def _priced(self) -> "BackfillConfig":

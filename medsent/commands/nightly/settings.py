@@ -1,7 +1,7 @@
 """The settings of a nightly evaluation: those of a job, its reference, gate and what follows."""
 
 from datetime import date
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -138,5 +138,4 @@ class NightlyConfig(JobConfig):
 
     def of(self, night: date) -> JobConfig:
         """Return the job of one night: its date is in its name and its fingerprint."""
-        own: dict[str, Any] = {key: getattr(self, key) for key in JobConfig.model_fields}
-        return JobConfig.model_construct(**own | {"name": f"{self.name}-{night}", "night": night})
+        return self.job(name=f"{self.name}-{night}", night=night)
