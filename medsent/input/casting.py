@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent.input.gold import MISSING, is_names, is_vote, read_gold
-from medsent.predictions import gold_type
+from medsent.predictions import gold_type, label_struct
 
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
 """The years 1 to 9999, in days since 1970: other dates no library around us can show."""
@@ -104,12 +104,7 @@ def gold(rows: pa.Table, labels: Sequence[str]) -> tuple[pa.Array, pa.Array]:
     matrix, unknown = read_gold(rows, labels)
     if matrix is None:
         return pa.nulls(rows.num_rows, kind), pa.repeat(False, rows.num_rows)
-    each = [
-        pa.array(matrix[:, index], pa.int8(), mask=matrix[:, index] == MISSING)
-        for index in range(len(labels))
-    ]
-    unlabelled = pa.array((matrix == MISSING).all(axis=1))
-    return pa.StructArray.from_arrays(each, fields=list(kind), mask=unlabelled), pa.array(unknown)
+    return label_struct(matrix, matrix == MISSING, kind), pa.array(unknown)
 
 
 def held_as(kind: pa.DataType) -> pa.DataType:

@@ -1,6 +1,6 @@
 """Outcomes in, Parquet out: one row a record, a struct a variant; and the same read back."""
 
-from medsent.predictions.arrays import label_matrix, probability_matrix, record_keys
+from medsent.predictions.arrays import label_matrix, label_struct, probability_matrix, record_keys
 from medsent.predictions.columns import (
     KEYS,
     ROUTED,
@@ -25,6 +25,7 @@ __all__ = [
     "gold_type",
     "key_types",
     "label_matrix",
+    "label_struct",
     "labels_of",
     "prediction_type",
     "probability_matrix",

@@ -1,6 +1,7 @@
 """Columns of predictions as arrays for the reducer, and a key of each record."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,18 @@ def probability_matrix(column: pa.StructArray) -> npt.NDArray[np.float32]:
         [np.asarray(pc.fill_null(values, float("nan")), dtype=np.float32) for values in columns],
         axis=1,
     )
+
+
+def label_struct(
+    values: npt.NDArray[Any], missing: npt.NDArray[np.bool_], kind: pa.StructType
+) -> pa.StructArray:
+    """Return (N, L) values as a struct of labels, where not `missing`, (N, L); null without any."""
+    value = kind.field(0).type
+    given = np.asfortranarray(values, value.to_pandas_dtype())
+    gaps = np.asfortranarray(missing)
+    columns = [pa.array(given[:, i], value, mask=gaps[:, i]) for i in range(kind.num_fields)]
+    none = pa.array(missing.all(axis=1))
+    return pa.StructArray.from_arrays(columns, fields=list(kind), mask=none)
 
 
 def _persona_key(persona: str) -> int:

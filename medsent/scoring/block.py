@@ -184,9 +184,6 @@ def _of(completions: Sequence[Completion | None], field: pa.Field) -> pa.Array:
 
 def _by_label(rows: Sequence[list[Any] | None], kind: pa.StructType) -> pa.StructArray:
     """Return (N, L) values as a struct of labels, null where a row is."""
-    blank = [0] * kind.num_fields
-    value = kind.field(0).type
-    matrix = np.array([row or blank for row in rows], dtype=value.to_pandas_dtype())
-    columns = [pa.array(matrix[:, number], value) for number in range(kind.num_fields)]
-    missing = pa.array([row is None for row in rows])
-    return pa.StructArray.from_arrays(columns, fields=list(kind), mask=missing)
+    matrix = np.array([row or [0] * kind.num_fields for row in rows])
+    missing = np.array([[row is None] * kind.num_fields for row in rows])
+    return predictions.label_struct(matrix, missing, kind)

@@ -1,7 +1,6 @@
 """Rows for others to read: the usable answers of the predictions, with what gave them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -85,11 +84,13 @@ def _rows(
 ) -> Iterator[pa.RecordBatch]:
     """Yield a variant's usable answers of a batch."""
     made = {
-        "labels": _struct(answers.labels, rows.field("labels").type, answers.labels < 0),
-        "probabilities": _struct(
+        "labels": predictions.label_struct(
+            answers.labels, answers.labels < 0, rows.field("labels").type
+        ),
+        "probabilities": predictions.label_struct(
             answers.probabilities,
-            rows.field("probabilities").type,
             np.isnan(answers.probabilities),
+            rows.field("probabilities").type,
         ),
         "labelled_at": pc.struct_field(scored[variant], "finished_at"),
         "month": pc.strftime(scored["date"], "%Y-%m"),
@@ -101,14 +102,3 @@ def _rows(
     columns = [made[f.name] if f.name in made else scored[f.name] for f in rows]
     usable = pa.array(answers.answered)
     yield pa.RecordBatch.from_arrays(columns, schema=rows).filter(usable)
-
-
-def _struct(values: Any, kind: pa.StructType, missing: Any) -> pa.StructArray:
-    """Return (N, L) values as a struct of labels; a row without any is null."""
-    given = values.astype(kind.field(0).type.to_pandas_dtype())
-    columns = [
-        pa.array(np.ascontiguousarray(given[:, i]), mask=np.ascontiguousarray(missing[:, i]))
-        for i in range(kind.num_fields)
-    ]
-    none = pa.array(missing.all(axis=1))
-    return pa.StructArray.from_arrays(columns, fields=list(kind), mask=none)
