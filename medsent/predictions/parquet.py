@@ -64,7 +64,7 @@ def read(
     rows: int = 65_536,
     look: Look = _pass_by,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield what some files of predictions hold, in the same way."""
+    """Yield what some files of predictions, or of rows of their kind, hold in the same way."""
     waiting: list[pa.RecordBatch] = []
     for batch in _each(some, columns, rows, look):
         waiting.append(batch)

@@ -7,7 +7,7 @@ was, and one after it is made good by the next call. Readers pass over names tha
 """
 
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pydantic import ConfigDict
 
+from medsent import predictions
 from medsent.commands.backfill.rows import labelled_rows, schema
 from medsent.commands.backfill.settings import LabelledSettings
 from medsent.errors import ConfigError, RunError
@@ -31,7 +32,6 @@ from medsent.storage.paths import (
     located,
     move,
     names_below,
-    open_parquet,
     remove_folder,
     write_whole,
 )
@@ -227,7 +227,7 @@ class _Stage:
         (self._folder.staged / place).mkdir(parents=True, exist_ok=True)
         filesystem, folder = located(self._folder.staged)
         most, writer, room, part = self._settings.rows_per_file, None, 0, 0
-        for batch in _regrouped(files, min(most, _ROWS_IN_GROUP)):
+        for batch in predictions.read(files, rows=min(most, _ROWS_IN_GROUP)):
             while batch.num_rows:
                 if writer is None:
                     name = f"part-{self._number:05d}-{part:05d}.parquet"
@@ -238,27 +238,13 @@ class _Stage:
                         filesystem=filesystem,
                     )
                     room, part = most, part + 1
-                writer.write_table(batch.slice(0, room))
+                writer.write_batch(batch.slice(0, room))
                 batch, room = batch.slice(room), room - min(room, batch.num_rows)
                 if not room:
                     writer.close()
                     writer = None
         if writer is not None:
             writer.close()
-
-
-def _regrouped(files: Iterable[AnyPath], rows: int) -> Iterator[pa.Table]:
-    """Yield the rows of some files, so many at a time."""
-    waiting: list[pa.RecordBatch] = []
-    for file in files:
-        with open_parquet(file) as parquet:
-            for batch in parquet.iter_batches(rows):
-                waiting.append(batch)
-                if sum(map(len, waiting)) >= rows:
-                    yield pa.Table.from_batches(waiting)
-                    waiting = []
-    if waiting:
-        yield pa.Table.from_batches(waiting)
 
 
 def _sources(run: RunFolder) -> dict[str, int]:
