@@ -4,17 +4,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from medsent.commands.pace import Pace
 from medsent.config.job import JobConfig
 from medsent.console import Say
 from medsent.errors import ConfigError, RunError
 from medsent.predictions import Reason
-from medsent.runs.folder import runs_named
 from medsent.scoring.asked import answer_words, prompt_words
 from medsent.scoring.cautions import Sampled, cautions
 from medsent.scoring.cluster import Capacity, check_cluster, engines_held, occupancy
 from medsent.scoring.plan import Plan, make_plan
 from medsent.scoring.variant import Variant
-from medsent.storage.paths import any_path, modified_ns, shown
+from medsent.storage.paths import shown
 
 _MOST_NAMED = 5
 
@@ -160,17 +160,12 @@ def _measure(plan: Plan, sampled: Sampled) -> Measured:
 
 
 def _estimate(plan: Plan) -> str:
-    """Tell the time from the last complete run of the same name and variants, if there is one."""
-    runs = runs_named(any_path(plan.config.output.path), plan.config.name)
-    ended = [run for run in runs if run.manifest_file.is_file()]
-    if not ended:
-        return "time unknown: no run of this name has ended here yet"
-    last = max(ended, key=lambda run: modified_ns(run.manifest_file))
+    """Tell the time from the last run of the same name, if there is one."""
     try:
-        manifest = last.complete()
-    except RunError:
-        return f"time unknown: {last.manifest_file} is damaged"
-    timing = manifest.timing
-    records = timing.records or manifest.records.input
-    seconds = timing.start_up_s + timing.scoring_s * plan.records / max(1, records)
-    return f"about {seconds / 60:.0f} min on what the last run had ({last.path.name})"
+        pace = Pace.latest(plan)
+    except RunError as error:
+        return f"time unknown: {error}"
+    if pace is None:
+        return "time unknown: no run of this name has scored here yet"
+    minutes = pace.seconds(plan.records) / 60
+    return f"about {minutes:.0f} min on what the last run had ({pace.run.path.name})"

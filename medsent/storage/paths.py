@@ -304,13 +304,6 @@ def remove_folder(folder: AnyPath) -> None:
         filesystem.delete_dir(path)
 
 
-def modified_ns(path: AnyPath) -> int:
-    """Return when a file was written, by the storage's clock; that of objects has whole seconds."""
-    if isinstance(path, ObjectPath):
-        return int(path.info().mtime_ns or 0)
-    return path.stat().st_mtime_ns
-
-
 def open_parquet(path: AnyPath) -> pq.ParquetFile:
     """Open a Parquet file; the columns that are read of an object come in few requests."""
     if isinstance(path, ObjectPath):

@@ -221,12 +221,12 @@ def test_what_nobody_foresaw_is_one_line_that_quotes_nothing(
         main(["evaluate", str(job_file)])
 
 
-def test_the_last_manifest_of_a_name_is_only_a_hint(
+def test_the_log_of_another_run_is_only_a_hint(
     job_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A damaged one must not stop a check."""
     folder = tmp_path / "runs" / "scripted-0"
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text(json.dumps({"timing": {}})[:-1])
+    (folder / "log.jsonl").write_text(json.dumps({"event": "scored", "records": 9}))
     assert run("check", str(job_file)) == 0
-    assert "time unknown" in capsys.readouterr().out
+    assert f"time unknown: {folder}/log.jsonl, line 1" in capsys.readouterr().out
