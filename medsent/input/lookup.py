@@ -1,6 +1,6 @@
 """Records of a job's input that a command looks at without scoring any."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 
 from medsent.input.reading import BATCH_ROWS
 from medsent.input.records import RecordReader, fan_out
-from medsent.input.shard import Shard
 from medsent.input.shards import Shards
 
 _SHARDS: Final = 5
@@ -36,11 +35,13 @@ class Lookup:
         """Texts of more characters than `longest` are too long."""
         self._shards, self._readers = shards, readers
         self.personas = frozenset(personas)
-        self._read = RecordReader(shards, personas, longest)
+        self._records = RecordReader(shards, personas, longest)
 
     def first(self, count: int) -> list[Row]:
         """Return so many records at most, in the order of the shards and of their rows."""
-        return list(islice(self._each(count), count))
+        tables = self._records.every(min(count, BATCH_ROWS))
+        rows = (row for table in tables for row in fan_out(table, self._readers).to_pylist())
+        return list(islice(rows, count))
 
     def spread(self, count: int) -> list[Row]:
         """Return about so many: the first of some shards, from the first shard to the last."""
@@ -51,7 +52,7 @@ class Lookup:
         return [
             row
             for shard in some
-            for table in islice(self._tables(shard, most), 1)
+            for table in islice(self._records.read(shard, rows=most), 1)
             for row in fan_out(table, self._readers).to_pylist()
         ]
 
@@ -59,18 +60,8 @@ class Lookup:
         """Return record_id to its records, in the same order, for those that are there."""
         wanted = pa.array(sorted(set(record_ids)), pa.string())
         found: dict[str, list[Row]] = {}
-        for shard in self._shards.files:
-            for table in self._tables(shard, BATCH_ROWS):
-                some = table.filter(pc.is_in(table["record_id"], value_set=wanted))
-                for row in fan_out(some, self._readers).to_pylist():
-                    found.setdefault(row["record_id"], []).append(row)
+        for table in self._records.every():
+            some = table.filter(pc.is_in(table["record_id"], value_set=wanted))
+            for row in fan_out(some, self._readers).to_pylist():
+                found.setdefault(row["record_id"], []).append(row)
         return found
-
-    def _each(self, count: int) -> Iterator[Row]:
-        for shard in self._shards.files:
-            for table in self._tables(shard, min(count, BATCH_ROWS)):
-                yield from fan_out(table, self._readers).to_pylist()
-
-    def _tables(self, shard: Shard, rows: int) -> Iterator[pa.Table]:
-        """Yield the records of a shard, so many rows at a time, before they are fanned out."""
-        return (records for _, records in self._read.read(shard, rows=rows))

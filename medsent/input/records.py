@@ -41,14 +41,19 @@ class RecordReader:
         kept = [field.with_name(f"{KEPT}{field.name}") for field in shards.kept]
         self.schema = pa.schema([*fields, pa.field(LOST_DATE, pa.bool_()), *kept])
 
+    def every(self, rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
+        """Yield the records of all shards, in their order; raises as `read` does."""
+        for shard in self._shards.files:
+            yield from self.read(shard, rows=rows)
+
     def read(
         self,
         shard: Shard,
         groups: Collection[int] | None = None,
         rows: int = BATCH_ROWS,
         skip: int = 0,
-    ) -> Iterator[tuple[int, pa.Table]]:
-        """Yield (row group, records) of a shard in its order; see `OpenShard.tables`.
+    ) -> Iterator[pa.Table]:
+        """Yield the records of a shard in its order; see `OpenShard.tables`.
 
         The first `skip` rows of each row group are passed over.
 
@@ -64,7 +69,7 @@ class RecordReader:
                 batch, done = batch.slice(over), done + over
                 if not batch.num_rows:
                     continue
-                yield group, self._records(batch, shard.path, file.starts[group] + done)
+                yield self._records(batch, shard.path, file.starts[group] + done)
                 done += batch.num_rows
 
     def _records(self, rows: pa.Table, path: str, first: int) -> pa.Table:

@@ -136,7 +136,7 @@ def _texts(shards: Shards, config: JobConfig, wanted: set[Key]) -> dict[Key, str
         if not any(shown(shard.path) == path for path, *_ in wanted):
             continue
         with suppress(ShardError):  # what it holds is told as not found
-            for _, records in reader.read(shard):
+            for records in reader.read(shard):
                 columns = [records[name].to_pylist() for name in _KEYS]
                 for key, text in zip(
                     zip(*columns, strict=True), records["text"].to_pylist(), strict=True

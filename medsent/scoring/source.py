@@ -118,7 +118,7 @@ class BlockReader:
     def _windows(self, piece: Piece, shard: Shard, skip: int) -> Iterator[pa.Table]:
         """Yield the records of a row group that are taken, so many at a time, after some."""
         waiting: list[pa.Table] = []
-        for _, records in self._records.read(shard, [piece.group], skip=skip):
+        for records in self._records.read(shard, [piece.group], skip=skip):
             left = self._sample.of(records) if self._sample else records
             while left.num_rows:
                 room = self._window - sum(table.num_rows for table in waiting)

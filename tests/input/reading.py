@@ -37,8 +37,7 @@ def opened(path: Path | str, **settings: Any) -> Shards:
 def records(shards: Shards, *, longest: int | None = None, batch: int = BATCH_ROWS) -> pa.Table:
     """Return the records of all shards."""
     reader = RecordReader(shards, PERSONAS, longest)
-    tables = [table for shard in shards.files for _, table in reader.read(shard, rows=batch)]
-    return pa.concat_tables([reader.schema.empty_table(), *tables])
+    return pa.concat_tables([reader.schema.empty_table(), *reader.every(batch)])
 
 
 def read(*tables: pa.Table, longest: int | None = None, **settings: Any) -> pa.Table:

@@ -57,9 +57,7 @@ class Readings(Dataset[Opinion]):
                 f"{path}: no column 'labels'; training needs gold labels (map their column "
                 "with data.columns)"
             )
-        reader = RecordReader(shards, personas)
-        read = (table for file in shards.files for _, table in reader.read(file))
-        records = pa.concat_tables(read)
+        records = pa.concat_tables(RecordReader(shards, personas).every())
         usable = records.filter(pc.and_(records["reason"].is_null(), records["gold"].is_valid()))
         if usable.num_rows == 0:
             raise InputError(
