@@ -34,10 +34,11 @@ from medsent.runs.log import EngineLogged, Scored, Started
 from medsent.runs.manifest import Manifest, Timing
 from medsent.scoring import accounting
 from medsent.scoring.cautions import cautions
+from medsent.scoring.identity import versions
 from medsent.scoring.monitor import Status
 from medsent.scoring.opening import open_run
 from medsent.scoring.pipeline import Session, Watch, score
-from medsent.scoring.plan import Plan, make_plan, versions
+from medsent.scoring.plan import Plan, make_plan
 from medsent.scoring.progress import ScoringProgress
 from medsent.scoring.stop import Stop
 from medsent.storage.lease import Lease

