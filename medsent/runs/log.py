@@ -48,7 +48,7 @@ class Started(Logged):
     versions: dict[str, str]
     """Package to its version, of those that decide a prediction."""
     recipe: str | None = None
-    """`Plan.recipe`; None in runs of before."""
+    """`Identity.recipe`; None in runs of before."""
     share: float | None = None
     """Of a route."""
 

@@ -2,25 +2,16 @@
 
 import asyncio
 import math
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import ray
 
 from medsent import predictions
 from medsent.answers.method import Answer
-from medsent.config.engine import ScriptedSettings
 from medsent.engine.events import DEATHS, Event, EventKind
-from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Engine
-from medsent.engine.scripted.engine import ScriptedEngine
-from medsent.engine.supervised import SupervisedEngine
-from medsent.engine.vllm import VllmEngine
 from medsent.errors import (
     EngineDiedError,
     EngineError,
@@ -31,12 +22,12 @@ from medsent.errors import (
     storage_failure,
 )
 from medsent.input.records import LOST_DATE, fan_out
-from medsent.models.source import load_tokenizer
 from medsent.runs.blocks import BlockWriter, unpacked, with_lost_dates
 from medsent.runs.folder import RunFolder
+from medsent.scoring.actor import Actor
 from medsent.scoring.adapter_probe import check_effects
 from medsent.scoring.block import Block, Reply
-from medsent.scoring.bound_variant import BoundVariant, bind_variants
+from medsent.scoring.bound_variant import BoundVariant
 from medsent.scoring.monitor import EngineEvent
 from medsent.scoring.plan import Plan
 from medsent.scoring.telemetry import Telemetry
@@ -48,15 +39,17 @@ _OTHERS_START_S = 1800.0
 _START_AGAIN_S = 60.0
 _LAST_ANSWERS_S = 5.0
 """How long a job that is to end waits for the requests in flight."""
+_HERE = Actor()
 
 
 class Scorer:
     """A callable class for Ray Data's `map_batches`: records in, predictions out."""
 
-    def __init__(self, plan: Plan, run: RunFolder, monitor: Any) -> None:
+    def __init__(self, plan: Plan, run: RunFolder, monitor: Any, actor: Actor = _HERE) -> None:
         self._monitor, self._run, self._writer = monitor, run, BlockWriter(run)
+        self._actor = actor
         self._unsaid, self._said_at = 0, 0.0
-        self._replica = _replica_name()
+        self._replica = actor.name
         self._limit = plan.config.model.max_model_len
         self._answers = plan.answers_per_record
         self._readers, self._route = plan.readers, plan.config.route
@@ -95,7 +88,7 @@ class Scorer:
             self._replaced = self._replaced or asyncio.create_task(self._give_up(str(error)))
             if await self._replaced:
                 self._engine.close()
-                os._exit(1)  # Ray makes another actor, elsewhere where this node is broken.
+                self._actor.end()
             raise
         except MedsentError as error:
             await self._monitor.fail.remote(type(error).__name__, str(error))
@@ -133,10 +126,10 @@ class Scorer:
     def _settle(self, error: MedsentError) -> None:
         """Return where a start may be tried again here; else end, for another or for the job."""
         # The pool would only say that an actor died; the driver asks the monitor why.
-        ray.get(self._monitor.did_not_start.remote(type(error).__name__, str(error)))
-        if _is_replacement():
+        self._actor.wait(self._monitor.did_not_start.remote(type(error).__name__, str(error)))
+        if self._actor.is_replacement:
             # Ray gives up one that raises here, and with it the blocks it was to score.
-            os._exit(1)
+            self._actor.end()
         if not self._others_work():
             raise error
 
@@ -144,41 +137,27 @@ class Scorer:
         """Wait before the next start, or end where the job does: nobody else ends this actor."""
         until = time.monotonic() + _START_AGAIN_S
         while time.monotonic() < until:
-            if ray.get(self._monitor.draining.remote()):
+            if self._actor.wait(self._monitor.draining.remote()):
                 raise EngineDiedError(str(error)) from error  # no block is to fail for it
             time.sleep(_LOOK_EVERY_S)
 
     def _others_work(self) -> bool:
         """Tell whether any scorer works, once none that could may still start."""
         until = time.monotonic() + _OTHERS_START_S
-        while (found := ray.get(self._monitor.others_work.remote(self._replica))) is None:
+        while (found := self._actor.wait(self._monitor.others_work.remote(self._replica))) is None:
             if time.monotonic() > until:
                 return False
             time.sleep(_LOOK_EVERY_S)
         return bool(found)
 
     def _refuse_endless_starts(self) -> None:
-        refusal = ray.get(self._monitor.starting.remote(self._replica))
+        refusal = self._actor.wait(self._monitor.starting.remote(self._replica))
         if refusal is not None:
-            ray.get(self._monitor.did_not_start.remote(EngineDiedError.__name__, refusal))
+            self._actor.wait(self._monitor.did_not_start.remote(EngineDiedError.__name__, refusal))
             raise EngineDiedError(refusal)
 
     def _start(self, plan: Plan) -> tuple[tuple[BoundVariant, ...], Engine]:
-        folder = plan.model_on_this_node()
-        settings = plan.config.engine
-        start: Callable[[Footprint | None], Engine]
-        if isinstance(settings, ScriptedSettings):
-            start = partial(ScriptedEngine, settings)
-        else:
-            start = partial(VllmEngine, plan.engine_plan(settings, folder))
-        with ThreadPoolExecutor(1) as aside:  # a tokenizer takes as long as a model to load
-            bound_variants = aside.submit(lambda: bind_variants(plan, load_tokenizer(folder)))
-            engine = SupervisedEngine(start, settings.supervision, self._tell)
-            try:
-                return bound_variants.result(), engine
-            except BaseException:
-                engine.close()
-                raise
+        return self._actor.start(plan, self._tell)
 
     def _tell(self, event: Event) -> None:
         self._monitor.note.remote(
@@ -322,13 +301,3 @@ def _receipt(written: Mapping[str, int]) -> pa.Table:
 def _is_refused(task: asyncio.Task[Reply | None]) -> bool:
     reply = None if task.cancelled() else task.result()
     return reply is not None and reply.answer.status == predictions.AnswerStatus.ENGINE_ERROR
-
-
-def _is_replacement() -> bool:
-    """Tell whether this actor stands in for one that ended."""
-    return bool(ray.get_runtime_context().was_current_actor_reconstructed)
-
-
-def _replica_name() -> str:
-    context = ray.get_runtime_context()
-    return f"{context.get_node_id()[:6]}-{(context.get_actor_id() or '')[:6]}"

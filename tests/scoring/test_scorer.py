@@ -3,18 +3,20 @@
 import asyncio
 import sys
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from medsent import predictions
+from medsent.config.engine import ScriptedSettings
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.scripted.engine import ScriptedEngine
+from medsent.engine.supervised import SupervisedEngine
 from medsent.errors import (
     AdapterError,
     EngineDiedError,
@@ -26,7 +28,8 @@ from medsent.errors import (
 from medsent.labels import LABELS
 from medsent.runs.blocks import packed
 from medsent.runs.folder import RunFolder
-from medsent.scoring import scorer
+from medsent.scoring.actor import Actor, Tell
+from medsent.scoring.bound_variant import bind_variants
 from medsent.scoring.plan import Plan, make_plan
 from medsent.scoring.scorer import Scorer
 from tests.conftest import MARKER, AdapterWriter, JobBuilder
@@ -34,53 +37,89 @@ from tests.input import record_rows
 
 
 class Told:
-    """Stands for the monitor's handle: notes each call."""
+    """Stands for the monitor's handle: notes each call, and answers as it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, **answers: object) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self._answers = answers
 
     def __getattr__(self, name: str) -> SimpleNamespace:
-        def remote(*values: Any) -> "Told":
+        def remote(*values: Any) -> Any:
             self.calls.append((name, *values))
-            return self
+            return Waiting(self._answers.get(name))
 
         return SimpleNamespace(remote=remote)
-
-    def __await__(self) -> Generator[None, None, None]:
-        return iter(())  # type: ignore[return-value]
 
     def told(self, name: str) -> list[tuple[Any, ...]]:
         return [values for called, *values in self.calls if called == name]  # type: ignore[misc]
 
 
+@dataclass
+class Waiting:
+    """What the monitor answers, to be waited for."""
+
+    value: object
+
+    def __await__(self) -> Generator[None, None, object]:
+        yield from ()
+        return self.value
+
+
+class Here(Actor):
+    """An actor without Ray around it, whose engine is one of the tests."""
+
+    name = "node-actor"
+
+    def __init__(self, start: Callable[..., Any], *, replaced: bool = False) -> None:
+        self._started, self._replaced = start, replaced
+
+    @property
+    def is_replacement(self) -> bool:
+        return self._replaced
+
+    def wait(self, answer: Any) -> Any:
+        return answer.value
+
+    def end(self) -> NoReturn:
+        sys.exit(1)
+
+    def start(self, plan: Plan, tell: Tell) -> Any:
+        return self._started(plan, tell)
+
+
 Behave = Callable[[Request], None]
+Alter = Callable[[Completion], Completion]
 
 
 @pytest.fixture
 def made(
-    job: JobBuilder, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: JobBuilder, tokenizer: Any, tmp_path: Path
 ) -> Iterator[Callable[..., tuple[Scorer, Told, list[Request]]]]:
     """Yield a maker of a scorer whose requests are noted and may be made to fail."""
-    monkeypatch.setattr(scorer, "_replica_name", lambda: "node-actor")
-    monkeypatch.setattr(scorer, "load_tokenizer", lambda _: tokenizer)
-    monkeypatch.setattr(scorer.ray, "get", lambda _: None)
     started: list[Scorer] = []
     run = RunFolder(tmp_path / "run")
     run.predictions.mkdir(parents=True)
 
-    def make(behave: Behave = lambda _: None, **groups: Any) -> tuple[Scorer, Told, list[Request]]:
+    def make(
+        behave: Behave = lambda _: None, alter: Alter = lambda same: same, **groups: Any
+    ) -> tuple[Scorer, Told, list[Request]]:
         requests: list[Request] = []
-        answer = ScriptedEngine.complete
 
-        async def complete(engine: ScriptedEngine, request: Request) -> Completion:
-            requests.append(request)
-            behave(request)
-            return await answer(engine, request)
+        class Noting(ScriptedEngine):
+            async def complete(self, request: Request) -> Completion:
+                requests.append(request)
+                behave(request)
+                return alter(await super().complete(request))
 
-        monkeypatch.setattr(ScriptedEngine, "complete", complete)
+        def start(plan: Plan, tell: Tell) -> Any:
+            settings = plan.config.engine
+            assert isinstance(settings, ScriptedSettings)
+            engine = SupervisedEngine(lambda _: Noting(settings), settings.supervision, tell)
+            return bind_variants(plan, tokenizer), engine
+
         plan: Plan = make_plan(job(**groups), lambda _: None)
         told = Told()
-        started.append(Scorer(plan, run, told))
+        started.append(Scorer(plan, run, told, Here(start)))
         return started[-1], told, requests
 
     yield make
@@ -117,7 +156,6 @@ def scored(actor: Scorer, block: pa.Table) -> list[dict[str, Any]]:
 )
 def test_a_start_that_would_fail_again_ends_the_job_at_the_first_block(
     job: JobBuilder,
-    monkeypatch: pytest.MonkeyPatch,
     error: MedsentError,
     replaced: bool,
     ends: type[BaseException] | None,
@@ -127,18 +165,13 @@ def test_a_start_that_would_fail_again_ends_the_job_at_the_first_block(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(scorer, "_replica_name", lambda: "node-actor")
-    monkeypatch.setattr(scorer, "_is_replacement", lambda: replaced)
-    monkeypatch.setattr(Scorer, "_start", fail)
-    monkeypatch.setattr(Scorer, "_others_work", lambda _: False)
-    monkeypatch.setattr(scorer.os, "_exit", sys.exit)
-    monkeypatch.setattr(scorer.ray, "get", lambda _: None)
-    plan, told, run = make_plan(job(), lambda _: None), Told(), RunFolder(Path("unused"))
+    plan, told = make_plan(job(), lambda _: None), Told(others_work=False)
+    run, here = RunFolder(Path("unused")), Here(fail, replaced=replaced)
     if ends is not None:
         with pytest.raises(ends):
-            Scorer(plan, run, told)
+            Scorer(plan, run, told, here)
         return
-    actor = Scorer(plan, run, told)
+    actor = Scorer(plan, run, told, here)
     assert not told.told("started")
     with pytest.raises(type(error), match=str(error)):
         asyncio.run(actor(records({"text": "unread"})))
@@ -313,15 +346,11 @@ def test_a_job_that_is_to_end_returns_what_is_answered(made: Any) -> None:
     assert len(requests) == 2
 
 
-def test_an_unforeseen_failure_is_told_without_its_text(
-    made: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    actor, told, _ = made()
-
-    def fail(*_: Any) -> None:
+def test_an_unforeseen_failure_is_told_without_its_text(made: Any) -> None:
+    def fail(_: Request) -> None:
         raise KeyError(MARKER)
 
-    monkeypatch.setattr(scorer, "Block", fail)
+    actor, told, _ = made(fail)
     with pytest.raises(EngineError) as caught:
         asyncio.run(actor(records({})))
     assert str(caught.value).startswith("scoring a block failed: KeyError at test_scorer.py:")
@@ -343,16 +372,13 @@ def test_adapters_are_checked_once_and_first(
 
 
 def test_an_adapter_without_effect_ends_the_job_before_anything_is_scored(
-    made: Any, write_adapter: AdapterWriter, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    made: Any, write_adapter: AdapterWriter, tmp_path: Any
 ) -> None:
+    def deaf(completion: Completion) -> Completion:
+        return replace(completion, logprobs=[dict.fromkeys(range(9), -1.0)])
+
     adapter = {"adapter": str(write_adapter(tmp_path / "a"))}
-    actor, told, requests = made(variants={"tuned": adapter})
-    complete = ScriptedEngine.complete
-
-    async def deaf(engine: ScriptedEngine, request: Request) -> Completion:
-        return replace(await complete(engine, request), logprobs=[dict.fromkeys(range(9), -1.0)])
-
-    monkeypatch.setattr(ScriptedEngine, "complete", deaf)
+    actor, told, requests = made(alter=deaf, variants={"tuned": adapter})
     with pytest.raises(AdapterError, match=r"variants\.tuned\.adapter changes nothing"):
         asyncio.run(actor(records({"text": "an opinion"})))
     assert told.told("fail")[0][0] == "AdapterError"
