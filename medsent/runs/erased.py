@@ -47,9 +47,9 @@ def list_erased(output: AnyPath, opinion_ids: Iterable[str]) -> None:
 class Erased(Written):
     """The opinions that a run must not hold: its own list, and its output folder's."""
 
-    opinions: frozenset[str] = frozenset()
+    opinions: frozenset[str]
     """Hashes of their ids."""
-    pending: bool = False
+    pending: bool
     """Whether some of them may still stand in the run's files."""
     found: frozenset[str] = frozenset()
     """Hashes of those that stood in the run when they were erased."""
@@ -57,7 +57,7 @@ class Erased(Written):
     @classmethod
     def read(cls, run: RunFolder) -> "Erased":
         """Read what a run must not hold. Raises `RunError` where a list is damaged."""
-        own = read_file(run.path / _FILE, cls, _REMEDY) or cls()
+        own = read_file(run.path / _FILE, cls, _REMEDY) or cls(opinions=frozenset(), pending=False)
         lists = (run.path.parent / LISTS).glob("*.json")
         read = (read_file(file, Listed, _REMEDY) for file in lists)
         more = frozenset[str]().union(*(each.opinions for each in read if each))
