@@ -3,7 +3,7 @@
 # The first of these that works: `make PYTHON=/path/to/python3.11 demo` names another.
 PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
-TORCH ?= torch==2.13.0
+TORCH ?= --require-hashes -r requirements/torch.txt
 LOCK ?= requirements/cpu.txt
 ARGS ?=
 
@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --require-virtualenv install -qq --disable-pip-versi
 # still there at the next start, .venv is made afresh, since a half-installed library can look
 # whole to pip. It lies outside .venv, so that removing .venv does not remove it first.
 key = $(shell (printf '%s\n' '$(TORCH)' '$(CURDIR)'; cat $(1)) | cksum | tr -d ' ')
-LIBRARIES := .venv/.libraries-$(call key,$(LOCK))
+LIBRARIES := .venv/.libraries-$(call key,$(LOCK) requirements/torch.txt requirements/cuda.txt)
 PACKAGE := .venv/.package-$(call key,$(LOCK) pyproject.toml)
 UNFINISHED := .venv-unfinished
 
@@ -88,8 +88,9 @@ $(LIBRARIES):
 	elif [ -x $(BIN)/python ] && [ -e .venv/pyvenv.cfg ]; then reuse=yes; fi; \
 	touch $(UNFINISHED) && rm -f .venv/.libraries-* .venv/.package-* && \
 	if [ -z "$$reuse" ]; then rm -rf .venv && $(PYTHON) -m venv .venv; fi
-	@echo "Setting up .venv (once, 2 to 4 minutes): $(TORCH), then $$(grep -c '^[a-z0-9]' $(LOCK)) locked packages ..."
-	@$(PIP) '$(TORCH)'
+	@echo "Setting up .venv (once, 2 to 4 minutes): torch, then $$(grep -c '^[a-z0-9]' $(LOCK)) locked packages ..."
+	@$(PIP) --no-deps $(TORCH) || { echo "Without torch's CPU build: its CUDA build serves as well, and is several gigabytes larger ..."; \
+	$(PIP) --require-hashes --no-deps -r requirements/cuda.txt; }
 	@$(PIP) --require-hashes --no-deps -r $(LOCK)
 	@touch $@
 	@rm $(UNFINISHED)

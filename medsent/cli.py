@@ -165,6 +165,7 @@ def erase(
         typer.FileText | None,
         typer.Option(
             metavar="FILE",
+            encoding="utf-8-sig",
             help="A file of such ids, one a line; - for stdin. Nothing then stands in the list of "
             "processes or in a shell's history.",
         ),
@@ -172,15 +173,17 @@ def erase(
 ) -> None:
     """Take the records of opinions out of runs, so that nothing of them is left there.
 
-    Predictions and labelled rows are rewritten, and the report is made again, without the
-    opinions it may quote. The records count as quarantined for `erased`, and no later
-    command scores them again, whatever shard they come in. An erasure that is cut short is
-    finished by the same command, or by the next one on the run. Shards are not touched.
+    Predictions and labelled rows are rewritten, and the report is made again; one that quotes
+    opinions is removed. The records count as quarantined for `erased`, and no later command
+    scores them again in any run of that output folder, whatever shard they come in. An erasure
+    that is cut short is finished by the same command, or by the next one on the run. Shards are
+    not touched. Exit code 1 where an id is in none of the runs.
     """
     from medsent.commands.erase import erase as run
+    from medsent.commands.erase import read_ids
 
-    listed = [line.strip() for line in opinion_ids or ()]
-    named = [*(opinion_id or []), *filter(None, listed)]
+    named = {name: f"--opinion-id {name}" for name in opinion_id or []}
+    named |= read_ids(opinion_ids) if opinion_ids else {}
     if not named:
         raise UsageError("erase: give --opinion-id ID or --opinion-ids FILE")
     say(run(runs, named, say))
@@ -198,13 +201,14 @@ def report(
         typer.Option(
             min=0,
             help="Quote so many opinions for which the candidate gains most, and so many for "
-            "which it loses most. Their texts are read from the input's shards.",
+            "which it loses most, in a report of its own: report-with-opinions.html and .md. "
+            "Their texts are read from the input's shards.",
         ),
     ] = 0,
 ) -> None:
     """Write the report of a complete run again, from its predictions alone.
 
-    Without --examples a report quotes no opinion.
+    report.html and report.md quote no opinion. The last line printed is the report's path.
     """
     from medsent.commands.evaluate import rewrite_report
 

@@ -1,6 +1,6 @@
 """Keeping the libraries' own talk off the terminal, so that a job's lines stand alone.
 
-`MEDSENT_VERBOSE=1` lets everything through.
+`MEDSENT_VERBOSE=1` lets it through, but for what might quote an opinion or tell another of a job.
 """
 
 import logging
@@ -15,20 +15,24 @@ from contextlib import contextmanager
 Say = Callable[[str], None]
 """Where a command's lines go, one at a time."""
 
-ENVIRONMENT = {
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+PRIVATE = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
     # Ray prints a failed task's error in the driver, whatever its settings for logs; an
     # exception may quote an opinion.
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
-    # Else what a helper of Ray's own fails at is printed every few seconds to the job's end.
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+"""What keeps opinions, and that a job runs, to this machine: set however much is to be said."""
+ENVIRONMENT = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_NO_USAGE_STATS": "1",
 }
 _NATIVE = re.compile(rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z] \d+ \d+\] ")
 
@@ -40,6 +44,8 @@ def verbose() -> bool:
 
 def quieten() -> None:
     """Set what must be set before the libraries are imported."""
+    for name, value in PRIVATE.items():
+        os.environ.setdefault(name, value)
     if verbose():
         return
     for name, value in ENVIRONMENT.items():

@@ -20,6 +20,7 @@ from medsent.metrics.model import Metrics, Run
 from medsent.predictions import KEYS, Outcome, Reason, label_matrix
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.write import summary, write_files
+from medsent.runs.erased import Erased
 from medsent.runs.folder import RunFolder
 from medsent.runs.manifest import Manifest
 from medsent.runs.shared_labels import SharedLabels, narrow_answers, narrow_gold
@@ -71,7 +72,7 @@ class Side:
         Erased ones are left out, and those that a route took past the variant.
         """
         names = [*KEYS, *columns, self.variant]
-        table = predictions.table(self.run.predictions, names)
+        table = Erased.read(self.run).drop(predictions.table(self.run.predictions, names))
         meant = pc.fill_null(pc.not_equal(table["reason"], Reason.ERASED), True)
         if self.config.route is not None:
             unscored = pc.not_equal(table["outcome"], Outcome.SCORED)

@@ -30,6 +30,7 @@ from medsent.predictions import Outcome, Reason
 from medsent.reducer.resamples import Clusters
 from medsent.reducer.state import Scope, place_opinions
 from medsent.reducer.weights import poisson_weights
+from medsent.runs.erased import Erased
 from medsent.runs.folder import RunFolder
 from medsent.runs.shared_labels import SharedLabels
 
@@ -155,8 +156,12 @@ class _Seen:
             if names is None
             else [run.predictions / name for name in names]
         )
+        gone = Erased.read(run)
         for batch in predictions.read(files, columns):
-            erased = pc.fill_null(pc.equal(batch["reason"], Reason.ERASED), False)
+            erased = pc.or_(
+                pc.fill_null(pc.equal(batch["reason"], Reason.ERASED), False),
+                gone.matches(batch["opinion_id"]),
+            )
             seen._add(batch.filter(pc.invert(erased)), scope, places)
         return seen
 

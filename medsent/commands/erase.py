@@ -1,6 +1,8 @@
 """`medsent erase`: opinions out of runs, and every file that told of them made anew."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import TextIO
 
 import pyarrow as pa
 
@@ -10,37 +12,92 @@ from medsent.console import Say
 from medsent.errors import MedsentError, RunError, UsageError, place_of
 from medsent.metrics.model import read_metrics
 from medsent.report.write import write_files, write_report
+from medsent.runs.erased import LISTS, Erased, list_erased, opinion_hash
 from medsent.runs.folder import RunFolder
 from medsent.storage.paths import AnyPath, any_path
 
+_MOST_NAMED = 5
+_AROUND = "\ufeff\u200b"
+"""Beside white space, what programs put before or after an id without showing it."""
 
-def erase(folders: Sequence[str | AnyPath], opinion_ids: Sequence[str], say: Say = print) -> str:
+
+def read_ids(file: TextIO) -> dict[str, str]:
+    """Return the ids of a file, one a line, each to where it stands; blank lines are none.
+
+    White space around an id, and a mark of the byte order, are no part of it. Raises
+    `UsageError` where the file is no UTF-8.
+    """
+    found: dict[str, str] = {}
+    try:
+        for number, line in enumerate(file, start=1):
+            if name := line.strip().strip(_AROUND).strip():
+                found.setdefault(name, f"line {number}")
+    except UnicodeDecodeError:
+        raise UsageError("--opinion-ids: the file is no UTF-8; save it as such") from None
+    return found
+
+
+def erase(
+    folders: Sequence[str | AnyPath], opinion_ids: Mapping[str, str], say: Say = print
+) -> str:
     """Take opinions out of some runs, one run after the other; return what to say last.
 
+    `opinion_ids` is each id to where the user gave it. They are listed in the output folders of
+    the runs first, so that no other run there, and none to come, scores them or hands them on.
     Raises `UsageError` where an id is empty and `RunError` where a folder is no run, before
     anything is touched; `RunError` where a run is held by a job or is damaged: the others are
-    done, and the same command does the rest.
+    done, and the same command does the rest; and where an id stood in none of the runs.
     """
     if not all(opinion_ids):
         raise UsageError("--opinion-id: an id is empty, and every record without one would go")
-    runs = [RunFolder(any_path(folder).resolve()) for folder in folders]
-    for run in runs:
-        run.config()  # refuses what is no run before anything is touched
+    runs = _runs([any_path(folder).resolve() for folder in folders], say)
+    outputs = list(dict.fromkeys(run.path.parent for run in runs))
+    for output in outputs:
+        list_erased(output, opinion_ids)
     records, failed = 0, []
     for run in runs:
         try:
-            records += _erase(run, opinion_ids, say)
+            records += _erase(run, list(opinion_ids), say)
         except MedsentError as error:
             failed.append(f"{run.path}: {error}")
         except (OSError, ValueError, pa.ArrowException) as error:
             failed.append(f"{run.path}: a file in it cannot be read ({place_of(error)})")
+    for output in outputs:
+        _tell_others(output, runs, say)
     if failed:
         raise RunError(
             f"{len(failed)} of {len(runs)} runs may hold them still, and the same command does "
             f"these again: {'; '.join(failed)}"
         )
-    asked, where = len(set(opinion_ids)), len(runs)
+    _refuse_not_found(runs, opinion_ids)
+    asked, where = len(opinion_ids), len(runs)
     return f"Erased {records:,} records of {asked:,} opinions in {where:,} runs"
+
+
+def _runs(folders: Sequence[AnyPath], say: Say) -> list[RunFolder]:
+    """Return the runs among folders; `runs/*` names what else lies in an output folder as well."""
+    runs = []
+    for folder in dict.fromkeys(folders):
+        run = RunFolder(folder)
+        if (told := _no_run(folder)) and not (folder / "config.yaml").exists():
+            say(f"Passed over: {folder}, {told}")
+            continue
+        run.config()  # refuses what is no run before anything is touched
+        runs.append(run)
+    if not runs:
+        raise UsageError("erase: none of the folders is a run's")
+    return runs
+
+
+def _no_run(folder: AnyPath) -> str | None:
+    """Tell what a folder is that stands beside runs; None for any other."""
+    if folder.name == LISTS and any(folder.glob("*.json")):
+        return "the list of what is erased here"
+    if (folder / "nights.parquet").exists():
+        return "the history of nights: figures alone"
+    if folder.name.startswith("compare-") or (folder / "metrics.json").exists():
+        return "a comparison: it goes with what is erased from its runs"
+    return None
 
 
 def _erase(run: RunFolder, opinion_ids: Sequence[str], say: Say) -> int:
@@ -50,8 +107,15 @@ def _erase(run: RunFolder, opinion_ids: Sequence[str], say: Say) -> int:
         for names, folder in ((done.files, run.predictions), (done.labelled_files, run.labelled)):
             for name in names:
                 say(f"  rewritten: {folder / name}")
+        for compared in done.comparisons:
+            say(f"  removed: the report in {compared}; `medsent compare` makes it anew")
         if done.complete:
             say(str(_report(run)))
+        if (run.path / "gate.json").exists():
+            say(
+                f"  {run.path / 'gate.json'} keeps the night's verdict, figures over all records; "
+                "`medsent nightly` with its --date makes it, the night's page and its row anew"
+            )
     return done.records
 
 
@@ -60,6 +124,36 @@ def _report(run: RunFolder) -> AnyPath:
     if not run.holds_predictions():
         return write_files(run, read_metrics(run.path / "metrics.json"))
     return write_report(run, run.config(), run.complete(), lambda _: None)
+
+
+def _tell_others(output: AnyPath, runs: Sequence[RunFolder], say: Say) -> None:
+    """Name the runs of an output folder that may hold what is erased there."""
+    beside: list[AnyPath] = sorted(output.glob("*"), key=str)
+    others = [RunFolder(each) for each in beside]
+    waiting = [
+        run.path.name
+        for run in others
+        if run not in runs and (run.path / "config.yaml").is_file() and Erased.read(run).pending
+    ]
+    if waiting:
+        more = len(waiting) - _MOST_NAMED
+        named = ", ".join(waiting[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+        say(
+            f"Not looked into: {named}, in {output}. The next command that works on one of them "
+            "takes out what is erased; name them here to have it done now"
+        )
+
+
+def _refuse_not_found(runs: Sequence[RunFolder], opinion_ids: Mapping[str, str]) -> None:
+    """Raise `RunError` where no run held an opinion, now or when it was erased before."""
+    found = frozenset(chain.from_iterable(Erased.read(run).found for run in runs))
+    lost = [place for name, place in opinion_ids.items() if opinion_hash(name) not in found]
+    if lost:
+        raise RunError(
+            f"{len(opinion_ids) - len(lost):,} of {len(opinion_ids):,} opinions were found and "
+            f"erased; no run holds an opinion of these ids: {', '.join(lost)}. Look for a typing "
+            "error. They stay listed, and are left out should a shard bring them"
+        )
 
 
 def _told(done: erasure.Rewritten) -> str:

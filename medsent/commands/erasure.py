@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent.commands.backfill import export
+from medsent.errors import RunError
+from medsent.metrics.model import read_metrics
 from medsent.predictions import rewrite
+from medsent.report.write import FILES, QUOTING
 from medsent.runs.blocks import tidy
 from medsent.runs.erased import Erased
 from medsent.runs.folder import RunFolder
@@ -16,7 +20,7 @@ from medsent.scoring import accounting
 from medsent.storage.paths import AnyPath, names_below, open_parquet
 
 _FIGURES = "metrics.json"
-_REPORTS = ("report.html", "report.md", _FIGURES, "drift.json")
+_REPORTS = ("report.html", "report.md", _FIGURES, "drift.json", *QUOTING)
 """May quote opinions, or count few enough records to tell of one."""
 _WORKERS = 4
 
@@ -31,6 +35,8 @@ class Rewritten:
     """Files of predictions that held them."""
     labelled_rows: int = 0
     labelled_files: tuple[str, ...] = ()
+    comparisons: tuple[AnyPath, ...] = ()
+    """Folders of comparisons with the run, whose reports are removed."""
     complete: bool = False
     """Whether the run is complete: its manifest was written anew, and its report is to be."""
 
@@ -38,7 +44,8 @@ class Rewritten:
 def erase(run: RunFolder, opinion_ids: Iterable[str]) -> Rewritten:
     """Take opinions out of a run.
 
-    They are listed first, so that a kill on the way forgets nothing: see `resume`.
+    They are listed first, in the run too, since it may be moved: so a kill on the way forgets
+    nothing, see `resume`.
     """
     Erased.read(run).with_opinions(opinion_ids).write(run)
     return resume(run)
@@ -56,8 +63,13 @@ def resume(run: RunFolder) -> Rewritten:
             file.unlink(missing_ok=True)
     tidy(run)
     export.finish(run)
-    blanked = _each(run.predictions, erased, erased.blank)
-    removed = _each(run.labelled, erased, erased.drop)
+    held, handed_on = (_holding(folder, erased) for folder in (run.predictions, run.labelled))
+    found = erased.found.union(*held.values(), *handed_on.values())
+    erased = erased.model_copy(update={"found": found, "pending": True})
+    erased.write(run)  # or after a kill nobody could say of an opinion that it was here
+    compared = _remove_comparisons(run) if held else ()
+    blanked = _each(run.predictions, held, erased, erased.blank)
+    removed = _each(run.labelled, handed_on, erased, erased.drop)
     if manifest is not None and scored:
         fanned_out = run.config().input.fan_out == "personas"
         account = accounting.count(run, [], fanned_out=fanned_out)
@@ -65,7 +77,7 @@ def resume(run: RunFolder) -> Rewritten:
         now = manifest.model_copy(update={"records": records})
         run.write(run.manifest_file.name, now.to_json())
     erased.model_copy(update={"pending": False}).write(run)
-    return Rewritten(*blanked, *removed, complete=manifest is not None)
+    return Rewritten(*blanked, *removed, compared, complete=manifest is not None)
 
 
 def _quoting(run: RunFolder) -> Iterator[AnyPath]:
@@ -77,25 +89,50 @@ def _quoting(run: RunFolder) -> Iterator[AnyPath]:
         yield from _below(folder, ".*.parquet.*")
 
 
+def _remove_comparisons(run: RunFolder) -> tuple[AnyPath, ...]:
+    """Remove the reports of comparisons beside a run that count its records."""
+    found = []
+    for folder in run.path.parent.glob("compare-*"):
+        with suppress(RunError):  # it is none of ours
+            sides = read_metrics(folder / "metrics.json").provenance
+            if any(f"@{run.path.name} " in f"{name} " for name in sides):
+                for name in reversed(FILES):  # last the one that tells whose they are
+                    (folder / name).unlink(missing_ok=True)
+                found.append(folder)
+    return tuple(found)
+
+
 def _below(folder: AnyPath, pattern: str) -> list[AnyPath]:
     return [folder / name for name in names_below(folder, pattern)]
 
 
-def _each(
-    folder: AnyPath, erased: Erased, changed: Callable[[pa.Table], pa.Table]
-) -> tuple[int, tuple[str, ...]]:
-    """Write the files anew that hold listed opinions; return their rows, and which they were."""
+def _holding(folder: AnyPath, erased: Erased) -> dict[str, frozenset[str]]:
+    """Return the files that hold listed opinions, each to the hashes of those."""
 
-    def write(name: str) -> int:
-        file = folder / name
-        with open_parquet(file) as parquet:
-            ids = parquet.read(columns=["opinion_id"])["opinion_id"]
-            found = pc.sum(erased.matches(ids)).as_py() or 0
-            if found:
-                rewrite(file, changed(parquet.read()))
-        return int(found)
+    def among(name: str) -> frozenset[str]:
+        with open_parquet(folder / name) as parquet:
+            return erased.among(parquet.read(columns=["opinion_id"])["opinion_id"])
 
     names = names_below(folder, "*.parquet")
     with ThreadPoolExecutor(_WORKERS) as threads:
-        rows = list(threads.map(write, names))
-    return sum(rows), tuple(name for name, found in zip(names, rows, strict=True) if found)
+        found = zip(names, threads.map(among, names), strict=True)
+        return {name: hashes for name, hashes in found if hashes}
+
+
+def _each(
+    folder: AnyPath,
+    names: Iterable[str],
+    erased: Erased,
+    changed: Callable[[pa.Table], pa.Table],
+) -> tuple[int, tuple[str, ...]]:
+    """Write files anew that hold listed opinions; return their rows, and which they were."""
+    some = tuple(names)
+
+    def write(name: str) -> int:
+        with open_parquet(folder / name) as parquet:
+            rows = parquet.read()
+        rewrite(folder / name, changed(rows))
+        return int(pc.sum(erased.matches(rows["opinion_id"])).as_py() or 0)
+
+    with ThreadPoolExecutor(_WORKERS) as threads:
+        return sum(threads.map(write, some)), some

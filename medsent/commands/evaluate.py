@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import yaml
 
+from medsent.commands.backfill.budget import counted
 from medsent.commands.erasure import resume as finish_erasure
 from medsent.commands.requeue import Selection, take_out
 from medsent.commands.requeue import resume as finish_requeue
@@ -57,10 +58,10 @@ def evaluate(config: JobConfig, say: Say = print) -> AnyPath:
     run = open_run(plan)
     say(summary(plan, run))
     warn(plan, say)
-    with held(run, say) as stop:
+    with held(run, say) as stop, counted(plan.config, run) as watch:
         run.keep_config(plan.config)
         finish_what_was_cut_short(run)
-        return Job(plan, run, Ledger.read(run), stop, say).finish()
+        return Job(plan, run, Ledger.read(run), stop, say, watch).finish()
 
 
 def requeue(folder: str | AnyPath, selection: Selection, say: Say = print) -> AnyPath:
@@ -71,14 +72,14 @@ def requeue(folder: str | AnyPath, selection: Selection, say: Say = print) -> An
     run = RunFolder(any_path(folder).resolve())
     plan = make_plan(run.config(), say)
     _refuse_other_recipe(plan, run)
-    with held(run, say) as stop:
+    with held(run, say) as stop, counted(plan.config, run) as watch:
         finish_what_was_cut_short(run)
         selection, ledger = _known(selection, run), Ledger.read(run)
         if not plan.config.input.joins:
             plan = plan.among(ledger.known(plan.shards))
         if selection.shard is not None:
             ledger = ledger.forget(selection.shard)
-        job = Job(plan, run, ledger, stop, say)  # refuses before anything is taken out
+        job = Job(plan, run, ledger, stop, say, watch)  # refuses before anything is taken out
         refuse_former(run, ledger)
         taken = take_out(run, selection)
         say(f"Requeued {taken:,} records of {run.path}")
@@ -90,11 +91,14 @@ def requeue(folder: str | AnyPath, selection: Selection, say: Say = print) -> An
 def rewrite_report(folder: str | AnyPath, say: Say = print, quoted: int = 0) -> AnyPath:
     """Write the report of a complete run again, from its predictions and configuration.
 
-    Quotes so many opinions of a kind, from the input's shards.
+    Quotes so many opinions of a kind, from the input's shards, in a report of its own.
     """
     run = RunFolder(any_path(folder).resolve())
-    config, manifest = run.config(), run.complete()
-    return write_report(run, config, manifest, say, quoted)
+    config = run.config()
+    run.complete()
+    with held(run, say):  # no erasure passes by what is being quoted
+        finish_erasure(run)
+        return write_report(run, config, run.complete(), say, quoted)
 
 
 class Job:
@@ -131,7 +135,10 @@ class Job:
             )
         _keep_thresholds(self._plan, self._run)
         _keep_prompts(self._plan, self._run)
-        if manifest is None or manifest.input != self._plan.shards.files:
+        lost = accounting.lost(self._run, manifest) if manifest else 0
+        if lost:
+            self._say(f"Files of predictions are lost: {lost:,} records are scored again.")
+        if manifest is None or manifest.input != self._plan.shards.files or lost:
             manifest = self._complete()
         else:
             self._say("The run is complete: no engine is started, only its report is made again.")
@@ -227,6 +234,7 @@ class Job:
         """Check that every row has exactly one outcome, and write the manifest."""
         plan, run = self._plan, self._run
         tidy(run)  # a scorer that outlived another driver may have left a part beside its block
+        finish_erasure(run)  # of what was listed while the run was scored
         variants = [variant.name for variant in plan.variants]
         account = accounting.count(run, variants, fanned_out=bool(plan.readers))
         deaths = [event for event in run.events(EngineLogged) if event.kind in DEATHS]

@@ -28,6 +28,7 @@ from medsent.metrics.statistics.thresholds import (
     read_thresholds,
     tune,
 )
+from medsent.runs.erased import Erased
 from medsent.runs.folder import RunFolder
 from medsent.runs.manifest import Asked
 from medsent.storage.paths import AnyPath, any_path, write_whole
@@ -166,7 +167,9 @@ def _target(run: RunFolder, variant: str, output: str | AnyPath | None) -> AnyPa
 def _batches(run: RunFolder, variant: str) -> Iterator[pa.RecordBatch]:
     """Yield the scored records that have gold."""
     fields = [f"{variant}.{name}" for name in ("status", "probabilities")]
+    erased = Erased.read(run)
     for rows in predictions.batches(run.predictions, [*_KEYS, "outcome", "gold", *fields]):
+        rows = rows.filter(pc.invert(erased.matches(rows["opinion_id"])))
         scored = pc.equal(rows["outcome"], predictions.Outcome.SCORED)
         yield rows.filter(pc.and_(scored, pc.is_valid(rows["gold"])))
 

@@ -124,8 +124,8 @@ def _records(
     found = state.scored + quarantined
     if asked is not None and asked != found:
         raise RunError(
-            f"the input has {asked} records, the predictions {found}: the run is not complete; "
-            "run the same command again to resume it"
+            f"the run has {asked} records, its predictions {found}: files of them are lost; give "
+            "the run's job again, which scores what is missing"
         )
     return Records(
         input=found,

@@ -11,11 +11,11 @@ from medsent.engine.quantization import said_quantised
 from medsent.errors import AdapterError, ModelError, UsageError
 from medsent.models.adapter import ANSWER, LABELS, PROMPT, Adapter, fit_adapter
 from medsent.models.delta import Delta, own_name, read_deltas
-from medsent.models.source import CONTENT, PREPARED, content_sha256, resolve_model
+from medsent.models.source import CONTENT, PREPARED, WEIGHTS, content_sha256, resolve_model
 
 PROVENANCE = "medsent-merged.json"
 """Says which model and adapter a merged model is made of."""
-_BESIDE = CONTENT - {".safetensors"}
+_BESIDE = CONTENT - WEIGHTS
 """The suffixes of what a model's folder holds besides weights."""
 
 

@@ -15,8 +15,13 @@ from medsent.models.hub import snapshot
 from medsent.storage.cache import cache_dir, fetched
 
 BUILTIN = "builtin:gemma-3-270m"
-CONTENT = frozenset({".json", ".jinja", ".model", ".safetensors", ".txt"})
-"""The suffixes of what a model's folder is hashed by: all that decides a prediction."""
+WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf"})
+"""The suffixes of weights; with `load_format` in `engine.options` those of any form may be used."""
+CONTENT = WEIGHTS | {".json", ".jinja", ".model", ".tiktoken", ".txt", ".py"}
+"""The suffixes of what a model's folder is hashed by: all that may decide a prediction.
+
+Code that comes with a model does, where `trust_remote_code` is set.
+"""
 PREPARED = "medsent-model.json"
 """Hashes of the embedded model's files, in its own folder alone."""
 _POINTER = b"version https://git-lfs.github.com/spec/"

@@ -23,6 +23,10 @@ from medsent.runs.folder import RunFolder
 from medsent.runs.manifest import Manifest
 from medsent.storage.paths import AnyPath
 
+FILES: Final = ("metrics.json", "report.md", "report.html")
+QUOTING: Final = ("report-with-opinions.md", "report-with-opinions.html")
+"""The report that quotes opinions: nobody but who asked for it may read it."""
+_OWNER_ALONE: Final = 0o600
 _MOST_ROWS: Final = 65_536
 _MOST_CELLS: Final = _MOST_ROWS * 21
 """Labels of records, over which memory would grow beyond that of a report on 21 labels."""
@@ -33,21 +37,30 @@ def write_report(
 ) -> AnyPath:
     """Reduce the run's predictions and write its three reports; return the HTML's path.
 
-    `quoted` opinions of a kind are shown in the two for readers.
+    Where opinions are to be quoted, so many of a kind, that is done in a report of its own,
+    whose path is then returned.
     """
     metrics = reduce_run(run, config, manifest)
     for line in summary(metrics):
         say(line)
     tables = examples(run, config, _scope(run, config), quoted) if quoted else []
-    return write_files(run, metrics, tables)
+    plain = write_files(run, metrics)
+    return _write_quoting(run, metrics, tables) if quoted else plain
 
 
-def write_files(run: RunFolder, metrics: Metrics, tables: Sequence[Table] = ()) -> AnyPath:
+def write_files(run: RunFolder, metrics: Metrics) -> AnyPath:
     """Write a report in its three forms; return the HTML's path."""
-    document = contents(metrics, tables)
+    document = contents(metrics)
     run.write("metrics.json", metrics.to_json())
     run.write("report.md", render_markdown(document))
     return run.write("report.html", render_html(document))
+
+
+def _write_quoting(run: RunFolder, metrics: Metrics, tables: Sequence[Table]) -> AnyPath:
+    document = contents(metrics, tables)
+    markdown, html = QUOTING
+    run.write(markdown, render_markdown(document), mode=_OWNER_ALONE)
+    return run.write(html, render_html(document), mode=_OWNER_ALONE)
 
 
 def reduce_run(run: RunFolder, config: JobConfig, manifest: Manifest) -> Metrics:

@@ -1,4 +1,9 @@
-"""A run's list of opinions that it must hold no more, and how a record of one is blanked."""
+"""The opinions that a run must hold no more, and how a record of one is blanked.
+
+What is erased is listed in the output folder, for all runs in it, those to come included: in
+`erased/`, a file for each command, so that two commands at a time lose nothing. A run's own
+`erased.json` says which of them are out of it.
+"""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,43 +15,77 @@ from pydantic import field_serializer
 from medsent.predictions import Outcome, Reason
 from medsent.runs.files import Written, read_file
 from medsent.runs.folder import RunFolder
+from medsent.storage.paths import AnyPath, write_whole
 
+LISTS = "erased"
+"""The folder of an output folder with what is erased from its runs."""
 _FILE = "erased.json"
+_REMEDY = "put it back, for no run must hold the opinions it lists"
 _STAYS = ("row_hash", "path", "persona")
 
 
-class Erased(Written):
-    """A run's list of opinions that it must not hold."""
+class Listed(Written):
+    """A file of an output folder's list."""
 
     opinions: frozenset[str]
     """Hashes of their ids."""
-    pending: bool
-    """Whether some of them may still stand in the run's files."""
-
-    @classmethod
-    def read(cls, run: RunFolder) -> "Erased":
-        """Read a run's list, an empty one where it has none. `RunError` where it is damaged."""
-        remedy = "put it back, for the run must not hold the opinions it lists"
-        found = read_file(run.path / _FILE, cls, remedy)
-        return found or cls(opinions=frozenset(), pending=False)
-
-    def write(self, run: RunFolder) -> None:
-        """Write the list into a run, whole or not at all."""
-        run.write(_FILE, self.to_json())
 
     @field_serializer("opinions")
     def _in_order(self, opinions: frozenset[str]) -> list[str]:
         return sorted(opinions)
 
+
+def list_erased(output: AnyPath, opinion_ids: Iterable[str]) -> None:
+    """Add opinions to what no run of an output folder may hold; a file for each set of them."""
+    listed = Listed(opinions=frozenset(map(opinion_hash, opinion_ids)))
+    text = listed.to_json()
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    (output / LISTS).mkdir(parents=True, exist_ok=True)
+    write_whole(output / LISTS / f"{name}.json", text)
+
+
+class Erased(Written):
+    """The opinions that a run must not hold: its own list, and its output folder's."""
+
+    opinions: frozenset[str]
+    """Hashes of their ids."""
+    pending: bool
+    """Whether some of them may still stand in the run's files."""
+    found: frozenset[str] = frozenset()
+    """Hashes of those that stood in the run when they were erased."""
+
+    @classmethod
+    def read(cls, run: RunFolder) -> "Erased":
+        """Read what a run must not hold. Raises `RunError` where a list is damaged."""
+        own = read_file(run.path / _FILE, cls, _REMEDY) or cls(opinions=frozenset(), pending=False)
+        lists = (run.path.parent / LISTS).glob("*.json")
+        read = (read_file(file, Listed, _REMEDY) for file in lists)
+        more = frozenset[str]().union(*(each.opinions for each in read if each))
+        pending = own.pending or not more <= own.opinions
+        return own.model_copy(update={"opinions": own.opinions | more, "pending": pending})
+
+    def write(self, run: RunFolder) -> None:
+        """Write the list into a run, whole or not at all."""
+        run.write(_FILE, self.to_json())
+
+    @field_serializer("opinions", "found")
+    def _in_order(self, opinions: frozenset[str]) -> list[str]:
+        return sorted(opinions)
+
     def with_opinions(self, opinion_ids: Iterable[str]) -> "Erased":
         """Return the list with more opinions, which are still to be taken out."""
-        more = {_hash(name) for name in opinion_ids}
-        return Erased(opinions=self.opinions | more, pending=True)
+        more = self.opinions.union(map(opinion_hash, opinion_ids))
+        return self.model_copy(update={"opinions": more, "pending": True})
+
+    def among(self, opinion_ids: pa.ChunkedArray) -> frozenset[str]:
+        """Return the hashes of the listed opinions that are among these ids."""
+        names = opinion_ids.unique().drop_null().to_pylist()
+        return self.opinions.intersection(map(opinion_hash, names))
 
     def matches(self, opinion_ids: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return which of N opinion ids are listed, as N booleans; a missing one is not."""
         names = opinion_ids.unique().drop_null()
-        listed = [name for name in names.to_pylist() if _hash(name) in self.opinions]
+        listed = [name for name in names.to_pylist() if opinion_hash(name) in self.opinions]
         return pc.is_in(opinion_ids, value_set=pa.array(listed, pa.string()))
 
     def blank(self, rows: pa.Table) -> pa.Table:
@@ -77,7 +116,8 @@ def _blanked(rows: pa.Table, field: pa.Field) -> pa.Array | pa.ChunkedArray:
     return pa.nulls(rows.num_rows, field.type)
 
 
-def _hash(opinion_id: str) -> str:
+def opinion_hash(opinion_id: str) -> str:
+    """Return what a list holds in place of an opinion's id."""
     return hashlib.blake2b(
         opinion_id.encode(), digest_size=16, person=b"medsent erased"
     ).hexdigest()

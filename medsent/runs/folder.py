@@ -79,9 +79,9 @@ class RunFolder:
                 ) from error
         return [line for line in found if line is not None]
 
-    def write(self, name: str, data: str | bytes) -> AnyPath:
-        """Write a file whole or not at all."""
-        return write_whole(self.path / name, data)
+    def write(self, name: str, data: str | bytes, mode: int | None = None) -> AnyPath:
+        """Write a file whole or not at all; with a mode, on a file system, no one else's."""
+        return write_whole(self.path / name, data, mode)
 
     def holds_predictions(self) -> bool:
         """Tell whether the run has any, or has none yet or none any more."""

@@ -1,9 +1,12 @@
 """Joining a Ray cluster, or starting one on this machine; a plan that cannot fit is refused."""
 
+import atexit
 import logging
 import math
 import os
+import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from medsent.config.engine import VllmSettings
 from medsent.config.job import JobConfig
 from medsent.engine.vllm import has_gpu
 from medsent.errors import ConfigError, EngineError
+from medsent.scoring.spill import remove, spill_folder
 
 # Reading takes a CPU beside the scorers: without one a job would wait for ever, so a local Ray
 # always declares enough.
@@ -160,13 +164,37 @@ def _join() -> None:
 
 
 def _start(config: JobConfig) -> None:
+    folder = spill_folder()
+    atexit.register(remove, folder)
+    _keep_token()
     try:
-        ray.init(num_cpus=_local_cpus(config), include_dashboard=False, **_quiet())
+        ray.init(
+            num_cpus=_local_cpus(config),
+            include_dashboard=False,
+            object_spilling_directory=str(folder),
+            **_quiet(),
+        )
     except Exception as error:  # of many kinds, a plain Exception where a node took too long
         raise EngineError(
             f"Ray did not start on this machine ({type(error).__name__}): it may be too busy, or "
             "short of memory or of room for temporary files; the same command tries again"
         ) from error
+
+
+def _keep_token() -> None:
+    """Keep the token of a Ray on this machine from other users: who has it runs code as this one.
+
+    Ray itself makes it once, for everybody to read.
+    """
+    file = Path.home() / ".ray" / "auth_token"
+    with suppress(OSError):  # without a home Ray says what is wrong
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (
+            suppress(FileExistsError),
+            os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as made,
+        ):
+            made.write(secrets.token_hex(32))
+        file.chmod(0o600)
 
 
 def _quiet() -> dict[str, Any]:

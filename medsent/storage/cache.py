@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,10 +16,19 @@ from pyarrow import fs
 
 from medsent.storage.paths import ObjectPath, StoredFile, any_path, stored_files
 
+_UNASKED_S = 30 * 86_400.0
+
 
 def cache_dir() -> Path:
-    """The folder for prepared models and data: `MEDSENT_CACHE`, else `~/.cache/medsent`."""
-    return Path(os.environ.get("MEDSENT_CACHE") or Path.home() / ".cache" / "medsent")
+    """The folder for prepared models and data.
+
+    `MEDSENT_CACHE`, else `medsent` in `XDG_CACHE_HOME` (where that is absolute, as its
+    specification asks), else `~/.cache/medsent`.
+    """
+    if own := os.environ.get("MEDSENT_CACHE"):
+        return Path(own)
+    caches = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (caches if caches.is_absolute() else Path.home() / ".cache") / "medsent"
 
 
 def fetched(path: str) -> Path:
@@ -26,7 +36,8 @@ def fetched(path: str) -> Path:
 
     A copy is named after its objects' names, sizes and ETags, so that other content is another
     copy. It is whole or not there. Processes that want the same one fetch it once: one does,
-    the others wait. Raises `OSError` with the reason in words.
+    the others wait. Copies that nobody has asked for in 30 days go when another is fetched.
+    Raises `OSError` with the reason in words.
     """
     source = any_path(path)
     if isinstance(source, Path):
@@ -34,10 +45,29 @@ def fetched(path: str) -> Path:
     listed = _listed(source)
     copy = cache_dir() / "fetched" / f"{source.name}-{_digest(listed)}"
     copy.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(copy.with_name(f".{copy.name}.lock")):
+    with _alone(_lock_of(copy)):
         if not copy.is_dir():
             _fetch(source, copy, listed)
+            _evict(copy.parent)
     return copy
+
+
+def _lock_of(copy: Path) -> Path:
+    """Return the file that is locked while a copy is asked for, and dated so."""
+    return copy.with_name(f".{copy.name}.lock")
+
+
+def _evict(folder: Path) -> None:
+    """Remove the copies that nobody has asked for in a long time."""
+    for lock in folder.glob(".*.lock"):
+        copy = folder / lock.name.removeprefix(".").removesuffix(".lock")
+        with lock.open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # somebody asks for it just now
+                continue
+            if os.fstat(file.fileno()).st_mtime < time.time() - _UNASKED_S:
+                shutil.rmtree(copy, ignore_errors=True)
 
 
 def _listed(source: ObjectPath) -> list[StoredFile]:
@@ -71,4 +101,5 @@ def _alone(lock: Path) -> Iterator[None]:
     """Let one process of this machine in at a time; the end of a process lets the next one in."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        os.utime(file.fileno())
         yield

@@ -226,25 +226,46 @@ def stored_files(filesystem: fs.FileSystem, folder: str) -> list[StoredFile]:
         return list(threads.map(partial(stored, filesystem), files))
 
 
-def write_whole(target: AnyPath, data: str | bytes) -> AnyPath:
-    """Write a file whole or not at all; return its path. Raises `OSError`."""
+def write_whole(target: AnyPath, data: str | bytes, mode: int | None = None) -> AnyPath:
+    """Write a file whole or not at all; return its path. Raises `OSError`.
+
+    A file has the rights of `mode` from its first byte on; of objects the bucket decides.
+    """
     made = data.encode() if isinstance(data, str) else data
     if isinstance(target, ObjectPath):
         target.write_bytes(made)
     else:
-        written_aside(target, made).replace(target)
+        written_aside(target, made, mode).replace(target)
+        _sync_folder(target.parent)
     return target
 
 
-def written_aside(target: Path, data: bytes) -> Path:
-    """Write a file beside the one whose place it is to take; return its path. Raises `OSError`."""
+def written_aside(target: Path, data: bytes, mode: int | None = None) -> Path:
+    """Write a file beside the one whose place it is to take; return its path. Raises `OSError`.
+
+    It is on the disk before it is anyone's: after a loss of power there is no empty one.
+    """
     aside = target.with_name(f".{target.name}.{time.time_ns()}")
     try:
-        aside.write_bytes(data)
+        made = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
+        with os.fdopen(made, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
     except OSError:
         aside.unlink(missing_ok=True)
         raise
     return aside
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the disk keep a new name in a folder; some file systems of a network know no such."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def append_line(target: AnyPath, line: str) -> None:

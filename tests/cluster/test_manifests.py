@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -39,7 +40,9 @@ each_of_ray = pytest.mark.parametrize("manifest", RAY, ids=str)
 
 def test_every_kind_that_is_promised_is_there() -> None:
     kinds = [manifest.kind for manifest in ALL]
-    assert {"RayCluster", "RayJob", "RayCronJob", "CronJob", "PodMonitor"} <= set(kinds)
+    assert {"RayCluster", "RayJob", "RayCronJob", "CronJob", "PodMonitor", "NetworkPolicy"} <= set(
+        kinds
+    )
     assert [manifest.name for manifest in ALL if manifest.kind == "RayJob"] == [
         "medsent-backfill", "medsent-evaluate", "medsent-nightly",
     ]  # fmt: skip
@@ -84,6 +87,7 @@ CRON_POD = ("spec", "jobTemplate", "spec", "template", "spec")
         ("ServiceAccount", ("metadata", "namespace")),
         ("PersistentVolumeClaim", ("spec", "accessModes")),
         ("Namespace", ("metadata", "labels")),
+        ("NetworkPolicy", ("spec", "policyTypes")),
     ],
     ids=lambda part: part if isinstance(part, str) else str(part[-1]),
 )
@@ -231,6 +235,7 @@ def test_nothing_runs_as_root(manifest: Manifest) -> None:
     for container in manifest.containers():
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
 
@@ -239,7 +244,88 @@ def test_nothing_runs_as_root(manifest: Manifest) -> None:
 def test_every_container_has_requests_and_limits(manifest: Manifest) -> None:
     for container in manifest.containers():
         for kind in ("requests", "limits"):
-            assert {"cpu", "memory"} <= set(container["resources"][kind]), container["name"]
+            assert {"cpu", "memory", "ephemeral-storage"} <= set(container["resources"][kind])
+
+
+@each
+def test_what_a_pod_writes_to_its_node_is_bounded_and_goes_with_it(manifest: Manifest) -> None:
+    """Ray's spilled objects hold opinions; the root itself is read-only."""
+    for pod in manifest.pods():
+        volumes = {volume["name"]: volume for volume in pod.get("volumes", [])}
+        own = {name: volume["emptyDir"] for name, volume in volumes.items() if "emptyDir" in volume}
+        on_disk = [gib(each["sizeLimit"]) for each in own.values() if "medium" not in each]
+        [container] = pod["containers"]
+        assert sum(on_disk) <= gib(container["resources"]["limits"]["ephemeral-storage"])
+        assert {mount["name"] for mount in container.get("volumeMounts", [])} == set(volumes)
+        if "start_night" not in " ".join(container.get("command", [])):
+            mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+            assert {mounts["/tmp"], mounts["/home/medsent"]} <= set(own)
+
+
+@each_of_ray
+def test_workers_know_no_secret_but_those_of_storage(manifest: Manifest) -> None:
+    [cluster] = manifest.clusters()
+    [worker] = cluster["workerGroupSpecs"][0]["template"]["spec"]["containers"]
+    assert "envFrom" not in worker
+    secrets = {
+        variable["name"]: variable["valueFrom"]["secretKeyRef"]
+        for variable in worker["env"]
+        if "valueFrom" in variable
+    }
+    assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= set(secrets)
+    assert all(name.startswith("AWS_") for name in secrets)
+    for name, source in secrets.items():
+        assert source == {"name": "medsent-credentials", "key": name, "optional": True}
+    [head] = cluster["headGroupSpec"]["template"]["spec"]["containers"]
+    assert head["envFrom"] == [{"secretRef": {"name": "medsent-credentials"}}]
+
+
+@each_of_ray
+def test_nobody_is_told_that_a_job_runs(manifest: Manifest) -> None:
+    for container in manifest.containers():
+        if container["name"] != "ray-job-submitter":
+            told = {v["name"]: v.get("value") for v in container["env"]}
+            assert told["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_rays_ports_are_for_the_namespace_and_who_must_ask() -> None:
+    [policy] = [m.document["spec"] for m in ALL if m.kind == "NetworkPolicy"]
+    assert (policy["podSelector"], policy["policyTypes"]) == ({}, ["Ingress", "Egress"])
+    from_others = {
+        peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]: {
+            each["port"] for each in rule["ports"]
+        }
+        for rule in policy["ingress"]
+        for peer in rule["from"]
+        if "namespaceSelector" in peer
+    }
+    assert from_others == {"kuberay": {8265, 6379}, "monitoring": {8080}}
+    anywhere = [rule for rule in policy["egress"] if "to" not in rule]
+    assert [{each["port"] for each in rule["ports"]} for rule in anywhere] == [{443, 6443}]
+
+
+def test_the_guide_pins_the_image_by_its_digest() -> None:
+    guide = (CLUSTER / "README.md").read_text(encoding="utf-8")
+    [recipe] = re.findall(r'^sed -i "(s#registry.*)" cluster/\*\.yaml$', guide, re.MULTILINE)
+    image = "registry.company.example/medsent-gpu@sha256:" + "0" * 64
+    script = recipe.replace("$IMAGE", image)
+    for manifest in {m.file for m in ALL}:
+        text = (CLUSTER / manifest).read_text(encoding="utf-8")
+        changed = subprocess.run(
+            ["sed", script], input=text, capture_output=True, text=True, check=True
+        ).stdout
+        assert "registry.example" not in changed
+        assert changed.count(image) == text.count("registry.example/")
+
+
+@pytest.mark.parametrize(
+    "made", ["credentials.env", "models/merged/config.json", "ids.txt", "report.html", "runs/a/b"]
+)
+def test_git_passes_by_what_the_guides_tell_to_make(made: str, tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / ".gitignore", tmp_path)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    told = subprocess.run(["git", "-C", str(tmp_path), "check-ignore", "-q", made], check=False)
+    assert told.returncode == 0
 
 
 @each

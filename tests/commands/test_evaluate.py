@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from medsent.commands import evaluate as evaluation
-from medsent.commands.evaluate import Job, evaluate
+from medsent.commands.evaluate import Job, evaluate, rewrite_report
 from medsent.commands.requeue import Selection
 from medsent.commands.tune import tune_run
 from medsent.config.job import JobConfig, OutputSettings
@@ -256,6 +256,26 @@ def test_rows_that_were_lost_are_scored_again(
     assert before is not None
     assert after is not None
     assert after.records == before.records
+
+
+def test_a_complete_run_that_lost_a_file_says_so_and_scores_its_rows(
+    copy: tuple[JobConfig, RunFolder], whole: Path, cluster: None
+) -> None:
+    """Its manifest says that all is done."""
+    config, run = copy
+    shutil.copy(whole / "manifest.json", run.manifest_file)
+    first = sorted(run.predictions.glob("*.parquet"))[0]
+    rows = pq.read_metadata(first).num_rows
+    first.unlink()
+    with pytest.raises(RunError, match="files of them are lost; give the run's job again"):
+        rewrite_report(run.path, silent)
+    said: list[str] = []
+    evaluate(config, said.append)
+    assert f"Files of predictions are lost: {rows} records are scored again." in said
+    assert answers(run.path, "plain") == answers(whole, "plain")
+    said.clear()
+    evaluate(config, said.append)
+    assert any("only its report is made again" in line for line in said)
 
 
 def test_a_run_of_an_earlier_version_is_not_gone_on_with(

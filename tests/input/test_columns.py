@@ -168,6 +168,16 @@ def test_a_column_that_is_there_twice_is_refused() -> None:
     assert "two columns 'x'" in settle(kept, {"a": unread}, PAIR).misfits["a"]
 
 
+def test_of_very_many_columns_some_are_named() -> None:
+    """A table of features has thousands."""
+    wide = {**without("persona"), **{f"feature {n}": pa.float32() for n in range(20_000)}}
+    told = settled(wide).misfits["0"]
+    assert told.startswith("0: no column 'persona' (it has ")
+    assert "feature 30, " in told
+    assert " and 19," in told
+    assert len(told) < 1000
+
+
 def test_a_path_that_would_act_on_a_terminal_is_told_with_escapes() -> None:
     lacking = pa.schema(list(without("text").items()))
     [told] = settle(InputSettings(path="in"), {"a\r\udcff": lacking}, PAIR).misfits.values()

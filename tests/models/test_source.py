@@ -205,3 +205,19 @@ def test_a_damaged_tokenizer_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokenizer.json").write_text(text)
     with pytest.raises(ModelError, match=r"the model's tokenizer cannot be read \(.*\); get"):
         model.load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "model.pt", "model.pth", "model.gguf", "modeling_own.py"]
+)
+def test_what_may_decide_an_answer_is_of_a_models_identity(tmp_path: Path, name: str) -> None:
+    for file, content in FILES.items():
+        (tmp_path / file).write_bytes(content)
+    (tmp_path / name).write_bytes(b"one")
+    first, marks = model.content_sha256(tmp_path), model.content_marks(tmp_path)
+    (tmp_path / name).write_bytes(b"other")
+    assert model.content_sha256(tmp_path) != first
+    assert model.content_marks(tmp_path) != marks
+    (tmp_path / "picture.png").write_bytes(b"of nothing")
+    (tmp_path / name).write_bytes(b"one")
+    assert model.content_sha256(tmp_path) == first

@@ -98,15 +98,17 @@ def test_a_shard_that_was_rewritten_is_not_quoted(run: RunFolder) -> None:
 
 @pytest.mark.ray
 def test_a_report_quotes_only_where_asked_and_only_as_text(finished: Finished) -> None:
-    report = rewrite_report(finished.folder, lambda _: None)
-    assert MARKER not in report.read_text()
+    plain = rewrite_report(finished.folder, lambda _: None)
+    report = rewrite_report(finished.folder, lambda _: None, 3)
+    written = (report, report.with_suffix(".md"))
     try:
-        rewrite_report(finished.folder, lambda _: None, 3)
-        html, markdown = report.read_text(), report.with_suffix(".md").read_text()
+        html, markdown = (file.read_text() for file in written)
         assert MARKER in html
         assert MARKER in markdown
         assert SCRIPT not in html + markdown
         assert "<end_of_turn>" not in html + markdown
-        assert MARKER not in report.with_name("metrics.json").read_text()
+        for other in (plain, plain.with_suffix(".md"), plain.with_name("metrics.json")):
+            assert MARKER not in other.read_text()
     finally:
-        rewrite_report(finished.folder, lambda _: None)
+        for file in written:
+            file.unlink()

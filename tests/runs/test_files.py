@@ -66,6 +66,17 @@ def test_a_file_without_what_it_is_for_is_damaged(run: RunFolder, name: str) -> 
         READERS[name](run)
 
 
+@pytest.mark.parametrize("text", ["", "{}", "[]"])
+def test_the_list_of_an_output_folder_is_not_taken_for_an_empty_one(
+    tmp_path: Path, text: str
+) -> None:
+    run, file = RunFolder(tmp_path / "run-0"), tmp_path / "erased" / "0.json"
+    file.parent.mkdir()
+    file.write_text(text)
+    with pytest.raises(RunError, match=r"erased/0\.json is damaged; put it back"):
+        Erased.read(run)
+
+
 NO_SCHEMA = b64encode(b"\xff\xff\xff\xff0000 no Arrow schema at all").decode()
 
 

@@ -1,6 +1,7 @@
 """A run's folder: found again by the same job, complete when its manifest is there."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,10 @@ def test_an_output_that_may_not_be_written_to_is_said(
 ) -> None:
     plan = make_plan(job(), lambda _: None)
 
-    def read_only(path: Path, _: bytes) -> int:
+    def read_only(path: Path, *_: int) -> int:
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
-    monkeypatch.setattr(Path, "write_bytes", read_only)
+    monkeypatch.setattr(os, "open", read_only)
     with pytest.raises(StorageError, match=r"cannot write to .*: the file system is read-only"):
         open_run(plan)
 
@@ -99,17 +100,33 @@ def test_a_file_is_written_whole_or_not_at_all(
     run = RunFolder(tmp_path)
     run.write("report.md", "first")
 
-    def full_disk(path: Path, data: bytes) -> int:
-        with path.open("wb") as file:
-            file.write(data[:2])
+    def full_disk(handle: int) -> None:
+        os.truncate(handle, 2)
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full_disk)
+        patch.setattr(os, "fsync", full_disk)
         with pytest.raises(OSError, match="No space"):
             run.write("report.md", "second")
     assert (tmp_path / "report.md").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
     assert run.write("report.md", "second").read_text() == "second"
+
+
+def test_a_file_may_be_its_owners_alone_from_its_first_byte_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, modes = RunFolder(tmp_path), []
+    fsync = os.fsync
+
+    def looked_at(handle: int) -> None:
+        modes.append(os.fstat(handle).st_mode & 0o777)
+        fsync(handle)
+
+    (tmp_path / "quoting").touch(mode=0o644)
+    monkeypatch.setattr(os, "fsync", looked_at)
+    assert run.write("quoting", "text", mode=0o600).stat().st_mode & 0o777 == 0o600
+    assert modes[0] == 0o600
 
 
 def test_the_log_is_read_by_kind_in_order(tmp_path: Path) -> None:

@@ -95,5 +95,5 @@ def test_it_is_complete_requeued_and_erased(earlier: Path, cluster: None) -> Non
     assert "The run is complete: no engine is started, only its report is made again." in said
     requeue(run.path, Selection(status="empty_text"), said.append)
     assert answers(run) == before
-    erase([run.path], ["5"], said.append)
+    erase([run.path], {"5": "line 1"}, said.append)
     assert [row["reason"] for row in answers(run)].count("erased") == 16

@@ -172,7 +172,7 @@ def test_what_reads_a_run_reads_it_there(
 ) -> None:
     run = str(finished.run.path)
     assert run_main("report", run, "--examples", "1") == 0
-    assert last_line(capfd) == f"{run}/report.html"
+    assert last_line(capfd) == f"{run}/report-with-opinions.html"
     assert run_main("thresholds", run, "--variant", "plain") == 0
     assert last_line(capfd) == f"{run}/thresholds-plain.json"
     assert run_main("compare", run, run, "--baseline", "plain", "--candidate", "tuned") == 0

@@ -1,11 +1,16 @@
 """What a run has cost, counted while it is scored; and its end where that is enough."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from medsent.commands.backfill.settings import BackfillConfig, PriceSettings
+from medsent.config.engine import Replicas
+from medsent.config.job import JobConfig
 from medsent.runs.files import Written, read_file
 from medsent.runs.folder import RunFolder
 from medsent.scoring.monitor import Status
+from medsent.scoring.pipeline import Watch
 from medsent.scoring.stop import Stop
 
 _FILE = "spent.json"
@@ -48,23 +53,19 @@ class Spent(Written):
         return f"{hours}, {self.money(price):,.2f} {price.currency}" if price else hours
 
 
-class Meter:
-    """Watches a job while it scores, and asks it to stop where its budget is used up."""
+class Count:
+    """Counts what a run costs while it is scored."""
 
-    def __init__(self, config: BackfillConfig, run: RunFolder, stop: Stop) -> None:
-        self._config, self._run, self._stop = config, run, stop
+    def __init__(self, replicas: Replicas, run: RunFolder) -> None:
+        self._replicas, self._run = replicas, run
         self._began = time.monotonic()
         self._seen: float | None = None
         self._written = self._began
         self.spent = Spent.read(run)
-        self.used_up = False
-        """Whether the job was asked to stop for its budget."""
-        self._check()
 
     def look(self, status: Status) -> None:
-        """Count the time since the last look, and check the budget."""
-        now = time.monotonic()
-        bounds = self._config.engine.replicas
+        """Count the time since the last look."""
+        now, bounds = time.monotonic(), self._replicas
         # Those that were replaced are counted in it, so that it may be more than there can be.
         replicas = min(max(bounds.min, len(status.starts_s)), bounds.max)
         passed = 0.0 if self._seen is None else now - self._seen
@@ -74,11 +75,42 @@ class Meter:
         if now - self._written > _WRITE_EVERY_S:
             self._written = now
             self.spent.write(self._run)
-        self._check()
 
     def settle(self) -> None:
         """Write what is counted and not written yet."""
         self.spent.write(self._run)
+
+
+@contextmanager
+def counted(config: JobConfig, run: RunFolder) -> Iterator[Watch]:
+    """Give what counts the cost of scoring for a backfill's run; nothing for any other.
+
+    Whichever command scores for it, its budget of money is over all of them.
+    """
+    if not (run.path / _FILE).exists():
+        yield lambda _: None
+        return
+    count = Count(config.engine.replicas, run)
+    try:
+        yield count.look
+    finally:
+        count.settle()
+
+
+class Meter(Count):
+    """Watches a job while it scores, and asks it to stop where its budget is used up."""
+
+    def __init__(self, config: BackfillConfig, run: RunFolder, stop: Stop) -> None:
+        super().__init__(config.engine.replicas, run)
+        self._config, self._stop = config, stop
+        self.used_up = False
+        """Whether the job was asked to stop for its budget."""
+        self._check()
+
+    def look(self, status: Status) -> None:
+        """Count the time since the last look, and check the budget."""
+        super().look(status)
+        self._check()
 
     def _check(self) -> None:
         reason = self._reason()

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from medsent import predictions
 from medsent.commands.backfill.settings import LABELLED
 from medsent.reducer.state import Answers, Scope
+from medsent.runs.erased import Erased
 from medsent.runs.folder import RunFolder
 from medsent.scoring.plan import Plan
 from medsent.scoring.variant import Variant
@@ -40,7 +41,8 @@ def labelled_rows(
     """Yield the labelled rows of some files of predictions, a variant after the other.
 
     Labels are made of the stored probabilities by the plan's thresholds, as in a report. With
-    a route a record has one row, of the answer that counts.
+    a route a record has one row, of the answer that counts. An opinion that was erased since it
+    was scored has none.
     """
     route = plan.config.route
     scope = Scope.of(
@@ -49,6 +51,7 @@ def labelled_rows(
         thresholds={v.name: v.thresholds for v in plan.variants if v.has_probabilities},
     )
     read = [name for name in rows.names if name in predictions.KEYS]
+    erased = Erased.read(run)
     columns = [*read, "outcome", *(field.name for field in plan.shards.kept)]
     if route is not None:
         columns.append(predictions.ROUTED)
@@ -58,6 +61,7 @@ def labelled_rows(
         constant = _constant(plan, run, variant)
         for batch in predictions.read(files, [*columns, *own]):
             meant = pc.equal(batch["outcome"], predictions.Outcome.SCORED)
+            meant = pc.and_(meant, pc.invert(erased.matches(batch["opinion_id"])))
             if route is not None:
                 meant = pc.and_(meant, pc.equal(batch[predictions.ROUTED], variant.name))
             scored = batch.filter(meant)

@@ -45,6 +45,16 @@ def _run(command: list[str], body: bytes, timeout_s: float) -> str | None:
     return f"{command[0]} ended with exit code {done.returncode}" if done.returncode else None
 
 
+class _Staying(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: behind one is a log-in page, say, which takes anything and tells nobody.
+
+    What is told would also reach a host that nobody named.
+    """
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 def _post(address: str, body: bytes, timeout_s: float) -> str | None:
     """Post the body; return why that failed, or None. An address may hold a secret."""
     headers = {"Content-Type": "application/json", "User-Agent": "medsent"}
@@ -54,10 +64,11 @@ def _post(address: str, body: bytes, timeout_s: float) -> str | None:
         if parts.scheme not in ("http", "https"):
             return "it is no http:// or https:// address; is a variable that it names not set?"
         request = urllib.request.Request(address, body, headers)
-        with urllib.request.urlopen(request, timeout=timeout_s):
+        with urllib.request.build_opener(_Staying).open(request, timeout=timeout_s):
             return None
     except urllib.error.HTTPError as error:
-        return f"{host} answered {error.code}"
+        elsewhere = ", a redirect: name the address that takes it" if error.code // 100 == 3 else ""
+        return f"{host} answered {error.code}{elsewhere}"
     except (ValueError, InvalidURL):
         return "it is no usable address"
     except (OSError, HTTPException) as error:

@@ -1,14 +1,22 @@
 """What is kept of old nights: every report, and the predictions that are still compared with."""
 
+import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import date
+from typing import Final
+
+import yaml
 
 from medsent.commands.nightly.history import History, Night, last_good
 from medsent.errors import LeaseError
 from medsent.runs.folder import RunFolder
 from medsent.storage.lease import Lease
 from medsent.storage.paths import AnyPath, located
+
+PIN: Final = "keep"
+"""A file of this name in a night's folder keeps its predictions."""
 
 
 def retain(
@@ -17,17 +25,21 @@ def retain(
     """Remove the predictions of old nights; return the names of the runs that lost them.
 
     Kept are those of the last `keep` nights and of all that these were compared with, so that
-    each can be judged again as it was; of the reference; and of the last good night. Nights
-    that failed, or were replaced in the history by another run, go as the others do. Raises
-    `OSError` where the storage refuses.
+    each can be judged again as it was; of the reference; of the last good night; of what a
+    backfill beside them is watched against; and where a file `keep` says so. Nights that failed,
+    or were replaced in the history by another run, go as the others do. Raises `OSError` where
+    the storage refuses.
     """
     latest = nights[-keep:]
     kept = {night.run for night in latest} | {night.last_good for night in latest}
     kept |= {good.run for good in [last_good(nights, date.max)] if good}
     pinned = {night.reference for night in latest} | {reference and str(reference.path)}
+    pinned |= _watched_against(history.output)
     removed = []
     for run in _before(history, latest[0].night):
         if run.path.name in kept or str(run.path) in pinned or not run.holds_predictions():
+            continue
+        if (run.path / PIN).exists():
             continue
         with suppress(LeaseError), Lease(*located(run.path / "lease"), say=lambda _: None):
             run.drop_predictions()  # unless a job works on an old night just now
@@ -35,10 +47,33 @@ def retain(
     return removed
 
 
+def _watched_against(output: AnyPath) -> set[str]:
+    """Return the references of the backfills in a folder, as their runs tell."""
+    found = set()
+    for run in output.glob("*"):
+        with suppress(OSError, ValueError, KeyError, TypeError):  # without one, or damaged
+            found.add(str(json.loads((run / "drift.json").read_text())["reference"]))
+    return found
+
+
 def _before(history: History, first: date) -> Iterator[RunFolder]:
-    """Yield the runs of all nights before a date, those without a verdict too."""
+    """Yield the runs of all nights before a date, those without a verdict too.
+
+    Not those of other jobs whose names begin like a night's: what a run is, it says itself.
+    """
+    own = re.compile(rf"{re.escape(history.name)}-(\d{{4}}-\d\d-\d\d)-[0-9a-f]+")
     found: list[AnyPath] = list(history.output.glob(f"{history.name}-????-??-??-*"))
     for folder in sorted(found, key=str):
-        day = folder.name.removeprefix(f"{history.name}-")[: len("2026-01-31")]
-        if day < str(first):
-            yield RunFolder(folder)
+        named, run = own.fullmatch(folder.name), RunFolder(folder)
+        if named is None or named[1] >= str(first):
+            continue
+        if _night_of(run) == named[1]:
+            yield run
+
+
+def _night_of(run: RunFolder) -> str | None:
+    """Return the date a run is for, of whatever version it is; None where it tells of none."""
+    with suppress(OSError, ValueError, yaml.YAMLError):
+        told = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+        return str(told["night"]) if isinstance(told, dict) and told.get("night") else None
+    return None

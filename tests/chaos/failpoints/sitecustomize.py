@@ -53,8 +53,8 @@ def _patch_storage(module: Any) -> None:
     """Put a point, and one to hold at, between a block's file aside and its move."""
     write = module.written_aside
 
-    def written_aside(target: Any, data: bytes) -> Any:
-        aside = write(target, data)
+    def written_aside(target: Any, data: bytes, mode: int | None = None) -> Any:
+        aside = write(target, data, mode)
         if target.parent.name == "predictions":
             if _fires("between"):
                 _die()

@@ -234,3 +234,14 @@ def test_a_requeue_scores_every_record_of_a_row(complete: Complete, tmp_path: Pa
     again = [pq.ParquetFile(f).read() for f in (run / "predictions").glob("*.parquet")]
     assert any(row in table["row_hash"].to_pylist() for table in again)
     assert "engine_killer" not in manifest(run)["records"]["by_reason"]
+
+
+def test_whichever_command_scores_for_a_run_its_cost_is_counted(
+    complete: Complete, tmp_path: Path
+) -> None:
+    """A budget of money is over all of them."""
+    run = tmp_path / "runs" / complete.run.name
+    shutil.copytree(complete.run, run)
+    (run / "spent.json").write_text(Spent().to_json())
+    requeue(run, Selection(shard=str(complete.source / "a.parquet")), lambda _: None)
+    assert Spent.read(RunFolder(run)).replica_s > 0

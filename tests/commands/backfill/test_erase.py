@@ -10,14 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from medsent.cli import main
 from medsent.commands.backfill.job import backfill
 from medsent.commands.backfill.settings import BackfillConfig
 from medsent.commands.erase import erase
 from medsent.commands.evaluate import held, requeue
 from medsent.commands.requeue import Selection
 from medsent.errors import RunError, UsageError
-from medsent.report.write import write_report
+from medsent.report.write import QUOTING, write_report
 from medsent.runs.folder import RunFolder
 from tests.commands.backfill.conftest import Complete
 from tests.commands.backfill.opinions import outcomes
@@ -25,7 +24,8 @@ from tests.conftest import command
 
 pytestmark = pytest.mark.ray
 
-GONE = ("o3", "o14", "o21")
+GONE = {"o3": "line 1", "o14": "line 2", "o21": "line 3"}
+"""Ids, each to where it was given."""
 
 KILLED = """
 import os, sys
@@ -51,7 +51,8 @@ def run(complete: Complete, tmp_path: Path) -> Path:
     """A copy of a complete run, whose report quotes an opinion."""
     folder = tmp_path / "runs" / complete.run.name
     shutil.copytree(complete.run, folder)
-    (folder / "report.html").write_text("an opinion that was quoted")
+    for name in ("report.html", *QUOTING):
+        (folder / name).write_text("an opinion that was quoted")
     return folder
 
 
@@ -85,6 +86,7 @@ def assert_gone(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["records"]["by_reason"] == records["by_reason"]
     assert "quoted" not in (run / "report.html").read_text()
+    assert not [name for name in QUOTING if (run / name).exists()]
 
 
 def test_nothing_of_them_is_left(run: Path) -> None:
@@ -154,16 +156,45 @@ def test_one_run_that_is_held_does_not_keep_the_others(run: Path, tmp_path: Path
     assert held_ids(held_run) & set(GONE)
 
 
-def test_the_ids_may_come_in_a_file(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"o3\no14\no21\n",
+        b"\xef\xbb\xbfo3\r\no14\r\no21",
+        b"\n  o3\t\n\n\xc2\xa0o14 \n\xe2\x80\x8bo21\r\n\n",
+    ],
+    ids=["plain", "of Windows", "with white space"],
+)
+def test_the_ids_may_come_in_a_file(run: Path, tmp_path: Path, content: bytes) -> None:
     ids = tmp_path / "ids"
-    ids.write_text("\n".join([*GONE, ""]))
-    with pytest.raises(SystemExit) as ended:
-        main(["erase", str(run), "--opinion-ids", str(ids)])
-    assert ended.value.code == 0
+    ids.write_bytes(content)
+    done = command("erase", str(run), "--opinion-ids", str(ids))
+    assert (done.returncode, done.stderr) == (0, "")
     assert_gone(run)
-    with pytest.raises(SystemExit) as ended:
-        main(["erase", str(run)])
-    assert ended.value.code == 2
+
+
+def test_ids_that_cannot_be_read_are_refused(run: Path, tmp_path: Path) -> None:
+    assert command("erase", str(run)).returncode == 2
+    ids = tmp_path / "ids"
+    ids.write_text("o3\n", encoding="utf-16")
+    done = command("erase", str(run), "--opinion-ids", str(ids))
+    assert done.returncode == 2
+    assert "is no UTF-8" in done.stderr
+    assert "o3" in held_ids(run)
+    assert not (run.parent / "erased").exists()
+
+
+def test_ids_that_no_run_holds_are_named_by_their_lines(run: Path, tmp_path: Path) -> None:
+    ids = tmp_path / "ids"
+    ids.write_text("o3\nO14\no21\nsecret-name\n")
+    done = command("erase", str(run), "--opinion-ids", str(ids), "--opinion-id", "o14")
+    assert done.returncode == 1
+    assert "3 of 5 opinions were found and erased" in done.stderr
+    assert "no run holds an opinion of these ids: line 2, line 4." in done.stderr
+    assert "secret-name" not in done.stderr + done.stdout
+    assert_gone(run)
+    again = command("erase", str(run), *(f"--opinion-id={name}" for name in GONE))
+    assert (again.returncode, again.stderr) == (0, ""), "they were found before"
 
 
 def test_all_else_stays(run: Path, complete: Complete) -> None:
@@ -230,15 +261,16 @@ def test_an_incomplete_run_goes_on_without_them(run: Path, complete: Complete) -
 
 def test_an_opinion_that_is_nowhere_is_told(run: Path) -> None:
     said: list[str] = []
-    assert erase([run], ["nobody"], said.append) == "Erased 0 records of 1 opinions in 1 runs"
+    with pytest.raises(RunError, match="0 of 1 opinions were found"):
+        erase([run], {"nobody": "--opinion-id nobody"}, said.append)
     assert "holds no record of them" in said[0]
 
 
 def test_what_cannot_be_meant_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="an id is empty"):
-        erase([run], [""], silent)
+        erase([run], {"": "--opinion-id"}, silent)
     with pytest.raises(RunError, match="is no run"):
-        erase([run, tmp_path], ["o3"], silent)
+        erase([run, tmp_path], {"o3": "line 1"}, silent)
     assert "o3" in held_ids(run)
 
 
@@ -246,5 +278,8 @@ def test_the_list_holds_no_id(run: Path) -> None:
     erase([run], GONE, silent)
     listed = yaml.safe_load((run / "erased.json").read_text())
     assert len(listed["opinions"]) == 3
+    assert listed["found"] == listed["opinions"]
     assert not listed["pending"]
+    [of_all] = (run.parent / "erased").glob("*.json")
+    assert json.loads(of_all.read_text()) == {"opinions": listed["opinions"]}
     assert not set(listed["opinions"]) & set(GONE)

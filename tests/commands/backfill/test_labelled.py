@@ -207,3 +207,27 @@ def test_the_state_says_what_the_rows_were_made_of(complete: Complete) -> None:
     state = json.loads((complete.run / "labelled" / "_state.json").read_text())
     assert state["made_by"]["partition_by"] == ["language", "month"]
     assert sum(state["sources"].values()) == 25 * len(PERSONAS)
+
+
+def test_a_marker_stands_while_files_are_replaced(
+    run: RunFolder, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that sees it, or another state afterwards, reads again: see docs/backfill.md."""
+    hand_on(plan, run, BY_BOTH)
+    before, standing = json.loads((run.labelled / "_state.json").read_text()), files(run)
+    move, marked = export.move, []
+
+    def moved(source: AnyPath, target: AnyPath) -> None:
+        marked.append((run.labelled / "_commit.json").exists())
+        move(source, target)
+
+    monkeypatch.setattr(export, "move", moved)
+    [variant] = plan.variants
+    other = replace(variant, thresholds=dict.fromkeys(LABELS, 0.1))
+    hand_on(replace(plan, variants=(other,)), run, BY_BOTH)
+    assert marked
+    assert all(marked)
+    assert not standing.keys() & files(run).keys()
+    assert not (run.labelled / "_commit.json").exists()
+    after = json.loads((run.labelled / "_state.json").read_text())
+    assert after["calls"] == before["calls"] + 1

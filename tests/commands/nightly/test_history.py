@@ -1,5 +1,6 @@
 """The history of nights, what is kept of them, and what a night looks back to."""
 
+import json
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def scored(history: History, night: Night) -> RunFolder:
         folder.mkdir(parents=True)
         (folder / "a.parquet").write_bytes(b"")
     run.write("night.html", "")
+    run.write("config.yaml", f"name: {history.name}-{night.night}\nnight: '{night.night}'\n")
     return run
 
 
@@ -151,9 +153,25 @@ def test_what_retention_does_not_know_it_does_not_touch(history: History, tmp_pa
     nights = [row(day) for day in range(4)]
     for night in nights:
         scored(history, night)
-    stranger = scored(history, row(0, run="evaluation-0"))
-    retain(history, nights, 2, None)
-    assert stranger.holds_predictions()
+    strangers = [
+        scored(history, row(0, run=name))
+        for name in ("evaluation-0", f"nightly-{FIRST}-recheck-0", f"nightly-{FIRST}-abc")
+    ]
+    # An evaluation that somebody named like a night.
+    strangers[-1].write("config.yaml", f"name: nightly-{FIRST}\nnight: null\n")
+    assert retain(history, nights, 2, None) == [night.run for night in nights[:2]]
+    assert all(stranger.holds_predictions() for stranger in strangers)
+
+
+def test_a_night_stays_where_a_backfill_or_a_file_says_so(history: History) -> None:
+    nights = [row(day) for day in range(6)]
+    runs = [scored(history, night) for night in nights]
+    backfill = RunFolder(history.output / "backfill-0")
+    backfill.path.mkdir()
+    backfill.write("drift.json", json.dumps({"reference": str(runs[1].path)}))
+    runs[2].write("keep", "")
+    assert retain(history, nights, 2, None) == [nights[0].run, nights[3].run]
+    assert [run.holds_predictions() for run in runs] == [False, True, True, False, True, True]
 
 
 def test_reasons_name_the_worst_and_the_others() -> None:

@@ -35,6 +35,13 @@ def hook() -> Iterator[Hook]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             found.got.append((self.path, self.headers["Content-Type"], json.loads(body)))
             self.send_response(found.answer)
+            if found.answer // 100 == 3:
+                self.send_header("Location", f"http://127.0.0.1:{found.port}/login")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            found.got.append((self.path, None, None))
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -82,6 +89,16 @@ def test_a_hook_that_refuses_is_said_without_its_secret(hook: Hook) -> None:
     hook.answer = 500
     [said] = told(webhook=f"http://127.0.0.1:{hook.port}/hooks/s3cret")
     assert said == "Nobody was told by notify.webhook: 127.0.0.1 answered 500."
+
+
+@pytest.mark.parametrize("answer", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_and_told_nobody(hook: Hook, answer: int) -> None:
+    """Behind it is a log-in page, say."""
+    hook.answer = answer
+    [said] = told(webhook=f"http://127.0.0.1:{hook.port}/hooks/s3cret")
+    assert f"127.0.0.1 answered {answer}, a redirect: name the address that takes it" in said
+    assert [path for path, _, _ in hook.got] == ["/hooks/s3cret"]
+    assert "s3cret" not in said
 
 
 @pytest.mark.parametrize(
