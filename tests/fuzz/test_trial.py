@@ -88,8 +88,8 @@ def _lost(rows: pa.Table) -> pa.Table:
     ("spoil", "faults"),
     [
         (lambda rows: rows, []),
-        (_doubled, ["4 rows, where the manifest has 3", "a row twice", "4 rows, where the shards"]),
-        (_lost, ["2 rows, where the manifest has 3", "2 rows, where the shards have 3 times 1"]),
+        (_doubled, ["4 rows, where the manifest has 3 less 0", "a row twice"]),
+        (_lost, ["2 rows, where the manifest has 3 less 0"]),
     ],
 )
 def test_rows_lost_and_doubled_are_seen(
@@ -99,11 +99,14 @@ def test_rows_lost_and_doubled_are_seen(
     (run / "predictions").mkdir(parents=True)
     rows = spoil(pa.table({"row_hash": ["a", "b", "c"], "persona": ["p"] * 3}))
     pq.write_table(rows, run / "predictions" / "a.parquet")
-    records = {"input": 3, "scored": 2, "quarantined": 1}
+    records = {"input": 3, "scored": 2, "quarantined": 1, "by_reason": {"empty_text": 1}}
     (run / "manifest.json").write_text(json.dumps({"records": records}))
     job = Written(tmp_path / "job.yaml", tmp_path / "runs", 3)
+    of_another = Written(job.config, job.output, 4)
     found = list(trial._of_run(job, Drawn(), FINE))
     assert len(found) == len(faults)
     assert all(each.startswith(fault) for each, fault in zip(found, faults, strict=True))
     (run / "log.jsonl").write_text(f"{MARK}-0-1")
-    assert list(trial._of_run(job, Drawn(), FINE))[-1] == "log.jsonl quotes an opinion"
+    *_, said = trial._of_run(of_another, Drawn(), FINE)
+    assert said == "log.jsonl quotes an opinion"
+    assert "3 records, where the shards have 4 times 1" in trial._of_run(of_another, Drawn(), FINE)
