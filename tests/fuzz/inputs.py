@@ -26,7 +26,7 @@ class Written:
     config: Path
     output: Path
     rows: int | None
-    """Of the shards, where each can be read; else None."""
+    """Of the shards that are not passed over, where each is sound; else None."""
 
 
 def write_job(drawn: Drawn, folder: Path, model: Path) -> Written:
@@ -39,9 +39,15 @@ def write_job(drawn: Drawn, folder: Path, model: Path) -> Written:
     values = _settings(drawn, source, folder, model)
     config = folder / "job.yaml"
     config.write_text(_spoiled(drawn.setting, values, folder), encoding="utf-8")
-    sound = all(shard.damage == "none" for shard in drawn.shards)
-    rows = sum(shard.rows for shard in drawn.shards) if sound else None
+    read = [shard for shard in drawn.shards if not _passed_over(shard.name)]
+    sound = all(shard.damage == "none" for shard in read)
+    rows = sum(shard.rows for shard in read) if sound else None
     return Written(config, folder / "runs", rows)
+
+
+def _passed_over(name: str) -> bool:
+    file = name.rpartition("/")[2]
+    return file.startswith("_") or file.endswith(".tmp")
 
 
 def _write_shard(shard: Shard, number: int, source: Path) -> None:
