@@ -20,7 +20,7 @@ PACKAGE := .venv/.package-$(call key,$(LOCK) pyproject.toml)
 UNFINISHED := .venv-unfinished
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check train chaos scale month backfill-scale validate-statistics bench bench-gpu bench-reduce bench-prompts setup clean distclean
+.PHONY: help demo test check train chaos erasures scale month backfill-scale validate-statistics bench bench-gpu bench-reduce bench-prompts setup clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,9 @@ train: $(PACKAGE) ## Train the demo's adapter (about two hours on 2 cores; resum
 
 chaos: $(PACKAGE) ## Kill the job 100 times in twelve ways and check every row (about half an hour)
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+erasures: $(PACKAGE) ## A month with erasures, kills and upgrades: does an erased opinion come back? (half an hour)
+	@$(BIN)/python -m tests.erasures $(ARGS)
 
 scale: $(PACKAGE) ## Memory and first records at 100,000 and 1,000,000, and resumed at 90% (ten minutes)
 	@$(BIN)/python -m tests.chaos.scale $(ARGS)
