@@ -20,7 +20,7 @@ PACKAGE := .venv/.package-$(call key,$(LOCK) pyproject.toml)
 UNFINISHED := .venv-unfinished
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check train chaos fuzz-inputs scale month backfill-scale validate-statistics bench bench-gpu bench-reduce bench-prompts setup clean distclean
+.PHONY: help demo test check train chaos fuzz-inputs erasures scale month backfill-scale validate-statistics bench bench-gpu bench-reduce bench-prompts setup clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ chaos: $(PACKAGE) ## Kill the job 100 times in twelve ways and check every row (
 
 fuzz-inputs: $(PACKAGE) ## 500 drawn jobs of odd shards, gold, adapters, settings: does check hold? (20 minutes)
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+erasures: $(PACKAGE) ## A month with erasures, kills and upgrades: does an erased opinion come back? (half an hour)
+	@$(BIN)/python -m tests.erasures $(ARGS)
 
 scale: $(PACKAGE) ## Memory and first records at 100,000 and 1,000,000, and resumed at 90% (ten minutes)
 	@$(BIN)/python -m tests.chaos.scale $(ARGS)
