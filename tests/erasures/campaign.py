@@ -125,9 +125,8 @@ class Campaign:
         here = [n for n in self.numbers if n not in self.erased]
         chosen = self._random.sample(here, _ERASED_AT_ONCE)
         runs = [str(run.parent) for run in self.output.glob("*/config.yaml")]
-        kept = self._random.sample(runs, max(1, len(runs) // 2))  # not all runs are named
-        self._erase_in(kept, chosen, kill=kill)
-        self._erase_in(kept, [self._numbers + self._random.randrange(_ARRIVING)], kill=False)
+        self._erase_in(runs, chosen, kill=kill)
+        self._erase_in(runs, [self._numbers + self._random.randrange(_ARRIVING)], kill=False)
 
     def _erase_in(self, runs: Sequence[str], numbers: Sequence[int], *, kill: bool) -> None:
         listed = self.folder / "ids.txt"
