@@ -1,20 +1,22 @@
 """`medsent erase`: opinions out of runs, and every file that told of them made anew."""
 
+import logging
 from collections.abc import Sequence
 
 import pyarrow as pa
 
 from medsent.commands import erasure
 from medsent.commands.evaluate import held
-from medsent.console import Say
 from medsent.errors import MedsentError, RunError, UsageError, place_of
 from medsent.metrics.model import read_metrics
-from medsent.report.write import write_files, write_report
+from medsent.report.write import reduce_run, write_files
 from medsent.runs.folder import RunFolder
 from medsent.storage.paths import AnyPath, any_path
 
+logger = logging.getLogger(__name__)
 
-def erase(folders: Sequence[str | AnyPath], opinion_ids: Sequence[str], say: Say = print) -> str:
+
+def erase(folders: Sequence[str | AnyPath], opinion_ids: Sequence[str]) -> str:
     """Take opinions out of some runs, one run after the other; return what to say last.
 
     Raises `UsageError` where an id is empty and `RunError` where a folder is no run, before
@@ -29,7 +31,7 @@ def erase(folders: Sequence[str | AnyPath], opinion_ids: Sequence[str], say: Say
     records, failed = 0, []
     for run in runs:
         try:
-            records += _erase(run, opinion_ids, say)
+            records += _erase(run, opinion_ids)
         except MedsentError as error:
             failed.append(f"{run.path}: {error}")
         except (OSError, ValueError, pa.ArrowException) as error:
@@ -43,15 +45,15 @@ def erase(folders: Sequence[str | AnyPath], opinion_ids: Sequence[str], say: Say
     return f"Erased {records:,} records of {asked:,} opinions in {where:,} runs"
 
 
-def _erase(run: RunFolder, opinion_ids: Sequence[str], say: Say) -> int:
-    with held(run, say):
+def _erase(run: RunFolder, opinion_ids: Sequence[str]) -> int:
+    with held(run):
         done = erasure.erase(run, opinion_ids)
-        say(f"{run.path}: {_told(done)}")
+        logger.info(f"{run.path}: {_told(done)}")
         for names, folder in ((done.files, run.predictions), (done.labelled_files, run.labelled)):
             for name in names:
-                say(f"  rewritten: {folder / name}")
+                logger.info(f"  rewritten: {folder / name}")
         if done.complete:
-            say(str(_report(run)))
+            logger.info(str(_report(run)))
     return done.records
 
 
@@ -59,7 +61,7 @@ def _report(run: RunFolder) -> AnyPath:
     """Write the report again; of an old night, of which there are figures alone, from those."""
     if not run.holds_predictions():
         return write_files(run, read_metrics(run.path / "metrics.json"))
-    return write_report(run, run.config(), run.complete(), lambda _: None)
+    return write_files(run, reduce_run(run, run.config(), run.complete()))
 
 
 def _told(done: erasure.Rewritten) -> str:

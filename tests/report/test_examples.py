@@ -98,10 +98,10 @@ def test_a_shard_that_was_rewritten_is_not_quoted(run: RunFolder) -> None:
 
 @pytest.mark.ray
 def test_a_report_quotes_only_where_asked_and_only_as_text(finished: Finished) -> None:
-    report = rewrite_report(finished.folder, lambda _: None)
+    report = rewrite_report(finished.folder)
     assert MARKER not in report.read_text()
     try:
-        rewrite_report(finished.folder, lambda _: None, 3)
+        rewrite_report(finished.folder, 3)
         html, markdown = report.read_text(), report.with_suffix(".md").read_text()
         assert MARKER in html
         assert MARKER in markdown
@@ -109,4 +109,4 @@ def test_a_report_quotes_only_where_asked_and_only_as_text(finished: Finished) -
         assert "<end_of_turn>" not in html + markdown
         assert MARKER not in report.with_name("metrics.json").read_text()
     finally:
-        rewrite_report(finished.folder, lambda _: None)
+        rewrite_report(finished.folder)

@@ -78,7 +78,7 @@ def made(
             return await answer(engine, request)
 
         monkeypatch.setattr(ScriptedEngine, "complete", complete)
-        plan: Plan = make_plan(job(**groups), lambda _: None)
+        plan: Plan = make_plan(job(**groups))
         told = Told()
         started.append(Scorer(plan, run, told))
         return started[-1], told, requests
@@ -133,7 +133,7 @@ def test_a_start_that_would_fail_again_ends_the_job_at_the_first_block(
     monkeypatch.setattr(Scorer, "_others_work", lambda _: False)
     monkeypatch.setattr(scorer.os, "_exit", sys.exit)
     monkeypatch.setattr(scorer.ray, "get", lambda _: None)
-    plan, told, run = make_plan(job(), lambda _: None), Told(), RunFolder(Path("unused"))
+    plan, told, run = make_plan(job()), Told(), RunFolder(Path("unused"))
     if ends is not None:
         with pytest.raises(ends):
             Scorer(plan, run, told)

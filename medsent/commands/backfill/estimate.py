@@ -1,5 +1,6 @@
 """`medsent backfill --dry-run`: what is left to score, and the time and money it will take."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,12 +9,13 @@ from medsent.commands.backfill.budget import Spent
 from medsent.commands.backfill.settings import BackfillConfig
 from medsent.commands.check import tell
 from medsent.commands.compare import open_reference
-from medsent.console import Say
 from medsent.runs.folder import RunFolder, runs_named
 from medsent.runs.log import Scored
 from medsent.scoring.accounting import count_done
 from medsent.scoring.opening import run_of
 from medsent.scoring.plan import Plan, make_plan
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,17 +52,17 @@ class Pace:
         return (self.start_up_s + self.s_per_record * records) / 3600 if records else 0.0
 
 
-def estimate(config: BackfillConfig, say: Say = print) -> str:
+def estimate(config: BackfillConfig) -> str:
     """Print what a backfill comes to; return the last line. Raises `MedsentError`."""
     open_reference(config.reference, list(config.variants))
-    plan = make_plan(config.job(), say)
-    tell(plan, say, here=False)
+    plan = make_plan(config.job())
+    tell(plan, here=False)
     run = run_of(plan)
     done = count_done(plan, run)
     left = max(0, plan.records - done)
     pace = _latest_pace(plan)
     for heading, text in _lines(config, run, done, left, pace):
-        say(f"{heading:<15} {text}")
+        logger.info(f"{heading:<15} {text}")
     time = "" if pace is None else f" in about {pace.hours(left):,.2f} hours"
     return f"Ready: `medsent backfill` with the same file scores {left:,} records{time}"
 

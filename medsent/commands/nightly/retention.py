@@ -29,7 +29,7 @@ def retain(
     for run in _before(history, latest[0].night):
         if run.path.name in kept or str(run.path) in pinned or not run.holds_predictions():
             continue
-        with suppress(LeaseError), Lease(*located(run.path / "lease"), say=lambda _: None):
+        with suppress(LeaseError), Lease(*located(run.path / "lease")):
             run.drop_predictions()  # unless a job works on an old night just now
             removed.append(run.path.name)
     return removed
