@@ -2,9 +2,11 @@
 
 As a library: `load_config` reads a job, `make_plan` settles and checks it, `evaluate` scores it
 and writes its report, `read_predictions` and `read_metrics` read what a run holds. Errors are
-`MedsentError`.
+`MedsentError`. What they tell on the way goes to the logger `medsent`, and is printed nowhere
+unless the caller sets logging up.
 """
 
+import logging
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,8 @@ try:
     __version__ = version("medsent")
 except PackageNotFoundError:  # a working_dir sent to a cluster, not installed there
     __version__ = "0.1.0"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
     "JobConfig": "config.job",

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from medsent import __version__
-from medsent.commands.options import Config, Overrides, say
+from medsent.commands.options import Config, Overrides
 from medsent.commands.previews import check, prompt
-from medsent.console import quieten
+from medsent.console import printing, quieten
 from medsent.errors import MedsentError, ObjectRefusal, UsageError, place_of, reason
 
 _DEBUG = "MEDSENT_DEBUG"
@@ -28,7 +28,7 @@ app = typer.Typer(
 
 def _tell_version(wanted: bool) -> None:
     if wanted:
-        say(f"medsent {__version__}")
+        typer.echo(f"medsent {__version__}")
         raise typer.Exit
 
 
@@ -62,7 +62,7 @@ def evaluate(config: Config, overrides: Overrides = None) -> None:
     from medsent.commands.evaluate import evaluate as run
     from medsent.config.job import load_config
 
-    say(str(run(load_config(config, overrides), say)))
+    typer.echo(run(load_config(config, overrides)))
 
 
 @app.command()
@@ -100,7 +100,7 @@ def nightly(
 
     settings = load_settings(NightlyConfig, config, overrides)
     date = night or settings.night or datetime.now(UTC)
-    say(str(run(settings, date.date() if isinstance(date, datetime) else date, say, mlflow)))
+    typer.echo(run(settings, date.date() if isinstance(date, datetime) else date, mlflow))
 
 
 @app.command()
@@ -144,11 +144,11 @@ def backfill(
     if dry_run:
         from medsent.commands.backfill.estimate import estimate
 
-        say(estimate(settings, say))
+        typer.echo(estimate(settings))
     else:
         from medsent.commands.backfill.job import backfill as run
 
-        say(str(run(settings, say)))
+        typer.echo(run(settings))
 
 
 @app.command()
@@ -186,7 +186,7 @@ def erase(
     named |= read_ids(opinion_ids) if opinion_ids else {}
     if not named:
         raise UsageError("erase: give --opinion-id ID or --opinion-ids FILE")
-    say(run(runs, named, say))
+    typer.echo(run(runs, named))
 
 
 app.command()(check)
@@ -212,7 +212,7 @@ def report(
     """
     from medsent.commands.evaluate import rewrite_report
 
-    say(str(rewrite_report(run, say, examples)))
+    typer.echo(rewrite_report(run, examples))
 
 
 @app.command()
@@ -237,7 +237,7 @@ def compare(
     """
     from medsent.commands.compare import compare_runs
 
-    say(str(compare_runs(run_a, run_b, (baseline, candidate), output, say)))
+    typer.echo(compare_runs(run_a, run_b, (baseline, candidate), output))
 
 
 @app.command()
@@ -264,7 +264,7 @@ def requeue(
 
     if (shard is None) == (status is None):
         raise UsageError("requeue: give either --shard PATH or --status STATUS")
-    say(str(run_again(run, Selection(shard=shard, status=status), say)))
+    typer.echo(run_again(run, Selection(shard=shard, status=status)))
 
 
 @app.command()
@@ -300,7 +300,7 @@ def thresholds(
     """
     from medsent.commands.tune import tune_run
 
-    say(str(tune_run(run, variant, precision_floor, output, say)))
+    typer.echo(tune_run(run, variant, precision_floor, output))
 
 
 @app.command()
@@ -327,9 +327,9 @@ def train(
 
     settings = load_settings(TrainingConfig, config, overrides)
     if dry_run:
-        plan_training(settings, say)
+        plan_training(settings)
     else:
-        say(str(run_training(settings, say)))
+        typer.echo(run_training(settings))
 
 
 @app.command()
@@ -350,7 +350,7 @@ def merge(
     """
     from medsent.models.merge import merge as run
 
-    say(str(run(model, adapter, output, say)))
+    typer.echo(run(model, adapter, output))
 
 
 @app.command()
@@ -365,7 +365,7 @@ def demo(
     """
     from medsent.demo.job import demo as run
 
-    say(str(run(config, overrides, say)))
+    typer.echo(run(config, overrides))
 
 
 def command(name: str) -> None:
@@ -377,7 +377,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; an error of ours is one line on stderr and its exit code."""
     quieten()
     try:
-        app(arguments)
+        with printing():
+            app(arguments)
     except MedsentError as error:
         print(f"medsent: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)

@@ -1,4 +1,4 @@
-"""Keeping the libraries' own talk off the terminal, so that a job's lines stand alone.
+"""What is printed: the lines that the package logs, and none of the libraries' own talk.
 
 `MEDSENT_VERBOSE=1` lets it through, but for what might quote an opinion or tell another of a job.
 """
@@ -9,11 +9,8 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-
-Say = Callable[[str], None]
-"""Where a command's lines go, one at a time."""
 
 PRIVATE = {
     "DO_NOT_TRACK": "1",
@@ -34,6 +31,7 @@ ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
+_LOGGER = logging.getLogger("medsent")
 _NATIVE = re.compile(rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z] \d+ \d+\] ")
 
 
@@ -52,6 +50,38 @@ def quieten() -> None:
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses kernels of others
+
+
+class _Lines(logging.Handler):
+    """Prints each message and nothing else, to what stdout is by then."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), flush=True)
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Print what the package logs, until the block ends; for the command line alone.
+
+    Nothing goes on to the root logger: Ray, vLLM or MLflow may give it handlers, which would
+    print each line again.
+    """
+    level, propagates = _LOGGER.level, _LOGGER.propagate
+    lines = _Lines()
+    _LOGGER.addHandler(lines)
+    _LOGGER.setLevel(logging.INFO)
+    _LOGGER.propagate = False
+    try:
+        yield
+    finally:
+        _LOGGER.removeHandler(lines)
+        _LOGGER.setLevel(level)
+        _LOGGER.propagate = propagates
+
+
+def has_terminal() -> bool:
+    """Tell whether lines are printed, and to a terminal: there a bar may be drawn."""
+    return sys.stdout.isatty() and any(isinstance(each, _Lines) for each in _LOGGER.handlers)
 
 
 @contextmanager

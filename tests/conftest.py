@@ -4,6 +4,7 @@ import contextlib
 import gc
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -50,12 +51,43 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+class _Messages(logging.Handler):
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__()
+        self._messages = messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._messages.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def logged(messages: list[str] | None = None) -> Iterator[list[str]]:
+    """Gather what the package logs, as the command line prints it."""
+    messages = [] if messages is None else messages
+    logger, handler = logging.getLogger("medsent"), _Messages(messages)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What the package has logged since the test began."""
+    with logged() as messages:
+        yield messages
+
+
 @pytest.fixture(scope="session")
 def model_folder() -> Path:
     """The embedded Gemma 3 270M, converted on first use."""
     from medsent.models.source import prepare_builtin
 
-    return prepare_builtin(lambda _: None)
+    return prepare_builtin()
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,12 @@
 """`medsent check`: does everything fit together, and what will it take?"""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from medsent.commands.pace import Pace
 from medsent.config.job import JobConfig
-from medsent.console import Say
 from medsent.errors import ConfigError, RunError
 from medsent.predictions import Reason
 from medsent.scoring.asked import answer_words, prompt_words
@@ -15,6 +15,8 @@ from medsent.scoring.cluster import Capacity, check_cluster, engines_held, occup
 from medsent.scoring.plan import Plan, make_plan
 from medsent.scoring.variant import Variant
 from medsent.storage.paths import shown
+
+logger = logging.getLogger(__name__)
 
 _MOST_NAMED = 5
 
@@ -29,21 +31,21 @@ class Measured:
     """Variant to the mean length of its prompts, in tokens."""
 
 
-def check(config: JobConfig, say: Say = print) -> Plan:
+def check(config: JobConfig) -> Plan:
     """Print what a job comes to, without an engine. Raises `MedsentError` where it cannot run."""
-    plan = make_plan(config, say)
-    tell(plan, say)
-    say(f"Ready: its command with the same file starts it ({_estimate(plan)}).")
+    plan = make_plan(config)
+    tell(plan)
+    logger.info(f"Ready: its command with the same file starts it ({_estimate(plan)}).")
     return plan
 
 
-def tell(plan: Plan, say: Say, *, here: bool = True) -> None:
+def tell(plan: Plan, *, here: bool = True) -> None:
     """Print what a job comes to, but for the time it takes.
 
     Raises `ConfigError` where it is to run `here` and this cluster cannot hold it.
     """
     for heading, text in _lines(plan, here):
-        say(f"{heading:<15} {text}")
+        logger.info(f"{heading:<15} {text}")
 
 
 def _lines(plan: Plan, here: bool) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Two runs over the same records, set against each other as two variants of one."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -12,7 +13,6 @@ import pyarrow.compute as pc
 
 from medsent import predictions
 from medsent.config.job import JobConfig
-from medsent.console import Say
 from medsent.errors import ConfigError, RunError
 from medsent.metrics.build import build_metrics
 from medsent.metrics.cuts import cuts_in_use
@@ -25,6 +25,8 @@ from medsent.runs.folder import RunFolder
 from medsent.runs.manifest import Manifest
 from medsent.runs.shared_labels import SharedLabels, narrow_answers, narrow_gold
 from medsent.storage.paths import AnyPath, any_path
+
+logger = logging.getLogger(__name__)
 
 _KEYS: Final = ["opinion_id", "persona", "record_id"]
 _SHOWN: Final = 12
@@ -107,7 +109,6 @@ def compare_runs(
     candidate: str | AnyPath,
     names: tuple[str | None, str | None],
     output: str | AnyPath | None,
-    say: Say,
 ) -> AnyPath:
     """Compare two runs on the records that both hold; return the report's path.
 
@@ -129,14 +130,14 @@ def compare_runs(
         raise ConfigError(
             f"--output: {folder} is a run, and its report would be lost; name another"
         )
-    metrics = compare_sides(sides, say)
+    metrics = compare_sides(sides)
     folder.mkdir(parents=True, exist_ok=True)
     for line in summary(metrics):
-        say(line)
+        logger.info(line)
     return write_files(RunFolder(folder), metrics)
 
 
-def compare_sides(sides: tuple[Side, Side], say: Say, *, sliced: bool = True) -> Metrics:
+def compare_sides(sides: tuple[Side, Side], *, sliced: bool = True) -> Metrics:
     """Return the numbers of baseline and candidate, whose names differ, and their comparison.
 
     Of slices of the records as well, unless they are not asked for.
@@ -147,11 +148,11 @@ def compare_sides(sides: tuple[Side, Side], say: Say, *, sliced: bool = True) ->
     base, candidate = sides
     labels = SharedLabels.of(base.run, candidate.run)
     for line in labels.told(base.run.path.name, candidate.run.path.name):
-        say(line)
+        logger.info(line)
     slices = _common_slices(sides) if sliced else []
     kept = [name for name in slices if name not in KEYS]
     tables = [_narrowed(side.table(kept), side.variant, labels.names) for side in sides]
-    rows = _joined(tables[0], tables[1], sides, say)
+    rows = _joined(tables[0], tables[1], sides)
     cuts = {side.name: side.thresholds for side in sides}
     scope = Scope.of(
         [base.name, candidate.name],
@@ -183,7 +184,7 @@ def _narrowed(table: pa.Table, variant: str, labels: Sequence[str]) -> pa.Table:
     return table
 
 
-def _joined(base: pa.Table, candidate: pa.Table, sides: tuple[Side, Side], say: Say) -> pa.Table:
+def _joined(base: pa.Table, candidate: pa.Table, sides: tuple[Side, Side]) -> pa.Table:
     """Return the records of both, with the answers of each in a column of its name."""
     left, right = _place(base, candidate, sides)
     if not len(left):
@@ -193,7 +194,7 @@ def _joined(base: pa.Table, candidate: pa.Table, sides: tuple[Side, Side], say: 
         )
     for side, table in zip(sides, (base, candidate), strict=True):
         if alone := table.num_rows - len(left):
-            say(f"Left out: {alone:,} records that only {side.run.path.name} holds.")
+            logger.info(f"Left out: {alone:,} records that only {side.run.path.name} holds.")
     old, new = base.take(left), candidate.take(right)
     _refuse_other_gold(old, new, sides)
     scored = pc.and_(*(pc.equal(table["outcome"], Outcome.SCORED) for table in (old, new)))

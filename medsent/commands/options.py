@@ -15,8 +15,3 @@ Overrides = Annotated[
         "May be given several times.",
     ),
 ]
-
-
-def say(line: str) -> None:
-    """Print one line of the job's own."""
-    print(line, flush=True)

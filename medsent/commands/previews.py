@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medsent.commands.options import Config, Overrides, say
+from medsent.commands.options import Config, Overrides
 
 
 def check(config: Config, overrides: Overrides = None) -> None:
@@ -31,7 +31,7 @@ def check(config: Config, overrides: Overrides = None) -> None:
     elif isinstance(settings, BackfillConfig):
         names = load_labels(settings.labels).names
         open_reference(settings.reference, list(settings.variants), names)
-    run(settings, say)
+    run(settings)
 
 
 def prompt(
@@ -74,4 +74,6 @@ def prompt(
     if isinstance(sys.stdout, TextIOWrapper):  # prompts may have letters that a terminal lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     kind = fitting([JobConfig, NightlyConfig, BackfillConfig], config)
-    show(load_settings(kind, config, overrides), variant, record, against, say)
+    settings = load_settings(kind, config, overrides)
+    for line in show(settings, variant, record, against):
+        print(line, flush=True)  # not logged: it may be of an opinion

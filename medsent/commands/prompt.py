@@ -8,7 +8,6 @@ from typing import Any, Final
 from medsent.answers.method import Method
 from medsent.commands.prompt_against import Compared, compare, difference_lines, read_lines
 from medsent.config.job import JobConfig
-from medsent.console import Say
 from medsent.errors import InputError, MedsentError, UsageError
 from medsent.input.lookup import Lookup, Row
 from medsent.input.shards import open_shards
@@ -36,20 +35,18 @@ def show(
     variant: str | None = None,
     record: str | None = None,
     against: str | None = None,
-    say: Say = print,
-) -> None:
-    """Print the prompts of a job, and compare them with what a training pipeline rendered.
+) -> Iterator[str]:
+    """Yield the prompts of a job, and how what a training pipeline rendered compares, as lines.
 
     `variant` is the one of it, all where None; `record` the record_id, a stand-in where None;
-    `against` a file of JSON lines. Raises `MedsentError`; that of exit code 1 where the prompts
-    differ from the file.
+    `against` a file of JSON lines. Lines may quote an opinion.
+    Raises `MedsentError`; that of exit code 1 where the prompts differ from the file.
     """
-    job = _Job.open(config, variant, say)
+    job = _Job.open(config, variant)
     if record is not None or against is None:
-        for line in _shown(job, job.records(record)):
-            say(line)
+        yield from _shown(job, job.records(record))
     if against is not None:
-        _compare(job, against, say)
+        yield from _compare(job, against)
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class _Job:
     tokenizer: Any
 
     @classmethod
-    def open(cls, config: JobConfig, variant: str | None, say: Say) -> "_Job":
+    def open(cls, config: JobConfig, variant: str | None) -> "_Job":
         if variant is not None and variant not in config.variants:
             known = ", ".join(config.variants)
             raise UsageError(f"--variant {variant} is no variant of the job ({known})")
@@ -71,7 +68,7 @@ class _Job:
         personas, labels = load_personas(config.personas), load_labels(config.labels)
         weights = any(each.adapter for each in some.values())  # which an adapter is held against
         model = config.model
-        folder = resolve_model(model.source, say, model.revision, weights=weights)
+        folder = resolve_model(model.source, model.revision, weights=weights)
         variants = open_variants(some, dict.fromkeys(some), labels, folder)
         return cls(config, personas, labels, variants, load_tokenizer(folder))
 
@@ -171,26 +168,25 @@ def _dearer(found: Sharing) -> str:
     )
 
 
-def _compare(job: _Job, path: str, say: Say) -> None:
-    """Say how the prompts of a file's records compare with the file."""
+def _compare(job: _Job, path: str) -> Iterator[str]:
+    """Yield how the prompts of a file's records compare with the file."""
     variant = _the_one(job.variants)
     _, prompter = job.bind(variant)
     file = any_path(path)
     found = compare(file, read_lines(file), prompter, job.lookup)
-    say(_line("Prompt", f"{variant.name}: {prompt_words(variant)}"))
+    yield _line("Prompt", f"{variant.name}: {prompt_words(variant)}")
     if found.texts:
-        say("Text lines say nothing of BOS; give token ids to compare that.")
+        yield "Text lines say nothing of BOS; give token ids to compare that."
     for reason, count in found.unasked.items():
-        say(f"{file}: {count} lines are of records that are not asked: {reason}")
+        yield f"{file}: {count} lines are of records that are not asked: {reason}"
     if found.differences:
-        for line in difference_lines(found.differences[0], file, prompter, job.tokenizer):
-            say(line)
+        yield from difference_lines(found.differences[0], file, prompter, job.tokenizer)
         first = found.differences[0].line.number
         raise MedsentError(
             f"{file}: {len(found.differences)} of {found.lines} lines differ from what variant "
             f"{variant.name} is asked, line {first} first"
         )
-    say(_agreement(found, path, prompter, job.tokenizer))
+    yield _agreement(found, path, prompter, job.tokenizer)
 
 
 def _agreement(found: Compared, path: str, prompter: Prompter, tokenizer: Any) -> str:

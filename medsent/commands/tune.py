@@ -1,6 +1,7 @@
 """`medsent thresholds`: each label's threshold, from what a complete run scored and its gold."""
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -12,7 +13,6 @@ import pyarrow.compute as pc
 from medsent import predictions
 from medsent.answers.method import method_named
 from medsent.config.methods import known_methods
-from medsent.console import Say
 from medsent.errors import ConfigError, UsageError, storage_failure
 from medsent.metrics.cuts import cuts_in_use
 from medsent.metrics.statistics.thresholds import (
@@ -32,6 +32,8 @@ from medsent.runs.erased import Erased
 from medsent.runs.folder import RunFolder
 from medsent.runs.manifest import Asked
 from medsent.storage.paths import AnyPath, any_path, write_whole
+
+logger = logging.getLogger(__name__)
 
 _KEYS = ("opinion_id", "record_id", "persona")
 
@@ -57,7 +59,6 @@ def tune_run(
     variant: str | None = None,
     precision_floor: float | None = None,
     output: str | AnyPath | None = None,
-    say: Say = print,
 ) -> AnyPath:
     """Tune one variant's thresholds on a complete run, print them, and return their file's path.
 
@@ -78,10 +79,12 @@ def tune_run(
     source = TunedRun(name=name, fingerprint=manifest.fingerprint, variant=chosen)
     thresholds = _thresholds(manifest.asked, by_label, precision_floor, _tuned_on(records, source))
     _write(target, thresholds)
-    say(_heading(thresholds, source))
+    logger.info(_heading(thresholds, source))
     for line in _told(by_label, records, precision_floor):
-        say(line)
-    say(f"For other opinions: medsent evaluate JOB --set variants.{chosen}.thresholds={target}")
+        logger.info(line)
+    logger.info(
+        f"For other opinions: medsent evaluate JOB --set variants.{chosen}.thresholds={target}"
+    )
     return target
 
 

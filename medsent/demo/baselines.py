@@ -4,8 +4,8 @@ Every score is the mean F1 over the 21 labels, with thresholds per label tuned o
 validation split and applied to another. `python -m medsent.demo.baselines` prints them.
 """
 
+import logging
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,13 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import OneHotEncoder
 
+from medsent.console import printing
 from medsent.demo.data import SPLITS, persona_truth, write_split
 from medsent.input.gold import gold_matrix
 from medsent.labels import LABELS
 from medsent.metrics.statistics.thresholds import best_f1_thresholds
+
+logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 Scores = dict[str, Floats]
@@ -48,14 +51,16 @@ class Baseline:
     macro_f1: dict[str, float]
 
 
-def baselines(folder: Path, say: Callable[[str], None] = print) -> list[Baseline]:
+def baselines(folder: Path) -> list[Baseline]:
     """Return all baselines on the demo's splits under `folder`, writing what is missing.
 
     Takes a few minutes on one core, nearly all of it for TF-IDF.
     """
     tables = {name: _table(folder, name) for name in (TUNED_ON, *MEASURED_ON)}
     gold = {name: _gold(table) for name, table in tables.items()}
-    say(f"TF-IDF: learning from {TRAIN_SHARDS} of {SPLITS['train'].shards} shards of train ...")
+    logger.info(
+        f"TF-IDF: learning from {TRAIN_SHARDS} of {SPLITS['train'].shards} shards of train ..."
+    )
     predicted = {
         "Bayes (the true probabilities)": {n: _truth(table) for n, table in tables.items()},
         "best that ignores personas": {n: _personas_ignored(n, t) for n, t in tables.items()},
@@ -168,7 +173,8 @@ def _readers(table: pa.Table) -> list[list[str]]:
 def main() -> None:
     """Print the table for the splits under the folder given, else `data/demo`."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "data/demo")
-    found = baselines(folder, lambda line: print(line, flush=True))
+    with printing():
+        found = baselines(folder)
     print("\nMacro F1 over 21 labels, synthetic data; thresholds tuned on validation\n")
     print(f"{'':42}{''.join(f'{name:>9}' for name in MEASURED_ON)}")
     for baseline in found:

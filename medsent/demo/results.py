@@ -24,7 +24,7 @@ def results(runs: dict[str, Path], folder: Path) -> list[Baseline]:
         )
         for name in reversed(names)
     ]
-    return models + baselines(folder, lambda _: None)
+    return models + baselines(folder)
 
 
 def table(found: list[Baseline]) -> str:

@@ -1,11 +1,13 @@
 """Models of the Hugging Face hub: one commit of one, whole, in the hub's own cache."""
 
 import json
-from collections.abc import Callable
+import logging
 from pathlib import Path
 from typing import Final
 
 from medsent.errors import ModelError
+
+logger = logging.getLogger(__name__)
 
 _WEIGHTS: Final = "*.safetensors"
 _WANTED: Final = ["*.json", "*.jinja", "*.model", "*.txt", "*.yaml"]
@@ -17,7 +19,6 @@ _INDEX: Final = "model.safetensors.index.json"
 def snapshot(
     source: str,
     revision: str | None = None,
-    say: Callable[[str], None] = print,
     *,
     weights: bool = True,
 ) -> Path:
@@ -32,7 +33,7 @@ def snapshot(
     wanted = [*_WANTED, _WEIGHTS] if weights else _WANTED
     try:
         if not _is_begun(source, revision, weights):
-            say(f"Fetching {source} from the hub ...")
+            logger.info(f"Fetching {source} from the hub ...")
         folder = snapshot_download(
             source, revision=revision, allow_patterns=wanted, ignore_patterns=_LEFT_OUT
         )

@@ -1,17 +1,19 @@
 """A model with an adapter folded into its weights, for a job with one variant and no LoRA."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from medsent.console import Say
 from medsent.engine.quantization import said_quantised
 from medsent.errors import AdapterError, ModelError, UsageError
 from medsent.models.adapter import ANSWER, LABELS, PROMPT, Adapter, fit_adapter
 from medsent.models.delta import Delta, own_name, read_deltas
 from medsent.models.source import CONTENT, PREPARED, WEIGHTS, content_sha256, resolve_model
+
+logger = logging.getLogger(__name__)
 
 PROVENANCE = "medsent-merged.json"
 """Says which model and adapter a merged model is made of."""
@@ -62,7 +64,7 @@ def read_merged(folder: Path) -> Merged | None:
         raise ModelError(f"{file} is damaged; merge model and adapter again") from error
 
 
-def merge(model: str, adapter: str, output: str, say: Say = print) -> Path:
+def merge(model: str, adapter: str, output: str) -> Path:
     """Fold an adapter into a model's weights, in float32, and write the model in its own type.
 
     Returns the new folder, which is whole or not there. One file of the weights is held in memory
@@ -70,7 +72,7 @@ def merge(model: str, adapter: str, output: str, say: Say = print) -> Path:
     is there already, `ModelError`, or `AdapterError` where the adapter does not fit the model.
     """
     target = _target(output)
-    folder = resolve_model(model, say)
+    folder = resolve_model(model)
     if held := read_merged(folder):
         raise ModelError(f"--model: {model} has {held.adapter.source} in it; give the base model")
     if said_quantised(json.loads((folder / "config.json").read_text(encoding="utf-8"))) is not None:
@@ -92,7 +94,7 @@ def merge(model: str, adapter: str, output: str, say: Say = print) -> Path:
         work.rename(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    _tell(target, fitted, say)
+    _tell(target, fitted)
     return target
 
 
@@ -184,9 +186,9 @@ def _write_merged(file: Path, target: Path, deltas: dict[str, Delta]) -> None:
     save_file(tensors, target, metadata)
 
 
-def _tell(target: Path, adapter: Adapter, say: Say) -> None:
+def _tell(target: Path, adapter: Adapter) -> None:
     tuned = (adapter.folder / "thresholds.json").is_file()
     thresholds = f", thresholds: {adapter.source}/thresholds.json" if tuned else ""
-    say("In the job's YAML, with the adapter's own method, and without `adapter`:")
-    say(f"  model: {{source: {target}}}")
-    say(f"  variants: {{merged: {{method: onepass{thresholds}}}}}")
+    logger.info("In the job's YAML, with the adapter's own method, and without `adapter`:")
+    logger.info(f"  model: {{source: {target}}}")
+    logger.info(f"  variants: {{merged: {{method: onepass{thresholds}}}}}")

@@ -1,16 +1,18 @@
 """Whether vLLM serves a job's adapters, told before an engine starts."""
 
 import json
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
 from medsent.config.engine import ScriptedSettings, VllmSettings
-from medsent.console import Say
 from medsent.engine.lora_rules import judged
 from medsent.engine.text_model import read_config, text_class
 from medsent.errors import AdapterError, ConfigError
 from medsent.models.adapter import Adapter
 from medsent.models.modules import BARE_NAMES, TEXT_NAMES
+
+logger = logging.getLogger(__name__)
 
 _PROJECTIONS = {f"self_attn.{name}_proj" for name in "qkvo"} | {
     f"mlp.{name}_proj" for name in ("gate", "up", "down")
@@ -21,7 +23,7 @@ _PROJECTIONS = {f"self_attn.{name}_proj" for name in "qkvo"} | {
 def kernel_targets(adapters: Iterable[Adapter]) -> tuple[str, ...]:
     """Return the modules that LoRA kernels are needed on: `q_proj`; none where on all of them.
 
-    Of other names than the usual ones (experts, say) it is not known that vLLM has them: what it
+    Of other names than the usual ones (experts) it is not known that vLLM has them: what it
     does not find by name it would silently leave as it is.
     """
     targets = {target for adapter in adapters for target in adapter.binding.targets}
@@ -30,7 +32,7 @@ def kernel_targets(adapters: Iterable[Adapter]) -> tuple[str, ...]:
 
 
 def refuse_unserved(
-    settings: VllmSettings | ScriptedSettings, adapters: dict[str, Adapter], model: Path, say: Say
+    settings: VllmSettings | ScriptedSettings, adapters: dict[str, Adapter], model: Path
 ) -> None:
     """Check adapters, by variant, against vLLM's rules, if it is the engine.
 
@@ -42,7 +44,9 @@ def refuse_unserved(
     _check_names(settings, adapters, model)
     judgements = judged([adapter.settings_text() for adapter in adapters.values()])
     if judgements is None:
-        say("vLLM cannot be asked about adapters here: whether it serves them shows at its start.")
+        logger.info(
+            "vLLM cannot be asked about adapters here: whether it serves them shows at its start."
+        )
     for name, judgement in zip(adapters, judgements or [], strict=False):
         if judgement.refused:
             raise AdapterError(

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from medsent.console import Say
 from medsent.errors import ModelError, StorageError
 from medsent.models.hashes import kept_sha256, sha256_file
 from medsent.models.hub import snapshot
 from medsent.storage.cache import cache_dir, fetched
+
+logger = logging.getLogger(__name__)
 
 BUILTIN = "builtin:gemma-3-270m"
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf"})
@@ -100,9 +102,7 @@ def is_on_hub(source: str) -> bool:
     return source.count("/") == 1 and not Path(source).is_dir()
 
 
-def resolve_model(
-    source: str, say: Say = print, revision: str | None = None, *, weights: bool = True
-) -> Path:
+def resolve_model(source: str, revision: str | None = None, *, weights: bool = True) -> Path:
     """Turn `model.source` into a folder on this machine, preparing or fetching it if need be.
 
     `revision` is of a hub's model: a commit, branch or tag; None for the newest. Without
@@ -110,11 +110,11 @@ def resolve_model(
     is not a model's.
     """
     if is_on_hub(source):
-        return snapshot(source, revision, say, weights=weights)
+        return snapshot(source, revision, weights=weights)
     if revision is not None:
         raise ModelError(f"model.revision is for a model of the hub, and {source} is none")
     if source == BUILTIN:
-        return prepare_builtin(say)
+        return prepare_builtin()
     if source.startswith("builtin:"):
         raise ModelError(f"model.source: there is no {source!r}; the embedded model is {BUILTIN!r}")
     if "://" in source:
@@ -156,7 +156,7 @@ def _from_objects(source: str) -> Path:
         raise StorageError(f"model.source: cannot fetch {source}: {error.strerror}") from error
 
 
-def prepare_builtin(say: Say = print) -> Path:
+def prepare_builtin() -> Path:
     """Return the folder of the embedded Gemma 3 270M, converting it on first use.
 
     The package's quantised GGUF becomes bf16 safetensors (536 MB), once. Work is
@@ -167,14 +167,14 @@ def prepare_builtin(say: Say = print) -> Path:
     target = cache_dir() / "gemma-3-270m"
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
-        say(f"Preparing the embedded model in {target} (once, about a minute) ...")
+        logger.info(f"Preparing the embedded model in {target} (once, about a minute) ...")
         work = Path(tempfile.mkdtemp(prefix=".gemma-3-270m-", dir=target.parent))
         try:
             _convert(work)
             _publish(work, target)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        say("Embedded model ready.")
+        logger.info("Embedded model ready.")
     _verify(target)
     return target
 

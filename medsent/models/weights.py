@@ -4,9 +4,10 @@ Of a linear layer that its checkpoint lacks it leaves the weights as the memory 
 """
 
 import json
+import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from medsent.engine.library_errors import first_line
 from medsent.engine.text_model import read_config
 from medsent.errors import ModelError
 from medsent.models.source import is_pointer
+
+logger = logging.getLogger(__name__)
 
 _LAYER = re.compile(r"(.*?\blayers)\.(\d+)\.(.+)\.[^.]+")
 """A module of a layer: the stack it belongs to, the layer's number, the module's name in it."""
@@ -37,7 +40,7 @@ Tensors = dict[str, Tensor]
 """By name."""
 
 
-def refuse_incomplete(folder: Path, say: Callable[[str], None] = print) -> None:
+def refuse_incomplete(folder: Path) -> None:
     """Raise `ModelError` where a model's weights are damaged, or a file or tensor is not there.
 
     What only seems to be missing is said: models differ, so that it may be as it should.
@@ -46,7 +49,7 @@ def refuse_incomplete(folder: Path, say: Callable[[str], None] = print) -> None:
     if lost := sorted(set(listed(folder)) - set(tensors)):
         raise _not_whole(folder, f"there is no tensor {lost[0]}, which the index names")
     if doubt := _doubt(tensors, read_config(folder)):
-        say(
+        logger.warning(
             f"WARNING: the weights in {folder} may not be whole: {doubt}. vLLM answers all the "
             "same, with whatever lies in memory; where they should be there, fetch them again"
         )

@@ -1,11 +1,11 @@
 """From a run's predictions to its report: reduce, then metrics.json, report.md, report.html."""
 
+import logging
 from collections.abc import Sequence
 from typing import Final
 
 from medsent import predictions
 from medsent.config.job import JobConfig
-from medsent.console import Say
 from medsent.metrics.build import build_metrics
 from medsent.metrics.cuts import KeptCuts, cuts_in_use
 from medsent.metrics.estimate import Estimate, value_of
@@ -23,6 +23,8 @@ from medsent.runs.folder import RunFolder
 from medsent.runs.manifest import Manifest
 from medsent.storage.paths import AnyPath
 
+logger = logging.getLogger(__name__)
+
 FILES: Final = ("metrics.json", "report.md", "report.html")
 QUOTING: Final = ("report-with-opinions.md", "report-with-opinions.html")
 """The report that quotes opinions: nobody but who asked for it may read it."""
@@ -32,9 +34,7 @@ _MOST_CELLS: Final = _MOST_ROWS * 21
 """Labels of records, over which memory would grow beyond that of a report on 21 labels."""
 
 
-def write_report(
-    run: RunFolder, config: JobConfig, manifest: Manifest, say: Say, quoted: int = 0
-) -> AnyPath:
+def write_report(run: RunFolder, config: JobConfig, manifest: Manifest, quoted: int = 0) -> AnyPath:
     """Reduce the run's predictions and write its three reports; return the HTML's path.
 
     Where opinions are to be quoted, so many of a kind, that is done in a report of its own,
@@ -42,7 +42,7 @@ def write_report(
     """
     metrics = reduce_run(run, config, manifest)
     for line in summary(metrics):
-        say(line)
+        logger.info(line)
     tables = examples(run, config, _scope(run, config), quoted) if quoted else []
     plain = write_files(run, metrics)
     return _write_quoting(run, metrics, tables) if quoted else plain

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from medsent.config.engine import VllmSettings
 from medsent.config.job import JobConfig
-from medsent.console import Say
 from medsent.engine.quantization import Quantization, check_quantization
 from medsent.engine.text_model import read_config, text_class
 from medsent.engine.vllm import EnginePlan, has_gpu
@@ -115,7 +114,7 @@ class Plan(Identity):
         Raises `ModelError` where its content is not what the plan was made with.
         """
         model = self.config.model
-        folder = resolve_model(model.source, lambda _: None, model.revision)
+        folder = resolve_model(model.source, model.revision)
         if self.model_copy not in (None, folder.name):
             raise ModelError(
                 f"model.source: {model.source} was rewritten since the job began; give the new one "
@@ -144,7 +143,7 @@ class Plan(Identity):
         )
 
 
-def make_plan(config: JobConfig, say: Say = print) -> Plan:
+def make_plan(config: JobConfig) -> Plan:
     """Open and check everything a job names, cheapest first.
 
     Raises `ConfigError`, `InputError`, `ModelError` or `AdapterError` that names what is wrong.
@@ -153,7 +152,7 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     labels = load_labels(config.labels)
     tuned = {name: open_thresholds(settings) for name, settings in config.variants.items()}
     shards = open_shards(config.input, labels.names)
-    folder = resolve_model(config.model.source, say, config.model.revision)
+    folder = resolve_model(config.model.source, config.model.revision)
     config = _pinned(config, folder)
     if isinstance(config.engine, VllmSettings):
         text_class(read_config(folder), config.engine.options)
@@ -162,10 +161,10 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     for variant in variants:
         method, _ = variant.bind(tokenizer, personas, labels)
         _refuse_no_room(config, variant.name, method.room)
-    refuse_unserved(config.engine, {v.name: v.adapter for v in variants if v.adapter}, folder, say)
+    refuse_unserved(config.engine, {v.name: v.adapter for v in variants if v.adapter}, folder)
     refuse_input(shards, _tuned_on(variants))
     if isinstance(config.engine, VllmSettings) and "load_format" not in config.engine.options:
-        refuse_incomplete(folder, say)
+        refuse_incomplete(folder)
     sample, unread = make_sample(config.input, shards)
     if unread and config.input.on_bad_shard == "fail":
         raise refusal(unread, some_are_good=True)

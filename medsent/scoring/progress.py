@@ -1,6 +1,6 @@
 """Progress while work is long: a bar on a terminal, plain lines elsewhere."""
 
-import sys
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -9,9 +9,12 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from medsent.console import has_terminal
 from medsent.engine.events import EventKind
 from medsent.runs.log import EngineLogged
 from medsent.scoring.monitor import EngineEvent, Status
+
+logger = logging.getLogger(__name__)
 
 _LINE_EVERY_S = 15.0
 _WORDS = {
@@ -35,8 +38,7 @@ class ScoringProgress:
     def __init__(self, records: int, variants: int, done_before: int, log: Log) -> None:
         self._records, self._variants, self._before = records, variants, done_before
         self._log, self._logged = log, 0
-        self._terminal = sys.stdout.isatty()
-        self._bar = _bar() if self._terminal else None
+        self._bar = _bar() if has_terminal() else None
         self._task = self._bar.add_task("starting engines", total=records) if self._bar else None
         self._started = self._last_line = time.monotonic()
 
@@ -69,21 +71,18 @@ class ScoringProgress:
         self._last_line = now
         seconds = now - self._started
         if not status.starts_s:
-            print(f"  starting engines, {seconds:.0f} s", flush=True)
+            logger.info(f"  starting engines, {seconds:.0f} s")
             return
-        print(f"  scored {done:,} of {self._records:,} records, {seconds:.0f} s", flush=True)
+        logger.info(f"  scored {done:,} of {self._records:,} records, {seconds:.0f} s")
 
     def _tell(self, notes: Sequence[EngineEvent]) -> None:
         for note in notes:
             self._log(EngineLogged(event=f"engine_{note.kind}", **asdict(note)))
             self._logged += 1
             if note.kind in _WORDS:
-                self._print(f"  {note.replica}: {_WORDS[note.kind]} ({note.cause})")
+                logger.warning(f"  {note.replica}: {_WORDS[note.kind]} ({note.cause})")
             elif note.kind == EventKind.SHORT:
-                self._print(f"  {note.cause}")
-
-    def _print(self, line: str) -> None:
-        self._bar.console.print(line, markup=False) if self._bar else print(line, flush=True)
+                logger.warning(f"  {note.cause}")
 
 
 def _bar() -> Progress:

@@ -5,6 +5,7 @@ write, read and delete whole files, and to show at once what was written. Ages a
 on the storage's clock, by the times of the files.
 """
 
+import logging
 import os
 import posixpath
 import random
@@ -22,8 +23,9 @@ from typing import Annotated, Self
 from pyarrow import fs
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from medsent.console import Say
 from medsent.errors import LeaseError
+
+logger = logging.getLogger(__name__)
 
 _SUFFIX = ".json"
 _SCHEMES = {"s3": "s3://", "gcs": "gs://"}
@@ -114,7 +116,7 @@ class Lease:
     Raises `LeaseError` where another job holds it, and `OSError` where storage fails. One
     use, and not reentrant. All jobs of a folder give the same `beat_s` and `expiry_s`
     (seconds). A job on this host whose process is gone loses its lease at once; any other
-    when its file is `expiry_s` old. `say` and `on_lost` may be called from another thread.
+    when its file is `expiry_s` old. `on_lost` may be called from another thread.
     """
 
     def __init__(
@@ -122,7 +124,6 @@ class Lease:
         filesystem: fs.FileSystem,
         folder: str,
         *,
-        say: Say,
         on_lost: Callable[[], None] | None = None,
         beat_s: float = 5.0,
         expiry_s: float = 30.0,
@@ -134,7 +135,7 @@ class Lease:
         self._folder = _Folder(filesystem, folder.rstrip("/"))
         scheme = _SCHEMES.get(filesystem.type_name, "")
         self._held_folder = scheme + posixpath.dirname(folder.rstrip("/"))
-        self._say, self._on_lost = say, on_lost or (lambda: None)
+        self._on_lost = on_lost or (lambda: None)
         self._beat_s, self._expiry_s = beat_s, expiry_s
         self._claim = _claim()
         self._marks: dict[str, tuple[int, int | None]] = {}
@@ -211,7 +212,7 @@ class Lease:
                 raise LeaseError(self._refusal(other, near))
         if not self._waiting:
             self._waiting = True
-            self._say(
+            logger.info(
                 f"{self._held_folder} is held by another job ({holders[0].owner}). Waiting to "
                 f"see whether it lives: if not, its lease expires within {self._expiry_s:g} s."
             )
@@ -234,7 +235,7 @@ class Lease:
                 continue
             self._folder.delete(other.token)
             if other.may_hold:
-                self._say(f"Taking over {self._held_folder} from {other.owner}: {death}.")
+                logger.info(f"Taking over {self._held_folder} from {other.owner}: {death}.")
         return living
 
     def _death(self, other: _Sight, now_ns: int | None) -> str | None:
@@ -298,7 +299,7 @@ class Lease:
             self._ended.set()
             self.lost.set()
         try:
-            self._say(f"The lease on {self._held_folder} is lost: {why}.")
+            logger.warning(f"The lease on {self._held_folder} is lost: {why}.")
         finally:
             self._on_lost()
             self._withdraw()

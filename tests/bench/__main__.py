@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medsent.console import quieten
+from medsent.console import printing, quieten
 from medsent.models.source import prepare_builtin
 from tests.bench import figures, machine, peer, pool
 from tests.bench.limit import read_shape
@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     quieten()
-    model = prepare_builtin()
+    with printing():
+        model = prepare_builtin()
     if options.only == "pool":
         return _only_pool(options.output, model)
     if options.only == "peer":

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from medsent.config.methods import known_methods
+from medsent.console import printing
 from medsent.demo.data import Split, shard_table
 from medsent.models.source import load_tokenizer, prepare_builtin
 from medsent.prompts.prompter import Prompter, Record
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.prompts", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args(arguments).rounds
-    tokenizer = load_tokenizer(prepare_builtin())
+    with printing():
+        tokenizer = load_tokenizer(prepare_builtin())
     print(f"Prompts a second, {RECORDS:,} records, medians of {rounds} rounds\n")
     print("| prompt | readers an opinion | medsent | whole prompts in one call | ratio |")
     print("|---|--:|--:|--:|--:|")

@@ -10,7 +10,7 @@ from medsent.commands import check as checkup
 from medsent.commands.check import tell
 from medsent.errors import ConfigError
 from medsent.scoring.plan import make_plan
-from tests.conftest import JobBuilder
+from tests.conftest import JobBuilder, logged
 
 
 @pytest.fixture(autouse=True)
@@ -22,9 +22,8 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def told(job: JobBuilder, source: Path) -> dict[str, str]:
-    said: list[str] = []
-    plan = make_plan(job(input={"path": str(source)}), lambda _: None)
-    tell(plan, said.append, here=False)
+    with logged() as said:
+        tell(make_plan(job(input={"path": str(source)})), here=False)
     return {line[:15].strip(): line[16:] for line in said}
 
 

@@ -17,7 +17,7 @@ from medsent.errors import ConfigError, RunError
 from medsent.labels import LABELS
 from medsent.metrics.model import Metrics, read_metrics
 from medsent.runs.folder import RunFolder
-from tests.conftest import job_values
+from tests.conftest import job_values, logged
 from tests.predicted import Answers, batch, named
 from tests.written import write_manifest
 
@@ -69,8 +69,8 @@ def write_run(
 def compared(
     old: Path, new: Path, baseline: str | None = None, candidate: str | None = None
 ) -> tuple[Metrics, list[str]]:
-    said: list[str] = []
-    report = compare_runs(old, new, (baseline, candidate), old.parent / "out", said.append)
+    with logged() as said:
+        report = compare_runs(old, new, (baseline, candidate), old.parent / "out")
     assert report == old.parent / "out" / "report.html"
     assert (report.parent / "report.md").read_text().startswith("# compare-scripted\n")
     return read_metrics(report.parent / "metrics.json"), said
@@ -186,7 +186,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     found, _ = compared(old, twice)
     assert found.comparisons[0].records == 1
     with pytest.raises(ConfigError, match=r"--output: .*old-0 is a run, and its report"):
-        compare_runs(old, apart, (None, None), old, lambda _: None)
+        compare_runs(old, apart, (None, None), old)
     (tmp_path / "apart-0" / "manifest.json").unlink()
     with pytest.raises(RunError, match="apart-0 is not complete"):
         compared(old, apart)

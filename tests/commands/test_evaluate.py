@@ -45,10 +45,6 @@ def rows_of(run: RunFolder) -> int:
     return sum(pq.read_metadata(file).num_rows for file in run.predictions.glob("*.parquet"))
 
 
-def silent(_: str) -> None:
-    """Say nothing."""
-
-
 def dying(predictions: Path) -> type[Scorer]:
     """Return a scorer whose engine dies once a part of the work is safe."""
 
@@ -83,7 +79,7 @@ def config(work: Path, demo_shard: Path, small_model: Path) -> JobConfig:
 @pytest.fixture(scope="module")
 def whole(config: JobConfig, cluster: None) -> Path:
     """The folder of a run that went through in one session."""
-    return evaluate(config, silent).parent
+    return evaluate(config).parent
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +90,7 @@ def cut_off(config: JobConfig, whole: Path) -> tuple[JobConfig, Path, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "Scorer", dying(folder / "predictions"))
         with pytest.raises(EngineDiedError) as caught:
-            evaluate(named, silent)
+            evaluate(named)
     return named, folder, str(caught.value)
 
 
@@ -115,7 +111,7 @@ def test_a_run_that_is_cut_off_is_not_complete(cut_off: tuple[JobConfig, Path, s
     assert not (folder / "report.html").exists()
     assert len(list((folder / "predictions").glob("*.parquet"))) > 0
     with pytest.raises(RunError, match="is not complete"):
-        evaluation.rewrite_report(folder, silent)
+        evaluation.rewrite_report(folder)
 
 
 def test_a_failure_quotes_no_opinion(
@@ -127,12 +123,14 @@ def test_a_failure_quotes_no_opinion(
     assert not [text for text in texts for log in logs if text in log]
 
 
-def test_it_goes_on_where_it_stopped(cut_off: tuple[JobConfig, Path, str], whole: Path) -> None:
+def test_it_goes_on_where_it_stopped(
+    cut_off: tuple[JobConfig, Path, str], whole: Path, said: list[str]
+) -> None:
     config, folder, _ = cut_off
     done = rows_of(RunFolder(folder))
     assert 0 < done < 24
-    said: list[str] = []
-    assert evaluate(config, said.append) == folder / "report.html"
+    said.clear()
+    assert evaluate(config) == folder / "report.html"
     assert any(line.startswith(f"Resuming: {done} of 24") for line in said)
     table = predictions_of(folder)
     assert table.num_rows == len(set(table["row_hash"].to_pylist())) == 24
@@ -145,7 +143,7 @@ def test_it_goes_on_where_it_stopped(cut_off: tuple[JobConfig, Path, str], whole
 
 
 def test_a_complete_run_starts_nothing_and_gets_its_report_again(
-    config: JobConfig, whole: Path, monkeypatch: pytest.MonkeyPatch
+    config: JobConfig, whole: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     def started(*_: object) -> None:
         pytest.fail("something was started")
@@ -153,8 +151,8 @@ def test_a_complete_run_starts_nothing_and_gets_its_report_again(
     monkeypatch.setattr(evaluation, "score", started)
     before = answers(whole, "plain")
     (whole / "report.html").unlink()
-    said: list[str] = []
-    assert evaluate(config, said.append) == whole / "report.html"
+    said.clear()
+    assert evaluate(config) == whole / "report.html"
     assert (whole / "report.html").exists()
     assert any("no engine is started" in line for line in said)
     assert answers(whole, "plain") == before
@@ -174,7 +172,7 @@ def test_new_thresholds_need_no_scoring(
     file.write_text(json.dumps(values))
     plain = config.variants["plain"].model_copy(update={"thresholds": str(file)})
     changed = config.model_copy(update={"variants": {**config.variants, "plain": plain}})
-    assert evaluate(changed, silent).parent == whole
+    assert evaluate(changed).parent == whole
     metrics = json.loads((whole / "metrics.json").read_text())
     rates = {
         variant: [each["predicted_rate"]["value"] for each in made["labels"].values()]
@@ -184,7 +182,7 @@ def test_new_thresholds_need_no_scoring(
     assert 0.2 < float(np.mean(rates["digits"])) < 0.8
     # The run keeps them: its report can be written again when the file is gone.
     file.unlink()
-    evaluation.rewrite_report(whole, silent)
+    evaluation.rewrite_report(whole)
     assert json.loads((whole / "metrics.json").read_text()) == metrics
 
 
@@ -192,12 +190,12 @@ def test_thresholds_tuned_on_a_run_are_not_for_its_own_report(
     config: JobConfig, whole: Path, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluation, "score", lambda *_: pytest.fail("something was started"))
-    file = tune_run(whole, "digits", output=work / "digits.json", say=silent)
+    file = tune_run(whole, "digits", output=work / "digits.json")
     digits = config.variants["digits"].model_copy(update={"thresholds": str(file)})
     changed = config.model_copy(update={"variants": {**config.variants, "digits": digits}})
     before = (whole / "thresholds.json").read_text()
     with pytest.raises(ConfigError, match=r"digits\.json was tuned on .* input: 6 of its 6 have"):
-        evaluate(changed, silent)
+        evaluate(changed)
     assert (whole / "thresholds.json").read_text() == before
 
 
@@ -207,7 +205,7 @@ def test_a_run_that_lacks_only_its_manifest_needs_no_engine(
     monkeypatch.setattr(evaluation, "score", lambda *_: pytest.fail("something was started"))
     before = json.loads((whole / "manifest.json").read_text())
     (whole / "manifest.json").unlink()
-    assert evaluate(config, silent).parent == whole
+    assert evaluate(config).parent == whole
     assert json.loads((whole / "manifest.json").read_text()) == before
 
 
@@ -224,7 +222,7 @@ def test_a_row_too_few_or_too_many_is_not_complete(
 ) -> None:
     """The manifest is written only where input and output add up, shard by shard."""
     config, run = copy
-    job = Job(make_plan(config, silent), run, Ledger.read(run), Stop(), silent)
+    job = Job(make_plan(config), run, Ledger.read(run), Stop())
     first = sorted(run.predictions.glob("*.parquet"))[0]
     job._close()
     assert run.manifest() is not None
@@ -243,13 +241,13 @@ def test_a_row_too_few_or_too_many_is_not_complete(
 
 
 def test_rows_that_were_lost_are_scored_again(
-    copy: tuple[JobConfig, RunFolder], whole: Path, cluster: None
+    copy: tuple[JobConfig, RunFolder], whole: Path, cluster: None, said: list[str]
 ) -> None:
     """A block is done where its file is, and nothing else tells that it is."""
     config, run = copy
     sorted(run.predictions.glob("*.parquet"))[0].unlink()
-    said: list[str] = []
-    evaluate(config, said.append)
+    said.clear()
+    evaluate(config)
     assert any(line.startswith("Resuming: 2") for line in said)
     assert answers(run.path, "plain") == answers(whole, "plain")
     before, after = (RunFolder(path).manifest() for path in (whole, run.path))
@@ -259,7 +257,7 @@ def test_rows_that_were_lost_are_scored_again(
 
 
 def test_a_complete_run_that_lost_a_file_says_so_and_scores_its_rows(
-    copy: tuple[JobConfig, RunFolder], whole: Path, cluster: None
+    copy: tuple[JobConfig, RunFolder], whole: Path, cluster: None, said: list[str]
 ) -> None:
     """Its manifest says that all is done."""
     config, run = copy
@@ -268,13 +266,12 @@ def test_a_complete_run_that_lost_a_file_says_so_and_scores_its_rows(
     rows = pq.read_metadata(first).num_rows
     first.unlink()
     with pytest.raises(RunError, match="files of them are lost; give the run's job again"):
-        rewrite_report(run.path, silent)
-    said: list[str] = []
-    evaluate(config, said.append)
+        rewrite_report(run.path)
+    evaluate(config)
     assert f"Files of predictions are lost: {rows} records are scored again." in said
     assert answers(run.path, "plain") == answers(whole, "plain")
     said.clear()
-    evaluate(config, said.append)
+    evaluate(config)
     assert any("only its report is made again" in line for line in said)
 
 
@@ -289,9 +286,9 @@ def test_a_run_of_an_earlier_version_is_not_gone_on_with(
     kept = sorted(run.predictions.iterdir())
     kept[0].rename(run.predictions / "25_000000_000000-0.parquet")
     with pytest.raises(RunError, match=r"begun by another version .* --set name=NAME"):
-        evaluate(config, silent)
+        evaluate(config)
     with pytest.raises(RunError, match="begun by another version"):
-        evaluation.requeue(run.path, Selection(status="ok"), silent)
+        evaluation.requeue(run.path, Selection(status="ok"))
     assert rows_of(run) == 24
 
 
@@ -301,13 +298,13 @@ def test_other_versions_are_refused_unless_told(copy: tuple[JobConfig, RunFolder
     start = run.events(Started)[-1]
     run.log(start.model_copy(update={"versions": {**start.versions, "torch": "1.0"}}))
     with pytest.raises(RunError, match=r"begun with other versions: torch 1\.0 -> 2.*mix_versions"):
-        evaluate(config, silent)
+        evaluate(config)
 
 
 def test_a_run_that_another_job_holds_is_refused(copy: tuple[JobConfig, RunFolder]) -> None:
     config, run = copy
-    with evaluation.held(run, silent), pytest.raises(LeaseError, match="is held by another job"):
-        evaluate(config, silent)
+    with evaluation.held(run), pytest.raises(LeaseError, match="is held by another job"):
+        evaluate(config)
 
 
 class TestRequeue:
@@ -325,16 +322,15 @@ class TestRequeue:
             for row in rows.to_pylist()
         ]
         pq.write_table(pa.Table.from_pylist(spoilt, schema=rows.schema), file)
-        evaluate(config, silent)
+        evaluate(config)
         return run, rows["row_hash"].to_pylist()
 
     def test_rows_of_a_status(
-        self, spoilt: tuple[RunFolder, list[int]], whole: Path, cluster: None
+        self, spoilt: tuple[RunFolder, list[int]], whole: Path, cluster: None, said: list[str]
     ) -> None:
         run, hashes = spoilt
         kept = {p.name: p.read_bytes() for p in run.predictions.glob("*.parquet")}
-        said: list[str] = []
-        report = evaluation.requeue(run.path, Selection(status="engine_error"), said.append)
+        report = evaluation.requeue(run.path, Selection(status="engine_error"))
         assert report == run.path / "report.html"
         assert f"Requeued {len(hashes)} records of {run.path}" in said
         assert answers(run.path, "digits") == answers(whole, "digits")
@@ -349,13 +345,13 @@ class TestRequeue:
     ) -> None:
         run, _ = spoilt
         spelling = f"{demo_shard.parent}/../{demo_shard.parent.name}/{demo_shard.name}"
-        evaluation.requeue(run.path, Selection(shard=spelling), silent)
+        evaluation.requeue(run.path, Selection(shard=spelling))
         assert answers(run.path, "digits") == answers(whole, "digits")
 
     def test_a_shard_that_is_none(self, spoilt: tuple[RunFolder, list[int]]) -> None:
         run, _ = spoilt
         with pytest.raises(UsageError, match=r"--shard: /none\.parquet is no shard of"):
-            evaluation.requeue(run.path, Selection(shard="/none.parquet"), silent)
+            evaluation.requeue(run.path, Selection(shard="/none.parquet"))
         assert run.manifest() is not None
 
     def test_another_recipe_is_refused(self, spoilt: tuple[RunFolder, list[int]]) -> None:
@@ -364,5 +360,5 @@ class TestRequeue:
         model = config.model.model_copy(update={"max_model_len": 512})
         run.keep_config(config.model_copy(update={"model": model}))
         with pytest.raises(ConfigError, match="was scored with another model"):
-            evaluation.requeue(run.path, Selection(status="engine_error"), silent)
+            evaluation.requeue(run.path, Selection(status="engine_error"))
         assert run.manifest() is not None

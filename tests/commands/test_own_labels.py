@@ -50,10 +50,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 COMPARE = [{"baseline": "object", "candidate": "free"}]
 
 
-def silent(_: str) -> None:
-    """Say nothing."""
-
-
 @dataclass(frozen=True)
 class Made:
     """A finished run over opinions that carry gold of its labels."""
@@ -130,7 +126,7 @@ def values(folder: Path, model: Path, labels: tuple[str, ...], form: str) -> dic
 
 def _made(folder: Path, model: Path, labels: tuple[str, ...], form: str) -> Made:
     job = values(folder, model, labels, form)
-    evaluate(JobConfig.model_validate({**job, "statistics": {"replicates": 100}}), silent)
+    evaluate(JobConfig.model_validate({**job, "statistics": {"replicates": 100}}))
     return Made(labels, folder)
 
 
@@ -212,10 +208,9 @@ def test_the_run_says_what_was_asked(made: Made) -> None:
 
 
 def test_runs_of_other_labels_are_compared_by_what_both_have(
-    five: Made, sixty: Made, tmp_path: Path
+    five: Made, sixty: Made, tmp_path: Path, said: list[str]
 ) -> None:
-    said: list[str] = []
-    report = compare_runs(five.run, sixty.run, ("object", "object"), tmp_path / "out", said.append)
+    report = compare_runs(five.run, sixty.run, ("object", "object"), tmp_path / "out")
     [left_out] = [line for line in said if line.startswith("Labels left out")]
     assert all(name in left_out for name in SIXTY[:55])
     told = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -233,7 +228,7 @@ def test_a_night_closes_where_too_few_answers_can_be_used(
     job["variants"] = {name: job["variants"][name] for name in ("object", "free")}
     config = NightlyConfig.model_validate(job)
     with pytest.raises(GateClosedError, match="success"):
-        nightly(config, date(2026, 3, 1), silent)
+        nightly(config, date(2026, 3, 1))
 
 
 def test_a_backfill_hands_on_what_can_be_used(
@@ -243,7 +238,7 @@ def test_a_backfill_hands_on_what_can_be_used(
     del job["compare"]
     job["input"]["fan_out"] = "rows"
     job["variants"] = {"free": job["variants"]["free"]}
-    run = backfill(BackfillConfig.model_validate(job), silent).parent
+    run = backfill(BackfillConfig.model_validate(job)).parent
     rows = pq.read_table(run / "labelled").to_pylist()
     usable = [row for row in predictions_of(run).to_pylist() if row["free"]["status"] == "ok"]
     assert 0 < len(rows) == len(usable) < OPINIONS

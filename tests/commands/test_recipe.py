@@ -42,7 +42,7 @@ def test_a_run_from_before_prompts_were_files_goes_on(
 ) -> None:
     folder = write_adapter(tmp_path / "adapter")
     variants = {"plain": {}, "digits": {"method": "bits"}, "tuned": {"adapter": str(folder)}}
-    plan = make_plan(job(variants=variants), lambda _: None)
+    plan = make_plan(job(variants=variants))
     files = ("adapter_model.safetensors", "adapter_config.json")
     adapter = [sha256_file(folder / file) for file in files]
     personas = {name: each.description for name, each in load_personas(None).items()}
@@ -80,7 +80,7 @@ def fingerprint(job: JobBuilder, tmp_path: Path) -> Any:
             variants={"only": variant},
             input={"columns": {"labels": None}},
         )
-        return make_plan(config, lambda _: None).fingerprint
+        return make_plan(config).fingerprint
 
     return made
 

@@ -120,10 +120,6 @@ def test_a_shards_data_are_forgotten_with_its_rows(run: RunFolder) -> None:
     assert list(Ledger.read(run).good) == ["/b"]
 
 
-def silent(_: str) -> None:
-    """Say nothing."""
-
-
 class TestRequeueRefused:
     """What cannot go on takes nothing out; what is not of the run stays out."""
 
@@ -140,7 +136,7 @@ class TestRequeueRefused:
         monkeypatch.setattr(evaluation, "score", self._score)
         self.plans: list[Plan] = []
         with pytest.raises(pytest.fail.Exception, match="something was started"):
-            evaluate(named, silent)
+            evaluate(named)
         [folder] = (tmp_path / "runs").iterdir()
         return RunFolder(folder), source
 
@@ -151,11 +147,11 @@ class TestRequeueRefused:
     def test_a_shard_that_is_gone(self, own: tuple[RunFolder, Path]) -> None:
         run, source = own
         (source / "b.parquet").unlink()
-        recipe = make_plan(run.config(), silent).recipe
+        recipe = make_plan(run.config()).recipe
         run.log(Started(done=0, recipe=recipe, versions={}))
         manifest = write_manifest(run)
         with pytest.raises(InputError, match=r"b\.parquet is no longer in the input"):
-            evaluation.requeue(run.path, Selection(status="engine_error"), silent)
+            evaluation.requeue(run.path, Selection(status="engine_error"))
         assert run.manifest() == manifest
 
     def test_a_shard_that_came_since(self, own: tuple[RunFolder, Path]) -> None:
@@ -165,9 +161,9 @@ class TestRequeueRefused:
         where = rows.schema.get_field_index("opinion_id")
         pq.write_table(rows.set_column(where, "opinion_id", others), source / "c.parquet")
         with pytest.raises(pytest.fail.Exception, match="something was started"):
-            evaluation.requeue(run.path, Selection(status="engine_error"), silent)
+            evaluation.requeue(run.path, Selection(status="engine_error"))
         assert [Path(path).name for path in Ledger.read(run).good] == ["a.parquet", "b.parquet"]
         before, now = self.plans
         assert now.records == before.records  # though 3 opinions of all are not those 3
         assert now.sample == before.sample
-        assert make_plan(run.config(), silent).sample != before.sample
+        assert make_plan(run.config()).sample != before.sample

@@ -30,10 +30,6 @@ ROWS, READERS = 240, 4
 ABSENT, HOPELESS = LABELS.index("political"), LABELS.index("vulgar")
 
 
-def silent(_: str) -> None:
-    """Say nothing."""
-
-
 def made() -> tuple[np.ndarray, np.ndarray]:
     """Return gold (N, 21) of 1, 0 or -1 and probabilities that know something of it.
 
@@ -95,9 +91,8 @@ def run(tmp_path: Path) -> RunFolder:
     return make_run(tmp_path, [rows()], {"plain": "onepass"})
 
 
-def test_the_best_f1_with_its_provenance(run: RunFolder) -> None:
-    said: list[str] = []
-    file = tune_run(run.path, say=said.append)
+def test_the_best_f1_with_its_provenance(run: RunFolder, said: list[str]) -> None:
+    file = tune_run(run.path)
     assert file == run.path / "thresholds-plain.json"
     found = read_thresholds(file)
     gold, probabilities = made()
@@ -120,9 +115,8 @@ def test_the_best_f1_with_its_provenance(run: RunFolder) -> None:
     assert any("expect less of others" in line for line in said)
 
 
-def test_the_table_tells_what_each_threshold_does(run: RunFolder) -> None:
-    said: list[str] = []
-    cuts = tune_run(run.path, say=said.append)
+def test_the_table_tells_what_each_threshold_does(run: RunFolder, said: list[str]) -> None:
+    cuts = tune_run(run.path)
     gold, probabilities = made()
     place = LABELS.index("anger")
     given = probabilities[:, place] >= read_thresholds(cuts).thresholds["anger"]
@@ -135,9 +129,8 @@ def test_the_table_tells_what_each_threshold_does(run: RunFolder) -> None:
     assert row[3:] == [f"{value:.3f}" for value in (precision, recall, f1)]
 
 
-def test_a_precision_floor(run: RunFolder) -> None:
-    said: list[str] = []
-    found = read_thresholds(tune_run(run.path, precision_floor=0.8, say=said.append))
+def test_a_precision_floor(run: RunFolder, said: list[str]) -> None:
+    found = read_thresholds(tune_run(run.path, precision_floor=0.8))
     assert (found.tuned_for, found.precision_floor) == ("precision", 0.8)
     assert found.untuned == ["vulgar", "political"]
     assert found.thresholds["vulgar"] == found.thresholds["political"] == 1.0
@@ -156,10 +149,10 @@ def test_a_precision_floor(run: RunFolder) -> None:
 @pytest.mark.parametrize("floor", [0.0, -1.0, 1.01, float("nan")])
 def test_a_floor_that_is_no_precision(run: RunFolder, floor: float) -> None:
     with pytest.raises(UsageError, match="--precision-floor"):
-        tune_run(run.path, precision_floor=floor, say=silent)
+        tune_run(run.path, precision_floor=floor)
 
 
-def test_what_cannot_be_used_is_left_out_and_counted(tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_left_out_and_counted(tmp_path: Path, said: list[str]) -> None:
     """Bad rows are of opinions of their own, with gold that would ruin every threshold."""
     good, (gold, probabilities) = rows(), made()
     opposite = np.where(gold == 1, 0, 1).astype(np.int8)
@@ -178,10 +171,8 @@ def test_what_cannot_be_used_is_left_out_and_counted(tmp_path: Path) -> None:
     ]
     clean = make_run(tmp_path / "clean", [good], {"plain": "onepass"})
     mixed = make_run(tmp_path / "mixed", [bad[0], good, *bad[1:]], {"plain": "onepass"})
-    said: list[str] = []
-    expected, found = (
-        read_thresholds(tune_run(each.path, say=said.append)) for each in (clean, mixed)
-    )
+    said.clear()
+    expected, found = (read_thresholds(tune_run(each.path)) for each in (clean, mixed))
     assert found == expected
     assert f"{ROWS} records with gold have no usable answer and are left out." in said
 
@@ -194,7 +185,7 @@ def test_the_digest_is_of_the_data_in_any_order(tmp_path: Path) -> None:
     )
     digests = [
         read_thresholds(
-            tune_run(make_run(tmp_path / str(i), each, {"plain": "bits"}).path, say=silent)
+            tune_run(make_run(tmp_path / str(i), each, {"plain": "bits"}).path)
         ).tuned_on.data_digest
         for i, each in enumerate([[batch], parts, [changed]])
     ]
@@ -205,19 +196,19 @@ def test_a_variant_of_several(tmp_path: Path) -> None:
     methods = {"plain": "onepass", "object": "json", "tuned": "bits"}
     run = make_run(tmp_path, [rows(tuple(methods))], methods, adapters={"tuned": "a" * 64})
     with pytest.raises(ConfigError, match="several variants to tune; --variant: plain, tuned"):
-        tune_run(run.path, say=silent)
+        tune_run(run.path)
     with pytest.raises(ConfigError, match="no variant 'tuna', only plain, object, tuned"):
-        tune_run(run.path, "tuna", say=silent)
+        tune_run(run.path, "tuna")
     with pytest.raises(ConfigError, match=r"object \(method json\) stores no prob.*: plain, tuned"):
-        tune_run(run.path, "object", say=silent)
-    found = read_thresholds(tune_run(run.path, "tuned", say=silent))
+        tune_run(run.path, "object")
+    found = read_thresholds(tune_run(run.path, "tuned"))
     assert (found.method, found.adapter_sha256) == ("bits", "a" * 64)
 
 
 def test_the_only_variant_may_have_no_probabilities(tmp_path: Path) -> None:
     run = make_run(tmp_path, [rows(("object",))], {"object": "json"})
     with pytest.raises(ConfigError, match="has no variant with probabilities"):
-        tune_run(run.path, say=silent)
+        tune_run(run.path)
 
 
 def test_a_json_variant_whose_answers_have_probabilities(tmp_path: Path) -> None:
@@ -226,22 +217,22 @@ def test_a_json_variant_whose_answers_have_probabilities(tmp_path: Path) -> None
     run = make_run(
         tmp_path, [rows(tuple(methods))], methods, {"object": True, "listed": False}, **asked
     )
-    found = read_thresholds(tune_run(run.path, say=silent))
+    found = read_thresholds(tune_run(run.path))
     assert found.tuned_on.run is not None
     assert (found.method, found.tuned_on.run.variant) == ("json", "object")
     assert (found.prompt, found.answer) == ("ab" * 32, "cd" * 32)
     with pytest.raises(ConfigError, match=r"listed \(method json\) stores no probabilities"):
-        tune_run(run.path, "listed", say=silent)
+        tune_run(run.path, "listed")
 
 
 def test_a_run_of_before_there_were_prompt_files_tells_of_none(tmp_path: Path) -> None:
     run = make_run(tmp_path, [rows()], {"plain": "onepass"}, prompts={"plain": "ab" * 32})
-    found = read_thresholds(tune_run(run.path, say=silent))
+    found = read_thresholds(tune_run(run.path))
     assert (found.prompt, found.answer) == (None, None)
 
 
 @pytest.mark.parametrize("number", [5, 60])
-def test_the_labels_are_those_of_the_run(tmp_path: Path, number: int) -> None:
+def test_the_labels_are_those_of_the_run(tmp_path: Path, number: int, said: list[str]) -> None:
     rng = np.random.default_rng(1)
     gold = (rng.random((ROWS, number)) < 0.4).astype(np.int8)
     likely = np.clip(0.5 * gold + 0.5 * rng.random(gold.shape), 0, 1).astype(np.float32)
@@ -249,8 +240,8 @@ def test_the_labels_are_those_of_the_run(tmp_path: Path, number: int) -> None:
     ids = {"opinion_id": [str(i // READERS) for i in range(ROWS)]}
     batch = predicted.batch(gold, {"plain": answers}, ids)
     run = make_run(tmp_path, [batch], {"plain": "onepass"})
-    said: list[str] = []
-    found = read_thresholds(tune_run(run.path, say=said.append))
+    said.clear()
+    found = read_thresholds(tune_run(run.path))
     assert tuple(found.thresholds) == predicted.named(number)
     assert list(found.thresholds.values()) == best_f1_thresholds(gold.astype(float), likely)
     assert len([line for line in said if line.startswith("label ")]) == 1 + number
@@ -258,39 +249,39 @@ def test_the_labels_are_those_of_the_run(tmp_path: Path, number: int) -> None:
 
 def test_a_run_that_cannot_be_tuned_on(run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is no run"):
-        tune_run(tmp_path, say=silent)
+        tune_run(tmp_path)
     file = run.predictions / "0.parquet"
     table = pq.read_table(file)
     place = table.schema.get_field_index("gold")
     pq.write_table(table.set_column(place, "gold", pa.nulls(ROWS, table["gold"].type)), file)
     with pytest.raises(UsageError, match="no record has both gold labels and an answer of plain"):
-        tune_run(run.path, say=silent)
+        tune_run(run.path)
     run.manifest_file.unlink()
     with pytest.raises(RunError, match="is not complete"):
-        tune_run(run.path, say=silent)
+        tune_run(run.path)
 
 
 def test_a_file_of_the_users_choice_and_no_other(run: RunFolder, tmp_path: Path) -> None:
     output = tmp_path / "cuts.json"
-    assert tune_run(run.path, output=output, say=silent) == output
+    assert tune_run(run.path, output=output) == output
     first = read_thresholds(output)
-    tune_run(run.path, precision_floor=0.7, output=output, say=silent)
+    tune_run(run.path, precision_floor=0.7, output=output)
     assert read_thresholds(output) != first
     for wrong in (tmp_path, tmp_path / "nowhere" / "cuts.json", run.manifest_file):
         with pytest.raises(UsageError, match="--output: "):
-            tune_run(run.path, output=wrong, say=silent)
+            tune_run(run.path, output=wrong)
     assert run.manifest() is not None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cuts.json", run.path.name]
 
 
 def test_a_report_is_refused_for_thresholds_of_its_own_opinions(run: RunFolder) -> None:
     """As when a run's thresholds were put there by another way than a plan."""
-    found = read_thresholds(tune_run(run.path, say=silent))
+    found = read_thresholds(tune_run(run.path))
     kept = {"file": "cuts.json", "values": found.thresholds}
     tuned_on = found.tuned_on.model_dump(mode="json")
     run.write("thresholds.json", json.dumps({"plain": {**kept, "tuned_on": tuned_on}}))
     with pytest.raises(ConfigError) as caught:
-        rewrite_report(run.path, silent)
+        rewrite_report(run.path)
     told = f"thresholds: cuts.json was tuned on opinions of {run.path}: 60 of its 60 have gold"
     assert told in str(caught.value)
     assert not (run.path / "report.html").exists()

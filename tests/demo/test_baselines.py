@@ -24,7 +24,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Baseline]:
         patch.setattr(data, "SPLITS", SMALL)
         patch.setattr(baselines, "SPLITS", SMALL)
         folder = tmp_path_factory.mktemp("demo")
-        return {b.name.split()[0]: b for b in baselines.baselines(folder, lambda _: None)}
+        return {b.name.split()[0]: b for b in baselines.baselines(folder)}
 
 
 def test_knowing_more_scores_higher(found: dict[str, Baseline]) -> None:

@@ -16,10 +16,6 @@ from tests.conftest import AdapterWriter
 from tests.models.checkpoints import TEXT, WRAPPER, write_model
 
 
-def silent(_: str) -> None:
-    """Say nothing."""
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two random layers, in bfloat16 and in more than one file."""
@@ -72,7 +68,7 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
 )
 def test_sums_are_those_of_the_library(model: Path, tmp_path: Path, settings: Any) -> None:
     adapter = _adapter(model, tmp_path / "adapter", **settings)
-    ours = _weights(merge(str(model), str(adapter), str(tmp_path / "out"), silent))
+    ours = _weights(merge(str(model), str(adapter), str(tmp_path / "out")))
     base = Gemma3ForCausalLM.from_pretrained(model, dtype=torch.float32)
     tuned: Any = PeftModel.from_pretrained(base, str(adapter))
     theirs = tuned.merge_and_unload(safe_merge=True).bfloat16().state_dict()
@@ -97,7 +93,7 @@ def test_a_lora_that_is_no_plain_sum_is_refused(
 ) -> None:
     adapter = write_adapter(tmp_path / "adapter", shape=(32, 32), **settings)
     with pytest.raises(AdapterError, match=told):
-        merge(str(model), str(adapter), str(tmp_path / "out"), silent)
+        merge(str(model), str(adapter), str(tmp_path / "out"))
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
@@ -113,7 +109,7 @@ def test_two_weights_of_one_name_are_refused(
     save_file({**weights, **more}, twice / "model.safetensors")
     adapter = write_adapter(tmp_path / "adapter", shape=(32, 32))
     with pytest.raises(AdapterError, match="the model has 2 weights of that name"):
-        merge(str(twice), str(adapter), str(tmp_path / "out"), silent)
+        merge(str(twice), str(adapter), str(tmp_path / "out"))
 
 
 def test_sums_that_are_not_finite_are_refused(
@@ -121,7 +117,7 @@ def test_sums_that_are_not_finite_are_refused(
 ) -> None:
     adapter = write_adapter(tmp_path / "adapter", shape=(32, 32), lora_alpha=1e39)
     with pytest.raises(AdapterError, match="not finite"):
-        merge(str(model), str(adapter), str(tmp_path / "out"), silent)
+        merge(str(model), str(adapter), str(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +134,7 @@ def test_an_adapter_of_any_names_is_added(
     renamed = {name.replace(old, new): tensor for name, tensor in tensors.items()}
     save_file(renamed, other / "adapter_model.safetensors")
     made = [
-        _weights(merge(str(model), str(each), str(tmp_path / f"{each.name}-out"), silent))
+        _weights(merge(str(model), str(each), str(tmp_path / f"{each.name}-out")))
         for each in (plain, other)
     ]
     assert all(tensor.equal(made[1][name]) for name, tensor in made[0].items())
@@ -149,7 +145,7 @@ def test_patterns_may_be_null(model: Path, write_adapter: AdapterWriter, tmp_pat
     adapter = write_adapter(
         tmp_path / "adapter", shape=(32, 32), rank_pattern=None, alpha_pattern=None
     )
-    assert merge(str(model), str(adapter), str(tmp_path / "out"), silent).is_dir()
+    assert merge(str(model), str(adapter), str(tmp_path / "out")).is_dir()
 
 
 def test_a_model_in_eight_bits_is_refused(write_adapter: AdapterWriter, tmp_path: Path) -> None:
@@ -158,12 +154,12 @@ def test_a_model_in_eight_bits_is_refused(write_adapter: AdapterWriter, tmp_path
     held = {"quantization_config": {"quant_method": "fp8"}}
     said = write_model(tmp_path / "said", {**WRAPPER, "text_config": {**TEXT, **held}})
     with pytest.raises(ModelError, match="are quantised; merge, then quantise"):
-        merge(str(said), str(adapter), str(tmp_path / "out"), silent)
+        merge(str(said), str(adapter), str(tmp_path / "out"))
     unsaid = write_model(tmp_path / "unsaid", stored="fp8")
     with pytest.raises(
         AdapterError, match=r"a weight of the model, which is torch[.]float8_e4m3fn"
     ):
-        merge(str(unsaid), str(adapter), str(tmp_path / "out"), silent)
+        merge(str(unsaid), str(adapter), str(tmp_path / "out"))
 
 
 def test_a_model_of_which_only_the_index_is_here_is_refused(
@@ -175,5 +171,5 @@ def test_a_model_of_which_only_the_index_is_here_is_refused(
         shutil.copy(model / name, bare)
     adapter = write_adapter(tmp_path / "adapter", shape=(32, 32))
     with pytest.raises(ModelError, match=r"^--model: .* has no model-00001-of-\d+\.safetensors"):
-        merge(str(bare), str(adapter), str(tmp_path / "out"), silent)
+        merge(str(bare), str(adapter), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()

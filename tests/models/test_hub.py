@@ -61,20 +61,19 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
-def test_only_what_a_model_is_made_of_is_fetched(hub: Hub) -> None:
-    said: list[str] = []
-    folder = resolve_model("owner/name", said.append)
-    assert resolve_model("owner/name", said.append) == folder
+def test_only_what_a_model_is_made_of_is_fetched(hub: Hub, said: list[str]) -> None:
+    folder = resolve_model("owner/name")
+    assert resolve_model("owner/name") == folder
     assert said == ["Fetching owner/name from the hub ..."]
     assert folder.name == OLD
     assert {path.name for path in folder.iterdir()} == FETCHED
 
 
-def test_without_its_weights_a_model_is_had_and_they_come_later(hub: Hub) -> None:
+def test_without_its_weights_a_model_is_had_and_they_come_later(hub: Hub, said: list[str]) -> None:
     index = json.dumps({"weight_map": {"a": "model.safetensors"}}).encode()
     hub.commits[OLD] = {**FILES, "model.safetensors.index.json": index}
-    said: list[str] = []
-    bare = resolve_model("owner/name", said.append, OLD, weights=False)
+    said.clear()
+    bare = resolve_model("owner/name", OLD, weights=False)
     assert not [path for path in hub.asked if path.endswith(".safetensors")]
     assert {path.name for path in bare.iterdir() if path.suffix == ".json"} == {
         "config.json",
@@ -83,7 +82,7 @@ def test_without_its_weights_a_model_is_had_and_they_come_later(hub: Hub) -> Non
         "model.safetensors.index.json",
     }
     assert not (bare / "model.safetensors").exists()
-    assert resolve_model("owner/name", said.append, OLD) == bare
+    assert resolve_model("owner/name", OLD) == bare
     assert (bare / "model.safetensors").read_bytes() == LARGE
     assert said == ["Fetching owner/name from the hub ..."] * 2
 
@@ -198,25 +197,25 @@ def on_hub(job: JobBuilder, **model: str) -> JobConfig:
 
 
 def test_a_job_keeps_to_the_commit_it_began_with(hub: Hub, job: JobBuilder) -> None:
-    plan = make_plan(on_hub(job), print)
+    plan = make_plan(on_hub(job))
     assert plan.config.model.revision == OLD
     assert plan.provenance()["model"]["revision"] == OLD
     hub.branches["main"] = NEW
     assert plan.model_on_this_node().name == OLD
-    again = make_plan(plan.config, print)
-    newer = make_plan(on_hub(job), print)
+    again = make_plan(plan.config)
+    newer = make_plan(on_hub(job))
     assert again.fingerprint == plan.fingerprint != newer.fingerprint
     assert newer.config.model.revision == NEW
 
 
 def test_a_commit_of_the_same_content_is_the_same_run(hub: Hub, job: JobBuilder) -> None:
     hub.commits[NEW] = {**FILES, "README.md": b"another"}
-    plans = [make_plan(on_hub(job, revision=name), print) for name in ("main", "v2")]
+    plans = [make_plan(on_hub(job, revision=name)) for name in ("main", "v2")]
     assert plans[0].fingerprint == plans[1].fingerprint
 
 
 def test_a_node_with_other_files_is_refused(hub: Hub, job: JobBuilder) -> None:
-    plan = make_plan(on_hub(job), print)
+    plan = make_plan(on_hub(job))
     [weights] = [path for path in plan.model_on_this_node().iterdir() if path.suffix != ".json"]
     weights.unlink()
     weights.write_bytes(LARGE[::-1])

@@ -35,16 +35,12 @@ from medsent.scoring.adapter_probe import check_effects
 from medsent.scoring.plan import make_plan
 from medsent.scoring.variant import open_variants
 from tests.commands.training.sessions import Killed, kill_at
-from tests.conftest import AdapterWriter, JobBuilder, captured
+from tests.conftest import AdapterWriter, JobBuilder, captured, logged
 from tests.plain import load_plain, plain_logits
 
 ADAPTER = Path("medsent/demo/adapter")
 ROUNDING = 0.15
 """The mean difference of a label's logit that weights in bfloat16 may make."""
-
-
-def silent(_: str) -> None:
-    """Say nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +94,7 @@ def test_the_sums_are_those_of_the_library(merged: Path, model_folder: Path) -> 
 def merged_wrapper(wrapped_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The multimodal wrapper with the same adapter, which was trained on the text model."""
     output = tmp_path_factory.mktemp("wrappers") / "merged"
-    return merge(str(wrapped_model), str(ADAPTER), str(output), silent)
+    return merge(str(wrapped_model), str(ADAPTER), str(output))
 
 
 def test_a_wrapper_keeps_its_files_and_the_names_in_them(
@@ -187,9 +183,9 @@ def further(merged_wrapper: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     with pytest.MonkeyPatch.context() as patch:
         kill_at(patch, 3)
         with pytest.raises(Killed):
-            run_training(config, silent)
-    lines: list[str] = []
-    adapter = run_training(config, lines.append)
+            run_training(config)
+    with logged() as lines:
+        adapter = run_training(config)
     assert any("Resuming from step 2" in line for line in lines)
     return adapter
 
@@ -234,7 +230,7 @@ def test_thresholds_of_the_adapter_hold_for_it(
 ) -> None:
     def plan(thresholds: Path, **variant: str) -> Any:
         variants = {"merged": {"thresholds": str(thresholds), **variant}}
-        return make_plan(job(model={"source": str(merged)}, variants=variants), silent)
+        return make_plan(job(model={"source": str(merged)}, variants=variants))
 
     made = plan(ADAPTER / "thresholds.json")
     assert made.variants[0].thresholds == load_thresholds(ADAPTER / "thresholds.json")
@@ -249,7 +245,7 @@ def test_thresholds_of_the_adapter_hold_for_it(
 
 def refused(kind: type[MedsentError], told: str, *given: object) -> None:
     with pytest.raises(kind, match=told):
-        merge(*map(str, given), say=silent)  # type: ignore[arg-type]
+        merge(*map(str, given))  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_merged_is_refused(
@@ -284,7 +280,7 @@ def test_an_adapter_under_a_wrappers_names_is_merged_all_the_same(
         n.replace(".model.layers.", ".language_model.model.layers."): tensors[n] for n in tensors
     }
     save_file(renamed, other / "adapter_model.safetensors")
-    again = merge(str(model_folder), str(other), str(tmp_path / "out"), silent)
+    again = merge(str(model_folder), str(other), str(tmp_path / "out"))
     assert sha256_file(again / "model.safetensors") == sha256_file(merged / "model.safetensors")
 
 
@@ -296,5 +292,5 @@ def test_what_fails_midway_leaves_nothing(
 
     monkeypatch.setattr("medsent.models.merge.shutil.copy", full)
     with pytest.raises(OSError, match="No space left"):
-        merge(str(model_folder), str(ADAPTER), str(tmp_path / "out"), silent)
+        merge(str(model_folder), str(ADAPTER), str(tmp_path / "out"))
     assert not list(tmp_path.iterdir())

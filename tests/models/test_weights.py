@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from medsent.errors import ModelError
 from medsent.models.weights import refuse_incomplete
 from medsent.scoring.plan import make_plan
-from tests.conftest import JobBuilder
+from tests.conftest import JobBuilder, logged
 
 MODULES = ("self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "input_layernorm")
 WORDS, LAYERS = 8, 4
@@ -76,8 +76,8 @@ def test_a_file_that_is_damaged_or_gone_is_named(
 
 def warned(folder: Path) -> str:
     """Return what is said of a folder's weights."""
-    said: list[str] = []
-    refuse_incomplete(folder, said.append)
+    with logged() as said:
+        refuse_incomplete(folder)
     return "\n".join(said)
 
 
@@ -148,8 +148,8 @@ def test_a_job_with_such_a_model_is_refused_unless_its_weights_are_made_up(
     job: JobBuilder, small_model: Path
 ) -> None:
     """The scripted engine needs none; its model here has only a list of them."""
-    make_plan(job(), lambda _: None)
+    make_plan(job())
     with pytest.raises(ModelError, match="holds no weights as safetensors"):
-        make_plan(job(engine={"kind": "vllm"}), lambda _: None)
+        make_plan(job(engine={"kind": "vllm"}))
     dummy = {"kind": "vllm", "options": {"load_format": "dummy"}}
-    make_plan(job(engine=dummy), lambda _: None)
+    make_plan(job(engine=dummy))

@@ -98,8 +98,8 @@ def test_a_shard_that_was_rewritten_is_not_quoted(run: RunFolder) -> None:
 
 @pytest.mark.ray
 def test_a_report_quotes_only_where_asked_and_only_as_text(finished: Finished) -> None:
-    plain = rewrite_report(finished.folder, lambda _: None)
-    report = rewrite_report(finished.folder, lambda _: None, 3)
+    plain = rewrite_report(finished.folder)
+    report = rewrite_report(finished.folder, 3)
     written = (report, report.with_suffix(".md"))
     try:
         html, markdown = (file.read_text() for file in written)

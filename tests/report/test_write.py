@@ -18,14 +18,10 @@ def moved(finished: Finished, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished.folder, tmp_path / finished.folder.name))
 
 
-def silent(_: str) -> None:
-    """Say nothing."""
-
-
 def test_the_same_bytes_come_again(finished: Finished, moved: Path) -> None:
     for name in ("metrics.json", "report.md", "report.html"):
         (moved / name).unlink()
-    rewrite_report(moved, silent)
+    rewrite_report(moved)
     for name in ("metrics.json", "report.md", "report.html"):
         assert (moved / name).read_bytes() == (finished.folder / name).read_bytes(), name
 
@@ -37,7 +33,7 @@ def test_also_of_files_that_were_renamed_reordered_or_merged(
     assert len(files) > 1
     for number, file in enumerate(reversed(files)):
         file.rename(file.with_name(f"renamed-{number}.parquet"))
-    rewrite_report(moved, silent)
+    rewrite_report(moved)
     before = (finished.folder / "metrics.json").read_bytes()
     assert (moved / "metrics.json").read_bytes() == before
     rows = pa.concat_tables([pq.read_table(f) for f in (moved / "predictions").glob("*.parquet")])
@@ -45,5 +41,5 @@ def test_also_of_files_that_were_renamed_reordered_or_merged(
     shutil.rmtree(moved / "predictions")
     (moved / "predictions").mkdir()
     pq.write_table(rows.take(backwards), moved / "predictions" / "all.parquet")
-    rewrite_report(moved, silent)
+    rewrite_report(moved)
     assert (moved / "metrics.json").read_bytes() == before

@@ -66,11 +66,13 @@ def test_its_predictions_tell_of_no_repair_and_its_file_of_no_probabilities(
     assert cuts_in_use(run, {"base": "json"}) == {"base": None}
 
 
-def test_it_can_be_tuned_on_and_compared_with(run: RunFolder, tmp_path: Path) -> None:
-    found = read_thresholds(tune_run(run.path, "tuned", say=lambda _: None))
+def test_it_can_be_tuned_on_and_compared_with(
+    run: RunFolder, tmp_path: Path, said: list[str]
+) -> None:
+    found = read_thresholds(tune_run(run.path, "tuned"))
     assert (found.method, found.prompt, found.answer) == ("bits", None, None)
-    said: list[str] = []
-    compare_runs(run.path, run.path, ("base", "tuned"), tmp_path / "out", said.append)
+    said.clear()
+    compare_runs(run.path, run.path, ("base", "tuned"), tmp_path / "out")
     within = read_metrics(tmp_path / "out" / "metrics.json").comparisons[0]
     own = reduce_run(run, run.config(), run.complete()).comparisons[0]
     assert (within.labels, within.overall) == (own.labels, own.overall)

@@ -17,7 +17,7 @@ from tests.written import write_manifest
 
 
 def test_a_job_finds_its_folder_again(job: JobBuilder, tmp_path: Path) -> None:
-    plan = make_plan(job(), lambda _: None)
+    plan = make_plan(job())
     run = open_run(plan)
     assert run.path == (tmp_path / "runs" / f"scripted-{plan.fingerprint}").resolve()
     assert not any(run.path.iterdir())
@@ -67,7 +67,7 @@ def test_a_models_name_and_a_buckets_stay(job: JobBuilder, tmp_path: Path, name:
 
 def test_an_output_that_is_no_folder_is_refused(job: JobBuilder, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    plan = make_plan(job(output={"path": str(tmp_path / "file")}), lambda _: None)
+    plan = make_plan(job(output={"path": str(tmp_path / "file")}))
     with pytest.raises(ConfigError, match=r"output\.path: .*/file.* is no folder"):
         open_run(plan)
 
@@ -75,7 +75,7 @@ def test_an_output_that_is_no_folder_is_refused(job: JobBuilder, tmp_path: Path)
 def test_an_output_that_may_not_be_written_to_is_said(
     job: JobBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = make_plan(job(), lambda _: None)
+    plan = make_plan(job())
 
     def read_only(path: Path, *_: int) -> int:
         raise OSError(errno.EROFS, "Read-only file system", str(path))

@@ -77,23 +77,23 @@ def test_its_numbers_are_the_same_to_the_byte(earlier: Path) -> None:
     assert hashlib.sha256(numbers(made).encode()).hexdigest() == METRICS
 
 
-def test_what_a_kill_left_of_it_is_finished(earlier: Path, cluster: None) -> None:
-    killed, said = run_of("killed"), list[str]()
-    evaluate(config_of("killed"), said.append)
+def test_what_a_kill_left_of_it_is_finished(earlier: Path, cluster: None, said: list[str]) -> None:
+    killed = run_of("killed")
+    evaluate(config_of("killed"))
     assert "Resuming: 96 of 384 records were already done." in said
     assert run_of("killed") == killed
     assert answers(killed) == answers(run_of("whole"))
-    compare_runs(killed.path, run_of("whole").path, ("plain", "plain"), HERE / "compared", print)
+    compare_runs(killed.path, run_of("whole").path, ("plain", "plain"), HERE / "compared")
     compared = json.loads((HERE / "compared" / "metrics.json").read_text())["comparisons"]
     assert [pair["overall"]["macro_f1"]["difference"]["value"] for pair in compared] == [0.0]
 
 
-def test_it_is_complete_requeued_and_erased(earlier: Path, cluster: None) -> None:
-    run, said = run_of("whole"), list[str]()
+def test_it_is_complete_requeued_and_erased(earlier: Path, cluster: None, said: list[str]) -> None:
+    run = run_of("whole")
     before = answers(run)
-    evaluate(config_of("whole"), said.append)
+    evaluate(config_of("whole"))
     assert "The run is complete: no engine is started, only its report is made again." in said
-    requeue(run.path, Selection(status="empty_text"), said.append)
+    requeue(run.path, Selection(status="empty_text"))
     assert answers(run) == before
-    erase([run.path], {"5": "line 1"}, said.append)
+    erase([run.path], {"5": "line 1"})
     assert [row["reason"] for row in answers(run)].count("erased") == 16

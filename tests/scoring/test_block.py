@@ -26,7 +26,7 @@ SCHEMA = predictions.schema(["plain", "digits"], LABELS)
 @pytest.fixture
 def bound_variants(job: JobBuilder, tokenizer: Any) -> tuple[BoundVariant, ...]:
     variants = {"plain": {"method": "onepass"}, "digits": {"method": "bits"}}
-    return bind_variants(make_plan(job(variants=variants), lambda _: None), tokenizer)
+    return bind_variants(make_plan(job(variants=variants)), tokenizer)
 
 
 def reply(number: int, attempt: int = 1) -> Reply:

@@ -17,7 +17,11 @@ pytestmark = pytest.mark.ray
 
 @pytest.mark.usefixtures("cluster")
 def test_a_node_whose_model_is_another_ends_the_job(
-    job: JobBuilder, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: JobBuilder,
+    small_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    said: list[str],
 ) -> None:
     folder = copytree(small_model, tmp_path / "model")
     config = job(model={"source": str(folder)})
@@ -28,8 +32,8 @@ def test_a_node_whose_model_is_another_ends_the_job(
         return plan
 
     monkeypatch.setattr(evaluation, "make_plan", planned)
-    said: list[str] = []
+    said.clear()
     with pytest.raises(ModelError, match=r"has another content on .* than where the job began"):
-        evaluate(config, said.append)
+        evaluate(config)
     [run] = (tmp_path / "runs").iterdir()
     assert not (run / "manifest.json").exists()

@@ -34,7 +34,7 @@ def cautioned(job: JobBuilder) -> Cautioned:
     """Return what a job with one variant `v` is cautioned of, without the variant's name."""
 
     def call(variant: dict[str, Any], **groups: Any) -> list[str]:
-        found = list(cautions(make_plan(job(variants={"v": variant}, **groups), lambda _: None)))
+        found = list(cautions(make_plan(job(variants={"v": variant}, **groups))))
         assert all(each.startswith("v: ") for each in found)
         return [each.removeprefix("v: ") for each in found]
 
@@ -211,7 +211,7 @@ def test_a_label_without_a_description(cautioned: Cautioned, prompt: Any, tmp_pa
 
 @pytest.mark.ray
 def test_check_says_what_is_asked_and_what_wants_a_look(
-    job: JobBuilder, adapter: Folder, prompt: Any, cluster: None
+    job: JobBuilder, adapter: Folder, prompt: Any, cluster: None, said: list[str]
 ) -> None:
     own = prompt(text="{persona}: {opinion}")
     variants = {
@@ -219,8 +219,8 @@ def test_check_says_what_is_asked_and_what_wants_a_look(
         "own": {"method": "json", "prompt": own, "guided": False},
         "bare": {"adapter": adapter("a")},
     }
-    said: list[str] = []
-    check(job(variants=variants), said.append)
+    said.clear()
+    check(job(variants=variants))
     asked = [line.removeprefix("Asked           ") for line in said if line.startswith("Asked")]
     assert (
         asked[0]
@@ -238,12 +238,12 @@ def test_check_says_what_is_asked_and_what_wants_a_look(
 
 @pytest.mark.ray
 def test_a_job_says_it_at_its_start_and_on_one_line(
-    job: JobBuilder, prompt: Any, cluster: None, demo_shard: Path, tmp_path: Path
+    job: JobBuilder, prompt: Any, cluster: None, demo_shard: Path, tmp_path: Path, said: list[str]
 ) -> None:
     variants = {"own": {"prompt": prompt(text="{persona}: {opinion}")}}
     config = job(variants=variants)
-    said: list[str] = []
-    evaluate(config, said.append)
+    said.clear()
+    evaluate(config)
     started = [line.startswith("Scored") for line in said].index(True)
     warnings = [line for line in said if line.startswith("Warning: ")]
     assert warnings == said[1:2]
@@ -254,8 +254,8 @@ def test_a_job_says_it_at_its_start_and_on_one_line(
     shutil.copy(demo_shard, backlog)
     values = config.model_dump(mode="json", exclude_defaults=True) | {"name": "backlog"}
     values["input"] = {"path": str(backlog)}
-    said = []
-    backfill(BackfillConfig.model_validate(values), said.append)
+    said.clear()
+    backfill(BackfillConfig.model_validate(values))
     assert [line for line in said if line.startswith("Warning: own: the persona")] != []
 
 
@@ -267,7 +267,7 @@ def test_a_damaged_shard_is_left_to_the_job(
     (tmp_path / "bad.parquet").write_bytes(data)
     variants = {"v": {"prompt": prompt(text="{persona}: {opinion}")}}
     config = job(input={"path": str(tmp_path / "bad.parquet")}, variants=variants)
-    assert list(cautions(make_plan(config, lambda _: None))) == []
+    assert list(cautions(make_plan(config))) == []
 
 
 def test_some_records_are_of_shards_from_the_first_to_the_last(
@@ -278,7 +278,7 @@ def test_some_records_are_of_shards_from_the_first_to_the_last(
     table = pq.read_table(demo_shard)
     for number in range(9):
         pq.write_table(table, folder / f"{number}.parquet")
-    shards = make_plan(job(input={"path": str(folder)}), lambda _: None).shards
+    shards = make_plan(job(input={"path": str(folder)})).shards
     personas = load_personas(None)
     rows = Lookup(shards, personas, ()).spread(20)
     assert [Path(row["path"]).stem for row in rows] == [n for n in "02468" for _ in range(4)]

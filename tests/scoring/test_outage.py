@@ -60,13 +60,9 @@ def on(disk: Disk, job: JobBuilder, **groups: Any) -> JobConfig:
     return job(output={"path": str(disk.folder / "runs")}, **groups)
 
 
-def silent(_: str) -> None:
-    """Say nothing."""
-
-
 def complete(config: JobConfig) -> None:
     """Run a job and check that it is whole."""
-    run = RunFolder(evaluate(config, silent).parent)
+    run = RunFolder(evaluate(config).parent)
     table = predictions_of(run.path)
     assert table.num_rows == len(set(table["row_hash"].to_pylist())) == 24
     manifest = run.manifest()
@@ -82,7 +78,7 @@ def test_a_full_disk_ends_the_job_and_damages_nothing(
     config = on(disk, job)
     disk.fill(left)
     with pytest.raises(StorageError, match=r"cannot write to .*: no space is left.*free some"):
-        evaluate(config, silent)
+        evaluate(config)
     disk.free()
     complete(config)
 
@@ -94,6 +90,6 @@ def test_a_folder_that_may_not_be_written_to_ends_the_job(
     config = on(disk, job)
     disk.remount("ro")
     with pytest.raises(StorageError, match=r"the file system is read-only\. .*; make it writable"):
-        evaluate(config, silent)
+        evaluate(config)
     disk.remount("rw")
     complete(config)

@@ -193,7 +193,7 @@ def test_an_opinion_reaches_a_scorer_whole_however_its_records_lie(
     shard = tmp_path / "shard.parquet"
     dealt = [row for reader in range(4) for row in range(reader, 24, 4)]
     pq.write_table(pq.read_table(demo_shard).take(dealt), shard)
-    evaluate(job(input={"path": str(shard)}, engine={"rows_per_block": 8}), lambda _: None)
+    evaluate(job(input={"path": str(shard)}, engine={"rows_per_block": 8}))
     batches = scorer_batches()
     assert [len(batch) for batch in batches] == [8, 8, 8]
     for batch in batches:
@@ -237,7 +237,7 @@ def test_an_adapter_without_effect_stops_the_job(
     adapter = {"adapter": str(write_adapter(tmp_path / "adapter"))}
     config = job(variants={"plain": {}, "tuned": adapter})
     with pytest.raises(AdapterError, match=r"^variants\.tuned\.adapter changes nothing"):
-        evaluate(config, lambda _: None)
+        evaluate(config)
     [folder] = (tmp_path / "runs").iterdir()
     assert not (folder / "manifest.json").exists()
     written = folder / "predictions"

@@ -36,7 +36,7 @@ def thresholds(tmp_path: Path) -> Path:
 
 
 def fingerprint(job: JobBuilder, **groups: Any) -> str:
-    return make_plan(job(**groups), lambda _: None).fingerprint
+    return make_plan(job(**groups)).fingerprint
 
 
 def test_a_copied_adapter_is_the_same_adapter(
@@ -75,7 +75,7 @@ def test_a_shard_written_again_is_another_input(
 
 def test_thresholds_are_read_with_the_plan(job: JobBuilder, thresholds: Path) -> None:
     config = job(variants={"tuned": {"thresholds": str(thresholds)}, "plain": {}})
-    tuned, plain = make_plan(config, lambda _: None).variants
+    tuned, plain = make_plan(config).variants
     assert set(tuned.thresholds.values()) == {0.25}
     assert set(plain.thresholds.values()) == {0.5}
 
@@ -86,17 +86,17 @@ def test_thresholds_of_another_adapter_are_refused(
     adapter = str(write_adapter(tmp_path / "a"))
     config = job(variants={"tuned": {"adapter": adapter, "thresholds": str(thresholds)}})
     with pytest.raises(ConfigError, match="was tuned for the base model"):
-        make_plan(config, lambda _: None)
+        make_plan(config)
     values = {**json.loads(thresholds.read_text()), "adapter_sha256": "0" * 64}
     thresholds.write_text(json.dumps(values))
     for variant in ({"adapter": adapter}, {}):
         config = job(variants={"tuned": {**variant, "thresholds": str(thresholds)}})
         with pytest.raises(ConfigError, match=r"variants\.tuned\.thresholds: .* another adapter"):
-            make_plan(config, lambda _: None)
+            make_plan(config)
     values["adapter_sha256"] = sha256_file(Path(adapter) / "adapter_model.safetensors")
     thresholds.write_text(json.dumps(values))
     config = job(variants={"tuned": {"adapter": adapter, "thresholds": str(thresholds)}})
-    assert set(make_plan(config, lambda _: None).variants[0].thresholds.values()) == {0.25}
+    assert set(make_plan(config).variants[0].thresholds.values()) == {0.25}
 
 
 @pytest.mark.parametrize("method", ["bits", "json"])
@@ -105,7 +105,7 @@ def test_thresholds_of_another_method_are_refused(
 ) -> None:
     config = job(variants={"a": {"method": method, "thresholds": str(thresholds)}})
     with pytest.raises(ConfigError, match=f"method onepass, and the variant's method is {method}"):
-        make_plan(config, lambda _: None)
+        make_plan(config)
 
 
 def test_the_engine_is_told_what_its_adapters_change(
@@ -118,7 +118,7 @@ def test_the_engine_is_told_what_its_adapters_change(
     )
     variants: dict[str, Any] = {"plain": {}, "a": {"adapter": up}, "b": {"adapter": query}}
     config = job(variants=variants, model={"source": str(model_folder)})
-    plan = make_plan(config, lambda _: None)
+    plan = make_plan(config)
     settings = VllmSettings(device="cpu")
     engine = plan.engine_plan(settings, model_folder)
     assert arguments_of(engine)["lora_target_modules"] == ["q_proj", "up_proj"]

@@ -40,10 +40,6 @@ VARIANTS = {"baseline": {"method": "onepass"}, "finetuned": {"method": "bits"}}
 ROUTE = {"candidate": "finetuned", "fallback": "baseline"}
 
 
-def silent(_: str) -> None:
-    """Say nothing."""
-
-
 def taken(share: float, ids: list[str | None]) -> np.ndarray:
     route = RouteSettings(candidate="a", fallback="b", share=share)
     return for_candidate(route, pa.chunked_array([ids], pa.string()))
@@ -106,14 +102,14 @@ def test_a_route_that_leads_nowhere_is_refused(groups: dict[str, Any], told: str
 def test_a_wider_share_is_another_run_but_where_the_run_grows(job: JobBuilder) -> None:
     def prints(grows: bool, **route: Any) -> str:
         config = job(variants=VARIANTS, input={"grows": grows}, route={**ROUTE, **route})
-        return make_plan(config, silent).fingerprint
+        return make_plan(config).fingerprint
 
     assert prints(False, share=0.1) == prints(False, share=0.1)
     assert prints(False, share=0.1) != prints(False, share=0.2)
     assert prints(True, share=0.1) == prints(True, share=0.2)
     turned = {"candidate": "baseline", "fallback": "finetuned"}
     assert prints(True, share=0.1) != prints(True, share=0.1, **turned)
-    plain = make_plan(job(variants=VARIANTS, input={"grows": True}), silent).fingerprint
+    plain = make_plan(job(variants=VARIANTS, input={"grows": True})).fingerprint
     assert prints(True, share=0.1) != plain
 
 
@@ -125,7 +121,7 @@ def test_a_record_asks_one_variant_and_the_fallback_where_it_must(
     mine = [i for i in range(12) if taken(0.5, ids)[i]]
     others = [i for i in range(12) if i not in mine]
     config = job(variants=VARIANTS, route=route.model_dump())
-    bound_variants = bind_variants(make_plan(config, silent), tokenizer)
+    bound_variants = bind_variants(make_plan(config), tokenizer)
     assert [bound.name for bound in bound_variants] == ["finetuned", "baseline"]
     candidate, fallback = bound_variants
     table = records(*({"opinion_id": name, "text": name} for name in ids))
@@ -185,7 +181,7 @@ def run(values: dict[str, Any], cluster: None) -> Path:
     """The folder of a complete run in which the candidate's engine refused some records."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "Scorer", refusing())
-        return evaluate(JobConfig.model_validate(values), silent).parent
+        return evaluate(JobConfig.model_validate(values)).parent
 
 
 @pytest.fixture(scope="module")
@@ -276,11 +272,10 @@ def test_the_report_tells_the_route_and_compares_nothing(
 
 @pytest.mark.ray
 def test_rows_that_fell_back_can_be_requeued(
-    run: Path, rows: list[dict[str, Any]], tmp_path: Path
+    run: Path, rows: list[dict[str, Any]], tmp_path: Path, said: list[str]
 ) -> None:
-    said: list[str] = []
     again = Path(shutil.copytree(run, tmp_path / run.name))
-    requeue(again, Selection(status="engine_error"), said.append)
+    requeue(again, Selection(status="engine_error"))
     fell = sum(status(row, "finetuned") == "engine_error" for row in rows)
     assert said[0] == f"Requeued {fell} records of {again}"
     mended = predictions_of(again).to_pylist()
@@ -289,7 +284,7 @@ def test_rows_that_fell_back_can_be_requeued(
         assert (row[ROUTED] == "finetuned") == (row["finetuned"] is not None)
         assert (row["finetuned"] is None) != (row["baseline"] is None)
     # Two runs are compared on what the variant was asked about in both.
-    compare_runs(run, again, ("finetuned", "finetuned"), None, said.append)
+    compare_runs(run, again, ("finetuned", "finetuned"), None)
     [compared] = (again.parent).glob("compare-*/metrics.json")
     own = sum(row["finetuned"] is not None for row in rows)
     found = read_metrics(compared)
@@ -309,7 +304,7 @@ def test_a_run_that_grows_takes_the_wider_share_for_what_is_new(
     for number, share in enumerate((0.0, 1.0)):
         pq.write_table(table.slice(40 * number, 40), source / f"{number}.parquet")
         config = merged(values, {**groups, "route": {"share": share}})
-        folders.append(evaluate(JobConfig.model_validate(config), silent).parent)
+        folders.append(evaluate(JobConfig.model_validate(config)).parent)
     assert folders[0] == folders[1]
     by_shard = {
         (Path(row["path"]).name, row[ROUTED]) for row in predictions_of(folders[0]).to_pylist()
@@ -326,7 +321,7 @@ def test_a_run_that_grows_takes_the_wider_share_for_what_is_new(
 def test_a_backfill_hands_on_the_answers_that_count(
     values: dict[str, Any], run: Path, rows: list[dict[str, Any]]
 ) -> None:
-    plan, folder = make_plan(JobConfig.model_validate(values), silent), RunFolder(run)
+    plan, folder = make_plan(JobConfig.model_validate(values)), RunFolder(run)
     files = predictions.files(folder.predictions)
     handed = [
         row

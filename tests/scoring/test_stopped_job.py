@@ -12,7 +12,7 @@ import yaml
 
 from medsent.commands.evaluate import evaluate
 from medsent.runs.folder import RunFolder
-from tests.conftest import JobBuilder, predictions_of
+from tests.conftest import JobBuilder, logged, predictions_of
 
 pytestmark = pytest.mark.ray
 
@@ -81,8 +81,8 @@ def test_a_stopped_job_writes_what_is_scored_and_goes_on(job: JobBuilder, tmp_pa
     assert "report.html" not in said
     assert run.manifest() is None
     assert engines() <= before
-    lines: list[str] = []
-    evaluate(job(engine={"rows_per_block": 4}), lines.append)
+    with logged() as lines:
+        evaluate(job(engine={"rows_per_block": 4}))
     assert f"Resuming: {done} of 24 records were already done." in lines
     table = predictions_of(run.path)
     assert table.num_rows == len(set(table["row_hash"].to_pylist())) == 24

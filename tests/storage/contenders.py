@@ -14,11 +14,13 @@ from typing import Any
 from pyarrow import fs
 
 from medsent.storage.lease import Claim, Lease
+from tests.conftest import logged
 
 CONTENDER = """
 import contextlib, socket, sys
 folder, beat_s, expiry_s = sys.argv[1:]
 from pyarrow import fs
+from medsent.console import printing
 from medsent.errors import LeaseError
 from medsent.storage.lease import Lease
 
@@ -28,10 +30,10 @@ def say(line):
 for host in sys.stdin:
     if host.strip():
         socket.gethostname = host.strip
-    lease = Lease(fs.LocalFileSystem(), folder, say=say, on_lost=lambda: say("lost"),
+    lease = Lease(fs.LocalFileSystem(), folder, on_lost=lambda: say("lost"),
                   beat_s=float(beat_s), expiry_s=float(expiry_s))
     try:
-        with lease:
+        with printing(), lease:
             say("held")
             sys.stdin.readline()
         say("left")
@@ -117,11 +119,13 @@ class Saying(list[str]):
         self.losses += 1
 
 
-def lease(folder: Path, said: Saying | None = None, **settings: Any) -> Lease:
+@contextmanager
+def lease(folder: Path, said: Saying | None = None, **settings: Any) -> Iterator[Lease]:
     said = Saying() if said is None else said
     filesystem = settings.pop("filesystem", fs.LocalFileSystem())
     timing = {"beat_s": 0.05, "expiry_s": NEVER_S, **settings}
-    return Lease(filesystem, str(folder), say=said.append, on_lost=said.lose, **timing)
+    with logged(said), Lease(filesystem, str(folder), on_lost=said.lose, **timing) as held:
+        yield held
 
 
 def claim(token: str = "another", **values: Any) -> Claim:

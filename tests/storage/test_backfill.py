@@ -107,7 +107,7 @@ def test_a_kill_leaves_nothing_by_halves(
 ) -> None:
     """After the commit, with so many files moved in."""
     config = load_settings(BackfillConfig, job)
-    plan = make_plan(config.job(), lambda _: None)
+    plan = make_plan(config.job())
     settings, before = LabelledSettings(partition_by=by), keys(labelled(run))
     move, moved = export.move, []
 

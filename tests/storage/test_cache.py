@@ -90,7 +90,7 @@ def test_a_model_that_was_rewritten_is_refused(
     tmp_path: Path,
 ) -> None:
     where = server.upload(small_model, bucket, "model")
-    plan = make_plan(job(model={"source": where}), lambda _: None)
+    plan = make_plan(job(model={"source": where}))
     assert plan.model_on_this_node() == cached()[0]
     other = Path(shutil.copytree(small_model, tmp_path / "model"))
     (other / "config.json").write_text('{"model_type": "another"}')

@@ -9,33 +9,33 @@ from medsent.storage.lease import Lease
 from medsent.storage.paths import any_path, located
 
 
-def lease(bucket: str, said: list[str]) -> Lease:
+def lease(bucket: str) -> Lease:
     where = located(any_path(f"s3://{bucket}/runs/one/lease"))
-    return Lease(*where, say=said.append, beat_s=0.5, expiry_s=4.0)
+    return Lease(*where, beat_s=0.5, expiry_s=4.0)
 
 
 def test_one_job_holds_it(bucket: str) -> None:
     folder = any_path(f"s3://{bucket}/runs/one/lease")
-    with lease(bucket, []) as held:
+    with lease(bucket) as held:
         time.sleep(1.5)  # some beats
         with pytest.raises(LeaseError, match=r"runs/one is held by another job: process \d+"):
-            lease(bucket, []).__enter__()
+            lease(bucket).__enter__()
         assert not held.lost.is_set()
         assert len(list(folder.glob("*.json"))) == 1
     assert list(folder.glob("*.json")) == []
-    with lease(bucket, []):
+    with lease(bucket):
         pass
 
 
-def test_a_dead_job_of_another_host_loses_it(bucket: str) -> None:
+def test_a_dead_job_of_another_host_loses_it(bucket: str, said: list[str]) -> None:
     folder = any_path(f"s3://{bucket}/runs/one/lease")
-    with lease(bucket, []):
+    with lease(bucket):
         [file] = folder.glob("*.json")
         left = file.read_text()
     stranger = left.replace('"boot_id":"', '"boot_id":"other')
     assert stranger != left
     (folder / file.name).write_bytes(stranger.encode())
-    said: list[str] = []
-    with lease(bucket, said):
+    said.clear()
+    with lease(bucket):
         pass
     assert said[-1].startswith(f"Taking over s3://{bucket}/runs/one from process")

@@ -257,4 +257,4 @@ def test_on_slow_storage_one_of_many_holds(
 
 def test_beats_too_rare_for_the_expiry_are_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="three times"):
-        lease(folder, beat_s=5.0, expiry_s=10.0)
+        lease(folder, beat_s=5.0, expiry_s=10.0).__enter__()

@@ -1,6 +1,7 @@
 """A backfill from its configuration to its labelled rows: scored, accounted for, handed on."""
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,6 @@ from medsent.commands.backfill.settings import BackfillConfig
 from medsent.commands.compare import open_reference
 from medsent.commands.drift import Drift, DriftSettings, measure_drift
 from medsent.commands.evaluate import Job, finish_what_was_cut_short, held, summary, warn
-from medsent.console import Say
 from medsent.errors import StoppedError
 from medsent.labels import load_labels
 from medsent.runs.folder import RunFolder
@@ -21,8 +21,10 @@ from medsent.scoring.opening import open_run
 from medsent.scoring.plan import Plan, make_plan
 from medsent.storage.paths import AnyPath
 
+logger = logging.getLogger(__name__)
 
-def backfill(config: BackfillConfig, say: Say = print) -> AnyPath:
+
+def backfill(config: BackfillConfig) -> AnyPath:
     """Score what is not scored yet, new shards included, and hand it on as labelled rows.
 
     Returns the path of the HTML report. Raises `MedsentError`; `StoppedError` where the budget
@@ -30,39 +32,39 @@ def backfill(config: BackfillConfig, say: Say = print) -> AnyPath:
     """
     labels = load_labels(config.labels).names
     reference = open_reference(config.reference, list(config.variants), labels)
-    plan = make_plan(config.job(), say)
+    plan = make_plan(config.job())
     run = open_run(plan)
-    say(summary(plan, run))
-    warn(plan, say)
-    with held(run, say) as stop:
+    logger.info(summary(plan, run))
+    warn(plan)
+    with held(run) as stop:
         run.keep_config(plan.config)
         finish_what_was_cut_short(run)
         meter = Meter(config, run, stop)
-        job = Job(plan, run, Ledger.read(run), stop, say, meter.look)
+        job = Job(plan, run, Ledger.read(run), stop, meter.look)
         try:
             report = job.finish()
         except StoppedError as error:
             meter.settle()
             if meter.used_up and not stop.forced:
-                _hand_on(plan, run, config, reference, say)
+                _hand_on(plan, run, config, reference)
             left = _left(plan, run, meter.spent, config)
             raise StoppedError(f"{error}. {_cost(config, meter.spent)}{left}") from error
         meter.settle()
-        _hand_on(plan, run, config, reference, say)
-        say(_cost(config, meter.spent))
+        _hand_on(plan, run, config, reference)
+        logger.info(_cost(config, meter.spent))
         return report
 
 
 def _hand_on(
-    plan: Plan, run: RunFolder, config: BackfillConfig, reference: RunFolder | None, say: Say
+    plan: Plan, run: RunFolder, config: BackfillConfig, reference: RunFolder | None
 ) -> None:
     done = hand_on(plan, run, config.labelled)
-    say(
+    logger.info(
         f"Labelled: {done.rows:,} rows in {done.files:,} files, {run.labelled} "
         f"({done.added:,} new; {done.rewritten:,} partitions written)"
     )
     if reference and config.drift and run.holds_predictions():
-        _watch_drift(reference, run, done.new, config.drift, list(config.variants), say)
+        _watch_drift(reference, run, done.new, config.drift, list(config.variants))
 
 
 def _watch_drift(
@@ -71,7 +73,6 @@ def _watch_drift(
     new: Sequence[str],
     settings: DriftSettings,
     variants: list[str],
-    say: Say,
 ) -> None:
     """Say what has drifted beyond its limit from the reference; write down all there is.
 
@@ -87,7 +88,7 @@ def _watch_drift(
     told: dict[str, Any] = {"reference": str(reference.path)}
     labels, sides = SharedLabels.of(reference, run), (reference.path.name, run.path.name)
     for line in labels.told(*sides):
-        say(f"Drift: {line}")
+        logger.info(f"Drift: {line}")
     if left_out := labels.left_out(*sides):
         told["labels_left_out"] = left_out
     for part, found in drifts.items():
@@ -96,7 +97,7 @@ def _watch_drift(
     for part, found in drifts.items():
         for drift in found:
             if drift.alarm:
-                say(_alarm(drift, reference, of_new=part != "drifts"))
+                logger.info(_alarm(drift, reference, of_new=part != "drifts"))
 
 
 def _alarm(drift: Drift, reference: RunFolder, *, of_new: bool) -> str:

@@ -11,7 +11,6 @@ from medsent.commands.nightly.gate import ANCHORS, Against
 from medsent.commands.nightly.history import History, Night
 from medsent.commands.nightly.rules import Anchor, Evidence
 from medsent.commands.nightly.settings import NightlyConfig
-from medsent.console import Say
 from medsent.errors import ConfigError, RunError, place_of
 from medsent.labels import load_labels
 from medsent.metrics.model import read_metrics
@@ -38,7 +37,6 @@ def gather(
     reference: RunFolder | None,
     history: History,
     good: Night | None,
-    say: Say,
 ) -> Evidence:
     """Compare a night's run with the reference and the last good night.
 
@@ -55,7 +53,7 @@ def gather(
         absent["reference"] = "this night is the reference"
     else:
         try:
-            anchors["reference"] = _anchor(config, run, reference, "reference", say)
+            anchors["reference"] = _anchor(config, run, reference, "reference")
             drifts = _drifts(config, run, reference)
         except RunError as error:
             raise RunError(f"reference: {error}, or pin another run") from error
@@ -66,7 +64,7 @@ def gather(
         absent["last_good"] = f"the predictions of the last good night, {found.path.name}, are gone"
     elif reference is None or found.path != reference.path:
         try:
-            anchor = _anchor(config, run, found, "last_good", say)
+            anchor = _anchor(config, run, found, "last_good")
             drifts = drifts if anchors else _drifts(config, run, found)
             anchors["last_good"] = anchor
         except (ConfigError, RunError) as error:
@@ -82,12 +80,10 @@ def _drifts(config: NightlyConfig, run: RunFolder, other: RunFolder) -> Sequence
     return () if settings is None else measure_drift(other, run, config.judged, settings)
 
 
-def _anchor(
-    config: NightlyConfig, run: RunFolder, other: RunFolder, against: Against, say: Say
-) -> Anchor:
+def _anchor(config: NightlyConfig, run: RunFolder, other: RunFolder, against: Against) -> Anchor:
     comparisons = {}
     for variant in config.judged:
         before, now = (Side.open(each.path, variant, "gate.variants") for each in (other, run))
         sides = (replace(before, shown=f"({ANCHORS[against]})"), now)
-        comparisons[variant] = compare_sides(sides, say, sliced=False).comparisons[0]
+        comparisons[variant] = compare_sides(sides, sliced=False).comparisons[0]
     return Anchor(other, read_metrics(other.path / "metrics.json"), comparisons)

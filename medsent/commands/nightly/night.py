@@ -1,5 +1,6 @@
 """One night: score, judge, write it down, tell."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,58 +18,57 @@ from medsent.commands.nightly.retention import retain
 from medsent.commands.nightly.rules import Evidence, judge
 from medsent.commands.nightly.settings import NightlyConfig
 from medsent.commands.nightly.tracking import Tracker
-from medsent.console import Say
 from medsent.errors import GateClosedError, LeaseError, MedsentError, place_of
 from medsent.report.html import render_html
 from medsent.runs.folder import RunFolder
 from medsent.storage.lease import Lease
 from medsent.storage.paths import AnyPath, any_path, located
 
+logger = logging.getLogger(__name__)
+
 _PATIENCE_S: Final = 120.0
 """For another night's writing into the history, which takes seconds."""
 _PAUSE_S: Final = 1.0
 
 
-def nightly(
-    config: NightlyConfig, night: date, say: Say = print, mlflow: str | None = None
-) -> AnyPath:
+def nightly(config: NightlyConfig, night: date, mlflow: str | None = None) -> AnyPath:
     """Run a night, or go on with it; a complete one is only judged and reported again.
 
     Returns the path of its page. Raises `GateClosedError` where a rule closes the gate, once
     everything is written and told; any other exception is a night without a verdict.
     """
     told = {"name": config.name, "night": str(night)}
-    say(f"Night {night}; on another day --date {night} goes on with it")
+    logger.info(f"Night {night}; on another day --date {night} goes on with it")
     try:
         tracker = None if mlflow is None else Tracker(mlflow)
         reference = pinned_reference(config)
-        run = RunFolder(evaluate(config.of(night), say).parent)
-        gate, page = _conclude(config, night, run, reference, say)
+        run = RunFolder(evaluate(config.of(night)).parent)
+        gate, page = _conclude(config, night, run, reference)
     except Exception as error:
         # An unforeseen one may quote a text.
         known = isinstance(error, MedsentError | OSError)
         text = f"The night failed. {error if known else place_of(error)}"
-        _remember_failure(config, night, text, say)
+        _remember_failure(config, night, text)
         text = f"{config.name}, {night}: {text[:1].lower()}{text[1:]}"
-        notify(config.notify, "failed", {**told, "text": text}, say)
+        notify(config.notify, "failed", {**told, "text": text})
         raise
     text = _sentence(gate, page)
     more = {"text": text, "page": str(page), "gate": gate.model_dump(mode="json")}
-    notify(config.notify, gate.status, {**told, **more}, say)
+    notify(config.notify, gate.status, {**told, **more})
     if tracker is not None:
-        tracker.log(config, gate, run, say)
+        tracker.log(config, gate, run)
     if gate.status == "closed":
         raise GateClosedError(text)
     return page
 
 
 def _conclude(
-    config: NightlyConfig, night: date, run: RunFolder, reference: RunFolder | None, say: Say
+    config: NightlyConfig, night: date, run: RunFolder, reference: RunFolder | None
 ) -> tuple[Gate, AnyPath]:
     """Judge a night and write it down; return its gate and its page's path."""
     history = History(run.path.parent, config.name)
     good = last_good(history.read(), night)
-    evidence = gather(config, run, reference, history, good, say)
+    evidence = gather(config, run, reference, history, good)
     rules = judge(evidence, config.gate)
     gate = Gate(
         name=config.name,
@@ -79,13 +79,13 @@ def _conclude(
         last_good=None if good is None else good.run,
         rules=rules,
     )
-    page = _write_down(config, gate, evidence, run, history, say)
+    page = _write_down(config, gate, evidence, run, history)
     if config.retention.nights is not None:
-        _retain(history, config.retention.nights, reference, say)
+        _retain(history, config.retention.nights, reference)
     for message in dict.fromkeys(
         ruling.message for ruling in gate.not_judged if not ruling.subject
     ):
-        say(f"Not judged: {message}.")
+        logger.info(f"Not judged: {message}.")
     return gate, page
 
 
@@ -95,13 +95,14 @@ def _write_down(
     evidence: Evidence,
     run: RunFolder,
     history: History,
-    say: Say,
 ) -> AnyPath:
     """Write a night's verdict, its page and its place in the history; return the page's path."""
-    with _alone(history, say):
+    with _alone(history):
         former = history.night(gate.night)
         if former is not None and former.run not in ("", gate.run):
-            say(f"This takes the place of {former.run}, of which the gate was {former.status}.")
+            logger.info(
+                f"This takes the place of {former.run}, of which the gate was {former.status}."
+            )
         run.write("gate.json", gate.to_json())
         index = f"../{history.folder.path.name}/{INDEX}"
         page = run.write(PAGE, render_html(night_page(gate, evidence.metrics, index)))
@@ -109,16 +110,16 @@ def _write_down(
     return page
 
 
-def _remember_failure(config: NightlyConfig, night: date, text: str, say: Say) -> None:
+def _remember_failure(config: NightlyConfig, night: date, text: str) -> None:
     """Put a night without a verdict into the history, unless it has one; a failure is only said."""
     try:
         history = History(any_path(config.output.path).resolve(), config.name)
-        with _alone(history, say):
+        with _alone(history):
             former = history.night(night)
             if former is None or former.status == "failed":
                 _add(config, history, Night.failed(night, text))
     except Exception as error:  # noqa: BLE001 - what is wrong already matters more
-        say(f"The history does not tell of this night ({place_of(error)}).")
+        logger.warning(f"The history does not tell of this night ({place_of(error)}).")
 
 
 def _add(config: NightlyConfig, history: History, night: Night) -> None:
@@ -126,23 +127,23 @@ def _add(config: NightlyConfig, history: History, night: Night) -> None:
     history.folder.write(INDEX, render_html(index_page(config.name, config.note, nights)))
 
 
-def _retain(history: History, keep: int, reference: RunFolder | None, say: Say) -> None:
+def _retain(history: History, keep: int, reference: RunFolder | None) -> None:
     """Remove what is not to be kept; the night is judged, so a refusal is only said."""
     try:
         for removed in retain(history, history.read(), keep, reference):
-            say(f"Retention: removed the predictions of {removed}; its reports stay.")
+            logger.info(f"Retention: removed the predictions of {removed}; its reports stay.")
     except OSError as error:
-        say(f"Retention: predictions of old nights could not be removed ({error}).")
+        logger.warning(f"Retention: predictions of old nights could not be removed ({error}).")
 
 
 @contextmanager
-def _alone(history: History, say: Say) -> Iterator[None]:
+def _alone(history: History) -> Iterator[None]:
     """Hold the history; another night that writes into it is waited for."""
     history.folder.path.mkdir(parents=True, exist_ok=True)
     give_up = time.monotonic() + _PATIENCE_S
     with ExitStack() as stack:
         while True:
-            lease = Lease(*located(history.folder.path / "lease"), say=say)
+            lease = Lease(*located(history.folder.path / "lease"))
             try:
                 stack.enter_context(lease)
                 break

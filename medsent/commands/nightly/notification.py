@@ -1,6 +1,7 @@
 """Telling somebody how a night ended: a program, or an address on the web."""
 
 import json
+import logging
 import os
 import subprocess
 import urllib.error
@@ -11,25 +12,26 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from medsent.commands.nightly.settings import NotifySettings, Status
-from medsent.console import Say
 from medsent.errors import place_of
 
+logger = logging.getLogger(__name__)
 
-def notify(settings: NotifySettings, status: Status, told: Mapping[str, Any], say: Say) -> None:
+
+def notify(settings: NotifySettings, status: Status, told: Mapping[str, Any]) -> None:
     """Send `told` as JSON to those who want to know of such an end; a failure is only said."""
     if status not in settings.when:
         return
     body = json.dumps({"status": status, **told}).encode()
     if settings.command is not None:
-        _report(_run(settings.command, body, settings.timeout_s), "notify.command", say)
+        _report(_run(settings.command, body, settings.timeout_s), "notify.command")
     if settings.webhook is not None:
         address = os.path.expandvars(settings.webhook)
-        _report(_post(address, body, settings.timeout_s), "notify.webhook", say)
+        _report(_post(address, body, settings.timeout_s), "notify.webhook")
 
 
-def _report(failure: str | None, setting: str, say: Say) -> None:
+def _report(failure: str | None, setting: str) -> None:
     if failure is not None:
-        say(f"Nobody was told by {setting}: {failure}.")
+        logger.warning(f"Nobody was told by {setting}: {failure}.")
 
 
 def _run(command: list[str], body: bytes, timeout_s: float) -> str | None:

@@ -41,7 +41,7 @@ def retain(
             continue
         if (run.path / PIN).exists():
             continue
-        with suppress(LeaseError), Lease(*located(run.path / "lease"), say=lambda _: None):
+        with suppress(LeaseError), Lease(*located(run.path / "lease")):
             run.drop_predictions()  # unless a job works on an old night just now
             removed.append(run.path.name)
     return removed

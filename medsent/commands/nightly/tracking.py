@@ -1,6 +1,7 @@
 """MLflow as one more place for a night's figures and reports; its package is an extra."""
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -8,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from medsent.commands.nightly.gate import Gate
 from medsent.commands.nightly.page import PAGE
 from medsent.commands.nightly.settings import NightlyConfig
-from medsent.console import Say
 from medsent.errors import ConfigError, place_of
 from medsent.metrics.estimate import Estimate
 from medsent.metrics.model import Metrics, read_metrics
 from medsent.runs.folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -46,14 +48,14 @@ class Tracker:
                 "--mlflow: this address cannot be used; give http://host:port or https://host"
             ) from None
 
-    def log(self, config: NightlyConfig, gate: Gate, run: RunFolder, say: Say) -> None:
+    def log(self, config: NightlyConfig, gate: Gate, run: RunFolder) -> None:
         """Log a night in the place of what was logged of it before; a failure is only said."""
         try:
             self._log(config, gate, run)
         except Exception as error:  # noqa: BLE001
             # Whatever MLflow and its HTTP client raise: the night itself is safe. Their messages
             # may hold the address, which may hold a password.
-            say(
+            logger.warning(
                 f"MLflow did not take this night ({place_of(error)}); the same command tries again."
             )
 

@@ -1,6 +1,7 @@
 """What a training would do and take: its steps, its tokens and its memory."""
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from medsent.commands.training.objectives import Batch, Objective
 from medsent.commands.training.readings import Readings, SimilarLengths
 from medsent.errors import MedsentError
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
 
 _LOOKED_AT = 50  # steps whose tokens are counted
 _LIKELY = 8  # times as many opinions as a pass has are looked at for the widest
@@ -21,17 +23,17 @@ _GB = 1e9
 
 
 def tell_work(
-    config: TrainingConfig, objective: Objective, train: Readings, validation: Readings, say: Say
+    config: TrainingConfig, objective: Objective, train: Readings, validation: Readings
 ) -> None:
     """Say what there is to train on, and in how many steps of how many tokens."""
     settings = config.optimiser
-    say(
+    logger.info(
         f"{config.name}: {len(train):,} opinions with {train.records:,} readings to train on, "
         f"{len(validation):,} with {validation.records:,} to validate"
     )
     tokens = _tokens_per_step(config, objective, train)
     limit = f", or {settings.minutes:g} minutes" if settings.minutes else ""
-    say(
+    logger.info(
         f"{steps_of(config, train):,} steps{limit}, each of {settings.opinions_per_step} opinions "
         f"(about {tokens:,.0f} tokens, padding included) in "
         f"{_counted(settings.gradient_accumulation, 'pass', 'passes')}"
@@ -44,43 +46,37 @@ def steps_of(config: TrainingConfig, train: Readings) -> int:
     return max(1, round(len(train) * settings.epochs / settings.opinions_per_step))
 
 
-def tell_memory(
-    config: TrainingConfig, base: Path, objective: Objective, train: Readings, say: Say
-) -> None:
+def tell_memory(config: TrainingConfig, base: Path, objective: Objective, train: Readings) -> None:
     """Say what memory the training takes at its peak, and what there is.
 
     Errors are those of loading the model; other failures are told in place of the figures.
     """
     try:
-        _tell_parts(config, base, objective, train, say)
+        _tell_parts(config, base, objective, train)
     except MedsentError:
         raise
     except Exception as error:  # noqa: BLE001  # a training may do without the figures
-        say(_unknown(error))
+        logger.info(_unknown(error))
 
 
-def _tell_parts(
-    config: TrainingConfig, base: Path, objective: Objective, train: Readings, say: Say
-) -> None:
+def _tell_parts(config: TrainingConfig, base: Path, objective: Objective, train: Readings) -> None:
     batch = widest_pass(config, objective, train)
     memory = estimate(config, base, batch)
     where = "" if torch.cuda.is_available() else " on a GPU"
     tokens = batch["input_ids"].numel()
-    say(f"At its widest pass, of {tokens:,} tokens, it takes by calculation{where}:")
+    logger.info(f"At its widest pass, of {tokens:,} tokens, it takes by calculation{where}:")
     for name, size in _parts(config, memory):
         if size:
-            say(f"  {size / _GB:7.2f} GB  {name}")
-    say(f"  {memory.total / _GB:7.2f} GB  in all")
+            logger.info(f"  {size / _GB:7.2f} GB  {name}")
+    logger.info(f"  {memory.total / _GB:7.2f} GB  in all")
     device, free = available()
     more = ", and trains in float32, which takes more" if _is_widened(config) else ""
-    say(f"{device} has {free / _GB:.1f} GB free{more}.")
+    logger.info(f"{device} has {free / _GB:.1f} GB free{more}.")
     if memory.total > free:
-        say(_advice(config, base, objective, train, free))
+        logger.info(_advice(config, base, objective, train, free))
 
 
-def tell_lack(
-    config: TrainingConfig, base: Path, objective: Objective, train: Readings, say: Say
-) -> None:
+def tell_lack(config: TrainingConfig, base: Path, objective: Objective, train: Readings) -> None:
     """Warn where the training takes more memory than the device has, if that can be told."""
     try:
         memory = estimate(config, base, widest_pass(config, objective, train))
@@ -88,10 +84,10 @@ def tell_lack(
         if memory.total > free:
             need = f"{memory.total / _GB:.0f} GB at its peak"
             has = f"{device} has {free / _GB:.0f} free"
-            say(f"Warning: by calculation this training takes {need}, and {has}.")
-            say(_advice(config, base, objective, train, free))
+            logger.warning(f"Warning: by calculation this training takes {need}, and {has}.")
+            logger.warning(_advice(config, base, objective, train, free))
     except Exception as error:  # noqa: BLE001  # a training may do without the figures
-        say(_unknown(error))
+        logger.info(_unknown(error))
 
 
 def _unknown(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """One training, from its settings to a written adapter: the whole way on one screen."""
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from medsent.commands.training.trainer import AdapterTrainer
 from medsent.errors import ConfigError
 from medsent.models.source import content_sha256, is_on_hub, load_tokenizer, resolve_model
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,50 +56,52 @@ class Trained:
     seconds: float
 
 
-def run_training(config: TrainingConfig, say: Say = print) -> Path:
+def run_training(config: TrainingConfig) -> Path:
     """Train an adapter, evaluate it, write its folder, and return that folder.
 
     Goes on from the last checkpoint; where that is the end of the training (or of a budget
     that was lowered since), only evaluates and writes. Raises `ConfigError`, `InputError`,
     `ModelError` or `AdapterError` before anything is trained.
     """
-    trained = train(config, say)
+    trained = train(config)
     round_adapter(trained.model)  # so that what is evaluated is what is written
-    result = evaluate_both(trained, say)
+    result = evaluate_both(trained)
     facts = _facts(trained, result)
     return write_adapter(config, trained.task, trained.model, trained.validation, result, facts)
 
 
-def train(config: TrainingConfig, say: Say = print) -> Trained:
+def train(config: TrainingConfig) -> Trained:
     """Train, from the last checkpoint if there is one; errors as above."""
     refuse_unquantisable(config.model)
     set_seed(config.seed)
     if config.threads:
         torch.set_num_threads(config.threads)
     task = open_task(config)
-    readings, validation = _splits(config, task, say)
+    readings, validation = _splits(config, task)
     folder, recipe = _checkpoints(config), _recipe(config, task, readings)
     refuse_others(folder, recipe)  # before a model is fetched
-    base = resolve_model(config.model.source, say, config.model.revision)
+    base = resolve_model(config.model.source, config.model.revision)
     refuse_quantised(config.model, base)
     claim(folder, {**recipe, BASE: content_sha256(base)})
     drop_partial(folder)
     last = last_checkpoint(folder)
     objective = objective_for(task, load_tokenizer(base))
     if torch.cuda.is_available():
-        tell_lack(config, base, objective, readings, say)
+        tell_lack(config, base, objective, readings)
     model = build_model(config, base)
     names = task.labels.names
-    trainer = AdapterTrainer(config, model, objective, names, readings, validation, folder, say)
+    trainer = AdapterTrainer(config, model, objective, names, readings, validation, folder)
     trainer.budget.resume(last)
-    say(f"{config.name}: {len(readings)} opinions to train on, {len(validation)} to validate")
-    steps, seconds = _learn(trainer, last, say)
+    logger.info(
+        f"{config.name}: {len(readings)} opinions to train on, {len(validation)} to validate"
+    )
+    steps, seconds = _learn(trainer, last)
     return Trained(
         config, task, trainer.model, objective, readings, validation, base, steps, seconds
     )
 
 
-def plan_training(config: TrainingConfig, say: Say = print) -> None:
+def plan_training(config: TrainingConfig) -> None:
     """Say what a training would do and take, and start nothing; errors as above.
 
     Of a hub's model the weights are not fetched: that checkpoints are of another content of it
@@ -107,48 +109,50 @@ def plan_training(config: TrainingConfig, say: Say = print) -> None:
     """
     refuse_unquantisable(config.model)
     task = open_task(config)
-    readings, validation = _splits(config, task, say)
+    readings, validation = _splits(config, task)
     folder, recipe = _checkpoints(config), _recipe(config, task, readings)
     refuse_others(folder, recipe)
     model = config.model
-    base = resolve_model(model.source, say, model.revision, weights=False)
+    base = resolve_model(model.source, model.revision, weights=False)
     refuse_quantised(model, base)
     if folder.is_dir() and not is_on_hub(model.source):
         refuse_others(folder, {**recipe, BASE: content_sha256(base)})
     objective = objective_for(task, load_tokenizer(base))
-    tell_work(config, objective, readings, validation, say)
-    tell_memory(config, base, objective, readings, say)
+    tell_work(config, objective, readings, validation)
+    tell_memory(config, base, objective, readings)
 
 
-def evaluate_both(trained: Trained, say: Say = print) -> Result:
+def evaluate_both(trained: Trained) -> Result:
     """Evaluate the adapter and the base model on the full validation split."""
     model, objective, validation = trained.model, trained.objective, trained.validation
     at_once, names = trained.config.optimiser.opinions_per_evaluation, trained.task.labels.names
-    say(f"Evaluating the adapter on {validation.records} readings of validation")
+    logger.info(f"Evaluating the adapter on {validation.records} readings of validation")
     own = evaluate(model, objective, validation, at_once)
-    say("Evaluating the base model on the same")
+    logger.info("Evaluating the base model on the same")
     with model.disable_adapter():
         base = evaluate(model, objective, validation, at_once)
     if own.logits is None or base.logits is None:
-        say(f"validation loss {own.loss:.4f}, base model {base.loss:.4f}")
+        logger.info(f"validation loss {own.loss:.4f}, base model {base.loss:.4f}")
         return Result(own.loss, base.loss, None, None)
     labels = tuned_results(own.logits, own.gold, names)
     baseline = tuned_results(base.logits, base.gold, names)
-    say(
+    logger.info(
         f"validation macro F1 {macro_f1(labels):.3f}, base model {macro_f1(baseline):.3f} "
         "(both with thresholds tuned on it)"
     )
     return Result(own.loss, base.loss, labels, baseline)
 
 
-def _learn(trainer: AdapterTrainer, last: Checkpoint | None, say: Say) -> tuple[int, float]:
+def _learn(trainer: AdapterTrainer, last: Checkpoint | None) -> tuple[int, float]:
     """Train what is left to train; return the steps and seconds over all sessions."""
     if last and trainer.budget.progress(last.step) >= 1.0:
-        say(f"Its {last.step} steps are done, in {last.seconds / 60:.1f} minutes")
+        logger.info(f"Its {last.step} steps are done, in {last.seconds / 60:.1f} minutes")
         load_weights(trainer.model, last.folder)
         return last.step, last.seconds
     if last:
-        say(f"Resuming from step {last.step}, after {last.seconds / 60:.1f} minutes of training")
+        logger.info(
+            f"Resuming from step {last.step}, after {last.seconds / 60:.1f} minutes of training"
+        )
     try:
         trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
     except torch.OutOfMemoryError as error:
@@ -159,17 +163,19 @@ def _learn(trainer: AdapterTrainer, last: Checkpoint | None, say: Say) -> tuple[
     return trainer.state.global_step, trainer.budget.elapsed()
 
 
-def _splits(config: TrainingConfig, task: Task, say: Say) -> tuple[Readings, Readings]:
-    readings = _read(config, task, config.data.train, say)
-    validation = _read(config, task, config.data.validation, say)
+def _splits(config: TrainingConfig, task: Task) -> tuple[Readings, Readings]:
+    readings = _read(config, task, config.data.train)
+    validation = _read(config, task, config.data.validation)
     readings.refuse_overlap(validation)
     return readings, validation
 
 
-def _read(config: TrainingConfig, task: Task, path: str, say: Say) -> Readings:
+def _read(config: TrainingConfig, task: Task, path: str) -> Readings:
     readings = Readings.read(path, config.data.columns, task.personas, task.labels.names)
     if readings.unusable:
-        say(f"{path}: {readings.unusable} rows left out (no text, unknown persona or no labels)")
+        logger.info(
+            f"{path}: {readings.unusable} rows left out (no text, unknown persona or no labels)"
+        )
     return readings
 
 

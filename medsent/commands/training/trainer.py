@@ -1,6 +1,7 @@
 """The library's trainer with our batches, loss, order, schedule and progress lines."""
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,7 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.trainer_callback import PrinterCallback
-from transformers.utils import logging
+from transformers.utils import logging as library_logging
 
 from medsent.commands.training.base import working_dtype
 from medsent.commands.training.config import OptimiserSettings, TrainingConfig
@@ -29,7 +30,8 @@ from medsent.commands.training.plan import steps_of
 from medsent.commands.training.readings import Readings, SimilarLengths
 from medsent.commands.training.schedule import Budget, warmup_cosine
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
 
 _GLANCE = 150  # opinions of validation looked at on the way
 _STEPS_A_LINE = 25
@@ -50,14 +52,13 @@ class AdapterTrainer(Trainer):
         readings: Readings,
         validation: Readings,
         checkpoints: Path,
-        say: Say,
     ) -> None:
         settings = config.optimiser
         steps = steps_of(config, readings)
         self._settings, self._objective, self._seed = settings, objective, config.seed
         self.budget = Budget(steps, settings.minutes)
         glance = partial(_glance_figures, labels=labels)
-        logging.set_verbosity_error()
+        library_logging.set_verbosity_error()
         super().__init__(
             model=model,
             args=_arguments(config, checkpoints, steps),
@@ -65,7 +66,7 @@ class AdapterTrainer(Trainer):
             eval_dataset=validation.first(_GLANCE),
             data_collator=objective.collate,
             compute_metrics=glance if isinstance(objective, OnePass) else None,
-            callbacks=[self.budget, Milestones(self.budget, settings, say)],
+            callbacks=[self.budget, Milestones(self.budget, settings)],
         )
         self.remove_callback(PrinterCallback)
 
@@ -122,8 +123,8 @@ class OneDevice(TrainingArguments):
 class Milestones(TrainerCallback):
     """At equal shares of the progress: save, and evaluate on a glance of validation."""
 
-    def __init__(self, budget: Budget, settings: OptimiserSettings, say: Say) -> None:
-        self._budget, self._say = budget, say
+    def __init__(self, budget: Budget, settings: OptimiserSettings) -> None:
+        self._budget = budget
         self._counts = {"save": settings.checkpoints, "evaluate": settings.evaluations}
         self._passed = dict.fromkeys(self._counts, 0)
 
@@ -163,10 +164,10 @@ class Milestones(TrainerCallback):
         if "eval_loss" in logs:
             macro = logs.get("eval_tuned_macro_f1")
             figure = "" if macro is None else f", macro F1 {macro:.3f} (tuned on the same opinions)"
-            self._say(f"{when}  validation (a part) loss {logs['eval_loss']:.4f}{figure}")
+            logger.info(f"{when}  validation (a part) loss {logs['eval_loss']:.4f}{figure}")
         elif "loss" in logs:
             loss, rate = float(logs["loss"]), float(logs["learning_rate"])
-            self._say(f"{when}  step {state.global_step}  loss {loss:.4f}  rate {rate:.2e}")
+            logger.info(f"{when}  step {state.global_step}  loss {loss:.4f}  rate {rate:.2e}")
 
 
 def _arguments(config: TrainingConfig, checkpoints: Path, steps: int) -> TrainingArguments:

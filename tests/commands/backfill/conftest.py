@@ -11,6 +11,7 @@ from medsent.commands.backfill.job import backfill
 from medsent.commands.backfill.settings import BackfillConfig
 from tests.chaos.tokenizer import write_tokenizer
 from tests.commands.backfill.opinions import backfill_values, write_opinions
+from tests.conftest import logged
 
 Config = Callable[..., BackfillConfig]
 
@@ -64,10 +65,10 @@ def complete(tmp_path_factory: pytest.TempPathFactory, model: Path, cluster: Non
         labelled={"partition_by": ["language", "month"], "rows_per_file": 400},
         price={"per_replica_hour": 2.5},
     )
-    said: list[str] = []
-    backfill(BackfillConfig.model_validate(values), said.append)
-    write_opinions(source / "c.parquet", 20, 5)
-    said.append("-- a shard came --")
-    report = backfill(BackfillConfig.model_validate(values), said.append)
+    with logged() as said:
+        backfill(BackfillConfig.model_validate(values))
+        write_opinions(source / "c.parquet", 20, 5)
+        said.append("-- a shard came --")
+        report = backfill(BackfillConfig.model_validate(values))
     said.append(str(report))
     return Complete(folder, source, report.parent, values, said)

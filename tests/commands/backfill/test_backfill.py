@@ -37,10 +37,6 @@ pytestmark = pytest.mark.ray
 PATIENCE_S = 120
 
 
-def silent(_: str) -> None:
-    """Say nothing."""
-
-
 def manifest(run: Path) -> dict[str, Any]:
     values: dict[str, Any] = json.loads((run / "manifest.json").read_text())
     return values
@@ -80,7 +76,7 @@ def test_a_complete_backfill_starts_nothing(
 ) -> None:
     monkeypatch.setattr(evaluate, "score", lambda *_: pytest.fail("something was started"))
     files = {f: f.stat().st_mtime_ns for f in (complete.run / "labelled").rglob("*.parquet")}
-    backfill(BackfillConfig.model_validate(complete.values), silent)
+    backfill(BackfillConfig.model_validate(complete.values))
     again = {f: f.stat().st_mtime_ns for f in (complete.run / "labelled").rglob("*.parquet")}
     assert again == files
 
@@ -91,7 +87,7 @@ def test_rows_may_name_their_persona(config: Config, source: Path, cluster: None
     for shard in (file, source / "b.parquet"):
         table = pq.read_table(shard)
         pq.write_table(table.append_column("persona", [["surgeon"] * table.num_rows]), shard)
-    run = backfill(config(input={"path": str(source)}), silent).parent
+    run = backfill(config(input={"path": str(source)})).parent
     assert set(outcomes(run)) == {(f"r{number}", "surgeon") for number in range(20)}
 
 
@@ -117,7 +113,7 @@ def test_a_budget_stops_a_run_and_another_ends_it(
     price = {"per_replica_hour": 3600.0}  # a second costs 1
     stopped = config(engine=slow, budget={"money": 20.0}, price=price)
     with pytest.raises(StoppedError) as caught:
-        backfill(stopped, silent)
+        backfill(stopped)
     told = str(caught.value)
     [run] = (tmp_path / "runs").iterdir()
     done = outcomes(run)
@@ -137,9 +133,9 @@ def test_a_budget_stops_a_run_and_another_ends_it(
     # What is done is handed on, and the same command again starts nothing.
     assert sum(pq.read_metadata(f).num_rows for f in (run / "labelled").rglob("*.parquet"))
     with pytest.raises(StoppedError, match="the budget of 20 USD is used up"):
-        backfill(stopped, silent)
+        backfill(stopped)
     assert len(RunFolder(run).events(Started)) == 1
-    backfill(config(engine=slow | {"latency_s": 0.0}, budget={"hours": 1.0}, price=price), silent)
+    backfill(config(engine=slow | {"latency_s": 0.0}, budget={"hours": 1.0}, price=price))
     assert outcomes(run) == expected(source)
 
 
@@ -150,7 +146,7 @@ def test_a_budget_of_hours_is_each_commands_own(
     slow = {"kind": "scripted", "rows_per_block": 32, "latency_s": 0.3, "max_num_seqs": 16}
     stopped = config(engine=slow, budget={"hours": 0.005})  # 18 s
     with pytest.raises(StoppedError, match=r"the budget of 0\.005 hours is used up"):
-        backfill(stopped, silent)
+        backfill(stopped)
     [run] = (tmp_path / "runs").iterdir()
     assert 2 * 32 <= len(outcomes(run)) < 320
     assert not Meter(stopped, RunFolder(run), Stop()).used_up
@@ -161,11 +157,11 @@ def test_a_budget_that_is_used_up_before_anything_is_scored_is_told(
 ) -> None:
     spent = {"budget": {"money": 20.0}, "price": {"per_replica_hour": 3600.0}}
     settings = config(reference=str(complete.run), **spent)
-    run = run_of(make_plan(settings.job(), silent))
+    run = run_of(make_plan(settings.job()))
     run.path.mkdir(parents=True)
     Spent(wall_s=100.0, replica_s=100.0).write(run)
     with pytest.raises(StoppedError, match="the budget of 20 USD is used up"):
-        backfill(settings, silent)
+        backfill(settings)
     assert not run.holds_predictions()
 
 
@@ -174,16 +170,16 @@ def test_a_used_up_budget_does_not_keep_a_finished_run_from_closing(
 ) -> None:
     (source / "broken.parquet").write_bytes(b"no Parquet")
     quarantine = {"path": str(source), "fan_out": "personas", "on_bad_shard": "quarantine"}
-    run = backfill(config(input=quarantine), silent).parent
+    run = backfill(config(input=quarantine)).parent
     (run / "manifest.json").unlink()
     price = {"per_replica_hour": 3600.0}
     Spent(wall_s=100.0, replica_s=100.0).write(RunFolder(run))
-    backfill(config(input=quarantine, budget={"money": 20.0}, price=price), silent)
+    backfill(config(input=quarantine, budget={"money": 20.0}, price=price))
     assert manifest(run)["records"]["input"] == 320
 
 
 def test_it_survives_kill_9_and_goes_on(
-    config: Config, tmp_path: Path, source: Path, joining: dict[str, str]
+    config: Config, tmp_path: Path, source: Path, joining: dict[str, str], said: list[str]
 ) -> None:
     slow = {"kind": "scripted", "rows_per_block": 64, "latency_s": 0.2, "max_num_seqs": 16}
     settings = config(engine=slow)
@@ -195,9 +191,9 @@ def test_it_survives_kill_9_and_goes_on(
         run = _once_blocks_are_done(tmp_path / "runs", 2)
         job.send_signal(signal.SIGKILL)
     write_opinions(source / "c.parquet", 20, 5)
-    said: list[str] = []
+    said.clear()
     faster = config(engine=slow | {"latency_s": 0.0})
-    assert backfill(faster, said.append) == run / "report.html"
+    assert backfill(faster) == run / "report.html"
     assert any(line.startswith("Resuming:") for line in said)
     assert outcomes(run) == expected(source)
     labelled = [pq.ParquetFile(file).read() for file in (run / "labelled").rglob("*.parquet")]
@@ -214,7 +210,9 @@ def _once_blocks_are_done(runs: Path, blocks: int) -> Path:
     pytest.fail("the job committed nothing")
 
 
-def test_a_requeue_scores_every_record_of_a_row(complete: Complete, tmp_path: Path) -> None:
+def test_a_requeue_scores_every_record_of_a_row(
+    complete: Complete, tmp_path: Path, said: list[str]
+) -> None:
     """Of one whose records stand together no part is scored again."""
     run = Path(shutil.copytree(complete.run, tmp_path / complete.run.name))
     file = min((run / "predictions").glob("*.parquet"))
@@ -223,8 +221,8 @@ def test_a_requeue_scores_every_record_of_a_row(complete: Complete, tmp_path: Pa
     reasons = ["engine_killer", *rows["reason"].to_pylist()[1:]]
     place = rows.column_names.index("reason")
     pq.write_table(rows.set_column(place, rows.schema.field(place), [reasons]), file)
-    said: list[str] = []
-    requeue(run, Selection(status="engine_killer"), said.append)
+    said.clear()
+    requeue(run, Selection(status="engine_killer"))
     assert f"Requeued 16 records of {run}" in said
     older = (
         f"{run / 'labelled'} is older than these answers; `medsent backfill` brings it up to date"
@@ -243,5 +241,5 @@ def test_whichever_command_scores_for_a_run_its_cost_is_counted(
     run = tmp_path / "runs" / complete.run.name
     shutil.copytree(complete.run, run)
     (run / "spent.json").write_text(Spent().to_json())
-    requeue(run, Selection(shard=str(complete.source / "a.parquet")), lambda _: None)
+    requeue(run, Selection(shard=str(complete.source / "a.parquet")))
     assert Spent.read(RunFolder(run)).replica_s > 0

@@ -16,6 +16,7 @@ from medsent.commands.drift import Drift
 from medsent.errors import RunError
 from medsent.labels import LABELS
 from tests.commands.backfill.conftest import Complete
+from tests.conftest import logged
 
 pytestmark = pytest.mark.ray
 
@@ -38,8 +39,8 @@ def watched(
     state["sources"] = dict(list(state["sources"].items())[:known])
     (run / "labelled" / "_state.json").write_text(json.dumps(state))
     groups |= {"output": {"path": str(run.parent)}, "reference": str(reference)}
-    said: list[str] = []
-    report = backfill(BackfillConfig.model_validate({**complete.values, **groups}), said.append)
+    with logged() as said:
+        report = backfill(BackfillConfig.model_validate({**complete.values, **groups}))
     assert report == run / "report.html"
     alarms = [line for line in said if line.startswith("ALARM")]
     written = run / "drift.json"
@@ -134,5 +135,5 @@ def test_the_reference_is_looked_at_before_anything_is_scored(
     values = {**complete.values, "output": {"path": str(tmp_path / "runs")}}
     config = BackfillConfig.model_validate({**values, "reference": str(reference)})
     with pytest.raises(RunError, match="reference-0 is not complete"):
-        backfill(config, lambda _: None)
+        backfill(config)
     assert not (tmp_path / "runs").exists()

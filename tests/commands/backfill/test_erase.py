@@ -42,10 +42,6 @@ main(sys.argv[1:])
 """
 
 
-def silent(_: str) -> None:
-    """Say nothing."""
-
-
 @pytest.fixture
 def run(complete: Complete, tmp_path: Path) -> Path:
     """A copy of a complete run, whose report quotes an opinion."""
@@ -89,11 +85,11 @@ def assert_gone(run: Path) -> None:
     assert not [name for name in QUOTING if (run / name).exists()]
 
 
-def test_nothing_of_them_is_left(run: Path) -> None:
+def test_nothing_of_them_is_left(run: Path, said: list[str]) -> None:
     files = holding(run)
     predicted = sum(file.parent.name == "predictions" for file in files)
-    said: list[str] = []
-    last = erase([run], GONE, said.append)
+    said.clear()
+    last = erase([run], GONE)
     assert last == "Erased 48 records of 3 opinions in 1 runs"
     assert said[0] == (
         f"{run}: 48 records erased, {predicted} files of predictions rewritten; 48 labelled rows "
@@ -121,7 +117,7 @@ def test_what_a_kill_left_behind_goes_too(run: Path) -> None:
         shutil.copy(file, file.with_name(f".{file.name}.partial")),
         shutil.copy(run / "report.html", run / ".report.html.17"),
     ]
-    erase([run], GONE, silent)
+    erase([run], GONE)
     assert not [path for path in left if Path(path).exists()]
 
 
@@ -129,18 +125,18 @@ def test_rows_on_their_way_out_at_a_kill_go_too(run: Path) -> None:
     staged = run / "labelled" / "_staged" / "_raw" / "part-0.parquet"
     staged.parent.mkdir(parents=True)
     staged.write_bytes(b"PAR1 cut short")
-    erase([run], GONE, silent)
+    erase([run], GONE)
     assert_gone(run)
     assert not staged.exists()
 
 
 def test_of_an_old_night_the_figures_stay(run: Path) -> None:
     """Retention has removed its predictions."""
-    write_report(RunFolder(run), RunFolder(run).config(), RunFolder(run).complete(), silent)
+    write_report(RunFolder(run), RunFolder(run).config(), RunFolder(run).complete())
     (run / "report.html").write_text("an opinion that was quoted")
     figures = (run / "metrics.json").read_bytes()
     RunFolder(run).drop_predictions()
-    erase([run], GONE, silent)
+    erase([run], GONE)
     assert (run / "metrics.json").read_bytes() == figures
     assert "quoted" not in (run / "report.html").read_text()
     assert not json.loads((run / "erased.json").read_text())["pending"]
@@ -149,8 +145,8 @@ def test_of_an_old_night_the_figures_stay(run: Path) -> None:
 def test_one_run_that_is_held_does_not_keep_the_others(run: Path, tmp_path: Path) -> None:
     held_run = tmp_path / "held" / run.name
     shutil.copytree(run, held_run)
-    with held(RunFolder(held_run), silent), pytest.raises(RunError, match="1 of 2 runs") as caught:
-        erase([held_run, run], GONE, silent)
+    with held(RunFolder(held_run)), pytest.raises(RunError, match="1 of 2 runs") as caught:
+        erase([held_run, run], GONE)
     assert f"{held_run}: " in str(caught.value)
     assert_gone(run)
     assert held_ids(held_run) & set(GONE)
@@ -199,7 +195,7 @@ def test_ids_that_no_run_holds_are_named_by_their_lines(run: Path, tmp_path: Pat
 
 def test_all_else_stays(run: Path, complete: Complete) -> None:
     before, labelled = outcomes(run), _labelled(run)
-    erase([run], GONE, silent)
+    erase([run], GONE)
     assert sum(outcomes(run).values()) == sum(before.values())
     gone = {f"r{name[1:]}" for name in GONE}
     kept = {key: n for key, n in before.items() if key[0] not in gone}
@@ -244,38 +240,39 @@ def test_another_command_ends_it_too_and_none_scores_them_again(
 ) -> None:
     """Though all rows of their shard are read again."""
     assert kill_erasing(run, 1).returncode == -9
-    requeue(run, Selection(shard=str(complete.source / "a.parquet")), silent)
+    requeue(run, Selection(shard=str(complete.source / "a.parquet")))
     assert_gone(run)
 
 
-def test_an_incomplete_run_goes_on_without_them(run: Path, complete: Complete) -> None:
+def test_an_incomplete_run_goes_on_without_them(
+    run: Path, complete: Complete, said: list[str]
+) -> None:
     (run / "manifest.json").unlink()
-    said: list[str] = []
-    erase([run], GONE, said.append)
+    said.clear()
+    erase([run], GONE)
     assert said[0].endswith("the run is not complete yet")
     assert not held_ids(run) & set(GONE)
     values = {**complete.values, "output": {"path": str(run.parent)}}
-    backfill(BackfillConfig.model_validate(values), silent)
+    backfill(BackfillConfig.model_validate(values))
     assert_gone(run)
 
 
-def test_an_opinion_that_is_nowhere_is_told(run: Path) -> None:
-    said: list[str] = []
+def test_an_opinion_that_is_nowhere_is_told(run: Path, said: list[str]) -> None:
     with pytest.raises(RunError, match="0 of 1 opinions were found"):
-        erase([run], {"nobody": "--opinion-id nobody"}, said.append)
+        erase([run], {"nobody": "--opinion-id nobody"})
     assert "holds no record of them" in said[0]
 
 
 def test_what_cannot_be_meant_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="an id is empty"):
-        erase([run], {"": "--opinion-id"}, silent)
+        erase([run], {"": "--opinion-id"})
     with pytest.raises(RunError, match="is no run"):
-        erase([run, tmp_path], {"o3": "line 1"}, silent)
+        erase([run, tmp_path], {"o3": "line 1"})
     assert "o3" in held_ids(run)
 
 
 def test_the_list_holds_no_id(run: Path) -> None:
-    erase([run], GONE, silent)
+    erase([run], GONE)
     listed = yaml.safe_load((run / "erased.json").read_text())
     assert len(listed["opinions"]) == 3
     assert listed["found"] == listed["opinions"]

@@ -25,7 +25,7 @@ from medsent.runs.folder import RunFolder
 from medsent.scoring.plan import make_plan
 from tests.commands.backfill.conftest import Complete
 from tests.commands.backfill.opinions import write_opinions
-from tests.commands.backfill.test_erase import GONE, assert_gone, held_ids, run, silent
+from tests.commands.backfill.test_erase import GONE, assert_gone, held_ids, run
 from tests.conftest import command
 
 __all__ = ["run"]
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.ray
 def again(complete: Complete, run: Path, **groups: Any) -> Path:
     """Give the job of a copied run once more, with other settings."""
     values = {**complete.values, "output": {"path": str(run.parent)}, **groups}
-    return backfill(BackfillConfig.model_validate(values), silent).parent
+    return backfill(BackfillConfig.model_validate(values)).parent
 
 
 def assert_never_scored(folder: Path) -> None:
@@ -60,7 +60,7 @@ def assert_never_scored(folder: Path) -> None:
 def test_another_run_of_the_folder_scores_none_of_them(
     run: Path, complete: Complete, groups: dict[str, Any]
 ) -> None:
-    erase([run], GONE, silent)
+    erase([run], GONE)
     other = again(complete, run, **groups)
     assert other != run
     assert_never_scored(other)
@@ -68,7 +68,7 @@ def test_another_run_of_the_folder_scores_none_of_them(
 
 
 def test_nor_do_shards_that_come_later_bring_them(run: Path, complete: Complete) -> None:
-    erase([run], GONE, silent)
+    erase([run], GONE)
     source = run.parents[1] / "in"
     shutil.copytree(complete.source, source)
     groups = {"name": "later", "input": {**complete.values["input"], "path": str(source)}}
@@ -84,7 +84,7 @@ def test_a_job_that_runs_meanwhile_takes_them_out_before_it_ends(
 ) -> None:
     """Its blocks were written before the opinions were listed."""
     (run / "manifest.json").unlink()
-    with held(RunFolder(run), silent):
+    with held(RunFolder(run)):
         done = command("erase", str(run), *(f"--opinion-id={name}" for name in GONE))
     assert done.returncode == 1
     assert "held by another job" in done.stderr
@@ -100,7 +100,7 @@ def test_what_is_listed_after_the_last_block_is_not_handed_on(
     list_erased(run.parent, GONE)
     values = {**complete.values, "output": {"path": str(run.parent)}}
     config = BackfillConfig.model_validate(values)
-    hand_on(make_plan(config.job(), silent), RunFolder(run), LabelledSettings())
+    hand_on(make_plan(config.job()), RunFolder(run), LabelledSettings())
     names = {
         name
         for file in (run / "labelled").rglob("*.parquet")
@@ -111,32 +111,32 @@ def test_what_is_listed_after_the_last_block_is_not_handed_on(
 
 
 def test_other_runs_of_the_folder_are_named_and_their_next_command_ends_it(
-    run: Path, complete: Complete
+    run: Path, complete: Complete, said: list[str]
 ) -> None:
     other = run.with_name("chaos-0123456789ab")
     shutil.copytree(run, other)
-    said: list[str] = []
-    erase([run], GONE, said.append)
+    erase([run], GONE)
     assert [line for line in said if line.startswith(f"Not looked into: {other.name}, in ")]
     assert held_ids(other) & set(GONE)
     assert command("report", str(other)).returncode == 0
     assert_gone(other)
     said.clear()
-    erase([run], GONE, said.append)
+    erase([run], GONE)
     assert not [line for line in said if line.startswith("Not looked into")]
 
 
-def test_all_that_stands_beside_runs_may_be_named(run: Path, complete: Complete) -> None:
+def test_all_that_stands_beside_runs_may_be_named(
+    run: Path, complete: Complete, said: list[str]
+) -> None:
     """As `medsent erase --opinion-ids FILE runs/*` does."""
     other = run.with_name("chaos-0123456789ab")
     shutil.copytree(run, other)
-    report = compare_runs(run, other, (None, None), None, silent)
+    report = compare_runs(run, other, (None, None), None)
     history = run.parent / "chaos-history"
     history.mkdir()
     (history / "nights.parquet").write_bytes(b"")
     (run / "gate.json").write_text("{}")
-    said: list[str] = []
-    erase(sorted(run.parent.iterdir()), GONE, said.append)
+    erase(sorted(run.parent.iterdir()), GONE)
     assert_gone(run)
     assert_gone(other)
     assert list(report.parent.iterdir()) == []
@@ -144,7 +144,7 @@ def test_all_that_stands_beside_runs_may_be_named(run: Path, complete: Complete)
     for passed in (report.parent, history):
         assert f"Passed over: {passed}, " in told
     assert f"{run / 'gate.json'} keeps the night's verdict" in told
-    erase(sorted(run.parent.iterdir()), GONE, said.append)
+    erase(sorted(run.parent.iterdir()), GONE)
     assert f"Passed over: {run.parent / 'erased'}, " in "\n".join(said)
 
 
@@ -202,16 +202,16 @@ def test_a_kill_between_any_two_steps_is_made_good(complete: Complete, tmp_path:
 
 
 def test_nothing_is_quoted_while_a_run_is_worked_on(run: Path) -> None:
-    with held(RunFolder(run), silent), pytest.raises(LeaseError):
-        rewrite_report(run, silent, 3)
+    with held(RunFolder(run)), pytest.raises(LeaseError):
+        rewrite_report(run, 3)
 
 
 def test_a_report_that_quotes_is_of_its_own_and_its_owners_alone(run: Path) -> None:
     (run / "report.html").write_text("the plain one")
-    erase([run], GONE, silent)
-    report = rewrite_report(run, silent, 3)
+    erase([run], GONE)
+    report = rewrite_report(run, 3)
     assert report.name == "report-with-opinions.html"
     for name in QUOTING:
         assert (run / name).stat().st_mode & 0o777 == 0o600
-    erase([run], {"o4": "line 1"}, silent)
+    erase([run], {"o4": "line 1"})
     assert not [name for name in QUOTING if (run / name).exists()]

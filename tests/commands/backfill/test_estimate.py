@@ -20,17 +20,13 @@ from medsent.runs.log import Scored
 from medsent.scoring.plan import make_plan
 from tests.commands.backfill.conftest import Complete, Config
 from tests.commands.backfill.opinions import PERSONAS, outcomes, write_opinions
-
-
-def silent(_: str) -> None:
-    """Say nothing."""
+from tests.conftest import logged
 
 
 def told(complete: Complete, **groups: object) -> dict[str, str]:
-    said: list[str] = []
-    config = BackfillConfig.model_validate({**complete.values, **groups})
-    said.append(estimate(config, said.append))
-    return {line[:15].strip(): line[16:] for line in said}
+    with logged() as said:
+        last = estimate(BackfillConfig.model_validate({**complete.values, **groups}))
+    return {line[:15].strip(): line[16:] for line in [*said, last]}
 
 
 @pytest.mark.ray
@@ -66,7 +62,7 @@ def test_time_and_price_are_those_of_the_last_run(complete: Complete) -> None:
 
 def taken(config: BackfillConfig) -> set[str]:
     """Return the opinions that a job takes, by its plan alone."""
-    plan = make_plan(config.job(), silent)
+    plan = make_plan(config.job())
     assert plan.sample is not None
     rows = [
         pq.read_table(file.path).append_column("row_hash", [range(file.rows)])
@@ -101,37 +97,37 @@ def test_a_sample_is_always_the_same_and_part_of_a_larger_one(config: Config, ma
 def test_a_sample_of_nothing_is_refused(config: Config, many: str) -> None:
     settings = config(input={"path": many, "fan_out": "personas", "sample": 1e-9})
     with pytest.raises(InputError, match="takes none of the opinions"):
-        make_plan(settings.job(), silent)
+        make_plan(settings.job())
 
 
 def test_what_this_machine_lacks_is_told_and_not_refused(
-    config: Config, monkeypatch: pytest.MonkeyPatch
+    config: Config, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     def lacking(_: JobConfig) -> None:
         raise ConfigError("1 GPUs are missing")
 
     monkeypatch.setattr(check, "check_cluster", lacking)
-    said: list[str] = []
-    estimate(config(), said.append)
+    said.clear()
+    estimate(config())
     assert "Cluster         not this one: 1 GPUs are missing" in said
     assert any(line.startswith("Time  ") for line in said)
     with pytest.raises(ConfigError, match="1 GPUs are missing"):
-        check.check(config().job(), silent)
+        check.check(config().job())
 
 
 def test_new_shards_leave_a_sample_as_it_is(config: Config, many: str) -> None:
     settings = config(input={"path": many, "fan_out": "personas", "sample": 0.2})
-    before, run = taken(settings), make_plan(settings.job(), silent).fingerprint
+    before, run = taken(settings), make_plan(settings.job()).fingerprint
     write_opinions(Path(many) / "later.parquet", 400, 100)
     assert before < taken(settings)
-    assert make_plan(settings.job(), silent).fingerprint == run
+    assert make_plan(settings.job()).fingerprint == run
 
 
 def test_opinions_without_an_id_are_told_by_their_text(config: Config, many: str) -> None:
     for file in Path(many).glob("*.parquet"):
         pq.write_table(pq.read_table(file).drop_columns("opinion_id"), file)
     plan = make_plan(
-        config(input={"path": many, "sample": 0.25, "columns": {"persona": None}}).job(), silent
+        config(input={"path": many, "sample": 0.25, "columns": {"persona": None}}).job()
     )
     assert plan.sample is not None
     assert 60 <= plan.records == sum(map(sum, plan.sample.taken.values())) <= 140
@@ -142,12 +138,12 @@ def test_a_limited_run_is_complete_with_what_it_takes(
     config: Config, source: Path, cluster: None
 ) -> None:
     limited = config(input={"path": str(source), "fan_out": "personas", "limit": 5})
-    run = backfill(limited, silent).parent
+    run = backfill(limited).parent
     found = outcomes(run)
     assert {record.replace("r", "o") for record, _ in found} == taken(limited)
     assert set(found.values()) == {1}
     assert len(found) == 5 * len(PERSONAS)
-    assert run != backfill(config(), silent).parent
+    assert run != backfill(config()).parent
 
 
 def test_the_command_takes_them_as_options(

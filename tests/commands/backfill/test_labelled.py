@@ -50,7 +50,7 @@ def files(run: RunFolder) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def plan(complete: Complete) -> Plan:
-    return make_plan(BackfillConfig.model_validate(complete.values).job(), lambda _: None)
+    return make_plan(BackfillConfig.model_validate(complete.values).job())
 
 
 @pytest.fixture

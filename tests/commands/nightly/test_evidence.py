@@ -31,7 +31,7 @@ def reported(folder: Path, name: str, *written: Any, **settings: Any) -> RunFold
     """Write a run with its report, as `medsent evaluate` would have left it."""
     run = RunFolder(write_run(folder / name, *written, **SETTINGS, **settings))
     write_manifest(run, len(GOLD))
-    rewrite_report(run.path, lambda _: None)
+    rewrite_report(run.path)
     return run
 
 
@@ -51,8 +51,8 @@ def gathered(folder: Path, reference: str | None, good: str | None) -> Evidence:
     """Gather for the run `worse-0`."""
     pinned = None if reference is None else RunFolder(folder / reference)
     night: Night | None = None if good is None else row(0, run=good)
-    run, said = RunFolder(folder / "worse-0"), list[str]()
-    return gather(config(folder), run, pinned, History(folder, "nightly"), night, said.append)
+    run = RunFolder(folder / "worse-0")
+    return gather(config(folder), run, pinned, History(folder, "nightly"), night)
 
 
 def test_a_reference_of_other_labels_is_compared_by_those_of_both(folder: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_total_collapse_closes(tmp_path: Path) -> None:
     perfect = reported(tmp_path, "perfect-0", {"v": GOLD})
     wrong = reported(tmp_path, "wrong-0", {"v": 1 - GOLD})
     history = History(tmp_path, "nightly")
-    found = gather(config(tmp_path), wrong, perfect, history, None, lambda _: None)
+    found = gather(config(tmp_path), wrong, perfect, history, None)
     rulings = judge(found, GateSettings())
     closed = {ruling.rule for ruling in rulings if ruling.status == "closes"}
     assert {"labels", "macro_f1"} <= closed
@@ -143,7 +143,7 @@ def test_a_good_night_that_is_damaged_is_gone_without(folder: Path, tmp_path: Pa
     [file] = good.predictions.glob("*.parquet")
     file.write_bytes(file.read_bytes()[:100])
     run, history = RunFolder(folder / "worse-0"), History(tmp_path, "nightly")
-    found = gather(config(folder), run, None, history, row(0, run="good-0"), lambda _: None)
+    found = gather(config(folder), run, None, history, row(0, run="good-0"))
     assert found.anchors == {}
     assert "the last good night, good-0 cannot be read (Arrow" in found.absent["last_good"]
 

@@ -13,6 +13,7 @@ import pytest
 
 from medsent.commands.nightly.notification import notify
 from medsent.commands.nightly.settings import NotifySettings, Status
+from tests.conftest import logged
 
 TOLD = {"text": "the gate is closed", "night": "2026-11-01", "gate": {"rules": []}}
 
@@ -58,8 +59,8 @@ def hook() -> Iterator[Hook]:
 
 
 def told(status: Status = "closed", **settings: Any) -> list[str]:
-    said: list[str] = []
-    notify(NotifySettings.model_validate(settings), status, TOLD, said.append)
+    with logged() as said:
+        notify(NotifySettings.model_validate(settings), status, TOLD)
     return said
 
 

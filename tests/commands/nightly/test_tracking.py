@@ -92,12 +92,13 @@ def logged(address: str, found: Gate) -> list[Any]:
     )
 
 
-def test_a_server_holds_the_nights_figures_and_files(server: str, tmp_path: Path) -> None:
+def test_a_server_holds_the_nights_figures_and_files(
+    server: str, tmp_path: Path, said: list[str]
+) -> None:
     from mlflow.tracking import MlflowClient
 
-    said: list[str] = []
     found, run = night(tmp_path)
-    Tracker(server).log(config(), found, run, said.append)
+    Tracker(server).log(config(), found, run)
     assert said == []
     [made] = logged(server, found)
     assert made.info.status == "FINISHED"
@@ -121,18 +122,18 @@ def test_a_server_holds_the_nights_figures_and_files(server: str, tmp_path: Path
     assert Path(copy).read_text() == "report.html – zażółć"
 
 
-def test_the_same_night_again_takes_its_place(server: str, tmp_path: Path) -> None:
+def test_the_same_night_again_takes_its_place(server: str, tmp_path: Path, said: list[str]) -> None:
     for closed in (False, True):
         found, run = night(tmp_path, closed)
-        Tracker(server).log(config(), found, run, pytest.fail)
+        Tracker(server).log(config(), found, run)
+    assert said == []
     [made] = logged(server, found)
     assert (made.info.status, made.data.tags["medsent.gate"]) == ("FAILED", "closed")
 
 
-def test_a_server_that_is_not_there_is_only_said(tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_only_said(tmp_path: Path, said: list[str]) -> None:
     pytest.importorskip("mlflow")
-    said: list[str] = []
-    Tracker("http://user:s3cret@127.0.0.1:9").log(config(), *night(tmp_path), said.append)
+    Tracker("http://user:s3cret@127.0.0.1:9").log(config(), *night(tmp_path))
     [line] = said
     assert line.startswith("MLflow did not take this night (")
     assert "s3cret" not in line

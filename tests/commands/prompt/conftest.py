@@ -41,9 +41,7 @@ def shown(job: JobBuilder, own: dict[str, Any]) -> Asked:
     """Return a caller of the command, for a job with that variant, that gives back its lines."""
 
     def call(**given: Any) -> list[str]:
-        said: list[str] = []
         groups = given.pop("groups", {"variants": {"own": own}})
-        show(job(**groups), say=said.append, **given)
-        return said
+        return list(show(job(**groups), **given))
 
     return call

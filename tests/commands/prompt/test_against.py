@@ -85,7 +85,7 @@ def told(job: JobBuilder, own: dict[str, Any]) -> Callable[[str], tuple[list[str
     def call(file: str) -> tuple[list[str], str]:
         said: list[str] = []
         with pytest.raises(MedsentError) as raised:
-            show(job(variants={"own": own}), against=file, say=said.append)
+            said.extend(show(job(variants={"own": own}), against=file))
         assert raised.value.exit_code == 1
         return said, str(raised.value)
 
@@ -248,14 +248,13 @@ def test_lines_of_records_that_are_not_asked_are_counted(
     path = with_texts(demo_shard, tmp_path / "in", text=texts)
     rows = pq.read_table(path).to_pylist()
     config = job(input={"path": path}, variants={"own": own})
-    said: list[str] = []
     lines = ["whatever", prompter.text(*asked_of(rows[1]))]
     file = written(tmp_path / "lines.jsonl", lines)
-    show(config, against=file, say=said.append)
+    said = list(show(config, against=file))
     assert f"{file}: 1 lines are of records that are not asked: empty_text" in said
     assert said[-1] == f"{file}: equal in all 1"
     with pytest.raises(MedsentError, match="no line is of a record that is asked"):
-        show(config, against=written(tmp_path / "lines.jsonl", lines[:1]), say=said.append)
+        list(show(config, against=written(tmp_path / "lines.jsonl", lines[:1])))
 
 
 def test_a_damaged_shard_is_named(

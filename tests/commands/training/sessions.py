@@ -13,10 +13,6 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-def quiet(_: str) -> None:
-    """Say nothing."""
-
-
 def changed(config: TrainingConfig, **changes: Any) -> TrainingConfig:
     """Return the settings with some changed; of groups, the settings in them."""
     values = config.model_dump()

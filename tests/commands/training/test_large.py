@@ -20,7 +20,8 @@ from medsent.commands.training.run import run_training, train
 from medsent.commands.training.trainer import AdapterTrainer
 from medsent.errors import AdapterError, ConfigError, ModelError
 from medsent.labels import LABELS
-from tests.commands.training.sessions import Killed, changed, kill_at, quiet
+from tests.commands.training.sessions import Killed, changed, kill_at
+from tests.conftest import logged
 
 IN_TEXT, IN_WRAPPER = "base_model.model.model.", "base_model.model.model.language_model."
 
@@ -32,7 +33,7 @@ def weights(folder: Path) -> dict[str, Tensor]:
 def trained(config: TrainingConfig, output: Path, **changes: Any) -> dict[str, Tensor]:
     """Return the float32 weights that a training of two steps ends with."""
     short: Any = {"epochs": 0.5, "evaluations": 1, **changes}
-    model = train(changed(config, output=str(output), optimiser=short), quiet).model
+    model = train(changed(config, output=str(output), optimiser=short)).model
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
 
@@ -93,14 +94,14 @@ def test_a_training_goes_on_with_settings_that_take_less(
 ) -> None:
     """To the weights of a training that was never interrupted, but for rounding."""
     config = changed(config, lora={"dropout": 0.0})
-    whole = train(changed(config, output=str(tmp_path / "whole")), quiet).model
+    whole = train(changed(config, output=str(tmp_path / "whole"))).model
     with monkeypatch.context() as patch:
         kill_at(patch, 4)
         with pytest.raises(Killed):
-            train(config, quiet)
+            train(config)
     less = {"gradient_accumulation": 2, "gradient_checkpointing": True}
-    lines: list[str] = []
-    resumed = train(changed(config, optimiser=less), lines.append)
+    with logged() as lines:
+        resumed = train(changed(config, optimiser=less))
     assert resumed.steps == 8
     assert any("Resuming from step 3" in line for line in lines)
     parts = dict(resumed.model.named_parameters())
@@ -119,7 +120,7 @@ def test_one_device_of_several_trains(
         return begin(self, **given)
 
     monkeypatch.setattr(AdapterTrainer, "train", on_four)
-    assert train(changed(config, optimiser={"epochs": 0.25}), quiet).steps == 1
+    assert train(changed(config, optimiser={"epochs": 0.25})).steps == 1
 
 
 def test_a_wrapper_learns_what_its_text_model_does(
@@ -127,9 +128,9 @@ def test_a_wrapper_learns_what_its_text_model_does(
 ) -> None:
     """Step for step, under the wrapper's names."""
     short = changed(config, optimiser={"epochs": 0.75})
-    text = run_training(short, quiet)
+    text = run_training(short)
     model = {"source": str(tiny_wrapper)}
-    wrapped = run_training(changed(short, model=model, output=str(tmp_path / "wrapped")), quiet)
+    wrapped = run_training(changed(short, model=model, output=str(tmp_path / "wrapped")))
     ours, theirs = weights(wrapped), weights(text)
     assert {name.replace(IN_WRAPPER, IN_TEXT) for name in ours} == theirs.keys()
     for name, tensor in ours.items():
@@ -156,7 +157,7 @@ def test_what_is_not_trained_of_a_wrapper_is_not_held(
 def test_a_wrapper_goes_on_from_its_text_models_adapter(
     config: TrainingConfig, tiny_wrapper: Path, tmp_path: Path
 ) -> None:
-    first = run_training(changed(config, optimiser={"epochs": 0.5}), quiet)
+    first = run_training(changed(config, optimiser={"epochs": 0.5}))
     again = changed(
         config,
         model={"source": str(tiny_wrapper)},
@@ -164,14 +165,14 @@ def test_a_wrapper_goes_on_from_its_text_models_adapter(
         output=str(tmp_path / "second"),
         optimiser={"learning_rate": 1e-12, "epochs": 0.25},
     )
-    ours, theirs = weights(run_training(again, quiet)), weights(first)
+    ours, theirs = weights(run_training(again)), weights(first)
     assert all(t.equal(theirs[name.replace(IN_WRAPPER, IN_TEXT)]) for name, t in ours.items())
 
 
 def test_an_adapter_of_other_layers_is_no_start(
     config: TrainingConfig, tmp_path: Path, tiny_model: Path
 ) -> None:
-    first = run_training(changed(config, optimiser={"epochs": 0.25}), quiet)
+    first = run_training(changed(config, optimiser={"epochs": 0.25}))
     kept = weights(first)
     gone = next(iter(kept))
     kept.pop(gone)
@@ -186,16 +187,16 @@ def test_a_training_in_four_bits_resumes_to_the_same_weights(
     four = changed(config, model={"source": str(tiny_wrapper), "quantization": "nf4"})
     four = changed(four, optimiser={"gradient_checkpointing": True, "epochs": 1})
     whole = changed(four, output=str(tmp_path / "once"))
-    model = train(whole, quiet).model
+    model = train(whole).model
     kinds = {type(module).__name__ for module in model.modules()}
     assert "Linear4bit" in kinds
     assert model.get_output_embeddings().weight.is_floating_point()
-    once = run_training(whole, quiet)
+    once = run_training(whole)
     with monkeypatch.context() as patch:
         kill_at(patch, 4)
         with pytest.raises(Killed):
-            run_training(four, quiet)
-    twice = run_training(four, quiet)
+            run_training(four)
+    twice = run_training(four)
     ours = weights(twice)
     assert all(tensor.equal(ours[name]) for name, tensor in weights(once).items())
     assert any(bool(tensor.any()) for name, tensor in ours.items() if "lora_B" in name)
@@ -233,7 +234,7 @@ def test_what_cannot_be_quantised_is_refused(
         build_model(four, done)
     monkeypatch.setattr(base, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"needs bitsandbytes: pip install 'medsent\[train\]'"):
-        run_training(four, quiet)
+        run_training(four)
     assert not Path(four.output).exists()
 
 
@@ -245,7 +246,7 @@ def test_lack_of_memory_ends_in_one_line(
 
     monkeypatch.setattr(AdapterTrainer, "training_step", out)
     with pytest.raises(ConfigError, match=r"memory was not enough; .*--dry-run"):
-        train(config, quiet)
+        train(config)
 
 
 def test_hidden_labels_weigh_nothing(config: TrainingConfig, uneven: Path) -> None:

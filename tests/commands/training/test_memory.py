@@ -26,7 +26,7 @@ from medsent.engine import cpu
 from medsent.labels import LABELS
 from medsent.personas import load_personas
 from tests.commands.training.sessions import changed
-from tests.conftest import captured
+from tests.conftest import captured, logged
 
 
 @pytest.fixture
@@ -151,8 +151,8 @@ def test_too_little_memory_is_told_with_what_takes_less(
 
     def told(free: float) -> list[str]:
         monkeypatch.setattr(plan, "available", lambda: ("A small card", free))
-        lines: list[str] = []
-        plan.tell_lack(config, tiny_model, objective, readings, lines.append)
+        with logged() as lines:
+            plan.tell_lack(config, tiny_model, objective, readings)
         return lines
 
     need = estimated(config, objective, tiny_model).total
@@ -191,13 +191,14 @@ def test_an_estimate_that_fails_stops_nothing(
     lines = told_plan(config, objective, tiny_model)
     assert lines == ["Its memory could not be estimated (AssertionError)."]
     readings = Readings.read(config.data.train, {}, load_personas(None), LABELS)
-    plan.tell_lack(config, tiny_model, objective, readings, lines.append)
-    assert lines[1:] == lines[:1]
+    with logged() as again:
+        plan.tell_lack(config, tiny_model, objective, readings)
+    assert again == lines
 
 
 def told_plan(config: TrainingConfig, objective: Objective, model: Path) -> list[str]:
     """Return the lines about memory of a dry run."""
     readings = Readings.read(config.data.train, {}, load_personas(None), LABELS)
-    lines: list[str] = []
-    plan.tell_memory(config, model, objective, readings, lines.append)
+    with logged() as lines:
+        plan.tell_memory(config, model, objective, readings)
     return lines

@@ -25,7 +25,7 @@ from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.models.merge import merge
 from medsent.prompts.file import load_prompt, shipped_prompt
 from medsent.scoring.variant import open_thresholds, open_variants
-from tests.commands.training.sessions import changed, quiet
+from tests.commands.training.sessions import changed
 
 Settings = Callable[..., TrainingConfig]
 
@@ -110,7 +110,7 @@ def test_a_variant_asks_as_the_adapter_was_trained(
     tokenizer: Any,
 ) -> None:
     config = settings(count, method, answer)
-    folder = run_training(config, quiet)
+    folder = run_training(config)
     labels = load_labels(config.labels)
     assert load_labels(str(folder / "labels.yaml")) == labels
     assert load_prompt(folder / "prompt.yaml") == load_prompt(str(config.prompt))
@@ -139,8 +139,8 @@ def test_a_merged_model_asks_as_its_adapter_was_trained(
     settings: Settings, tiny_model: Path, tmp_path: Path
 ) -> None:
     config = settings(5, "json", {"yes": "tak", "no": "nie"})
-    adapter = run_training(config, quiet)
-    model = merge(str(tiny_model), str(adapter), str(tmp_path / "merged"), quiet)
+    adapter = run_training(config)
+    model = merge(str(tiny_model), str(adapter), str(tmp_path / "merged"))
     labels = load_labels(config.labels)
     assert load_labels(str(model / "labels.yaml")) == labels
     wanted = {"v": VariantSettings(method="json")}
@@ -224,22 +224,22 @@ def test_a_tokenizer_that_cannot_tell_the_labels_apart_is_told_before_training(
     entries = [{"name": "uczucie 0", "word": "calm"}, {"name": "uczucie 1", "word": "calm down"}]
     for start in (train, plan_training):
         with pytest.raises(ModelError, match=r"uczucie 0 .* and uczucie 1"):
-            start(changed(config, labels=write(tmp_path / "alike.yaml", entries)), quiet)
+            start(changed(config, labels=write(tmp_path / "alike.yaml", entries)))
 
 
 def test_checkpoints_keep_to_prompt_and_labels(config: TrainingConfig, tmp_path: Path) -> None:
     """Of those that ship they say nothing, so that older ones are gone on with."""
-    train(changed(config, optimiser={"epochs": 0.25}), quiet)
+    train(changed(config, optimiser={"epochs": 0.25}))
     recipe = json.loads((tmp_path / "adapter" / "checkpoints" / "training.json").read_text())
     assert not {"prompt", "answer", "labels"} & recipe.keys()
     ships = write(tmp_path / "same.yaml", shipped_prompt("onepass").content())
     same = changed(config, optimiser={"epochs": 0.25}, prompt=ships)
-    plan_training(same, quiet)
+    plan_training(same)
     other = write(tmp_path / "other.yaml", {"text": "{opinion}"})
     labels = write(tmp_path / "labels.yaml", [{"name": name, "word": name} for name in LABELS])
     for changes, told in (({"prompt": other}, "prompt"), ({"labels": labels}, "labels")):
         with pytest.raises(ConfigError, match=rf"other settings \({told}\)"):
-            plan_training(changed(same, **changes), quiet)
+            plan_training(changed(same, **changes))
 
 
 def test_a_task_of_its_own_answer_says_so(config: TrainingConfig, tmp_path: Path) -> None:
