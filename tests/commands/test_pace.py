@@ -32,7 +32,7 @@ def test_a_pace_is_that_of_all_sessions_and_the_last_start(tmp_path: Path) -> No
 
 
 def test_the_run_of_the_name_that_scored_last_counts(job: JobBuilder, tmp_path: Path) -> None:
-    plan = make_plan(job(), lambda _: None)
+    plan = make_plan(job())
     runs = tmp_path / "runs"
     assert Pace.latest(plan) is None
     (runs / "scripted-none").mkdir(parents=True)

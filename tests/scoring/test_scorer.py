@@ -117,7 +117,7 @@ def made(
             engine = SupervisedEngine(lambda _: Noting(settings), settings.supervision, tell)
             return bind_variants(plan, tokenizer), engine
 
-        plan: Plan = make_plan(job(**groups), lambda _: None)
+        plan: Plan = make_plan(job(**groups))
         told = Told()
         started.append(Scorer(plan, run, told, Here(start)))
         return started[-1], told, requests
@@ -165,7 +165,7 @@ def test_a_start_that_would_fail_again_ends_the_job_at_the_first_block(
     def fail(*_: object) -> None:
         raise error
 
-    plan, told = make_plan(job(), lambda _: None), Told(others_work=False)
+    plan, told = make_plan(job()), Told(others_work=False)
     run, here = RunFolder(Path("unused")), Here(fail, replaced=replaced)
     if ends is not None:
         with pytest.raises(ends):
