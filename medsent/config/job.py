@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from medsent import predictions
+from medsent.config.engine import ScriptedSettings, VllmSettings
 from medsent.config.loader import Settings, load_settings
 from medsent.config.methods import MethodName
 from medsent.storage.paths import SCHEMES, AnyPath, holds_secret
@@ -143,83 +144,6 @@ class VariantSettings(Settings):
             if self.method != "json" and getattr(self, name) != unset:
                 raise ValueError(f"{name} goes with method json, not with {self.method}")
         return self
-
-
-class Replicas(Settings):
-    """The bounds of the pool of engines."""
-
-    min: int = Field(1, ge=1)
-    max: int = Field(1, ge=1)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Replicas":
-        if self.max < self.min:
-            raise ValueError("replicas.max is below replicas.min")
-        return self
-
-
-class SupervisionSettings(Settings):
-    """When an engine counts as dead, and what is done about it."""
-
-    hang_s: float = Field(300.0, gt=0)
-    """Seconds without a finished request, while some wait, that count as a death."""
-    max_deaths: int = Field(5, ge=1)
-    """Deaths with no request finished between them after which the actor gives up."""
-    start_tries: int = Field(2, ge=1)
-    """Times an engine is started, one after the other, before its start has failed; after a lack
-    of memory with a smaller batch. What would fail again, as a wrong setting, is tried once."""
-    backoff_s: float = Field(1.0, ge=0)
-    """Pause before the second try to start; it doubles each time."""
-
-
-class _EngineBounds(Settings):
-    supervision: SupervisionSettings = SupervisionSettings()
-    replicas: Replicas = Replicas()
-    """How many engines; each is one actor of the pool."""
-    rows_per_block: int = Field(256, ge=1)
-    """Records in one unit of work: what is lost, at most, when an engine dies."""
-
-
-class VllmSettings(_EngineBounds):
-    """vLLM in one process group an actor."""
-
-    kind: Literal["vllm"] = "vllm"
-    device: Literal["auto", "cpu", "gpu"] = "auto"
-    max_num_seqs: int | None = Field(None, ge=1)
-    """Sequences at a time; 1024 on a GPU and 64 on a CPU where null."""
-    max_num_batched_tokens: int | None = Field(None, ge=64)
-    """Tokens in one step; 16384 on a GPU and 2048 on a CPU where null."""
-    max_lora_rank: int = Field(16, ge=1)
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
-    kv_cache_gib: int = Field(2, ge=1)
-    """Memory of the KV cache on a CPU."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Any other argument of vLLM's engine, passed on as it is."""
-
-    def sequences(self, on_gpu: bool) -> int:
-        """Return how many sequences at a time there are on such a device."""
-        return self.max_num_seqs or (1024 if on_gpu else 64)
-
-
-class ScriptedSettings(_EngineBounds):
-    """No model: made-up answers from a hash of the prompt, for tests of orchestration."""
-
-    kind: Literal["scripted"]
-    latency_s: float = Field(0.0, ge=0)
-    max_num_seqs: int = Field(256, ge=1)
-
-    def sequences(self, on_gpu: bool) -> int:
-        """Return how many sequences at a time there are, on any device."""
-        return self.max_num_seqs
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_former(cls, values: Any) -> Any:
-        """Runs of earlier versions hold three settings more, null but in tests."""
-        former = {"deadly_token", "hanging_token", "memory_for"}
-        if not isinstance(values, dict):
-            return values
-        return {k: v for k, v in values.items() if v is not None or k not in former}
 
 
 class RouteSettings(Settings):

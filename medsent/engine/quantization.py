@@ -10,7 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
-from medsent.config.job import ModelSettings, VllmSettings
+from medsent.config.engine import VllmSettings
+from medsent.config.job import ModelSettings
 from medsent.engine import cpu, text_model
 from medsent.engine.library_errors import first_line
 from medsent.errors import ConfigError, MedsentError, ModelError

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from medsent.config.job import SupervisionSettings
+from medsent.config.engine import SupervisionSettings
 from medsent.engine.crash_report import EngineMemoryError
 from medsent.engine.events import Event, EventKind
 from medsent.engine.footprint import Footprint

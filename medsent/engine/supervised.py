@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Final
 
-from medsent.config.job import SupervisionSettings
+from medsent.config.engine import SupervisionSettings
 from medsent.engine.events import Event, EventKind
 from medsent.engine.footprint import Footprint
 from medsent.engine.hang_watch import HangWatch

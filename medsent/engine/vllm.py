@@ -14,7 +14,8 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-from medsent.config.job import ModelSettings, VllmSettings
+from medsent.config.engine import VllmSettings
+from medsent.config.job import ModelSettings
 from medsent.engine import cpu, crash_report, forkserver, quantization, text_model, watchdog
 from medsent.engine.crash_report import CrashReport
 from medsent.engine.footprint import Footprint

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from medsent.config.job import ScriptedSettings, VllmSettings
+from medsent.config.engine import ScriptedSettings, VllmSettings
 from medsent.console import Say
 from medsent.engine.lora_rules import judged
 from medsent.engine.text_model import read_config, text_class

@@ -12,7 +12,8 @@ import ray
 from ray._private.state import state as ray_state
 from ray.exceptions import AuthenticationError
 
-from medsent.config.job import JobConfig, VllmSettings
+from medsent.config.engine import VllmSettings
+from medsent.config.job import JobConfig
 from medsent.engine.vllm import has_gpu
 from medsent.errors import ConfigError, EngineError
 

@@ -13,7 +13,7 @@ import ray
 import ray.data
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from medsent.config.job import ScriptedSettings, VllmSettings
+from medsent.config.engine import ScriptedSettings, VllmSettings
 from medsent.console import native_lines_dropped
 from medsent.errors import StoppedError
 from medsent.input.shard import BadShard

@@ -11,7 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from medsent.config.job import JobConfig, VllmSettings
+from medsent.config.engine import VllmSettings
+from medsent.config.job import JobConfig
 from medsent.console import Say
 from medsent.engine.quantization import Quantization, check_quantization
 from medsent.engine.text_model import read_config, text_class

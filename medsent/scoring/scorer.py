@@ -14,7 +14,7 @@ import ray
 
 from medsent import predictions
 from medsent.answers.method import Answer
-from medsent.config.job import ScriptedSettings
+from medsent.config.engine import ScriptedSettings
 from medsent.engine.events import DEATHS, Event, EventKind
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Engine

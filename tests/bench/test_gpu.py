@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medsent.answers.file import shipped_answer
-from medsent.config.job import VllmSettings
+from medsent.config.engine import VllmSettings
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan
 from medsent.labels import LABELS

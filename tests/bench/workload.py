@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 
 from medsent.answers.file import shipped_answer
 from medsent.answers.method import Method, method_named
-from medsent.config.job import ModelSettings, VllmSettings
+from medsent.config.engine import VllmSettings
+from medsent.config.job import ModelSettings
 from medsent.config.methods import MethodName
 from medsent.demo.data import Split, shard_table
 from medsent.engine.protocol import Request

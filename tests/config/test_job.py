@@ -7,7 +7,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from medsent.config.job import JobConfig, ScriptedSettings, VariantSettings, VllmSettings
+from medsent.config.engine import ScriptedSettings, VllmSettings
+from medsent.config.job import JobConfig, VariantSettings
 from medsent.config.loader import load_settings
 from medsent.errors import ConfigError
 from medsent.runs.folder import RunFolder

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from transformers import AutoConfig, PreTrainedConfig, Qwen2_5_VLConfig
 
-from medsent.config.job import ModelSettings, VllmSettings
+from medsent.config.engine import VllmSettings
+from medsent.config.job import ModelSettings
 from medsent.engine import vllm
 from medsent.engine.footprint import Footprint
 from medsent.engine.vllm import EnginePlan, VllmEngine, arguments_of, footprint_of

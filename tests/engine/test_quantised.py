@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.special import expit
 
-from medsent.config.job import ModelSettings, VllmSettings
+from medsent.config.engine import VllmSettings
+from medsent.config.job import ModelSettings
 from medsent.demo.data import write_split
 from medsent.engine import cpu
 from medsent.engine.protocol import Completion, Request

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from medsent.cli import main
-from medsent.config.job import ModelSettings, VllmSettings
+from medsent.config.engine import VllmSettings
+from medsent.config.job import ModelSettings
 from medsent.engine import cpu
 from medsent.engine.quantization import Quantization, check_quantization
 from medsent.errors import ConfigError, ModelError

@@ -12,7 +12,7 @@ import pytest
 from medsent.answers.file import AnswerFile
 from medsent.answers.method import Answer
 from medsent.answers.methods.json import Json
-from medsent.config.job import ScriptedSettings
+from medsent.config.engine import ScriptedSettings
 from medsent.config.methods import MethodName
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.scripted.engine import ScriptedEngine

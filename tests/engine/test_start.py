@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from medsent.config.job import ModelSettings, VllmSettings
+from medsent.config.engine import VllmSettings
+from medsent.config.job import ModelSettings
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import EngineDiedError, EngineError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from medsent.config.job import ScriptedSettings, SupervisionSettings
+from medsent.config.engine import ScriptedSettings, SupervisionSettings
 from medsent.engine import watchdog
 from medsent.engine.crash_report import EngineMemoryError
 from medsent.engine.events import Event

@@ -15,7 +15,8 @@ from scipy.special import expit
 from transformers import CONFIG_MAPPING
 
 from medsent.answers.methods.bits import digit_token_ids
-from medsent.config.job import ModelSettings, VllmSettings
+from medsent.config.engine import VllmSettings
+from medsent.config.job import ModelSettings
 from medsent.demo.data import write_split
 from medsent.engine import text_model
 from medsent.engine.protocol import Completion, Request

@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from medsent.answers.file import AnswerFile
 from medsent.answers.methods.json import Json
-from medsent.config.job import ModelSettings, SupervisionSettings, VllmSettings
+from medsent.config.engine import SupervisionSettings, VllmSettings
+from medsent.config.job import ModelSettings
 from medsent.demo.data import write_split
 from medsent.engine import watchdog
 from medsent.engine.events import Event
@@ -292,7 +293,8 @@ def test_a_killed_engine_is_replaced_and_every_request_is_answered(
 
 OWNER = """
 import asyncio, json, sys, time
-from medsent.config.job import ModelSettings, VllmSettings
+from medsent.config.engine import VllmSettings
+from medsent.config.job import ModelSettings
 from medsent.engine.protocol import Ask, Request
 from medsent.engine.vllm import EnginePlan, VllmEngine
 

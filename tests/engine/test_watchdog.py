@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from medsent.config.job import ModelSettings, VllmSettings
+from medsent.config.engine import VllmSettings
+from medsent.config.job import ModelSettings
 from medsent.engine import watchdog
 from medsent.engine.crash_report import CrashReport
 from medsent.engine.vllm import EnginePlan
@@ -40,7 +41,7 @@ subprocess.run([sys.executable, "-c", code, "3", code], env=variables)
 
 SCRIPTED = """
 import asyncio, sys, time
-from medsent.config.job import ScriptedSettings
+from medsent.config.engine import ScriptedSettings
 from medsent.engine.protocol import Ask, Request
 from medsent.engine.scripted.engine import ScriptedEngine
 from medsent.engine.scripted.faults import Faults

@@ -17,7 +17,8 @@ from medsent.answers.methods.onepass import OnePass
 from medsent.cli import main
 from medsent.commands.training.config import TrainingConfig
 from medsent.commands.training.run import run_training
-from medsent.config.job import ModelSettings, VariantSettings, VllmSettings
+from medsent.config.engine import VllmSettings
+from medsent.config.job import ModelSettings, VariantSettings
 from medsent.demo.data import Split, shard_table
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.vllm import EnginePlan, VllmEngine

@@ -149,7 +149,8 @@ def _logprobs(model: Any) -> list[float]:
 
 def serve(folder: Path) -> list[list[float]]:
     """Return the text model's logprobs by vLLM in this process, without the adapter and with it."""
-    from medsent.config.job import ModelSettings, VllmSettings
+    from medsent.config.engine import VllmSettings
+    from medsent.config.job import ModelSettings
     from medsent.engine.vllm import EnginePlan, adapters_of, arguments_of
 
     options = {"distributed_executor_backend": "uni", "block_size": 32}

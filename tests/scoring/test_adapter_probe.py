@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medsent.config.job import ScriptedSettings
+from medsent.config.engine import ScriptedSettings
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.scripted.engine import ScriptedEngine
 from medsent.errors import AdapterError

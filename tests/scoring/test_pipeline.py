@@ -13,7 +13,7 @@ import pytest
 
 from medsent import predictions
 from medsent.commands.evaluate import evaluate
-from medsent.config.job import ScriptedSettings, VllmSettings
+from medsent.config.engine import ScriptedSettings, VllmSettings
 from medsent.engine.protocol import Completion, Engine, Request
 from medsent.errors import AdapterError
 from medsent.labels import LABELS

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from medsent.config.job import VllmSettings
+from medsent.config.engine import VllmSettings
 from medsent.config.loader import yaml_text
 from medsent.engine.vllm import arguments_of
 from medsent.errors import ConfigError

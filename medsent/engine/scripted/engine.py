@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from medsent.config.job import ScriptedSettings
+from medsent.config.engine import ScriptedSettings
 from medsent.engine import watchdog
 from medsent.engine.crash_report import CrashReport
 from medsent.engine.footprint import Footprint

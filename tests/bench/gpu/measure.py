@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 
-from medsent.config.job import ModelSettings, VllmSettings
+from medsent.config.engine import VllmSettings
+from medsent.config.job import ModelSettings
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan, arguments_of
 from medsent.labels import LABELS
