@@ -15,6 +15,7 @@ import ray
 from medsent import predictions
 from medsent.answers.method import Answer
 from medsent.config.engine import ScriptedSettings
+from medsent.engine.energy import EnergyMeter
 from medsent.engine.events import DEATHS, Event, EventKind
 from medsent.engine.footprint import Footprint
 from medsent.engine.protocol import Engine
@@ -34,6 +35,7 @@ from medsent.input.records import LOST_DATE, fan_out
 from medsent.models.source import load_tokenizer
 from medsent.runs.blocks import BlockWriter, unpacked, with_lost_dates
 from medsent.runs.folder import RunFolder
+from medsent.runs.log import Power
 from medsent.scoring.adapter_probe import check_effects
 from medsent.scoring.block import Block, Reply
 from medsent.scoring.bound_variant import BoundVariant, bind_variants
@@ -65,6 +67,7 @@ class Scorer:
             variants, plan.labels.names, plan.shards.kept, routed=self._route is not None
         )
         self._telemetry, self._in_flight = Telemetry(plan.config.name, variants), 0
+        self._drawing: _Drawing | None = None
         self._refusal: MedsentError | None = None
         started = time.monotonic()
         try:
@@ -194,6 +197,7 @@ class Scorer:
         self._looking = self._looking or asyncio.create_task(self._look_for_the_end())
         if self._draining.is_set() or not packed.num_rows:
             return _receipt({})
+        self._drawing = self._drawing or _Drawing()  # not before: the engine's start is no scoring
         told, records = unpacked(packed)
         block = await asyncio.to_thread(self._block, records)
         for bound in self._bound_variants:
@@ -202,6 +206,7 @@ class Scorer:
         written = await asyncio.to_thread(self._write, told, block, records)
         for name, count in written.items():
             self._monitor.done.remote(name, count)
+        self._monitor.drew.remote(self._replica, self._drawing.power())
         return _receipt(written)
 
     def _block(self, records: pa.Table) -> Block:
@@ -311,6 +316,18 @@ class Scorer:
             self._monitor.answered.remote(self._unsaid)
             self._telemetry.waiting(self._in_flight)
             self._unsaid, self._said_at = 0, now
+
+
+class _Drawing:
+    """What this actor's GPUs draw from now on."""
+
+    def __init__(self) -> None:
+        gpus = ray.get_gpu_ids()
+        self._gpus, self._meter, self._since = len(gpus), EnergyMeter(gpus), time.monotonic()
+
+    def power(self) -> Power:
+        seconds = time.monotonic() - self._since
+        return Power(gpus=self._gpus, seconds=seconds, joules=self._meter.joules())
 
 
 def _receipt(written: Mapping[str, int]) -> pa.Table:
