@@ -76,7 +76,8 @@ class Side:
         file = self.run.path / "metrics.json"
         if self.config.price is None or not file.is_file():
             return None
-        return read_metrics(file).variants[self.variant].cost
+        found = read_metrics(file).variants.get(self.variant)
+        return None if found is None else found.cost
 
     def table(self, columns: list[str]) -> pa.Table:
         """Read the run's records with these columns and the variant's answers.

@@ -6,7 +6,7 @@ from medsent.metrics.cost import Amount, Cheapest, Cost
 from medsent.metrics.estimate import value_of
 from medsent.metrics.findings.wording import listed
 from medsent.metrics.format import MINUS, percent, seconds, significant
-from medsent.metrics.headline import headline
+from medsent.metrics.headline import headline, is_evaluated
 from medsent.metrics.model import Comparison, Metrics
 from medsent.report.document import Block, Cell, Column, KeyFigure, Table, undefined
 from medsent.report.tables.cells import difference_cell
@@ -34,6 +34,10 @@ def cost_sentences(metrics: Metrics) -> Iterator[str]:
     yield f"{told}{_gap(pairs[0]) if len(pairs) == 1 else ''}."
     if metrics.cheapest is not None:
         yield _choice(metrics.cheapest, costs)
+    elif len({cost.currency for cost in costs.values()}) > 1:
+        yield "These are two currencies, so that the costs are not compared."
+    elif len(costs) > 1 and is_evaluated(metrics) and metrics.route is None:
+        yield "No label has opinions enough to tell which variant is as good as the best."
 
 
 def _gap(pair: Comparison) -> str:
