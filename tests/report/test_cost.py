@@ -139,7 +139,8 @@ def test_the_sentences_say_what_to_pay_for(priced: Metrics) -> None:
         "with finetuned than with baseline (95% interval −107 to −105)."
     )
     assert second == "finetuned is the best by macro F1, and none is cheaper."
-    _, second = said(chosen(priced, "baseline", True), baseline=1.0, finetuned=2.0)
+    first, second = said(chosen(priced, "baseline", True), baseline=1.5, finetuned=2.0)
+    assert first.endswith("(95% interval −0.500 to +1.50), which may be chance.")
     assert second == (
         "The cheapest that was shown to be at most 2 points of macro F1 below the best, "
         "finetuned, is baseline."

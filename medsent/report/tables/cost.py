@@ -46,12 +46,11 @@ def _gap(pair: Comparison) -> str:
     amount = pair.cost.money_per_million_records
     size = money(abs(amount.value), pair.cost.currency)
     way = "more" if amount.value > 0 else "less"
-    return f": {size} {way} with {pair.candidate} than with {pair.baseline}{_within(amount)}"
-
-
-def _within(amount: Amount) -> str:
-    interval = _interval(amount, signed=True)
-    return " (no interval: the run is short)" if interval is None else f" (95% interval {interval})"
+    told = f": {size} {way} with {pair.candidate} than with {pair.baseline}"
+    if amount.low is None or amount.high is None:
+        return f"{told} (no interval: the run is too short)"
+    unclear = ", which may be chance" if amount.low <= 0 <= amount.high else ""
+    return f"{told} (95% interval {_interval(amount, signed=True)}){unclear}"
 
 
 def _choice(choice: Cheapest, costs: dict[str, Cost]) -> str:

@@ -192,7 +192,7 @@ def test_a_budget_of_money_is_counted_by_the_hour(config: Config, tmp_path: Path
     by_tokens = "price={per_million_tokens: {prompt: 1, output: 2}}"
     with pytest.raises(ConfigError, match=r"budget\.money is counted by the hour"):
         load_settings(BackfillConfig, file, ["budget.money=5", by_tokens])
-    job = load_settings(BackfillConfig, file, ["budget.money=5", "price.per_machine_hour=3"])
+    job = load_settings(BackfillConfig, file, ["budget.money=5", "price={per_machine_hour: 3}"])
     assert Spent(replica_s=7200).told(job) == "2.00 replica hours, 6.00 USD"
     assert Spent(replica_s=7200).told(load_settings(BackfillConfig, file, [by_tokens])) == (
         "2.00 replica hours"
