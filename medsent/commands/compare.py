@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,8 +15,10 @@ from medsent import predictions
 from medsent.config.job import JobConfig
 from medsent.errors import ConfigError, RunError
 from medsent.metrics.build import build_metrics
+from medsent.metrics.cheapest import with_costs
+from medsent.metrics.cost import Cost
 from medsent.metrics.cuts import cuts_in_use
-from medsent.metrics.model import Metrics, Run
+from medsent.metrics.model import Metrics, Run, read_metrics
 from medsent.predictions import KEYS, Outcome, Reason, label_matrix
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.write import summary, write_files
@@ -67,6 +69,18 @@ class Side:
         """The thresholds in use; None for a variant without probabilities."""
         method = self.config.variants[self.variant].method
         return cuts_in_use(self.run, {self.variant: method})[self.variant]
+
+    def cost(self) -> Cost | None:
+        """Return what the run's report says that the variant costs; None where it says nothing.
+
+        That is at the pace of the whole run. What an engine did for the compared records alone
+        could not be told from what it did between them.
+        """
+        file = self.run.path / "metrics.json"
+        if self.config.price is None or not file.is_file():
+            return None
+        found = read_metrics(file).variants.get(self.variant)
+        return None if found is None else found.cost
 
     def table(self, columns: list[str]) -> pa.Table:
         """Read the run's records with these columns and the variant's answers.
@@ -132,7 +146,7 @@ def compare_runs(
         )
     metrics = compare_sides(sides)
     folder.mkdir(parents=True, exist_ok=True)
-    for line in summary(metrics):
+    for line in (*summary(metrics), *_told_of_costs(metrics)):
         logger.info(line)
     return write_files(RunFolder(folder), metrics)
 
@@ -168,12 +182,29 @@ def compare_sides(sides: tuple[Side, Side], *, sliced: bool = True) -> Metrics:
         seed=candidate.config.statistics.seed,
     )
     notes = dict.fromkeys(side.config.note for side in sides if side.config.note)
-    return build_metrics(
-        reduce_batches(rows.to_batches(max_chunksize=65_536), scope),
+    state = reduce_batches(rows.to_batches(max_chunksize=65_536), scope)
+    built = build_metrics(
+        state,
         run=Run(name=_title(sides), fingerprint=_fingerprint(sides), note=" ".join(notes) or None),
         provenance={side.name: side.manifest.provenance for side in sides},
         labels_left_out=labels.left_out(base.name, candidate.name),
     )
+    found = {side.name: side.cost() for side in sides}
+    costs = {name: cost for name, cost in found.items() if cost is not None}
+    return with_costs(built, state, costs, candidate.config.statistics.margin)
+
+
+def _told_of_costs(metrics: Metrics) -> Iterator[str]:
+    """Yield why the costs of two runs are not compared, where one at least is known."""
+    costs = {name: variant.cost for name, variant in metrics.variants.items()}
+    for name, cost in costs.items():
+        if cost is None and any(costs.values()):
+            yield (
+                f"What {name} costs is not known: run its job again with a price, which scores "
+                "nothing anew."
+            )
+    if len({cost.currency for cost in costs.values() if cost is not None}) > 1:
+        yield "Costs in two currencies are not compared."
 
 
 def _narrowed(table: pa.Table, variant: str, labels: Sequence[str]) -> pa.Table:

@@ -203,8 +203,14 @@ class Job:
                 session = score(self._plan, run, pieces, watch, self._stop)
             except StoppedError as error:
                 raise StoppedError(self._stopped()) from error
-        start_up_s, total_s = session.start_up_s, session.total_s
-        run.log(Scored(start_up_s=start_up_s, total_s=total_s, records=session.records))
+        run.log(
+            Scored(
+                start_up_s=session.start_up_s,
+                total_s=session.total_s,
+                records=session.records,
+                power=session.power,
+            )
+        )
         if self._stop.reason is not None:
             raise StoppedError(self._stopped())
         logger.info(_session_line(session, time.monotonic() - started))

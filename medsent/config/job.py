@@ -10,6 +10,7 @@ from medsent import predictions
 from medsent.config.engine import ScriptedSettings, VllmSettings
 from medsent.config.loader import Settings, load_settings
 from medsent.config.methods import MethodName
+from medsent.config.price import PriceSettings
 from medsent.storage.paths import SCHEMES, AnyPath, holds_secret
 
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
@@ -173,6 +174,9 @@ class StatisticsSettings(Settings):
     """Of the bootstrap that intervals and tests are made from; 0: none of these."""
     seed: int = Field(0, ge=0)
     """Of the bootstrap."""
+    margin: float = Field(0.02, ge=0, lt=1)
+    """A variant is as good as the best where its macro F1 is lower by no more than this: where
+    the whole interval of their paired difference says so."""
 
     @field_validator("replicates")
     @classmethod
@@ -207,6 +211,8 @@ class JobConfig(Settings):
     route: RouteSettings | None = None
     """Each record asks one of two variants; every one asks all where null."""
     statistics: StatisticsSettings = StatisticsSettings()
+    price: PriceSettings | None = None
+    """What scoring costs; the report then sets the cost of each variant beside its quality."""
 
     def job(self, **changes: Any) -> "JobConfig":
         """Return these settings of the scoring alone, with changes, where a command has more."""
@@ -292,6 +298,15 @@ class JobConfig(Settings):
                 if name not in self.variants:
                     known = ", ".join(self.variants)
                     raise ValueError(f"compare names {name!r}, which is no variant ({known})")
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_to_pay(self) -> "JobConfig":
+        if self.price and self.price.per_gpu_hour and getattr(self.engine, "device", "") == "cpu":
+            raise ValueError(
+                "price.per_gpu_hour: the engines have no GPU with engine.device: cpu; give "
+                "price.per_machine_hour"
+            )
         return self
 
     @model_validator(mode="after")

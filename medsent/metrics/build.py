@@ -92,13 +92,15 @@ def build_metrics(
     unread: Mapping[str, int] | None = None,
     share: float | None = None,
     labels_left_out: Mapping[str, list[str]] | None = None,
+    compared: Sequence[tuple[str, str]] | None = None,
 ) -> Metrics:
     """Return all numbers of a report; the same state and context give the same, to the bit.
 
     `timing.seconds_per_sample` is filled in where it is not given. `input_records` is what the
     run was asked for. `unread` are records that no prediction holds, since they could not be
     read, by reason. `share` is what a route is configured with. `labels_left_out` are those that
-    only one of two compared runs has, by variant. Raises `RunError` where the input is not
+    only one of two compared runs has, by variant. `compared` are the pairs that the report
+    compares; all of the state's where None. Raises `RunError` where the input is not
     scored + quarantined.
     """
     variants = {name: _variant(state, name) for name in state.scope.judged}
@@ -107,7 +109,8 @@ def build_metrics(
         records=_records(state, input_records, duplicate_record_ids, unread or {}),
         variants=variants,
         comparisons=[
-            _comparison(state, *pair, dict(labels_left_out or {})) for pair in state.scope.pairs
+            _comparison(state, *pair, dict(labels_left_out or {}))
+            for pair in (state.scope.pairs if compared is None else compared)
         ],
         route=_route(state, share),
         timing=_timing(timing or Timing(), state.scored),

@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from medsent.errors import RunError
 from medsent.metrics.calibration import Calibration
+from medsent.metrics.cost import Cheapest, Cost, CostChange
 from medsent.metrics.estimate import Estimated, Figure, Part
 from medsent.metrics.statistics.comparisons import ChangeKind
 from medsent.metrics.throughput import VariantThroughput
@@ -177,6 +178,8 @@ class VariantMetrics(SliceMetrics):
     """Thresholds applied to the stored probabilities; None: labels as stored."""
     throughput: VariantThroughput | None = None
     """Speed; None where nothing was timed."""
+    cost: Cost | None = Field(None, exclude_if=_is_none)
+    """Of a million records; not there without a price."""
     repaired: int | None = Field(None, exclude_if=_is_none)
     """Rows with a usable answer in broken JSON, which was repaired; not there where no answer was
     read as JSON that may be."""
@@ -260,6 +263,8 @@ class Comparison(Part):
     """Labels that only one of the two has, by variant; such labels are compared nowhere."""
     slices: dict[str, Change]
     """Macro F1 by slice, over the labels with enough opinions in it (`macro_f1_supported`)."""
+    cost: CostChange | None = Field(None, exclude_if=_is_none)
+    """Of a million records; not there without a price of both."""
 
 
 FindingSection: TypeAlias = Literal[
@@ -331,6 +336,9 @@ class Metrics(Part):
     """Where each record asked one variant."""
     comparisons: list[Comparison]
     """In configured order."""
+    cheapest: Cheapest | None = Field(None, exclude_if=_is_none)
+    """Which variant costs least and is as good as the best; not there without a price, or where
+    the variants cannot be compared."""
     findings: list[Finding] = []
     """What the rules found."""
     timing: Timing = Timing()

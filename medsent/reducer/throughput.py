@@ -109,9 +109,9 @@ class Throughput:
         return found
 
     def _timeline(self, variant: str, answers: "_Answers") -> Timeline:
-        return Timeline.of(
-            answers.start_us, answers.finish_us, self.variants.index(variant), len(self.variants)
-        )
+        tokens = np.column_stack([answers.uncached, answers.cached, answers.output])
+        at, variants = self.variants.index(variant), len(self.variants)
+        return Timeline.of(answers.start_us, answers.finish_us, tokens, at, variants)
 
     def _put(self, variant: str, replica: str, speed: Speed, timeline: Timeline) -> None:
         key = (variant, replica)

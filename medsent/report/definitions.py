@@ -201,7 +201,21 @@ _FIGURES: Final[tuple[Term, ...]] = (
 )
 
 
-def definitions(labels: int) -> list[Term]:
+_COST: Final = Term(
+    "cost",
+    "Cost",
+    "What a million records cost by the job's price, at the pace of this run while it scored: the "
+    "engines' start, and time in which they wait for work, are not in it. Shared time is that in "
+    "which records of several variants finished together. It is divided among them by the tokens "
+    "computed for these records, which is an estimate: every token is taken for equally dear. The "
+    "interval tells how the pace varied within the run, not how another day or machine would "
+    "differ. Beside the best: whether the whole interval of the paired difference in macro F1, "
+    "over the labels with enough opinions, lies above minus the margin (statistics.margin). Energy "
+    "is that of the GPUs alone, at their mean power over the run.",
+)
+
+
+def definitions(labels: int, *, priced: bool = False) -> list[Term]:
     """Return the terms of a report on so many labels: figures, then the rules of findings."""
     which = f"each of the {counted(labels, 'label')}" if labels > 1 else "the label"
     record = Term(
@@ -211,4 +225,4 @@ def definitions(labels: int) -> list[Term]:
         f"carries a yes or no for {which}.",
     )
     rules = [Term(f"rule-{rule.name}", f"Rule {rule.name}", rule.decides) for rule in RULES]
-    return [record, *_FIGURES, *rules]
+    return [record, *_FIGURES, *([_COST] if priced else []), *rules]

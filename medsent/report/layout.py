@@ -19,6 +19,7 @@ from medsent.report.plots.svg import own_settings
 from medsent.report.tables import calibration as probabilities
 from medsent.report.tables import run as operations
 from medsent.report.tables import scores, slices
+from medsent.report.tables.cost import cost_tables
 from medsent.report.tables.route import routed
 from medsent.report.verdict import key_figures, verdict
 
@@ -43,6 +44,7 @@ def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
         Section("findings", "Findings", list(findings(metrics))),
         Section("route", "Route", list(routed(metrics, metrics.route)) if metrics.route else []),
         Section("overall", "Overall", list(_overall(metrics))),
+        Section("cost", "Cost", list(cost_tables(metrics))),
         Section("labels", "Labels", [*drawn[1:], *_labels(metrics)]),
         Section("calibration", "Calibration", list(_calibration(metrics))),
         Section("slices", "Slices", list(_slices(metrics))),
@@ -58,7 +60,9 @@ def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
         verdict=verdict(metrics),
         key_figures=key_figures(metrics),
         sections=[section for section in sections if section.blocks],
-        definitions=definitions(len(metrics.labels)),
+        definitions=definitions(
+            len(metrics.labels), priced=any(each.cost for each in metrics.variants.values())
+        ),
         plot=drawn[0] if drawn else None,
     )
 

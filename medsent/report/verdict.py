@@ -19,6 +19,7 @@ from medsent.metrics.headline import headline, is_evaluated
 from medsent.metrics.model import Comparison, Distribution, Metrics, OverallMetrics, VariantMetrics
 from medsent.metrics.significance import direction, untested
 from medsent.report.document import KeyFigure
+from medsent.report.tables.cost import cost_figure, cost_sentences
 from medsent.report.tables.route import unpaired
 
 _MOST_GIVEN = 3
@@ -37,10 +38,12 @@ def verdict(metrics: Metrics) -> list[str]:
             for pair in metrics.comparisons
             for sentence in _other_labels(pair)
         ]
-        return [_unevaluated(metrics), *_given(metrics), *other, _coverage(metrics)]
+        given = [*_given(metrics), *cost_sentences(metrics)]
+        return [_unevaluated(metrics), *given, *other, _coverage(metrics)]
     if not metrics.comparisons:
-        return [*_alone(metrics), _coverage(metrics)]
-    sentences = [_compared(pair) for pair in metrics.comparisons]
+        first, *rest = _alone(metrics)
+        return [first, *cost_sentences(metrics), *rest, _coverage(metrics)]
+    sentences = [*map(_compared, metrics.comparisons), *cost_sentences(metrics)]
     return [*sentences, *_basis(metrics), _coverage(metrics)]
 
 
@@ -283,7 +286,7 @@ def key_figures(metrics: Metrics) -> list[KeyFigure]:
         figures = [*map(_macro_alone, metrics.variants.items()), *figures]
     else:
         figures = [*map(_usable, metrics.variants.items()), *figures]
-    return [*figures, *_speed(metrics)]
+    return [*figures, *_speed(metrics), *cost_figure(metrics)]
 
 
 def _macro(pair: Comparison) -> KeyFigure:

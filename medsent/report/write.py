@@ -7,9 +7,11 @@ from typing import Final
 from medsent import predictions
 from medsent.config.job import JobConfig
 from medsent.metrics.build import build_metrics
+from medsent.metrics.cheapest import every_pair, with_costs
+from medsent.metrics.cost import Rates, variant_cost
 from medsent.metrics.cuts import KeptCuts, cuts_in_use
 from medsent.metrics.estimate import Estimate, value_of
-from medsent.metrics.format import percent
+from medsent.metrics.format import percent, significant
 from medsent.metrics.leakage import refuse_run
 from medsent.metrics.model import Metrics, Run, Timing
 from medsent.reducer.state import Scope, reduce_batches
@@ -20,6 +22,7 @@ from medsent.report.layout import contents
 from medsent.report.markdown import render_markdown
 from medsent.report.tables.route import route_taken
 from medsent.runs.folder import RunFolder
+from medsent.runs.log import Scored
 from medsent.runs.manifest import Manifest
 from medsent.storage.paths import AnyPath
 
@@ -72,11 +75,11 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: Manifest) -> Metrics
     """
     kept = KeptCuts.read(run)
     refuse_run(run.predictions, kept.tuned_on())
-    scope = _scope(run, config)
+    scope, rates = _scope(run, config), _rates(run, config)
     rows = predictions.batches(run.predictions, rows=rows_at_a_time(scope))
     state = reduce_batches(rows, scope)
     records, timing = manifest.records, manifest.timing
-    return build_metrics(
+    built = build_metrics(
         state,
         run=Run(name=config.name, fingerprint=manifest.fingerprint, note=config.note),
         timing=Timing(
@@ -95,7 +98,13 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: Manifest) -> Metrics
         duplicate_record_ids=records.duplicate_record_ids,
         share=config.route.share if config.route else None,
         unread={predictions.Reason.BAD_SHARD: records.unread},
+        compared=_compared(config),
     )
+    if rates is None:
+        return built
+    found = {name: variant_cost(state.throughput, name, rates) for name in config.variants}
+    costs = {name: cost for name, cost in found.items() if cost is not None}
+    return with_costs(built, state, costs, config.statistics.margin)
 
 
 def rows_at_a_time(scope: Scope) -> int:
@@ -107,16 +116,27 @@ def _scope(run: RunFolder, config: JobConfig) -> Scope:
     """Return what a run's report counts, by the labels and thresholds that its folder holds."""
     methods = {name: settings.method for name, settings in config.variants.items()}
     cuts = cuts_in_use(run, methods)
+    pairs = _compared(config)
+    if config.price and not config.route:
+        pairs = every_pair(tuple(config.variants), pairs)
     return Scope.of(
         tuple(config.variants),
         predictions.labels_of(run.predictions),
         tuple(config.statistics.slices),
         {name: values for name, values in cuts.items() if values is not None},
-        pairs=[(pair.baseline, pair.candidate) for pair in config.compare],
+        pairs=pairs,
         replicates=config.statistics.replicates,
         seed=config.statistics.seed,
         route=(config.route.candidate, config.route.fallback) if config.route else None,
     )
+
+
+def _compared(config: JobConfig) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((pair.baseline, pair.candidate) for pair in config.compare))
+
+
+def _rates(run: RunFolder, config: JobConfig) -> Rates | None:
+    return Rates.of(config, [each for line in run.events(Scored) for each in line.power.values()])
 
 
 def summary(metrics: Metrics) -> list[str]:
@@ -133,6 +153,9 @@ def summary(metrics: Metrics) -> list[str]:
             parts.append(f"macro F1 {overall.macro_f1.value:.3f}{_range(overall.macro_f1)}{over}")
         if speed is not None and speed.records_per_s is not None:
             parts.append(f"{speed.records_per_s:.1f} records/s")
+        if variant.cost is not None:
+            spent = significant(variant.cost.money_per_million_records.value)
+            parts.append(f"{spent} {variant.cost.currency} a million records")
         lines.append(f"  {name}: {', '.join(parts)}")
     if metrics.route is not None:
         lines.append(f"  {route_taken(metrics, metrics.route)}")

@@ -53,11 +53,24 @@ class Started(Logged):
     """Of a route."""
 
 
+class Power(Written):
+    """What an engine's GPUs drew while it scored."""
+
+    gpus: int
+    """That the engine has."""
+    seconds: float
+    """From its first block to its last one."""
+    joules: float | None = None
+    """Of all its GPUs together; None where the energy was not measured."""
+
+
 class Scored(Timed, Logged):
     """A session has come to its end."""
 
     event: Literal["scored"] = "scored"
     records: int
+    power: dict[str, Power] = Field({}, exclude_if=lambda power: not power)
+    """By replica; empty in runs of before."""
 
 
 class Dropped(Logged):

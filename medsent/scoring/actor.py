@@ -32,6 +32,11 @@ class Actor:
         return f"{context.get_node_id()[:6]}-{(context.get_actor_id() or '')[:6]}"
 
     @property
+    def gpus(self) -> list[int | str]:
+        """The GPUs that are its own, as CUDA_VISIBLE_DEVICES names them."""
+        return list(ray.get_gpu_ids())
+
+    @property
     def is_replacement(self) -> bool:
         """Whether it stands in for one that ended."""
         return bool(ray.get_runtime_context().was_current_actor_reconstructed)

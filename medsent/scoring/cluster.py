@@ -50,7 +50,9 @@ def connect(config: JobConfig) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     if not ray.is_initialized():
         _join() if os.environ.get("RAY_ADDRESS") else _start(config)
-    _refuse_too_small(config, _capacity())
+    capacity = _capacity()
+    _refuse_too_small(config, capacity)
+    _refuse_no_gpu_to_pay(config, capacity)
 
 
 def check_cluster(config: JobConfig) -> Capacity:
@@ -65,6 +67,7 @@ def check_cluster(config: JobConfig) -> Capacity:
     cpus = _local_cpus(config)
     capacity = Capacity(cpus, gpus, gpus, ((cpus, gpus),))
     _refuse_too_small(config, capacity)
+    _refuse_no_gpu_to_pay(config, capacity)
     return capacity
 
 
@@ -253,4 +256,11 @@ def _refuse_too_small(config: JobConfig, capacity: Capacity) -> None:
         raise ConfigError(
             f"engine.replicas: the cluster cannot hold {config.engine.replicas.min} scorers, and "
             f"the job would wait for ever: {'; '.join(found)}"
+        )
+
+
+def _refuse_no_gpu_to_pay(config: JobConfig, capacity: Capacity) -> None:
+    if config.price and config.price.per_gpu_hour and "num_gpus" not in _scorer(config, capacity):
+        raise ConfigError(
+            "price.per_gpu_hour: the engines run on CPUs here; give price.per_machine_hour"
         )

@@ -7,6 +7,7 @@ import ray
 from medsent.engine.events import Event, EventKind
 from medsent.errors import EngineGoneError
 from medsent.input.shard import BadShard
+from medsent.runs.log import Power
 
 _SPARE_STARTS, _SPARE_EACH = 5, 2
 """Starts without a record done between them, beyond one a replica: then nothing helps. Two for
@@ -40,6 +41,8 @@ class Status:
     """Kind and message of the first error that ends the job."""
     quarantined: dict[str, BadShard] = field(default_factory=dict)
     """Shards that could not be read on, by path."""
+    power: dict[str, Power] = field(default_factory=dict)
+    """Replica to what its GPUs have drawn."""
     start_failure: tuple[str, str] | None = None
     """The same of a scorer that did not start, until another one does."""
 
@@ -112,6 +115,10 @@ class Monitor:
     def answered(self, answers: int) -> None:
         """Count answers, so that progress shows within a block."""
         self._status.answers += answers
+
+    def drew(self, replica: str, power: Power) -> None:
+        """Keep what a scorer's GPUs have drawn since its first block."""
+        self._status.power[replica] = power
 
     def note(self, note: EngineEvent) -> None:
         """Keep what happened to an engine."""

@@ -19,6 +19,7 @@ from medsent.errors import StoppedError
 from medsent.input.shard import BadShard
 from medsent.runs.blocks import Piece
 from medsent.runs.folder import RunFolder
+from medsent.runs.log import Power
 from medsent.scoring import pool
 from medsent.scoring.cluster import connect, scorer_resources
 from medsent.scoring.failures import failure
@@ -48,6 +49,8 @@ class Session:
     records: int
     quarantined: tuple[BadShard, ...]
     """Shards that could not be read on."""
+    power: dict[str, Power]
+    """Replica to what its GPUs drew."""
 
 
 def score(plan: Plan, run: RunFolder, pieces: Sequence[Piece], watch: Watch, stop: Stop) -> Session:
@@ -80,6 +83,7 @@ def score(plan: Plan, run: RunFolder, pieces: Sequence[Piece], watch: Watch, sto
         time.monotonic() - started,
         status.records,
         tuple(status.quarantined.values()),
+        status.power,
     )
 
 

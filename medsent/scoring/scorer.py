@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from medsent import predictions
 from medsent.answers.method import Answer
+from medsent.engine.energy import EnergyMeter
 from medsent.engine.events import DEATHS, Event, EventKind
 from medsent.engine.protocol import Engine
 from medsent.errors import (
@@ -24,6 +25,7 @@ from medsent.errors import (
 from medsent.input.records import LOST_DATE, fan_out
 from medsent.runs.blocks import BlockWriter, unpacked, with_lost_dates
 from medsent.runs.folder import RunFolder
+from medsent.runs.log import Power
 from medsent.scoring.actor import Actor
 from medsent.scoring.adapter_probe import check_effects
 from medsent.scoring.block import Block, Reply
@@ -58,6 +60,7 @@ class Scorer:
             variants, plan.labels.names, plan.shards.kept, routed=self._route is not None
         )
         self._telemetry, self._in_flight = Telemetry(plan.config.name, variants), 0
+        self._drawing: _Drawing | None = None
         self._refusal: MedsentError | None = None
         started = time.monotonic()
         try:
@@ -173,6 +176,9 @@ class Scorer:
         self._looking = self._looking or asyncio.create_task(self._look_for_the_end())
         if self._draining.is_set() or not packed.num_rows:
             return _receipt({})
+        self._drawing = self._drawing or _Drawing(
+            self._actor.gpus
+        )  # not before: the engine's start is no scoring
         told, records = unpacked(packed)
         block = await asyncio.to_thread(self._block, records)
         for bound in self._bound_variants:
@@ -181,6 +187,7 @@ class Scorer:
         written = await asyncio.to_thread(self._write, told, block, records)
         for name, count in written.items():
             self._monitor.done.remote(name, count)
+        self._monitor.drew.remote(self._replica, self._drawing.power())
         return _receipt(written)
 
     def _block(self, records: pa.Table) -> Block:
@@ -290,6 +297,17 @@ class Scorer:
             self._monitor.answered.remote(self._unsaid)
             self._telemetry.waiting(self._in_flight)
             self._unsaid, self._said_at = 0, now
+
+
+class _Drawing:
+    """What this actor's GPUs draw from now on."""
+
+    def __init__(self, gpus: Sequence[int | str]) -> None:
+        self._gpus, self._meter, self._since = len(gpus), EnergyMeter(gpus), time.monotonic()
+
+    def power(self) -> Power:
+        seconds = time.monotonic() - self._since
+        return Power(gpus=self._gpus, seconds=seconds, joules=self._meter.joules())
 
 
 def _receipt(written: Mapping[str, int]) -> pa.Table:

@@ -15,6 +15,7 @@ import yaml
 from medsent.commands.compare import compare_runs
 from medsent.errors import ConfigError, RunError
 from medsent.labels import LABELS
+from medsent.metrics.cost import Amount, Cost
 from medsent.metrics.model import Metrics, read_metrics
 from medsent.runs.folder import RunFolder
 from tests.conftest import job_values, logged
@@ -209,3 +210,44 @@ def test_the_candidate_of_the_only_comparison_is_taken(tmp_path: Path) -> None:
     new = write_run(tmp_path / "new-0", {"v": WORSE, "w": BETTER}, compare=pair)
     found, _ = compared(old, new)
     assert list(found.variants) == ["w@old-0", "w@new-0"]
+
+
+def paid(run: Path, variant: str, amount: float, currency: str = "USD") -> None:
+    """Leave in a run what its report says that a variant costs."""
+    cost = Cost(
+        replica_hours_per_million_records=Amount(value=1.0),
+        shared=0.0,
+        money_per_million_records=Amount(value=amount, low=amount - 1, high=amount + 1),
+        currency=currency,
+    )
+    metrics, _ = compared(run, run, "v", "w")
+    found = metrics.variants[f"{variant}@{run.name}"].model_copy(update={"cost": cost})
+    told = metrics.model_copy(update={"variants": {variant: found}, "comparisons": []})
+    (run / "metrics.json").write_text(told.to_json())
+
+
+def test_costs_are_those_of_each_runs_own_report(tmp_path: Path) -> None:
+    both = {"v": WORSE, "w": BETTER}
+    price = {"per_gpu_hour": 2.5}
+    old = write_run(tmp_path / "old-0", both, price=price)
+    new = write_run(tmp_path / "new-0", both, price=price)
+    found, _ = compared(old, new, "v", "w")
+    assert found.cheapest is found.comparisons[0].cost is None
+    paid(old, "v", 30.0)
+    found, said = compared(old, new, "v", "w")
+    assert found.comparisons[0].cost is None
+    assert any(line.startswith("What w@new-0 costs is not known") for line in said)
+    paid(new, "w", 12.0)
+    found, _ = compared(old, new, "v", "w")
+    change = found.comparisons[0].cost
+    assert change is not None
+    assert change.money_per_million_records.value == -18.0
+    assert found.cheapest is not None
+    assert (found.cheapest.best, found.cheapest.cheapest) == ("w@new-0", "w@new-0")
+    assert (
+        "18.0 USD less with w@new-0 than with v@old-0" in (old.parent / "out/report.md").read_text()
+    )
+    paid(new, "w", 12.0, "EUR")
+    found, said = compared(old, new, "v", "w")
+    assert found.cheapest is found.comparisons[0].cost is None
+    assert "Costs in two currencies are not compared." in said

@@ -15,9 +15,11 @@ from medsent.commands.evaluate import Job, evaluate, rewrite_report
 from medsent.commands.requeue import Selection
 from medsent.commands.tune import tune_run
 from medsent.config.job import JobConfig, OutputSettings
+from medsent.config.price import PriceSettings
 from medsent.engine.protocol import Completion, Engine, Request
 from medsent.errors import ConfigError, EngineDiedError, LeaseError, RunError, UsageError
 from medsent.labels import LABELS
+from medsent.metrics.model import read_metrics
 from medsent.runs.folder import RunFolder
 from medsent.runs.ledger import Ledger
 from medsent.runs.log import Scored, Started
@@ -215,6 +217,38 @@ def copy(config: JobConfig, whole: Path, tmp_path: Path) -> tuple[JobConfig, Run
     run = RunFolder(Path(shutil.copytree(whole, tmp_path / "runs" / whole.name)))
     run.manifest_file.unlink()
     return config.model_copy(update={"output": OutputSettings(path=str(tmp_path / "runs"))}), run
+
+
+def test_a_price_is_named_afterwards_and_scores_nothing_anew(
+    config: JobConfig, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "score", lambda *_: pytest.fail("something was started"))
+    kept = {name: (whole / name).read_bytes() for name in ("metrics.json", "config.yaml")}
+    (power,) = RunFolder(whole).events(Scored)[0].power.values()
+    assert (power.gpus, power.joules) == (0, None)
+    assert power.seconds > 0
+    said: list[str] = []
+    try:
+        laptop = PriceSettings(per_machine_hour=0.3, currency="EUR")
+        evaluate(config.model_copy(update={"price": laptop}))
+        metrics = read_metrics(whole / "metrics.json")
+        for name in ("plain", "digits"):
+            cost = metrics.variants[name].cost
+            assert cost is not None
+            assert cost.money_per_million_records.value == pytest.approx(
+                0.3 * cost.replica_hours_per_million_records.value
+            )
+            assert cost.gpu_hours_per_million_records is None
+            assert any(line.startswith(f"  {name}: ") and "EUR a million" in line for line in said)
+        report = (whole / "report.md").read_text()
+        assert "A million records cost " in report
+        assert "No label has opinions enough to tell which variant is as good" in report
+        assert (metrics.comparisons, metrics.cheapest) == ([], None)
+        with pytest.raises(ConfigError, match=r"price\.per_gpu_hour: the run's engines had no GPU"):
+            evaluate(config.model_copy(update={"price": PriceSettings(per_gpu_hour=2.5)}))
+    finally:
+        evaluate(config)
+    assert {name: (whole / name).read_bytes() for name in kept} == kept
 
 
 def test_a_row_too_few_or_too_many_is_not_complete(

@@ -132,6 +132,8 @@ def test_latencies_outside_the_buckets_stay_at_their_ends(latency_s: float, show
     assert state.throughput.speeds["v", "r"].latency_s(50) == pytest.approx(shown)
 
 
+TOKENS = np.array([[30, 70, 1]])
+"""Of one record."""
 RECORDS = st.lists(
     st.tuples(st.integers(0, 50 * BIN_US), st.integers(0, 9 * SECOND), st.integers(0, 1)),
     min_size=2,
@@ -141,7 +143,7 @@ RECORDS = st.lists(
 
 def of_records(records: list[tuple[int, int, int]]) -> Timeline:
     parts = [
-        Timeline.of(np.array([end - taken]), np.array([end]), variant, 2)
+        Timeline.of(np.array([end - taken]), np.array([end]), TOKENS, variant, 2)
         for end, taken, variant in records
     ]
     merged = parts[0]

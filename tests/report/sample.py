@@ -6,8 +6,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
+from medsent.config.price import PriceSettings
 from medsent.labels import LABELS
 from medsent.metrics.build import build_metrics
+from medsent.metrics.cheapest import with_costs
+from medsent.metrics.cost import Rates, variant_cost
 from medsent.metrics.model import Metrics, Run, Timing
 from medsent.reducer.state import Scope, reduce_batches
 from tests.predicted import Answers, batch
@@ -46,6 +49,8 @@ def metrics(
     timed: bool = True,
     replicates: int = 200,
     labels: Sequence[str] = LABELS,
+    price: PriceSettings | None = None,
+    watts: float | None = None,
 ) -> Metrics:
     """Return a run of `rows` records, a tenth of them quarantined, the same for the same call.
 
@@ -82,12 +87,18 @@ def metrics(
         pairs=compare,
         replicates=replicates,
     )
-    return build_metrics(
-        reduce_batches([batch(known, variants, columns, labels)], scope),
+    state = reduce_batches([batch(known, variants, columns, labels)], scope)
+    built = build_metrics(
+        state,
         run=Run(name=name, fingerprint="3f9c2a71", note=note),
         timing=Timing(start_up_s=58.4, scoring_s=121.7, total_s=188.2) if timed else None,
         provenance=PROVENANCE,
     )
+    if price is None:
+        return built
+    rates = Rates(price, None if watts is None else 1, watts)
+    found = {name: variant_cost(state.throughput, name, rates) for name in variants}
+    return with_costs(built, state, {n: c for n, c in found.items() if c is not None}, 0.02)
 
 
 def _answers(

@@ -11,6 +11,7 @@ import yaml
 
 from medsent.config.job import JobConfig
 from medsent.errors import ConfigError
+from medsent.scoring import cluster
 from medsent.scoring.cluster import Capacity, check_cluster, engines_held, occupancy, shortfalls
 from tests.conftest import JobBuilder, job_values, merged
 
@@ -162,3 +163,11 @@ def test_a_ray_that_does_not_start_is_one_line(job: JobBuilder, tmp_path: Path) 
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("medsent: Ray did not start on this machine (")
+
+
+def test_gpus_are_not_paid_for_on_a_machine_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "has_gpu", lambda: False)
+    priced = plan(engine={"kind": "vllm"}, price={"per_gpu_hour": 2.5})
+    with pytest.raises(ConfigError, match=r"price\.per_gpu_hour: the engines run on CPUs here"):
+        check_cluster(priced)
+    check_cluster(plan(engine={"kind": "vllm"}, price={"per_machine_hour": 0.2}))

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,6 +69,7 @@ class Here(Actor):
     """An actor without Ray around it, whose engine is one of the tests."""
 
     name = "node-actor"
+    gpus: Sequence[int | str] = ()
 
     def __init__(self, start: Callable[..., Any], *, replaced: bool = False) -> None:
         self._started, self._replaced = start, replaced

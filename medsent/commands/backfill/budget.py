@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from medsent.commands.backfill.settings import BackfillConfig, PriceSettings
+from medsent.commands.backfill.settings import BackfillConfig
 from medsent.config.engine import Replicas
 from medsent.config.job import JobConfig
 from medsent.runs.files import Written, read_file
@@ -43,14 +43,19 @@ class Spent(Written):
         """Return it so many times over."""
         return Spent(wall_s=self.wall_s * factor, replica_s=self.replica_s * factor)
 
-    def money(self, price: PriceSettings) -> float:
-        """Return it in the price's currency."""
-        return self.replica_h * price.per_replica_hour
+    def money(self, config: JobConfig) -> float | None:
+        """Return it in the price's currency; None without a price by the hour."""
+        if config.price is None:
+            return None
+        each = config.price.of_replica_hour(config.model.tensor_parallel_size)
+        return None if each is None else self.replica_h * each
 
-    def told(self, price: PriceSettings | None) -> str:
+    def told(self, config: JobConfig) -> str:
         """Say it in words."""
-        hours = f"{self.replica_h:,.2f} replica hours"
-        return f"{hours}, {self.money(price):,.2f} {price.currency}" if price else hours
+        hours, money = f"{self.replica_h:,.2f} replica hours", self.money(config)
+        if config.price is None or money is None:
+            return hours
+        return f"{hours}, {money:,.2f} {config.price.currency}"
 
 
 class Count:
@@ -122,6 +127,7 @@ class Meter(Count):
         budget, price = self._config.budget, self._config.price
         if budget.hours is not None and time.monotonic() - self._began >= budget.hours * 3600:
             return f"the budget of {budget.hours:g} hours is used up"
-        if budget.money is not None and price and self.spent.money(price) >= budget.money:
+        spent = self.spent.money(self._config)
+        if budget.money is not None and price and spent is not None and spent >= budget.money:
             return f"the budget of {budget.money:g} {price.currency} is used up, so raise it first"
         return None

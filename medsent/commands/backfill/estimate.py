@@ -36,7 +36,7 @@ def _lines(
 ) -> Iterator[tuple[str, str]]:
     yield "Run", f"{run.path}: {done:,} records done, {left:,} left"
     if done:
-        yield "Cost so far", Spent.read(run).told(config.price)
+        yield "Cost so far", Spent.read(run).told(config)
     if pace is None:
         yield "Time", "unknown: no run of this name has scored here yet; try --limit 100 first"
         return
@@ -48,8 +48,7 @@ def _lines(
 
 
 def _price(config: BackfillConfig, replica_hours: float) -> str:
-    hours = f"about {replica_hours:,.2f} replica hours"
+    told = f"about {Spent(replica_s=3600 * replica_hours).told(config)}"
     if config.price is None:
-        return f"{hours}; set price.per_replica_hour to see it in money"
-    money = replica_hours * config.price.per_replica_hour
-    return f"{hours}, {money:,.2f} {config.price.currency}"
+        return f"{told}; set price.per_replica_hour to see it in money"
+    return told

@@ -108,7 +108,7 @@ def _alarm(drift: Drift, reference: RunFolder, *, of_new: bool) -> str:
 
 
 def _cost(config: BackfillConfig, spent: Spent) -> str:
-    return f"The run has cost {spent.told(config.price)} so far"
+    return f"The run has cost {spent.told(config)} so far"
 
 
 def _left(plan: Plan, run: RunFolder, spent: Spent, config: BackfillConfig) -> str:
@@ -118,4 +118,4 @@ def _left(plan: Plan, run: RunFolder, spent: Spent, config: BackfillConfig) -> s
     if not done or left <= 0:
         return ""
     rest = spent.times(left / done)
-    return f"; the other {left:,} records take about {rest.told(config.price)} more"
+    return f"; the other {left:,} records take about {rest.told(config)} more"

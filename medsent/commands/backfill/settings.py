@@ -61,21 +61,12 @@ class BudgetSettings(Settings):
     """That the run may cost, over all its commands."""
 
 
-class PriceSettings(Settings):
-    """What an engine costs."""
-
-    per_replica_hour: float = Field(gt=0)
-    """Of one engine with its device, for an hour."""
-    currency: str = "USD"
-
-
 class BackfillConfig(JobConfig):
     """A scoring job over a backlog that nobody has labelled."""
 
     input: BackfillInput
     labelled: LabelledSettings = LabelledSettings()
     budget: BudgetSettings = BudgetSettings()
-    price: PriceSettings | None = None
     reference: StoragePath | None = None
     """A run folder whose label rates and input those of this run are compared with; null: none."""
     drift: DriftSettings | None = DriftSettings()
@@ -84,8 +75,15 @@ class BackfillConfig(JobConfig):
 
     @model_validator(mode="after")
     def _priced(self) -> "BackfillConfig":
-        if self.budget.money is not None and self.price is None:
+        if self.budget.money is None:
+            return self
+        if self.price is None:
             raise ValueError("budget.money needs price.per_replica_hour to count with")
+        if self.price.per_million_tokens is not None:
+            raise ValueError(
+                "budget.money is counted by the hour, and price.per_million_tokens has none; give "
+                "price.per_replica_hour, or set budget.hours in place of budget.money"
+            )
         return self
 
     @model_validator(mode="after")

@@ -160,6 +160,10 @@ def last_good(nights: Sequence[Night], before: date) -> Night | None:
 def _figures(metrics: Metrics) -> Iterator[NightFigure]:
     for variant, found in metrics.variants.items():
         yield from _of(variant, None, found.overall, _OVERALL)
+        if found.cost is not None:
+            name = "money_per_million_records"
+            amount = found.cost.money_per_million_records
+            yield NightFigure(variant=variant, label=None, figure=name, **dict(amount))
         for label, figures in found.labels.items():
             yield from _of(variant, label, figures, _LABEL)
 

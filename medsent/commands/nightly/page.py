@@ -18,6 +18,7 @@ from medsent.metrics.format import (
 )
 from medsent.metrics.model import Metrics
 from medsent.report.document import Cell, Column, Document, KeyFigure, Section, Table, Term, Tone
+from medsent.report.tables.cost import money
 
 PAGE: Final = "night.html"
 
@@ -109,6 +110,9 @@ def _key_figures(gate: Gate, metrics: Metrics) -> Iterator[KeyFigure]:
         yield KeyFigure("Usable answers", percent(value_of(success)), name)
         if variant.throughput is not None:
             yield KeyFigure("Records/s", rate(variant.throughput.records_per_s), name)
+        if variant.cost is not None:
+            spent = money(variant.cost.money_per_million_records.value, variant.cost.currency)
+            yield KeyFigure("Cost of a million records", spent, name)
     records = metrics.records
     share = percent(over(records.quarantined, records.input) or 0.0)
     yield KeyFigure("Quarantined", share, f"of {counted(records.input, 'record')}")

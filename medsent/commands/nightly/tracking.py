@@ -110,6 +110,9 @@ def _figures(metrics: Metrics) -> Iterator[tuple[str, float]]:
         speed = variant.throughput
         if speed is not None and speed.records_per_s is not None:
             yield f"{name}/records_per_s", speed.records_per_s
+        if variant.cost is not None:
+            spent = variant.cost.money_per_million_records.value
+            yield f"{name}/money_per_million_records", spent
 
 
 def _estimates(name: str, values: dict[str, Any]) -> Iterator[tuple[str, float]]:

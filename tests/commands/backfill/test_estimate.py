@@ -8,6 +8,7 @@ import yaml
 
 from medsent.cli import main
 from medsent.commands import check
+from medsent.commands.backfill.budget import Spent
 from medsent.commands.backfill.estimate import estimate
 from medsent.commands.backfill.job import backfill
 from medsent.commands.backfill.settings import BackfillConfig
@@ -179,6 +180,20 @@ def test_settings_that_cannot_be_meant_are_refused(
     file.write_text(yaml.safe_dump(config().model_dump(mode="json")))
     with pytest.raises(ConfigError, match=wrong):
         load_settings(BackfillConfig, file, [setting])
+
+
+def test_a_budget_of_money_is_counted_by_the_hour(config: Config, tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(config().model_dump(mode="json")))
+    by_tokens = "price={per_million_tokens: {prompt: 1, output: 2}}"
+    with pytest.raises(ConfigError, match=r"budget\.money is counted by the hour"):
+        load_settings(BackfillConfig, file, ["budget.money=5", by_tokens])
+    job = load_settings(BackfillConfig, file, ["budget.money=5", "price={per_machine_hour: 3}"])
+    assert Spent(replica_s=7200).told(job) == "2.00 replica hours, 6.00 USD"
+    assert Spent(replica_s=7200).told(load_settings(BackfillConfig, file, [by_tokens])) == (
+        "2.00 replica hours"
+    )
+    assert job.job().price == job.price  # so that the run's report knows it
 
 
 def test_the_job_that_ships_is_one(tmp_path: Path) -> None:

@@ -10,12 +10,15 @@ import pytest
 from medsent.commands.nightly.gate import Gate, Ruling
 from medsent.commands.nightly.history import NIGHTS, History, Night, last_good
 from medsent.commands.nightly.index import index_page
+from medsent.commands.nightly.page import night_page
 from medsent.commands.nightly.retention import retain
+from medsent.config.price import PriceSettings
 from medsent.errors import RunError
 from medsent.report.html import render_html
 from medsent.runs.folder import RunFolder
 from medsent.runs.log import Dropped
 from tests.commands.nightly.evidence import NIGHT, VARIANT
+from tests.report.sample import metrics
 
 FIRST = date(2026, 11, 1)
 
@@ -64,6 +67,21 @@ def test_nights_are_rows_that_sql_reads(history: History) -> None:
     assert macro is not None
     assert NIGHT.variants[VARIANT].overall.macro_f1 is not None
     assert macro.value == NIGHT.variants[VARIANT].overall.macro_f1.value
+
+
+def test_a_night_with_a_price_tells_what_it_cost() -> None:
+    priced = metrics(price=PriceSettings(per_replica_hour=2.5))
+    night, cost = Night.of(gate(0), priced), priced.variants[VARIANT].cost
+    assert cost is not None
+    told = night.figure(VARIANT, "money_per_million_records")
+    assert told is not None
+    assert (told.value, told.low) == (
+        cost.money_per_million_records.value,
+        cost.money_per_million_records.low,
+    )
+    figures = {each.name: each.value for each in night_page(gate(0), priced, "i").key_figures}
+    assert figures["Cost of a million records"].endswith(" USD")
+    assert row(0).figure(VARIANT, "money_per_million_records") is None
 
 
 def test_the_same_night_again_takes_its_place(history: History) -> None:
