@@ -163,7 +163,13 @@ def _splits(config: TrainingConfig, task: Task, say: Say) -> tuple[Readings, Rea
     readings = _read(config, task, config.data.train, say)
     validation = _read(config, task, config.data.validation, say)
     readings.refuse_overlap(validation)
-    return readings, validation
+    kept = readings.without_texts_of(validation)
+    if left_out := len(readings) - len(kept):
+        say(
+            f"{readings.path}: {left_out:,} opinions left out, since {validation.path} has their "
+            "text under another id"
+        )
+    return kept, validation
 
 
 def _read(config: TrainingConfig, task: Task, path: str, say: Say) -> Readings:
