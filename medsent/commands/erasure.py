@@ -1,6 +1,6 @@
 """Opinions that a run must hold no more: blanked where they are scored, never scored again."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -8,12 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent.commands.backfill import export
+from medsent.metrics.cuts import KeptCuts
+from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.predictions import rewrite
 from medsent.runs.blocks import tidy
+from medsent.runs.clusters import Clusters
 from medsent.runs.erased import Erased
 from medsent.runs.folder import RunFolder
 from medsent.scoring import accounting
-from medsent.storage.paths import AnyPath, names_below, open_parquet
+from medsent.storage.paths import AnyPath, names_below, open_parquet, write_whole
 
 _FIGURES = "metrics.json"
 _REPORTS = ("report.html", "report.md", _FIGURES, "drift.json")
@@ -35,11 +38,14 @@ class Rewritten:
     """Whether the run is complete: its manifest was written anew, and its report is to be."""
 
 
-def erase(run: RunFolder, opinion_ids: Iterable[str]) -> Rewritten:
+def erase(run: RunFolder, opinion_ids: Sequence[str]) -> Rewritten:
     """Take opinions out of a run.
 
-    They are listed first, so that a kill on the way forgets nothing: see `resume`.
+    They are listed before anything else that tells of them is gone, so that a kill on the way
+    forgets nothing: see `resume`. Thresholds come before, since the list has no ids to know
+    their hashes by.
     """
+    forget_tuned_on(run, opinion_ids)
     Erased.read(run).with_opinions(opinion_ids).write(run)
     return resume(run)
 
@@ -56,6 +62,8 @@ def resume(run: RunFolder) -> Rewritten:
             file.unlink(missing_ok=True)
     tidy(run)
     export.finish(run)
+    if clusters := Clusters.read(run):
+        clusters.without(erased).write(run)
     blanked = _each(run.predictions, erased, erased.blank)
     removed = _each(run.labelled, erased, erased.drop)
     if manifest is not None and scored:
@@ -66,6 +74,19 @@ def resume(run: RunFolder) -> Rewritten:
         run.write(run.manifest_file.name, now.to_json())
     erased.model_copy(update={"pending": False}).write(run)
     return Rewritten(*blanked, *removed, complete=manifest is not None)
+
+
+def forget_tuned_on(run: RunFolder, opinion_ids: Sequence[str]) -> None:
+    """Take the hashes of opinions, and of their texts, out of the thresholds files of a run."""
+    if any(run.path.glob("thresholds.json")):
+        kept = KeptCuts.read(run)
+        if (cuts := kept.without(opinion_ids)) != kept:
+            cuts.write(run)
+    for file in run.path.glob("thresholds-*.json"):
+        thresholds = read_thresholds(file)
+        left = thresholds.model_copy(update={"tuned_on": thresholds.tuned_on.without(opinion_ids)})
+        if left != thresholds:
+            write_whole(file, left.to_json())
 
 
 def _quoting(run: RunFolder) -> Iterator[AnyPath]:

@@ -259,7 +259,7 @@ def _thresholds(
 
 def _write(target: AnyPath, thresholds: Thresholds) -> None:
     try:
-        write_whole(target, thresholds.model_dump_json(indent=1) + "\n")
+        write_whole(target, thresholds.to_json())
     except OSError as error:
         raise storage_failure(error, target.parent) from error
 

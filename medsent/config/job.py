@@ -249,6 +249,9 @@ class StatisticsSettings(Settings):
     """Of the bootstrap that intervals and tests are made from; 0: none of these."""
     seed: int = Field(0, ge=0)
     """Of the bootstrap."""
+    cluster: Literal["opinion", "near_duplicates"] = "opinion"
+    """What intervals and tests take together: the records of an opinion, or those of all opinions
+    whose texts are nearly the same."""
 
     @field_validator("replicates")
     @classmethod

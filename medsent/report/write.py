@@ -19,6 +19,7 @@ from medsent.report.html import render_html
 from medsent.report.layout import contents
 from medsent.report.markdown import render_markdown
 from medsent.report.tables.route import route_taken
+from medsent.runs.clusters import Clusters
 from medsent.runs.folder import RunFolder
 from medsent.runs.manifest import Manifest
 from medsent.storage.paths import AnyPath
@@ -61,7 +62,8 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: Manifest) -> Metrics
     refuse_run(run.predictions, kept.tuned_on())
     scope = _scope(run, config)
     rows = predictions.batches(run.predictions, rows=rows_at_a_time(scope))
-    state = reduce_batches(rows, scope)
+    clusters = Clusters.asked(run, config)
+    state = reduce_batches(clusters.joined(rows) if clusters else rows, scope)
     records, timing = manifest.records, manifest.timing
     return build_metrics(
         state,
@@ -77,6 +79,7 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: Manifest) -> Metrics
             **manifest.provenance,
             "thresholds": {name: cuts.file for name, cuts in kept.root.items()},
             "shards_quarantined": [each.model_dump() for each in manifest.shards_quarantined],
+            **({"clusters": clusters.told()} if clusters else {}),
         },
         input_records=records.input,
         duplicate_record_ids=records.duplicate_record_ids,

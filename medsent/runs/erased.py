@@ -40,13 +40,13 @@ class Erased(Written):
 
     def with_opinions(self, opinion_ids: Iterable[str]) -> "Erased":
         """Return the list with more opinions, which are still to be taken out."""
-        more = {_hash(name) for name in opinion_ids}
+        more = {hash_id(name) for name in opinion_ids}
         return Erased(opinions=self.opinions | more, pending=True)
 
     def matches(self, opinion_ids: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return which of N opinion ids are listed, as N booleans; a missing one is not."""
         names = opinion_ids.unique().drop_null()
-        listed = [name for name in names.to_pylist() if _hash(name) in self.opinions]
+        listed = [name for name in names.to_pylist() if hash_id(name) in self.opinions]
         return pc.is_in(opinion_ids, value_set=pa.array(listed, pa.string()))
 
     def blank(self, rows: pa.Table) -> pa.Table:
@@ -77,7 +77,8 @@ def _blanked(rows: pa.Table, field: pa.Field) -> pa.Array | pa.ChunkedArray:
     return pa.nulls(rows.num_rows, field.type)
 
 
-def _hash(opinion_id: str) -> str:
+def hash_id(opinion_id: str) -> str:
+    """Return the hash of an id that a run keeps in its place."""
     return hashlib.blake2b(
         opinion_id.encode(), digest_size=16, person=b"medsent erased"
     ).hexdigest()

@@ -92,7 +92,7 @@ def _write_thresholds(
         thresholds={result.label: result.threshold for result in labels},
         tuned_on=tuned_on,
     )
-    file.write_text(thresholds.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    file.write_text(thresholds.to_json(), encoding="utf-8")
 
 
 def _tuned_on(validation: Readings) -> TunedOn:

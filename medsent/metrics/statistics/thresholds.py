@@ -149,6 +149,10 @@ class Thresholds(_Strict):
             raise ValueError("precision_floor goes with tuned_for: precision, and only with it")
         return self
 
+    def to_json(self) -> str:
+        """Return what the file holds."""
+        return self.model_dump_json(indent=1) + "\n"
+
     def check_labels(self, names: Sequence[str], file: str = "the thresholds file") -> None:
         """Raise `ConfigError` that names the labels the file lacks, or has beside these.
 
