@@ -15,7 +15,7 @@ from medsent.input.reading import opened
 from medsent.input.records import ids_of
 from medsent.input.shard import Shard, ShardError
 from medsent.input.shards import Shards
-from medsent.input.texts import recognisable, text_hashes
+from medsent.input.texts import NO_TEXT, recognisable, text_hashes
 from medsent.predictions import label_matrix
 
 _SCHEMA: Final = pa.schema(
@@ -40,7 +40,7 @@ class SameTexts:
 def same_texts(shards: Shards) -> SameTexts:
     """Count them; a shard that cannot be read is passed over. Memory is about 50 bytes a row."""
     rows = pa.concat_tables([_SCHEMA.empty_table(), *(_of(shards, file) for file in shards.files)])
-    known = rows.filter(pc.not_equal(rows["text"], 0))
+    known = rows.filter(pc.not_equal(rows["text"], pa.scalar(NO_TEXT, pa.uint64())))
     by_text = known.group_by("text").aggregate([("opinion", "count_distinct")])
     several = by_text.filter(pc.greater(by_text["opinion_count_distinct"], 1))
     shared = known.filter(pc.is_in(known["text"], value_set=several["text"].combine_chunks()))
@@ -67,7 +67,7 @@ def _hashed(rows: pa.Table, shards: Shards) -> pa.Table:
     gold = casting.gold(rows, shards.labels)[0]
     labelled = gold.is_valid()
     texts = pc.dictionary_encode(casting.texts(rows["text"])[0].filter(labelled))
-    hashes = np.append(text_hashes(recognisable(texts.dictionary), ""), np.uint64(0))
+    hashes = np.append(text_hashes(recognisable(texts.dictionary), ""), np.uint64(NO_TEXT))
     places = np.asarray(pc.fill_null(texts.indices, len(texts.dictionary)))
     persona = (
         casting.texts(rows["persona"])[0].filter(labelled)
