@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from medsent.commands.pace import Pace
 from medsent.config.job import JobConfig
 from medsent.errors import ConfigError, RunError
+from medsent.input.texts import LEAST, texts_of
+from medsent.metrics.leakage import has_gold
+from medsent.metrics.near_duplicates import grouped
+from medsent.metrics.same_texts import same_texts
 from medsent.predictions import Reason
 from medsent.scoring.asked import answer_words, prompt_words
 from medsent.scoring.cautions import Sampled, cautions
@@ -72,6 +76,7 @@ def _lines(plan: Plan, here: bool) -> Iterator[tuple[str, str]]:
         yield "Prompt tokens", f"{name}: {tokens:.0f} a record, about {total:,.0f} in all"
     found = ", ".join(f"{count} {reason}" for reason, count in measured.quarantined.items())
     yield "Quarantine", f"of {measured.records} records that were looked at: {found or 'none'}"
+    yield from _copies(plan)
     for caution in cautions(plan, sampled):
         yield "Warning", caution
     for bad in shards.bad:
@@ -79,6 +84,27 @@ def _lines(plan: Plan, here: bool) -> Iterator[tuple[str, str]]:
     if shards.passed_over:
         yield "Passed over", _passed_over(shards.passed_over)
     yield from _cluster(plan.config, here)
+
+
+def _copies(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield what an input with gold holds of one text under several ids, and of near-duplicates."""
+    if not has_gold(plan.shards.columns, plan.shards.labels):
+        return
+    found = same_texts(plan.shards)
+    told = f"none of {LEAST} characters or more stands under several opinion ids"
+    if found.texts:
+        told = (
+            f"{found.texts:,} of {LEAST} characters or more stand under several opinion ids, "
+            f"{found.under:,} in all; the gold of {found.differing:,} of them differs between these"
+        )
+    yield "Same texts", told
+    if plan.config.statistics.cluster == "near_duplicates":
+        groups = [each for each in grouped(texts_of(plan.shards, found.opinions)) if len(each) > 1]
+        yield (
+            "Near-duplicates",
+            f"{sum(map(len, groups)):,} of {len(found.opinions):,} opinions with gold, in "
+            f"{len(groups):,} clusters for intervals and tests",
+        )
 
 
 def _passed_over(paths: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from medsent.metrics.model import Metrics, Run, read_metrics
 from medsent.predictions import KEYS, Outcome, Reason, label_matrix
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.write import summary, write_files
+from medsent.runs.clusters import Clusters
 from medsent.runs.erased import Erased
 from medsent.runs.folder import RunFolder
 from medsent.runs.manifest import Manifest
@@ -167,6 +168,8 @@ def compare_sides(sides: tuple[Side, Side], *, sliced: bool = True) -> Metrics:
     kept = [name for name in slices if name not in KEYS]
     tables = [_narrowed(side.table(kept), side.variant, labels.names) for side in sides]
     rows = _joined(tables[0], tables[1], sides)
+    batches = rows.to_batches(max_chunksize=65_536)
+    clusters = Clusters.asked(candidate.run, candidate.config)
     cuts = {side.name: side.thresholds for side in sides}
     scope = Scope.of(
         [base.name, candidate.name],
@@ -182,11 +185,14 @@ def compare_sides(sides: tuple[Side, Side], *, sliced: bool = True) -> Metrics:
         seed=candidate.config.statistics.seed,
     )
     notes = dict.fromkeys(side.config.note for side in sides if side.config.note)
-    state = reduce_batches(rows.to_batches(max_chunksize=65_536), scope)
+    state = reduce_batches(clusters.joined(batches) if clusters else batches, scope)
     built = build_metrics(
         state,
         run=Run(name=_title(sides), fingerprint=_fingerprint(sides), note=" ".join(notes) or None),
-        provenance={side.name: side.manifest.provenance for side in sides},
+        provenance={
+            **{side.name: side.manifest.provenance for side in sides},
+            **({"clusters": clusters.told()} if clusters else {}),
+        },
         labels_left_out=labels.left_out(base.name, candidate.name),
     )
     found = {side.name: side.cost() for side in sides}

@@ -1,6 +1,6 @@
 """Opinions that a run must hold no more: blanked where they are scored, never scored again."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,14 +10,17 @@ import pyarrow.compute as pc
 
 from medsent.commands.backfill import export
 from medsent.errors import RunError
+from medsent.metrics.cuts import KeptCuts
 from medsent.metrics.model import read_metrics
+from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.predictions import rewrite
 from medsent.report.write import FILES, QUOTING
 from medsent.runs.blocks import tidy
+from medsent.runs.clusters import Clusters
 from medsent.runs.erased import Erased
 from medsent.runs.folder import RunFolder
 from medsent.scoring import accounting
-from medsent.storage.paths import AnyPath, names_below, open_parquet
+from medsent.storage.paths import AnyPath, names_below, open_parquet, write_whole
 
 _FIGURES = "metrics.json"
 _REPORTS = ("report.html", "report.md", _FIGURES, "drift.json", *QUOTING)
@@ -41,12 +44,14 @@ class Rewritten:
     """Whether the run is complete: its manifest was written anew, and its report is to be."""
 
 
-def erase(run: RunFolder, opinion_ids: Iterable[str]) -> Rewritten:
+def erase(run: RunFolder, opinion_ids: Sequence[str]) -> Rewritten:
     """Take opinions out of a run.
 
-    They are listed first, in the run too, since it may be moved: so a kill on the way forgets
-    nothing, see `resume`.
+    They are listed before anything else that tells of them is gone, in the run too, since it may
+    be moved: so a kill on the way forgets nothing, see `resume`. Thresholds come before, since
+    the list has no ids to know their hashes by.
     """
+    forget_tuned_on(run, opinion_ids)
     Erased.read(run).with_opinions(opinion_ids).write(run)
     return resume(run)
 
@@ -67,6 +72,8 @@ def resume(run: RunFolder) -> Rewritten:
     found = erased.found.union(*held.values(), *handed_on.values())
     erased = erased.model_copy(update={"found": found, "pending": True})
     erased.write(run)  # or after a kill nobody could say of an opinion that it was here
+    if clusters := Clusters.read(run):
+        clusters.without(erased).write(run)
     compared = _remove_comparisons(run) if held else ()
     blanked = _each(run.predictions, held, erased, erased.blank)
     removed = _each(run.labelled, handed_on, erased, erased.drop)
@@ -78,6 +85,19 @@ def resume(run: RunFolder) -> Rewritten:
         run.write(run.manifest_file.name, now.to_json())
     erased.model_copy(update={"pending": False}).write(run)
     return Rewritten(*blanked, *removed, compared, complete=manifest is not None)
+
+
+def forget_tuned_on(run: RunFolder, opinion_ids: Sequence[str]) -> None:
+    """Take the hashes of opinions, and of their texts, out of the thresholds files of a run."""
+    if any(run.path.glob("thresholds.json")):
+        kept = KeptCuts.read(run)
+        if (cuts := kept.without(opinion_ids)) != kept:
+            cuts.write(run)
+    for file in run.path.glob("thresholds-*.json"):
+        thresholds = read_thresholds(file)
+        left = thresholds.model_copy(update={"tuned_on": thresholds.tuned_on.without(opinion_ids)})
+        if left != thresholds:
+            write_whole(file, left.to_json())
 
 
 def _quoting(run: RunFolder) -> Iterator[AnyPath]:

@@ -27,6 +27,7 @@ from medsent.input.files import canonical
 from medsent.input.shard import BadShard
 from medsent.input.shards import Shards, find_rewritten
 from medsent.metrics.cuts import Cuts, KeptCuts
+from medsent.metrics.near_duplicates import keep_clusters
 from medsent.report.write import write_report
 from medsent.runs.blocks import Done, Piece, tidy
 from medsent.runs.folder import RunFolder
@@ -143,6 +144,7 @@ class Job:
             manifest = self._complete()
         else:
             logger.info("The run is complete: no engine is started, only its report is made again.")
+        keep_clusters(self._run, self._plan.config, self._plan.shards)
         return write_report(self._run, self._plan.config, manifest)
 
     def _complete(self) -> Manifest:

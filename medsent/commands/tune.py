@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 from medsent import predictions
 from medsent.answers.method import method_named
 from medsent.config.methods import known_methods
-from medsent.errors import ConfigError, UsageError, storage_failure
+from medsent.errors import ConfigError, MedsentError, UsageError, storage_failure
+from medsent.input.shards import Shards, open_shards
+from medsent.input.texts import NO_TEXT, text_hashes, texts_of
 from medsent.metrics.cuts import cuts_in_use
 from medsent.metrics.statistics.thresholds import (
     NEUTRAL,
@@ -23,8 +25,8 @@ from medsent.metrics.statistics.thresholds import (
     TunedOn,
     TunedRun,
     Tuning,
-    encode_hashes,
-    hash_opinions,
+    hashed_opinions,
+    hashed_texts,
     read_thresholds,
     tune,
 )
@@ -46,8 +48,8 @@ class Records:
     """(N, L): 0, 1 or NaN for missing."""
     probabilities: npt.NDArray[np.float32]
     """(N, L), NaN for null."""
-    opinions: Hashes
-    """(K,): the hashes of their opinions' ids, sorted and distinct."""
+    opinions: pa.Array
+    """(K,): their opinions' ids, each once."""
     digest: str
     """sha256 of their ids, readers and gold, in whatever order they stand in the run."""
     unusable: int
@@ -77,7 +79,8 @@ def tune_run(
     tunings = tune(records.gold, records.probabilities, precision_floor)
     by_label = dict(zip(predictions.labels_of(run.predictions), tunings, strict=True))
     source = TunedRun(name=name, fingerprint=manifest.fingerprint, variant=chosen)
-    thresholds = _thresholds(manifest.asked, by_label, precision_floor, _tuned_on(records, source))
+    tuned_on = _tuned_on(records, source, _texts(run, records))
+    thresholds = _thresholds(manifest.asked, by_label, precision_floor, tuned_on)
     _write(target, thresholds)
     logger.info(_heading(thresholds, source))
     for line in _told(by_label, records, precision_floor):
@@ -94,7 +97,7 @@ def read_records(run: RunFolder, variant: str) -> Records:
     It takes 8 bytes of memory a label of a record, and more while it is read. Raises `UsageError`
     where no record has both gold and a usable answer.
     """
-    gold, probabilities, opinions, rows = [], [], [np.empty(0, np.uint64)], []
+    gold, probabilities, opinions, rows = [], [], [], []
     unusable = 0
     for batch in _batches(run, variant):
         status = pc.struct_field(batch[variant], "status")
@@ -103,7 +106,7 @@ def read_records(run: RunFolder, variant: str) -> Records:
         usable = batch.filter(ok)
         gold.append(predictions.label_matrix(usable["gold"], ""))
         probabilities.append(predictions.probability_matrix(usable[variant]))
-        opinions.append(hash_opinions(pc.unique(usable["opinion_id"]).to_pylist()))
+        opinions.append(pc.unique(usable["opinion_id"]))
         rows.append(_row_hashes(usable, gold[-1]))
     if not sum(map(len, rows)):
         raise UsageError(
@@ -114,7 +117,7 @@ def read_records(run: RunFolder, variant: str) -> Records:
     return Records(
         gold=np.where(votes < 0, np.float32(np.nan), votes.astype(np.float32)),
         probabilities=np.concatenate(probabilities),
-        opinions=np.unique(np.concatenate(opinions)),
+        opinions=pc.unique(pa.chunked_array(opinions)),
         digest=hashlib.sha256(np.sort(np.concatenate(rows)).tobytes()).hexdigest(),
         unusable=unusable,
     )
@@ -187,12 +190,51 @@ def _row_hashes(rows: pa.RecordBatch, gold: npt.NDArray[np.int8]) -> Hashes:
     return np.frombuffer(b"".join(digests), dtype="<u8")
 
 
-def _tuned_on(records: Records, run: TunedRun) -> TunedOn:
+def _texts(run: RunFolder, records: Records) -> pa.Table | None:
+    """Return opinion_id and hash of the text, of those that the run's shards still hold.
+
+    A run holds no text. None where none can be read, and then it is said what that means.
+    """
+    found = []
+    try:
+        for rows in texts_of(_shards(run), records.opinions):
+            hashes = text_hashes(rows["text"], records.digest)
+            found.append(pa.table({"opinion_id": rows["opinion_id"], "hash": hashes}))
+    except MedsentError as error:
+        logger.info(f"Their texts cannot be read, so other opinions are told by id alone: {error}")
+        return None
+    table = pa.concat_tables(found) if found else None
+    absent = len(records.opinions) - (len(pc.unique(table["opinion_id"])) if table else 0)
+    if absent:
+        logger.info(
+            f"Of {absent:,} opinions the text is not there any more as it was scored: they are "
+            "told by id alone."
+        )
+    return table
+
+
+def _shards(run: RunFolder) -> Shards:
+    """Return the shards of a run that stand as they were scored."""
+    scored = set(run.complete().input)
+    shards = open_shards(run.config().input, predictions.labels_of(run.predictions))
+    return replace(shards, files=tuple(file for file in shards.files if file in scored))
+
+
+def _tuned_on(records: Records, run: TunedRun, texts: pa.Table | None) -> TunedOn:
+    ids = records.opinions.to_pylist()
+    hashed, of_texts = hashed_opinions(ids), None
+    if texts is not None:
+        unread = sorted(set(ids) - set(texts["opinion_id"].to_pylist()))
+        none = np.full(len(unread), NO_TEXT, np.uint64)
+        hashed, of_texts = hashed_texts(
+            [*texts["opinion_id"].to_pylist(), *unread], np.append(texts["hash"].to_numpy(), none)
+        )
     return TunedOn(
         data_digest=records.digest,
-        opinions=len(records.opinions),
+        opinions=len(ids),
         records=len(records.gold),
-        opinion_hashes=encode_hashes(records.opinions),
+        opinion_hashes=hashed,
+        text_hashes=of_texts,
         run=run,
     )
 
@@ -223,7 +265,7 @@ def _thresholds(
 
 def _write(target: AnyPath, thresholds: Thresholds) -> None:
     try:
-        write_whole(target, thresholds.model_dump_json(indent=1) + "\n")
+        write_whole(target, thresholds.to_json())
     except OSError as error:
         raise storage_failure(error, target.parent) from error
 

@@ -177,6 +177,9 @@ class StatisticsSettings(Settings):
     margin: float = Field(0.02, ge=0, lt=1)
     """A variant is as good as the best where its macro F1 is lower by no more than this: where
     the whole interval of their paired difference says so."""
+    cluster: Literal["opinion", "near_duplicates"] = "opinion"
+    """What intervals and tests take together: the records of an opinion, or those of all opinions
+    whose texts are nearly the same."""
 
     @field_validator("replicates")
     @classmethod

@@ -1,6 +1,6 @@
 """The thresholds in use, as a run's folder holds them in `thresholds.json`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue, RootModel
 
@@ -24,6 +24,13 @@ class Cuts(Written):
     tuned_on: JsonValue = None
     """A `TunedOn`; None for 0.5, and in runs of before."""
 
+    def without(self, opinion_ids: Sequence[str]) -> "Cuts":
+        """Return them as they are where some opinions are to be known no more."""
+        if not self.tuned_on:
+            return self
+        left = TunedOn.model_validate(self.tuned_on).without(opinion_ids)
+        return self.model_copy(update={"tuned_on": left.model_dump(mode="json")})
+
 
 class KeptCuts(Written, RootModel[dict[str, Cuts]]):
     """Those of all variants, by name."""
@@ -42,6 +49,10 @@ class KeptCuts(Written, RootModel[dict[str, Cuts]]):
     def write(self, run: RunFolder) -> None:
         """Write them into a run, so that its report depends on nothing outside it."""
         run.write(_FILE, self.to_json())
+
+    def without(self, opinion_ids: Sequence[str]) -> "KeptCuts":
+        """Return them as they are where some opinions are to be known no more."""
+        return KeptCuts({name: each.without(opinion_ids) for name, each in self.root.items()})
 
     def tuned_on(self) -> dict[str, TunedOn]:
         """Return thresholds file to what it was tuned on, of those that are known."""

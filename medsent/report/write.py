@@ -21,6 +21,7 @@ from medsent.report.html import render_html
 from medsent.report.layout import contents
 from medsent.report.markdown import render_markdown
 from medsent.report.tables.route import route_taken
+from medsent.runs.clusters import Clusters
 from medsent.runs.folder import RunFolder
 from medsent.runs.log import Scored
 from medsent.runs.manifest import Manifest
@@ -77,7 +78,8 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: Manifest) -> Metrics
     refuse_run(run.predictions, kept.tuned_on())
     scope, rates = _scope(run, config), _rates(run, config)
     rows = predictions.batches(run.predictions, rows=rows_at_a_time(scope))
-    state = reduce_batches(rows, scope)
+    clusters = Clusters.asked(run, config)
+    state = reduce_batches(clusters.joined(rows) if clusters else rows, scope)
     records, timing = manifest.records, manifest.timing
     built = build_metrics(
         state,
@@ -93,6 +95,7 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: Manifest) -> Metrics
             **manifest.provenance,
             "thresholds": {name: cuts.file for name, cuts in kept.root.items()},
             "shards_quarantined": [each.model_dump() for each in manifest.shards_quarantined],
+            **({"clusters": clusters.told()} if clusters else {}),
         },
         input_records=records.input,
         duplicate_record_ids=records.duplicate_record_ids,

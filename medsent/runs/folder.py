@@ -15,6 +15,9 @@ from medsent.runs.log import Dropped, Logged
 from medsent.runs.manifest import Manifest
 from medsent.storage.paths import AnyPath, append_line, read_lines, remove_folder, write_whole
 
+CLUSTERS = "clusters.json"
+"""The file of opinions whose texts are nearly the same; most runs have none."""
+
 Line = TypeVar("Line", bound=Logged)
 
 
@@ -90,6 +93,7 @@ class RunFolder:
     def drop_predictions(self) -> None:
         """Remove predictions and checkpoint; the reports and what they say stay."""
         self.log(Dropped())
+        (self.path / CLUSTERS).unlink(missing_ok=True)
         for folder in (self.checkpoint, self.predictions):
             remove_folder(folder)
 

@@ -14,9 +14,15 @@ from medsent.demo.data import SPLITS
 from medsent.errors import ConfigError
 from medsent.input.records import ids_of
 from medsent.input.shards import open_shards
+from medsent.input.texts import recognisable, text_hashes
 from medsent.labels import LABELS
 from medsent.metrics.leakage import refuse_input, refuse_run
-from medsent.metrics.statistics.thresholds import TunedOn, hashed_opinions, read_thresholds
+from medsent.metrics.statistics.thresholds import (
+    TunedOn,
+    hashed_opinions,
+    hashed_texts,
+    read_thresholds,
+)
 from tests import predicted
 
 TAGS = pa.list_(pa.string())
@@ -57,6 +63,25 @@ def written(tmp_path: Path) -> Written:
         return tmp_path
 
     return write
+
+
+LONG = [
+    f"The nurse number {i} came at once and explained what she was going to do." for i in range(4)
+]
+
+
+def tuned_on_texts(digest: str, **opinions: str) -> dict[str, TunedOn]:
+    """Return what a file says that was tuned on opinions with these texts."""
+    texts = text_hashes(recognisable(pa.array(opinions.values(), pa.string())), digest)
+    ids, hashed = hashed_texts(list(opinions), texts)
+    made = TunedOn(
+        data_digest=digest,
+        opinions=len(opinions),
+        records=len(opinions),
+        opinion_hashes=ids,
+        text_hashes=hashed,
+    )
+    return {f"{digest}.json": made}
 
 
 def refuse(path: Path, tuned: dict[str, TunedOn], **settings: Any) -> None:
@@ -130,6 +155,31 @@ def test_texts_are_read_only_where_ids_are_missing_or_one_is_found(
         refuse(written(), tuned_on("a"))
     assert read[:2] == [([0], ["opinion_id"]), ([1], ["opinion_id"])]
     assert read[2:] == [([0], ["labels", "opinion_id", "text"])]
+
+
+def test_the_same_text_under_another_id(written: Written) -> None:
+    folder = written({"text": pa.array(LONG)}, {"text": pa.array(["Short."] * 4)})
+    with pytest.raises(ConfigError) as caught:
+        refuse(folder, tuned_on_texts("d", a="Of a.", x=LONG[1].upper(), y=LONG[2] + " Twice."))
+    assert "d.json was tuned on opinions of this input: 2 of its 3 have gold labels here, " in str(
+        caught.value
+    )
+    assert "here, 1 of them under another id with the same text, and figures" in str(caught.value)
+    refuse(folder, tuned_on_texts("d", x=LONG[0] + " Twice.", y="Short."))
+
+
+def test_each_file_has_a_key_of_its_own(written: Written) -> None:
+    folder = written({"text": pa.array(LONG)})
+    tuned = tuned_on_texts("one", x="Another.") | tuned_on_texts("two", y=LONG[3])
+    with pytest.raises(ConfigError, match=r"two\.json .*: 1 of its 1 have"):
+        refuse(folder, tuned)
+
+
+def test_texts_without_gold_do_not_count(written: Written) -> None:
+    folder = written({"text": pa.array(LONG), "labels": UNLABELLED})
+    refuse(folder, tuned_on_texts("d", x=LONG[0], y=LONG[2]))
+    with pytest.raises(ConfigError, match="1 of its 2 have"):
+        refuse(folder, tuned_on_texts("d", x=LONG[0], y=LONG[1]))
 
 
 UNLABELLED = pa.array([None, [], None, []], TAGS)

@@ -12,7 +12,8 @@ from medsent.commands.training.evaluation import LabelResult
 from medsent.commands.training.readings import Readings
 from medsent.commands.training.task import Task
 from medsent.config.loader import yaml_text
-from medsent.metrics.statistics.thresholds import Thresholds, TunedOn, hashed_opinions
+from medsent.input.texts import text_hashes
+from medsent.metrics.statistics.thresholds import Thresholds, TunedOn, hashed_texts
 from medsent.models.adapter import ANSWER, CARD, LABELS, PROMPT, WEIGHTS
 from medsent.models.adapter import CONFIG as SHAPE
 from medsent.models.hashes import sha256_file
@@ -91,15 +92,19 @@ def _write_thresholds(
         thresholds={result.label: result.threshold for result in labels},
         tuned_on=tuned_on,
     )
-    file.write_text(thresholds.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    file.write_text(thresholds.to_json(), encoding="utf-8")
 
 
 def _tuned_on(validation: Readings) -> TunedOn:
+    digest = validation.digest()
+    ids = [opinion.opinion_id for opinion in validation.opinions]
+    opinions, texts = hashed_texts(ids, text_hashes(validation.texts(), digest))
     return TunedOn(
-        data_digest=validation.digest(),
+        data_digest=digest,
         opinions=len(validation),
         records=validation.records,
-        opinion_hashes=hashed_opinions(opinion.opinion_id for opinion in validation.opinions),
+        opinion_hashes=opinions,
+        text_hashes=texts,
     )
 
 

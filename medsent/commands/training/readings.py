@@ -16,6 +16,7 @@ from medsent.errors import InputError
 from medsent.input.gold import MISSING, gold_matrix
 from medsent.input.records import RecordReader
 from medsent.input.shards import open_shards
+from medsent.input.texts import recognisable
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,25 @@ class Readings(Dataset[Opinion]):
                 f"{len(shared)} opinions are in both {self.path} and {other.path} "
                 f"(one is {min(shared)}); split by opinion"
             )
+
+    def without_texts_of(self, other: "Readings") -> "Readings":
+        """Return the readings without the opinions whose text stands in the other's.
+
+        Raises `InputError` where none is left.
+        """
+        known = set(other.texts().drop_null().to_pylist())
+        texts = self.texts().to_pylist()
+        left = [o for o, text in zip(self.opinions, texts, strict=True) if text not in known]
+        if not left:
+            raise InputError(
+                f"{self.path}: the texts of all its opinions are in {other.path} too, under other "
+                "ids; split by text"
+            )
+        return Readings(self.path, left, self.unusable)
+
+    def texts(self) -> pa.Array:
+        """Return each opinion's text as it is recognised under another id; null for a short one."""
+        return recognisable(pa.array([o.text for o in self.opinions], pa.string()))
 
 
 class SimilarLengths(Sampler[int]):

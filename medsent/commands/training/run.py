@@ -167,7 +167,13 @@ def _splits(config: TrainingConfig, task: Task) -> tuple[Readings, Readings]:
     readings = _read(config, task, config.data.train)
     validation = _read(config, task, config.data.validation)
     readings.refuse_overlap(validation)
-    return readings, validation
+    kept = readings.without_texts_of(validation)
+    if left_out := len(readings) - len(kept):
+        logger.info(
+            f"{readings.path}: {left_out:,} opinions left out, since {validation.path} has their "
+            "text under another id"
+        )
+    return kept, validation
 
 
 def _read(config: TrainingConfig, task: Task, path: str) -> Readings:

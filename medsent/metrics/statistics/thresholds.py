@@ -18,6 +18,7 @@ from pydantic import (
 
 from medsent.config.methods import MethodName
 from medsent.errors import ConfigError
+from medsent.input.texts import NO_TEXT
 from medsent.reducer.weights import opinion_keys
 from medsent.storage.paths import AnyPath, any_path
 
@@ -54,22 +55,62 @@ class TunedOn(_Strict):
     records: int = Field(ge=1)
     opinion_hashes: str
     """Base64 of the sorted little-endian 64-bit hashes of the opinions' ids."""
+    text_hashes: str | None = None
+    """The same of their texts, each where its opinion's id is, by the key `data_digest`; 0 where a
+    text cannot be recognised. Null where the texts were not at hand."""
     run: TunedRun | None = None
     """Null where training tuned them."""
 
-    @field_validator("opinion_hashes")
+    @field_validator("opinion_hashes", "text_hashes")
     @classmethod
-    def _whole(cls, hashes: str) -> str:
+    def _whole(cls, hashes: str | None) -> str | None:
         try:
-            _decoded(hashes)
+            _decoded(hashes or "")
         except ValueError:
             raise ValueError("these are no hashes of opinions") from None
         return hashes
 
+    @model_validator(mode="after")
+    def _in_pairs(self) -> "TunedOn":
+        if len(self._texts) != len(_decoded(self.opinion_hashes)):
+            raise ValueError("text_hashes: there is not one for each of opinion_hashes")
+        return self
+
     @property
     def hashes(self) -> Hashes:
-        """The opinions' hashes, (K,), sorted and distinct."""
+        """The hashes of the opinions' ids, (K,), sorted and distinct."""
         return np.unique(_decoded(self.opinion_hashes))
+
+    @property
+    def recognised(self) -> Hashes:
+        """The hashes of the texts that can be recognised, sorted and distinct."""
+        return np.setdiff1d(self._texts, [np.uint64(NO_TEXT)])
+
+    @property
+    def _texts(self) -> Hashes:
+        """The hash of the text of each of `opinion_hashes`."""
+        if self.text_hashes is None:
+            return np.full(len(_decoded(self.opinion_hashes)), NO_TEXT, np.uint64)
+        return _decoded(self.text_hashes)
+
+    def shared(self, found: Hashes) -> tuple[int, int]:
+        """Return how many opinions have their id or text among some hashes; and how many by text.
+
+        The second are those whose id is not among them.
+        """
+        ids = _decoded(self.opinion_hashes)
+        by_id, by_text = np.isin(ids, found), np.isin(self._texts, found)
+        every = len(np.unique(ids[by_id | (by_text & (self._texts != NO_TEXT))]))
+        return every, every - len(np.unique(ids[by_id]))
+
+    def without(self, opinion_ids: Iterable[str]) -> "TunedOn":
+        """Return what is left where some opinions are to be known no more, by id or by text."""
+        ids = _decoded(self.opinion_hashes)
+        left = ~np.isin(ids, hash_opinions(opinion_ids))
+        texts = None if self.text_hashes is None else encode_hashes(self._texts[left])
+        return self.model_copy(
+            update={"opinion_hashes": encode_hashes(ids[left]), "text_hashes": texts}
+        )
 
 
 class Thresholds(_Strict):
@@ -107,6 +148,10 @@ class Thresholds(_Strict):
         if (self.precision_floor is not None) != (self.tuned_for == "precision"):
             raise ValueError("precision_floor goes with tuned_for: precision, and only with it")
         return self
+
+    def to_json(self) -> str:
+        """Return what the file holds."""
+        return self.model_dump_json(indent=1) + "\n"
 
     def check_labels(self, names: Sequence[str], file: str = "the thresholds file") -> None:
         """Raise `ConfigError` that names the labels the file lacks, or has beside these.
@@ -164,6 +209,15 @@ def encode_hashes(hashes: Hashes) -> str:
 def hashed_opinions(opinion_ids: Iterable[str]) -> str:
     """Return what `TunedOn.opinion_hashes` holds for these ids."""
     return encode_hashes(hash_opinions(opinion_ids))
+
+
+def hashed_texts(opinion_ids: Sequence[str], texts: Hashes) -> tuple[str, str]:
+    """Return what `TunedOn` holds of N opinions and of the hashes of their texts, (N,).
+
+    An opinion may stand there with several texts.
+    """
+    pairs = np.unique(np.stack([opinion_keys(opinion_ids), texts], axis=1), axis=0)
+    return encode_hashes(pairs[:, 0]), encode_hashes(pairs[:, 1])
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,20 @@ def test_an_opinion_in_both_splits_is_refused(tmp_path: Path) -> None:
     train.refuse_overlap(Readings.read(_write(tmp_path / "w", [_row("c")]), {}, PERSONAS, LABELS))
 
 
+def test_a_text_of_validation_under_another_id_is_not_trained_on(tmp_path: Path) -> None:
+    text = "The nurse came at once and explained what she was going to do."
+    rows = [_row("a", text=text), _row("b"), _row("c", text="Short.")]
+    copies = [_row("v", text=f" {text.upper()}"), _row("w", text="Short.")]
+    train = Readings.read(_write(tmp_path / "t", rows), {}, PERSONAS, LABELS)
+    validation = Readings.read(_write(tmp_path / "v", copies), {}, PERSONAS, LABELS)
+    left = train.without_texts_of(validation)
+    assert [o.opinion_id for o in left.opinions] == ["b", "c"]
+    whole = validation.without_texts_of(train.first(0))
+    assert whole.digest() == validation.digest()
+    with pytest.raises(InputError, match=r"texts of all its opinions are in .* split by text"):
+        train.first(1).without_texts_of(validation)
+
+
 def test_the_digest_tells_any_change(tmp_path: Path) -> None:
     def digest(row: dict[str, Any]) -> str:
         return Readings.read(_write(tmp_path / "d", [row]), {}, PERSONAS, LABELS).digest()

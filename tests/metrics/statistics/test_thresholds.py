@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from medsent.errors import ConfigError
 from medsent.labels import LABELS
@@ -15,7 +16,9 @@ from medsent.metrics.statistics.thresholds import (
     Thresholds,
     TunedOn,
     best_f1_thresholds,
+    hash_opinions,
     hashed_opinions,
+    hashed_texts,
     load_thresholds,
     precision_thresholds,
     read_thresholds,
@@ -218,3 +221,33 @@ def test_no_file_and_no_json(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(ConfigError, match=r"broken\.json"):
         load_thresholds(tmp_path / "broken.json")
+
+
+def test_opinions_are_known_by_id_and_by_text_and_can_be_forgotten() -> None:
+    texts = np.array([11, 12, 0, 13], np.uint64)
+    ids, hashed = hashed_texts(["a", "b", "c", "a"], texts)  # two texts of a
+    known = TunedOn(data_digest="d", opinions=3, records=9, opinion_hashes=ids, text_hashes=hashed)
+    assert known.hashes.tolist() == hash_opinions("abc").tolist()
+    assert known.recognised.tolist() == [11, 12, 13]
+    of_b = hash_opinions("b")
+    assert known.shared(of_b) == (1, 0)
+    assert known.shared(np.append(of_b, texts)) == (2, 1)
+    assert known.shared(np.array([0], np.uint64)) == (0, 0)
+    left = known.without(["a"])
+    assert left.hashes.tolist() == hash_opinions("bc").tolist()
+    assert left.recognised.tolist() == [12]
+    assert left.without("abc").hashes.size == 0
+    of_before = known.model_copy(update={"text_hashes": None})
+    assert of_before.recognised.size == 0
+    assert of_before.without(["a"]).hashes.tolist() == left.hashes.tolist()
+
+
+def test_a_text_for_each_opinion() -> None:
+    with pytest.raises(ValidationError, match="not one for each"):
+        TunedOn(
+            data_digest="d",
+            opinions=2,
+            records=2,
+            opinion_hashes=hashed_opinions("ab"),
+            text_hashes=hashed_opinions("a"),
+        )

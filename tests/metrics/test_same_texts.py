@@ -1,0 +1,55 @@
+"""The same text under several ids is counted, and to which its gold differs."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medsent.config.job import InputSettings
+from medsent.input.shards import open_shards
+from medsent.labels import LABELS
+from medsent.metrics.same_texts import SameTexts, same_texts
+
+LONG = "The nurse came at once and explained what she was going to do"
+
+
+def counted(folder: Path, *rows: tuple[str, str | None, str | None, list[str] | None]) -> SameTexts:
+    """Count over rows of opinion_id, text, persona and labels, two a shard."""
+    columns = ("opinion_id", "text", "persona", "labels")
+    kinds: dict[str, Any] = {"labels": pa.list_(pa.string())}
+    for first in range(0, len(rows), 2):
+        some = rows[first : first + 2]
+        table = {
+            name: pa.array([row[place] for row in some], kinds.get(name, pa.string()))
+            for place, name in enumerate(columns)
+        }
+        table["record_id"] = pa.array([f"r{first + i}" for i in range(len(some))])
+        table["language"] = pa.array(["en"] * len(some))
+        pq.write_table(pa.table(table), folder / f"{first}.parquet")
+    return same_texts(open_shards(InputSettings(path=str(folder)), LABELS))
+
+
+def test_texts_under_several_ids(tmp_path: Path) -> None:
+    found = counted(
+        tmp_path,
+        ("a", LONG, "surgeon", ["calm"]),
+        ("b", LONG.upper(), "surgeon", ["anger"]),  # the same reader, other gold
+        ("b", LONG, None, []),
+        ("c", f"{LONG}, twice", "surgeon", ["calm"]),
+        ("d", f"{LONG} (twice)", "surgeon", ["calm"]),
+        ("e", f"{LONG} – twice", None, ["anger"]),  # another reader may have other gold
+        ("f", f"{LONG} once", None, ["anger"]),  # of one id alone
+        ("f", f"{LONG} once", None, ["calm"]),
+        ("g", "Short.", None, ["anger"]),
+        ("h", "Short.", None, ["calm"]),
+        ("i", None, None, ["calm"]),
+        ("j", LONG, "surgeon", None),  # without gold
+    )
+    assert (found.texts, found.under, found.differing) == (2, 5, 1)
+    assert sorted(found.opinions.to_pylist()) == [*"abcdefghi"]
+
+
+def test_none(tmp_path: Path) -> None:
+    found = counted(tmp_path, ("a", LONG, None, []), ("b", "Short.", None, []))
+    assert (found.texts, found.under, found.differing) == (0, 0, 0)
