@@ -128,7 +128,8 @@ def _report(run: RunFolder) -> AnyPath:
 
 def _tell_others(output: AnyPath, runs: Sequence[RunFolder], say: Say) -> None:
     """Name the runs of an output folder that may hold what is erased there."""
-    others = [RunFolder(each) for each in sorted(output.glob("*"), key=str)]
+    beside: list[AnyPath] = list(output.glob("*"))
+    others = [RunFolder(each) for each in sorted(beside, key=str)]
     waiting = [
         run.path.name
         for run in others
