@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from medsent.config.job import InputSettings
+from medsent.config.input import InputSettings
 from medsent.errors import InputError
 from medsent.input.casting import both, held_as, is_date, is_gold, is_id, is_text
 from medsent.input.gold import is_vote

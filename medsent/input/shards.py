@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from medsent.config.job import InputSettings
+from medsent.config.input import InputSettings
 from medsent.errors import InputError
 from medsent.input.columns import NEEDED, Kinds, Settled, check_names, names_served, settle, unheld
 from medsent.input.files import find_files, look

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from medsent.config.job import InputSettings
+from medsent.config.input import InputSettings
 from medsent.errors import InputError
 from medsent.input.columns import Settled, check_names, settle, unheld
 

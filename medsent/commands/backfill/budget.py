@@ -2,7 +2,8 @@
 
 import time
 
-from medsent.commands.backfill.settings import BackfillConfig, PriceSettings
+from medsent.commands.backfill.settings import BackfillConfig
+from medsent.config.job import PriceSettings
 from medsent.runs.files import Written, read_file
 from medsent.runs.folder import RunFolder
 from medsent.scoring.monitor import Status

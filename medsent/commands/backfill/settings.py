@@ -5,7 +5,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from medsent.commands.drift import DriftSettings
-from medsent.config.job import InputSettings, JobConfig, StoragePath
+from medsent.config.input import InputSettings, StoragePath
+from medsent.config.job import JobConfig
 from medsent.config.loader import Settings
 
 Partition = Literal["date", "month", "language", "persona", "variant"]
@@ -61,21 +62,12 @@ class BudgetSettings(Settings):
     """That the run may cost, over all its commands."""
 
 
-class PriceSettings(Settings):
-    """What an engine costs."""
-
-    per_replica_hour: float = Field(gt=0)
-    """Of one engine with its device, for an hour."""
-    currency: str = "USD"
-
-
 class BackfillConfig(JobConfig):
     """A scoring job over a backlog that nobody has labelled."""
 
     input: BackfillInput
     labelled: LabelledSettings = LabelledSettings()
     budget: BudgetSettings = BudgetSettings()
-    price: PriceSettings | None = None
     reference: StoragePath | None = None
     """A run folder whose label rates and input those of this run are compared with; null: none."""
     drift: DriftSettings | None = DriftSettings()
