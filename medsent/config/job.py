@@ -11,7 +11,7 @@ from medsent.config.input import InputSettings, StoragePath
 from medsent.config.loader import Settings, load_settings
 from medsent.config.methods import MethodName
 from medsent.config.secrets import refuse_secrets
-from medsent.storage.paths import SCHEMES, AnyPath, holds_secret
+from medsent.storage.paths import SCHEMES, AnyPath
 
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 """A column of the predictions, so that SQL reads `finetuned.labels.anger`."""
