@@ -4,17 +4,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from medsent.commands.pace import cost, latest_pace
 from medsent.config.job import JobConfig
 from medsent.console import Say
-from medsent.errors import ConfigError, RunError
+from medsent.errors import ConfigError
 from medsent.predictions import Reason
-from medsent.runs.folder import runs_named
 from medsent.scoring.asked import answer_words, prompt_words
 from medsent.scoring.cautions import Sampled, cautions
 from medsent.scoring.cluster import Capacity, check_cluster, engines_held, occupancy
+from medsent.scoring.hopeless import refuse_hopeless
+from medsent.scoring.opening import try_output
 from medsent.scoring.plan import Plan, make_plan
 from medsent.scoring.variant import Variant
-from medsent.storage.paths import any_path, modified_ns, shown
+from medsent.storage.paths import shown
 
 _MOST_NAMED = 5
 
@@ -32,27 +34,40 @@ class Measured:
 def check(config: JobConfig, say: Say = print) -> Plan:
     """Print what a job comes to, without an engine. Raises `MedsentError` where it cannot run."""
     plan = make_plan(config, say)
+    try_output(plan)
     tell(plan, say)
-    say(f"Ready: its command with the same file starts it ({_estimate(plan)}).")
+    pace = latest_pace(plan)
+    for heading, text in cost(config, plan.records, pace):
+        say(f"{heading:<15} {text}")
+    time = "time unknown" if pace is None else f"about {pace.hours(plan.records) * 60:.0f} min"
+    say(f"Ready: its command with the same file starts it ({time}).")
     return plan
 
 
 def tell(plan: Plan, say: Say, *, here: bool = True) -> None:
     """Print what a job comes to, but for the time it takes.
 
-    Raises `ConfigError` where it is to run `here` and this cluster cannot hold it.
+    Raises `ConfigError` where it is to run `here` and this cluster cannot hold it, `InputError`
+    where no record that is looked at could be scored.
     """
-    for heading, text in _lines(plan, here):
+    sampled = Sampled(plan)
+    measured = _measure(plan, sampled)
+    for heading, text in _lines(plan, sampled, measured, here):
         say(f"{heading:<15} {text}")
+    refuse_hopeless(measured.records, measured.quarantined, plan)
 
 
-def _lines(plan: Plan, here: bool) -> Iterator[tuple[str, str]]:
+def _lines(
+    plan: Plan, sampled: Sampled, measured: Measured, here: bool
+) -> Iterator[tuple[str, str]]:
     """Yield what a job comes to, as heading and text."""
     shards, model = plan.shards, plan.config.model
     columns = ", ".join(f"{ours}={theirs}" for ours, theirs in shards.columns.items())
     yield "Configuration", f"{plan.config.name}, fingerprint {plan.fingerprint}"
     yield "Input", f"{plan.records:,} records in {len(shards.files)} shards{_read_by(plan)}"
     yield "Columns", columns
+    if not plan.readers:
+        yield "Gold", sampled.gold.told()
     revision = f" at {model.revision[:12]}" if model.revision else ""
     yield "Model", f"{model.source}{revision}, sha256 {plan.model_sha256[:16]}"
     if plan.quantization:
@@ -63,8 +78,6 @@ def _lines(plan: Plan, here: bool) -> Iterator[tuple[str, str]]:
     if route := plan.config.route:
         told = f"{100 * route.share:g}% of the opinions to {route.candidate}"
         yield "Route", f"{told}, the others to {route.fallback}"
-    sampled = Sampled(plan)
-    measured = _measure(plan, sampled)
     for name, tokens in measured.tokens.items():
         total = tokens * plan.records * _part(plan, name)
         yield "Prompt tokens", f"{name}: {tokens:.0f} a record, about {total:,.0f} in all"
@@ -157,20 +170,3 @@ def _measure(plan: Plan, sampled: Sampled) -> Measured:
     if too_long:
         reasons[Reason.TOO_LONG] += len(too_long)
     return Measured(len(sampled.rows), dict(reasons), tokens)
-
-
-def _estimate(plan: Plan) -> str:
-    """Tell the time from the last complete run of the same name and variants, if there is one."""
-    runs = runs_named(any_path(plan.config.output.path), plan.config.name)
-    ended = [run for run in runs if run.manifest_file.is_file()]
-    if not ended:
-        return "time unknown: no run of this name has ended here yet"
-    last = max(ended, key=lambda run: modified_ns(run.manifest_file))
-    try:
-        manifest = last.complete()
-    except RunError:
-        return f"time unknown: {last.manifest_file} is damaged"
-    timing = manifest.timing
-    records = timing.records or manifest.records.input
-    seconds = timing.start_up_s + timing.scoring_s * plan.records / max(1, records)
-    return f"about {seconds / 60:.0f} min on what the last run had ({last.path.name})"

@@ -34,6 +34,7 @@ from medsent.runs.log import EngineLogged, Scored, Started
 from medsent.runs.manifest import Manifest, Timing
 from medsent.scoring import accounting
 from medsent.scoring.cautions import cautions
+from medsent.scoring.hopeless import refuse_nothing_scored
 from medsent.scoring.monitor import Status
 from medsent.scoring.opening import open_run
 from medsent.scoring.pipeline import Session, Watch, score
@@ -134,7 +135,9 @@ class Job:
             manifest = self._complete()
         else:
             self._say("The run is complete: no engine is started, only its report is made again.")
-        return write_report(self._run, self._plan.config, manifest, self._say)
+        report = write_report(self._run, self._plan.config, manifest, self._say)
+        refuse_nothing_scored(self._run, manifest.records, self._plan)
+        return report
 
     def _complete(self) -> Manifest:
         refuse_former(self._run, self._ledger)
@@ -227,7 +230,9 @@ class Job:
         plan, run = self._plan, self._run
         tidy(run)  # a scorer that outlived another driver may have left a part beside its block
         variants = [variant.name for variant in plan.variants]
-        account = accounting.count(run, variants, fanned_out=bool(plan.readers))
+        account = accounting.count(
+            run, variants, fanned_out=bool(plan.readers), languages=plan.languages
+        )
         deaths = [event for event in run.events(EngineLogged) if event.kind in DEATHS]
         manifest = Manifest(
             fingerprint=run.fingerprint,

@@ -30,6 +30,9 @@ class InputSettings(Settings):
     """A Parquet file, or a folder of them; local, `s3://` or `gs://`."""
     columns: dict[str, str | None] = Field(default_factory=dict)
     """Our column name to yours, or to null for a column you do not have."""
+    gold_cut: float | None = Field(None, gt=0)
+    """The vote from which on a label counts as given, where gold is shares of annotators, counts
+    or grades; null: votes are 0 and 1 alone."""
     keep: list[str] = Field(default_factory=list)
     """Extra columns of yours that pass through to the predictions."""
     on_bad_shard: Literal["fail", "quarantine"] = "fail"

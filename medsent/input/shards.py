@@ -52,6 +52,10 @@ class Shards:
     """Types of the kept columns to the paths of the shards that have them in these."""
     disputed: tuple[Shard, ...] = field(default=(), compare=False, repr=False)
     """Those of the bad ones that only have kept columns in other types than most shards."""
+    gold_cut: float | None = None
+    """The vote from which on a label counts as given; None where votes are 0 and 1."""
+    partly_labelled: tuple[str, ...] = ()
+    """Labels that have a column in some shard, where too few have one to be taken for gold."""
 
     @property
     def rows(self) -> int:
@@ -118,6 +122,8 @@ def open_shards(settings: InputSettings, labels: Sequence[str]) -> Shards:
             for shard, _ in footers
             if shard.path in settled.disputed and isinstance(shard, Shard)
         ),
+        settings.gold_cut,
+        settled.partly_labelled,
     )
 
 

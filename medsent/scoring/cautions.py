@@ -9,6 +9,7 @@ from medsent.answers.file import AnswerFile, shipped_answer
 from medsent.answers.method import method_named
 from medsent.config.methods import known_methods
 from medsent.errors import ConfigError, InputError
+from medsent.input.gold_sample import GoldSample, sample_gold
 from medsent.input.lookup import Lookup, Row
 from medsent.labels import load_labels
 from medsent.models.source import load_tokenizer
@@ -26,6 +27,8 @@ _DEARER: Final = 1.05
 """Times the tokens from which on the persona's place is worth a word."""
 _NAMED: Final = 3
 """Languages that are named."""
+_LONGEST: Final = 20
+"""Characters of one."""
 
 
 class Sampled:
@@ -38,8 +41,15 @@ class Sampled:
     def rows(self) -> list[Row]:
         """About `SAMPLE` records, quarantined ones among them. Raises `InputError`."""
         plan = self._plan
-        looked_up = Lookup(plan.shards, plan.personas, plan.readers, plan.longest_text)
+        looked_up = Lookup(
+            plan.shards, plan.personas, plan.readers, plan.longest_text, plan.languages
+        )
         return looked_up.spread(SAMPLE)
+
+    @cached_property
+    def gold(self) -> GoldSample:
+        """What gold some rows of the input have."""
+        return sample_gold(self._plan.shards)
 
     @cached_property
     def good(self) -> list[Row]:
@@ -58,6 +68,8 @@ class Sampled:
 def cautions(plan: Plan, sampled: Sampled | None = None) -> Iterator[str]:
     """Yield what may make a variant's answers worse or dearer than they need be."""
     sampled = sampled or Sampled(plan)
+    yield from (f"gold: {each}" for each in sampled.gold.cautions())
+    yield from _foreign(plan, sampled)
     for variant in plan.variants:
         found = (
             *_training(variant, plan),
@@ -185,17 +197,42 @@ def _languages(prompt: PromptFile, sampled: Sampled) -> Iterator[str]:
     counts = Counter(row["language"] for row in sampled.good)
     foreign = Counter({each: n for each, n in counts.items() if each not in prompt.spoken})
     if foreign:
-        named = ", ".join(
-            f"{harmless(language or 'no language')} {number:,}"
-            for language, number in foreign.most_common(_NAMED)
-        )
-        more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
         asked = ", ".join({spoken_for(prompt.spoken, each or ""): None for each in foreign})
         yield (
             f"the prompt has no words for the language of {foreign.total():,} of "
-            f"{counts.total():,} records that were looked at ({named}{more}): they are asked "
+            f"{counts.total():,} records that were looked at ({_counted(foreign)}): they are asked "
             f"in {asked}"
         )
+
+
+def _foreign(plan: Plan, sampled: Sampled) -> Iterator[str]:
+    """Yield of which languages the job has no words, if any: their readers are told in English."""
+    counts = Counter(row["language"] for row in sampled.good)
+    foreign = Counter({each: n for each, n in counts.items() if each not in plan.languages})
+    for untold in (None, ""):
+        foreign.pop(untold, None)
+    if foreign:
+        known = ", ".join(sorted(plan.languages))
+        yield (
+            f"{foreign.total():,} of {counts.total():,} records that were looked at are in a "
+            f"language that the job has no words in ({_counted(foreign)}; it has {known}): their "
+            "readers are described in English, or as the prompt file says"
+        )
+
+
+def _counted(languages: Counter[str | None]) -> str:
+    """Return some languages with their numbers of records, as can be shown."""
+    named = ", ".join(
+        f"{_short(language or 'no language')} {number:,}"
+        for language, number in languages.most_common(_NAMED)
+    )
+    return named + (f" and {len(languages) - _NAMED} more" * (len(languages) > _NAMED))
+
+
+def _short(language: str) -> str:
+    """Return a language as it can be shown: a column that holds something else is long."""
+    shown = harmless(language)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
 
 
 def _descriptions(prompt: PromptFile, plan: Plan) -> Iterator[str]:

@@ -18,6 +18,7 @@ from medsent.engine.text_model import read_config, text_class
 from medsent.engine.vllm import EnginePlan, has_gpu
 from medsent.errors import ConfigError, ModelError
 from medsent.input.columns import REQUIRED
+from medsent.input.gold_sample import sample_gold
 from medsent.input.sample import Sample, make_sample
 from medsent.input.shard import BadShard, Shard
 from medsent.input.shards import Shards, open_shards, refusal
@@ -35,6 +36,7 @@ from medsent.models.source import (
 from medsent.models.weights import refuse_incomplete
 from medsent.personas import Persona, load_personas
 from medsent.prompts.file import fingerprint_part
+from medsent.prompts.languages import languages_of
 from medsent.scoring.variant import Variant, open_thresholds, open_variants
 
 _BLOCKS_EACH = 4
@@ -88,6 +90,12 @@ class Plan:
     def readers(self) -> tuple[str, ...]:
         """The personas that each row is read by; none where a row names its own."""
         return tuple(sorted(self.personas)) if self.config.input.fan_out == "personas" else ()
+
+    @cached_property
+    def languages(self) -> frozenset[str]:
+        """Those that the job has words in; opinions in others are read as if in English."""
+        prompts = [variant.prompt for variant in self.variants]
+        return languages_of(self.personas.values(), self.labels, prompts)
 
     @property
     def records_per_block(self) -> int:
@@ -170,6 +178,8 @@ class Plan:
             parts["words"] = words
         if self.readers:
             parts["fan_out"] = self.readers
+        if self.config.input.gold_cut is not None:
+            parts["gold_cut"] = [self.config.input.gold_cut]
         if self.config.route:
             parts["route"] = [self.config.route.candidate, self.config.route.fallback]
         return _digest(parts)
@@ -261,6 +271,7 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     labels = load_labels(config.labels)
     tuned = {name: open_thresholds(settings) for name, settings in config.variants.items()}
     shards = open_shards(config.input, labels.names)
+    sample_gold(shards).refuse()
     folder = resolve_model(config.model.source, say, config.model.revision)
     config = _pinned(config, folder)
     if isinstance(config.engine, VllmSettings):
