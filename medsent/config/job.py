@@ -67,7 +67,11 @@ class VariantSettings(Settings):
 
     method: MethodName = "onepass"
     adapter: StoragePath | None = None
-    """A LoRA adapter's folder, local, `s3://` or `gs://`; null for the base model."""
+    """A LoRA adapter: its folder, local, `s3://` or `gs://`, or a hub id; null for the base
+    model."""
+    revision: str | None = None
+    """Of a hub's adapter: a commit, branch or tag; the newest where null. A run keeps its
+    commit."""
     prompt: StoragePath | None = None
     """A prompt file; where null the one in the adapter's folder, else the method's own."""
     answer: StoragePath | None = None
@@ -212,6 +216,11 @@ def _absolute(path: str) -> str:
     return path if "://" in path else str(Path(path).expanduser().absolute())
 
 
+def _absolute_folder(source: str) -> str:
+    """Return a folder's absolute path; what is no folder here may be a hub id."""
+    return _absolute(source) if Path(source).expanduser().is_dir() else source
+
+
 class PriceSettings(Settings):
     """What an engine costs."""
 
@@ -249,16 +258,17 @@ class JobConfig(Settings):
         variants = {
             name: variant.model_copy(
                 update={
-                    name: path and _absolute(path)
-                    for name in ("adapter", "prompt", "answer", "thresholds")
-                    for path in [getattr(variant, name)]
+                    **{
+                        name: path and _absolute(path)
+                        for name in ("prompt", "answer", "thresholds")
+                        for path in [getattr(variant, name)]
+                    },
+                    "adapter": variant.adapter and _absolute_folder(variant.adapter),
                 }
             )
             for name, variant in self.variants.items()
         }
-        source = self.model.source
-        if Path(source).expanduser().is_dir():
-            source = _absolute(source)
+        source = _absolute_folder(self.model.source)
         return self.model_copy(
             update={
                 "input": self.input.model_copy(update={"path": _absolute(self.input.path)}),

@@ -17,7 +17,7 @@ NEEDED = ("record_id", "text")
 REQUIRED = (*NEEDED, "language", "persona")
 OPTIONAL = ("opinion_id", "date", "labels")
 _CANONICAL = (*REQUIRED, *OPTIONAL)
-_IDS = ("record_id", "opinion_id")
+_IDS = ("record_id", "opinion_id", "persona")
 _LONGEST_TYPE = 60
 _MOST_NAMED = 5
 

@@ -78,7 +78,9 @@ class GoldSample:
             few = f"; {', '.join(self.partly)} alone of the labels have a column, which is no gold"
             return "none, so that the report has no F1" + few * bool(self.partly)
         given = f"{self.labelled} of {self.rows} records that were looked at have it"
-        return given + (f"; a vote from {self.cut:g} on is a yes (input.gold_cut)" * bool(self.cut))
+        if self.cut is None:
+            return given
+        return f"{given}; a vote from {self.cut:g} on is a yes (input.gold_cut)"
 
     def cautions(self) -> Iterator[str]:
         """Yield what of it wants a second look, a line each."""

@@ -89,10 +89,10 @@ def _tokenizer(folder: Path, files: tuple[tuple[str, int, int], ...]) -> Any:
 
 
 def is_on_hub(source: str) -> bool:
-    """Tell whether `model.source` is a hub id: `owner/name`, and no folder here."""
+    """Tell whether a model or an adapter is named by a hub id: `owner/name`, and nothing here."""
     if "://" in source or source.startswith(("builtin:", ".", "/", "~")):
         return False
-    return source.count("/") == 1 and not Path(source).is_dir()
+    return source.count("/") == 1 and source[-1] != "/" and not Path(source).exists()
 
 
 def resolve_model(

@@ -277,6 +277,7 @@ def make_plan(config: JobConfig, say: Say = print) -> Plan:
     if isinstance(config.engine, VllmSettings):
         text_class(read_config(folder), config.engine.options)
     variants = open_variants(config.variants, tuned, labels, folder)
+    config = _with_commits(config, variants)
     tokenizer = load_tokenizer(folder)
     for variant in variants:
         method, _ = variant.bind(tokenizer, personas, labels)
@@ -308,6 +309,16 @@ def _pinned(config: JobConfig, folder: Path) -> JobConfig:
         return config
     model = config.model.model_copy(update={"revision": folder.name})
     return config.model_copy(update={"model": model})
+
+
+def _with_commits(config: JobConfig, variants: tuple[Variant, ...]) -> JobConfig:
+    """Return the settings with the commits of the hub's adapters in them, as `_pinned` does."""
+    commits = {v.name: v.adapter.revision for v in variants if v.adapter and v.adapter.revision}
+    pinned = {
+        name: each.model_copy(update={"revision": commits[name]}) if name in commits else each
+        for name, each in config.variants.items()
+    }
+    return config.model_copy(update={"variants": pinned})
 
 
 def versions() -> dict[str, str]:
