@@ -27,7 +27,7 @@ from medsent.input.shard import (
     gone,
     rewritten,
 )
-from medsent.storage.paths import StoredFile, shown
+from medsent.storage.paths import LFS_POINTER, StoredFile, shown
 
 _FOOTER_READERS = 16
 _MOST_NAMED = 5
@@ -190,6 +190,8 @@ def _footer(
 def _kind(filesystem: fs.FileSystem, path: str) -> str:
     """Tell what a file is that is no Parquet file to us."""
     with ShardBytes(filesystem, path) as source:
+        if source.read(len(LFS_POINTER)) == LFS_POINTER:
+            return "is not the file itself but a git-lfs pointer to it (git lfs pull fetches it)"
         source.seek(-min(4, source.seek(0, io.SEEK_END)), io.SEEK_END)
         encrypted = source.read(4) == b"PARE"
     return (

@@ -18,6 +18,8 @@ from medsent.storage.cache import cache_dir, fetched
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PROMPT, ANSWER, LABELS, CARD = "prompt.yaml", "answer.yaml", "labels.yaml", "README.md"
 """What training leaves beside an adapter of what it was trained to be asked."""
+_FORMATS = {"*.gguf": "in GGUF, for llama.cpp", "adapters.*": "of MLX"}
+"""Pattern of files to what a folder with these, and without peft's, is."""
 _SHARDS = "adapter_model*-of-*.safetensors"
 _ON_ITS_OWN_BASE = ("corda", "loftq", "lora_ga", "mica", "olora", "orthogonal", "pissa")
 """Ways to begin training that change the base model's weights too."""
@@ -140,12 +142,25 @@ def _refuse_other_kinds(name: str, folder: Path) -> None:
         raise AdapterError(f"{name} is a file; give the folder that holds it and {CONFIG}")
     if (folder / CONFIG).exists():
         return
+    if not folder.exists():
+        raise AdapterError(f"{name}: there is no such folder; give the folder of a LoRA")
+    _refuse_formats(name, folder)
     told = "give the folder of a LoRA"
     if held := sorted(folder.glob(f"*/{CONFIG}")):
         told = f"there is one in {held[-1].parent.name} below it"
     elif (folder / "config.json").exists():
         told = "it looks like a whole model, which model.source names"
     raise AdapterError(f"{name} has no readable {CONFIG}; {told}")
+
+
+def _refuse_formats(name: str, folder: Path) -> None:
+    """Say of which other program the files are, where peft did not write them."""
+    for pattern, what in _FORMATS.items():
+        if found := sorted(folder.glob(pattern)):
+            raise AdapterError(
+                f"{name} is an adapter {what} ({found[0].name}); give the folder that peft wrote "
+                f"({CONFIG} and {WEIGHTS}), or convert it to that"
+            )
 
 
 def _settings(name: str, folder: Path) -> dict[str, Any]:
@@ -162,7 +177,7 @@ def _settings(name: str, folder: Path) -> dict[str, Any]:
             "anew, without a byte order mark"
         ) from error
     if not isinstance(config, dict):
-        raise AdapterError(f"{name} has no readable {CONFIG}; give the folder of a LoRA")
+        raise AdapterError(f"{name}: {CONFIG} holds no settings but a {type(config).__name__}")
     if "peft_type" not in config and {"fine_tune_type", "lora_parameters"} & config.keys():
         raise AdapterError(f"{name} is an adapter of MLX; convert it to peft's names and layout")
     kind = config.get("peft_type") or "LORA"
@@ -170,7 +185,8 @@ def _settings(name: str, folder: Path) -> dict[str, Any]:
         raise AdapterError(f"{name} is of peft_type {kind}, not LORA; train a plain LoRA")
     rank = config.get("r")
     if not isinstance(rank, int) or isinstance(rank, bool):
-        raise AdapterError(f"{name} has no readable {CONFIG} (r is {rank!r}, no whole number)")
+        told = f"is {rank!r}, no whole number" if "r" in config else "is missing"
+        raise AdapterError(f"{name}: the rank (r) in {CONFIG} {told}")
     return config
 
 
@@ -198,6 +214,8 @@ def _weights(name: str, folder: Path) -> bytes:
             f"{name} has no whole {WEIGHTS} but {others[0]}; load it with peft and write it with "
             "save_pretrained"
         )
+    if not (folder / WEIGHTS).exists():
+        _refuse_formats(name, folder)
     try:
         _refuse_pointer(name, folder / WEIGHTS)
         return (folder / WEIGHTS).read_bytes()

@@ -13,13 +13,15 @@ from medsent.errors import ModelError, StorageError
 from medsent.models.hashes import kept_sha256, sha256_file
 from medsent.models.hub import snapshot
 from medsent.storage.cache import cache_dir, fetched
+from medsent.storage.paths import LFS_POINTER
 
 BUILTIN = "builtin:gemma-3-270m"
 CONTENT = frozenset({".json", ".jinja", ".model", ".safetensors", ".txt"})
 """The suffixes of what a model's folder is hashed by: all that decides a prediction."""
 PREPARED = "medsent-model.json"
 """Hashes of the embedded model's files, in its own folder alone."""
-_POINTER = b"version https://git-lfs.github.com/spec/"
+_OTHER_FORMATS = ("*.gguf", "*.npz", "*.pth", "*.pt", "*.bin", "*.ckpt")
+"""What else models' folders hold weights in."""
 
 
 def is_pointer(path: Path) -> bool:
@@ -29,7 +31,7 @@ def is_pointer(path: Path) -> bool:
     """
     try:
         with path.open("rb") as file:
-            return file.read(len(_POINTER)) == _POINTER
+            return file.read(len(LFS_POINTER)) == LFS_POINTER
     except OSError:
         return False
 
@@ -125,7 +127,12 @@ def resolve_model(
 
 def _checked(folder: Path, source: object) -> Path:
     if not (folder / "config.json").is_file():
-        raise ModelError(f"model.source: {source} has no config.json; is it a model's folder?")
+        found = (each for kind in _OTHER_FORMATS for each in sorted(folder.glob(kind)))
+        held = next((f", but {each.name}" for each in found), "")
+        raise ModelError(
+            f"model.source: {source} has no config.json{held}; give the folder or the hub id of "
+            "the model as transformers writes it, with safetensors"
+        )
     for path in sorted(folder.iterdir()):
         if path.suffix in CONTENT and path.is_file() and is_pointer(path):
             raise ModelError(
@@ -133,13 +140,30 @@ def _checked(folder: Path, source: object) -> Path:
                 "git lfs pull there"
             )
     try:
-        if not isinstance(json.loads((folder / "config.json").read_text(encoding="utf-8")), dict):
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
             raise TypeError("it is no mapping")
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(
             f"model.source: {folder}/config.json cannot be read ({error}); get it anew"
         ) from error
+    if _is_of_mlx(config):
+        raise ModelError(
+            f"model.source: the weights in {source} are quantised for MLX, which vLLM does not "
+            "read; give the model they were made of"
+        )
     return folder
+
+
+def _is_of_mlx(config: dict[str, Any]) -> bool:
+    """Tell whether weights are quantised without a method's name, as MLX alone writes them."""
+    held = [config.get(key) for key in ("quantization", "quantization_config")]
+    return any(
+        isinstance(each, dict)
+        and {"bits", "group_size"} <= each.keys()
+        and not each.keys() & {"quant_method", "quant_algo", "format"}
+        for each in held
+    )
 
 
 def _from_objects(source: str) -> Path:

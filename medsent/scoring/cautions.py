@@ -1,5 +1,7 @@
 """What of a job's prompts wants a second look: each thing in one line."""
 
+import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,7 +14,7 @@ from medsent.errors import ConfigError, InputError
 from medsent.input.gold_sample import GoldSample, sample_gold
 from medsent.input.lookup import Lookup, Row
 from medsent.labels import load_labels
-from medsent.models.source import load_tokenizer
+from medsent.models.source import BUILTIN, is_on_hub, load_tokenizer
 from medsent.prompts.file import PromptFile, spoken_for
 from medsent.prompts.sharing import sharing
 from medsent.prompts.visible import harmless
@@ -25,6 +27,8 @@ _OPINIONS: Final = 8
 """Opinions of these whose prompts are made for all their readers."""
 _DEARER: Final = 1.05
 """Times the tokens from which on the persona's place is worth a word."""
+_HELD_AS: Final = re.compile(r"(-(unsloth|bnb|[48]bit|bf16|fp16))+$")
+"""What is put behind a model's name for copies of it."""
 _NAMED: Final = 3
 """Languages that are named."""
 _LONGEST: Final = 20
@@ -85,6 +89,7 @@ def _training(variant: Variant, plan: Plan) -> Iterator[str]:
     trained = variant.trained_as
     if variant.adapter_sha256 is None:
         return
+    yield from _other_base(variant, plan)
     if (trained is None or _trained_prompt(trained) is None) and variant.prompt_from == "shipped":
         yield (
             "its adapter names no prompt: nothing tells whether it was trained with the one "
@@ -120,6 +125,26 @@ def _training(variant: Variant, plan: Plan) -> Iterator[str]:
         yield "its adapter was trained on other labels, or in another order, than the job's"
     elif not variant.method.is_written and learnt.words != plan.labels.words:
         yield "its adapter was trained to be read by other words of the labels than the job's"
+
+
+def _other_base(variant: Variant, plan: Plan) -> Iterator[str]:
+    """Yield that an adapter was trained on a model of another name, where both have one."""
+    if variant.adapter is None:
+        return
+    theirs = json.loads(variant.adapter.settings_text()).get("base_model_name_or_path")
+    ours = plan.config.model.source
+    if not isinstance(theirs, str) or not (is_on_hub(ours) or ours == BUILTIN):
+        return  # a folder's name tells nothing
+    if theirs and _model_name(theirs) != _model_name(ours):
+        yield (
+            f"its adapter says that it was trained on {harmless(theirs)}, and the model is {ours}: "
+            "of the same sizes, the one may still answer otherwise than the other"
+        )
+
+
+def _model_name(source: str) -> str:
+    """Return a model's own name, whoever holds it and in how many bits."""
+    return _HELD_AS.sub("", re.split(r"[/:]", source.rstrip("/"))[-1].casefold())
 
 
 def _guesses_answer(variant: Variant) -> bool:
@@ -206,7 +231,9 @@ def _languages(prompt: PromptFile, sampled: Sampled) -> Iterator[str]:
 
 
 def _foreign(plan: Plan, sampled: Sampled) -> Iterator[str]:
-    """Yield of which languages the job has no words, if any: their readers are told in English."""
+    """Yield of which languages the job has no words, where the prompts do not say it themselves."""
+    if all(variant.prompt.spoken for variant in plan.variants):
+        return
     counts = Counter(row["language"] for row in sampled.good)
     foreign = Counter({each: n for each, n in counts.items() if each not in plan.languages})
     for untold in (None, ""):

@@ -99,6 +99,12 @@ def a_table_of_delta(bench: Bench) -> dict[str, Any]:
     return {}
 
 
+def lfs_pointer(bench: Bench) -> dict[str, Any]:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2771529\n"
+    (bench.shard.parent / "b.parquet").write_text(pointer)
+    return {}
+
+
 def encrypted(bench: Bench) -> dict[str, Any]:
     (bench.shard.parent / "b.parquet").write_bytes(b"PARE" + bytes(99) + b"PARE")
     return {}
@@ -240,6 +246,10 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     "zero bytes": (
         zero_bytes,
         ["{in}/b.parquet is empty (0 bytes)", "set input.on_bad_shard: quarantine to go on"],
+    ),
+    "lfs pointer": (
+        lfs_pointer,
+        ["{in}/b.parquet is not the file itself but a git-lfs pointer to it (git lfs pull"],
     ),
     "encrypted": (encrypted, ["{in}/b.parquet is encrypted, and its key is not known here"]),
     "table of Delta Lake": (a_table_of_delta, ["input.path: {in} is a Delta table"]),
