@@ -376,8 +376,13 @@ def summary(plan: Plan, run: RunFolder) -> str:
     )
     return (
         f"{plan.config.name}: {plan.records:,} records in {len(plan.shards.files)} shards, "
-        f"variants {variants}{_route(plan)}\nRun folder {run.path}"
+        f"variants {variants}{_route(plan)}{_cut(plan)}\nRun folder {run.path}"
     )
+
+
+def _cut(plan: Plan) -> str:
+    cut = plan.config.input.gold_cut
+    return "" if cut is None else f"; a gold vote from {cut:g} on is a yes"
 
 
 def _route(plan: Plan) -> str:
