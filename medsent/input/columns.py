@@ -224,7 +224,7 @@ def _refuse_unfit(path: str, ours: str, theirs: pa.Field, labels: Sequence[str])
         raise InputError(
             f"{shown(path)}: column {theirs.name!r} (input.columns.labels) has "
             f"{len(labels) - len(absent)} of the {len(labels)} labels; there is no field "
-            f"{absent[0]}{_nearest(absent[0], [each.name for each in theirs.type])}. It must be "
+            f"{absent[0]}{_nearest(absent[0], [each.name for each in theirs.type])}; it must be "
             f"{_wanted(ours, labels)}{without}"
         )
     raise InputError(

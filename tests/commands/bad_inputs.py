@@ -304,7 +304,7 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     ),
     "adapter missing": (
         settings(variants={"tuned": {"adapter": "/nowhere/adapter"}}),
-        ["variants.tuned.adapter: /nowhere/adapter has no readable adapter_config.json"],
+        ["variants.tuned.adapter: /nowhere/adapter: there is no such folder"],
     ),
     "adapter of zeros": (zeros, ["variants.tuned.adapter: {folder}/adapter changes nothing"]),
     "adapter that matches nothing": (
