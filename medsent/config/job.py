@@ -216,11 +216,6 @@ def _absolute(path: str) -> str:
     return path if "://" in path else str(Path(path).expanduser().absolute())
 
 
-def _absolute_folder(source: str) -> str:
-    """Return a folder's absolute path; what is no folder here may be a hub id."""
-    return _absolute(source) if Path(source).expanduser().is_dir() else source
-
-
 class PriceSettings(Settings):
     """What an engine costs."""
 
@@ -263,12 +258,16 @@ class JobConfig(Settings):
                         for name in ("prompt", "answer", "thresholds")
                         for path in [getattr(variant, name)]
                     },
-                    "adapter": variant.adapter and _absolute_folder(variant.adapter),
+                    # With a revision it is the hub's: a plan has pinned it.
+                    "adapter": variant.adapter
+                    and (variant.adapter if variant.revision else _absolute(variant.adapter)),
                 }
             )
             for name, variant in self.variants.items()
         }
-        source = _absolute_folder(self.model.source)
+        source = self.model.source
+        if Path(source).expanduser().is_dir():
+            source = _absolute(source)
         return self.model_copy(
             update={
                 "input": self.input.model_copy(update={"path": _absolute(self.input.path)}),
