@@ -147,7 +147,7 @@ class VllmSettings(_EngineBounds):
     @field_validator("options")
     @classmethod
     def _without_secrets(cls, options: dict[str, Any]) -> dict[str, Any]:
-        refuse_secrets(options, "options")
+        refuse_secrets(options)
         return options
 
     def sequences(self, on_gpu: bool) -> int:

@@ -16,15 +16,15 @@ _SIGNED_IN: Final = re.compile(r"\w+://[^/\s]*:[^/\s]*@")
 """An address with a name and a password in it."""
 
 
-def refuse_secrets(options: Mapping[str, object], name: str) -> None:
+def refuse_secrets(options: Mapping[str, object], within: str = "") -> None:
     """Raise `ValueError` where an option, or one within it, is a secret by its name or its looks.
 
-    `name` is what the options are called. The message does not hold the secret.
+    The message does not hold the secret.
     """
     for key, value in options.items():
-        where = f"{name}.{key}"
+        where = f"{within}{key}"
         if isinstance(value, Mapping):
-            refuse_secrets(value, where)
+            refuse_secrets(value, f"{where}.")
         elif isinstance(value, str) and (variable := _variable(str(key), value)):
             raise ValueError(
                 f"{where} holds a secret, and a run keeps its settings where others may read "

@@ -11,15 +11,15 @@ HELD = "do-not-show-me"
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"hf_token": HELD}, ("options.hf_token", "set HF_TOKEN")),
-        ({"token": HELD}, ("options.token", "set HF_TOKEN")),
-        ({"api_key": HELD}, ("options.api_key", "set VLLM_API_KEY")),
+        ({"hf_token": HELD}, ("hf_token holds", "set HF_TOKEN")),
+        ({"token": HELD}, ("token holds", "set HF_TOKEN")),
+        ({"api_key": HELD}, ("api_key holds", "set VLLM_API_KEY")),
         (
             {"model_loader_extra_config": {"aws_secret_access_key": HELD}},
-            ("options.model_loader_extra_config.aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+            ("model_loader_extra_config.aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"),
         ),
-        ({"download_dir": f"hf_{'a' * 34}"}, ("options.download_dir", "set HF_TOKEN")),
-        ({"proxy": f"https://me:{HELD}@proxy:1"}, ("options.proxy", "in the environment")),
+        ({"download_dir": f"hf_{'a' * 34}"}, ("download_dir holds", "set HF_TOKEN")),
+        ({"proxy": f"https://me:{HELD}@proxy:1"}, ("proxy holds", "in the environment")),
     ],
 )
 def test_a_secret_is_refused(options: dict[str, object], told: tuple[str, ...]) -> None:
