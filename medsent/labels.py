@@ -1,5 +1,7 @@
 """The labels: what readers give to opinions, in the one order used everywhere."""
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -15,6 +17,9 @@ _NOT_LABELS: Final = frozenset(
     ("record_id", "opinion_id", "text", "language", "persona", "date", "labels")
 )
 """Columns of ours, beside which the shards may have one column a label."""
+
+_NEAR: Final = 0.75
+"""How alike two names are, of 1, from which on one may be meant by the other."""
 
 Name = Annotated[
     str,
@@ -88,6 +93,13 @@ def load_labels(path: str | None) -> Labels:
         if name in _NOT_LABELS:
             raise ConfigError(f"the label file {path}: {name!r} is a column of ours; rename it")
     return found
+
+
+def nearest(name: str, among: Iterable[str]) -> str | None:
+    """Return which of some names is spelt most like one, in any case; None where none is near."""
+    folded = {each.strip().casefold(): each for each in among}
+    close = difflib.get_close_matches(name.strip().casefold(), folded, n=1, cutoff=_NEAR)
+    return folded[close[0]] if close else None
 
 
 LABELS: Final = load_labels(None).names

@@ -23,6 +23,12 @@ class Persona(BaseModel):
     description: dict[str, str]
     """Language code to the words the model reads; `en` is required."""
 
+    @field_validator("id", mode="before")
+    @classmethod
+    def _number_as_digits(cls, name: object) -> object:
+        """YAML reads `id: 17` as a number, and shards may hold readers as numbers too."""
+        return str(name) if isinstance(name, int) and not isinstance(name, bool) else name
+
     @field_validator("name", "description")
     @classmethod
     def _has_english(cls, texts: dict[str, str]) -> dict[str, str]:

@@ -35,6 +35,12 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     assert personas["me"].describe("pl") == "a {braced} reader"
 
 
+def test_an_id_that_yaml_takes_for_a_number_is_its_digits(tmp_path: Path) -> None:
+    file = tmp_path / "readers.yaml"
+    file.write_text("- {id: 17, name: {en: A}, description: {en: a}}\n")
+    assert list(load_personas(str(file))) == ["17"]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -42,7 +48,9 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("me: {}", "valid list"),
         ("- {id: me, name: {en: Me}}", "0, description: Field required"),
         ("- {id: me, name: {en: Me}, description: {pl: ja}}", "0, description: needs at least"),
-        ("- {id: 5, name: {en: Me}, description: {en: me}}", "0, id: Input should be a valid str"),
+        ("- {id: 0.5, name: {en: Me}, description: {en: me}}", "0, id: Input should be a valid"),
+        ("- {id: yes, name: {en: Me}, description: {en: me}}", "0, id: Input should be a valid"),
+        ("- {id: 5, name: {en: A, en: B}, description: {en: me}}", "line 1: en is given twice"),
         ("- {id: me, nom: a, name: {en: Me}, description: {en: me}}", "0, nom: Extra inputs"),
         ("- {id: me, name: {en: Me}, description: {en: me}}\n" * 2, "uses an id twice"),
         ("- [", "is not YAML: line"),

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from medsent.commands.pace import Pace
+from medsent.commands.pace import Pace, cost
 from medsent.config.job import JobConfig
-from medsent.errors import ConfigError, RunError
+from medsent.errors import ConfigError
 from medsent.input.texts import LEAST, texts_of
 from medsent.metrics.leakage import has_gold
 from medsent.metrics.near_duplicates import grouped
@@ -16,6 +16,8 @@ from medsent.predictions import Reason
 from medsent.scoring.asked import answer_words, prompt_words
 from medsent.scoring.cautions import Sampled, cautions
 from medsent.scoring.cluster import Capacity, check_cluster, engines_held, occupancy
+from medsent.scoring.hopeless import refuse_hopeless
+from medsent.scoring.opening import try_output
 from medsent.scoring.plan import Plan, make_plan
 from medsent.scoring.variant import Variant
 from medsent.storage.paths import shown
@@ -38,27 +40,40 @@ class Measured:
 def check(config: JobConfig) -> Plan:
     """Print what a job comes to, without an engine. Raises `MedsentError` where it cannot run."""
     plan = make_plan(config)
+    try_output(plan)
     tell(plan)
-    logger.info(f"Ready: its command with the same file starts it ({_estimate(plan)}).")
+    pace = Pace.latest(plan)
+    for heading, text in cost(config, plan.records, pace):
+        logger.info(f"{heading:<15} {text}")
+    time = "time unknown" if pace is None else f"about {pace.seconds(plan.records) / 60:.0f} min"
+    logger.info(f"Ready: its command with the same file starts it ({time}).")
     return plan
 
 
 def tell(plan: Plan, *, here: bool = True) -> None:
     """Print what a job comes to, but for the time it takes.
 
-    Raises `ConfigError` where it is to run `here` and this cluster cannot hold it.
+    Raises `ConfigError` where it is to run `here` and this cluster cannot hold it, `InputError`
+    where no record that is looked at could be scored.
     """
-    for heading, text in _lines(plan, here):
+    sampled = Sampled(plan)
+    measured = _measure(plan, sampled)
+    for heading, text in _lines(plan, sampled, measured, here):
         logger.info(f"{heading:<15} {text}")
+    refuse_hopeless(measured.records, measured.quarantined, plan)
 
 
-def _lines(plan: Plan, here: bool) -> Iterator[tuple[str, str]]:
+def _lines(
+    plan: Plan, sampled: Sampled, measured: Measured, here: bool
+) -> Iterator[tuple[str, str]]:
     """Yield what a job comes to, as heading and text."""
     shards, model = plan.shards, plan.config.model
     columns = ", ".join(f"{ours}={theirs}" for ours, theirs in shards.columns.items())
     yield "Configuration", f"{plan.config.name}, fingerprint {plan.fingerprint}"
     yield "Input", f"{plan.records:,} records in {len(shards.files)} shards{_read_by(plan)}"
     yield "Columns", columns
+    if not plan.readers:
+        yield "Gold", sampled.gold.told()
     revision = f" at {model.revision[:12]}" if model.revision else ""
     yield "Model", f"{model.source}{revision}, sha256 {plan.model_sha256[:16]}"
     if plan.quantization:
@@ -69,8 +84,6 @@ def _lines(plan: Plan, here: bool) -> Iterator[tuple[str, str]]:
     if route := plan.config.route:
         told = f"{100 * route.share:g}% of the opinions to {route.candidate}"
         yield "Route", f"{told}, the others to {route.fallback}"
-    sampled = Sampled(plan)
-    measured = _measure(plan, sampled)
     for name, tokens in measured.tokens.items():
         total = tokens * plan.records * _part(plan, name)
         yield "Prompt tokens", f"{name}: {tokens:.0f} a record, about {total:,.0f} in all"
@@ -185,15 +198,3 @@ def _measure(plan: Plan, sampled: Sampled) -> Measured:
     if too_long:
         reasons[Reason.TOO_LONG] += len(too_long)
     return Measured(len(sampled.rows), dict(reasons), tokens)
-
-
-def _estimate(plan: Plan) -> str:
-    """Tell the time from the last run of the same name, if there is one."""
-    try:
-        pace = Pace.latest(plan)
-    except RunError as error:
-        return f"time unknown: {error}"
-    if pace is None:
-        return "time unknown: no run of this name has scored here yet"
-    minutes = pace.seconds(plan.records) / 60
-    return f"about {minutes:.0f} min on what the last run had ({pace.run.path.name})"

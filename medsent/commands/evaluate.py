@@ -36,6 +36,7 @@ from medsent.runs.log import EngineLogged, Scored, Started
 from medsent.runs.manifest import Manifest, Timing
 from medsent.scoring import accounting
 from medsent.scoring.cautions import cautions
+from medsent.scoring.hopeless import refuse_nothing_scored
 from medsent.scoring.identity import versions
 from medsent.scoring.monitor import Status
 from medsent.scoring.opening import open_run
@@ -145,7 +146,9 @@ class Job:
         else:
             logger.info("The run is complete: no engine is started, only its report is made again.")
         keep_clusters(self._run, self._plan.config, self._plan.shards)
-        return write_report(self._run, self._plan.config, manifest)
+        report = write_report(self._run, self._plan.config, manifest)
+        refuse_nothing_scored(self._run, manifest.records, self._plan)
+        return report
 
     def _complete(self) -> Manifest:
         refuse_former(self._run, self._ledger)
@@ -245,7 +248,9 @@ class Job:
         tidy(run)  # a scorer that outlived another driver may have left a part beside its block
         finish_erasure(run)  # of what was listed while the run was scored
         variants = [variant.name for variant in plan.variants]
-        account = accounting.count(run, variants, fanned_out=bool(plan.readers))
+        account = accounting.count(
+            run, variants, fanned_out=bool(plan.readers), languages=plan.languages
+        )
         deaths = [event for event in run.events(EngineLogged) if event.kind in DEATHS]
         manifest = Manifest(
             fingerprint=run.fingerprint,
@@ -390,8 +395,13 @@ def summary(plan: Plan, run: RunFolder) -> str:
     )
     return (
         f"{plan.config.name}: {plan.records:,} records in {len(plan.shards.files)} shards, "
-        f"variants {variants}{_route(plan)}\nRun folder {run.path}"
+        f"variants {variants}{_route(plan)}{_cut(plan)}\nRun folder {run.path}"
     )
+
+
+def _cut(plan: Plan) -> str:
+    cut = plan.config.input.gold_cut
+    return "" if cut is None else f"; a gold vote from {cut:g} on is a yes"
 
 
 def _route(plan: Plan) -> str:

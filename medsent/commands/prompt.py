@@ -15,6 +15,7 @@ from medsent.labels import Labels, load_labels
 from medsent.models.source import load_tokenizer, resolve_model
 from medsent.personas import Persona, load_personas
 from medsent.prompts.file import PromptFile
+from medsent.prompts.languages import languages_of
 from medsent.prompts.prompter import Prompter
 from medsent.prompts.sharing import Sharing, sharing
 from medsent.prompts.visible import LEGEND, harmless, marked, token_texts
@@ -77,7 +78,13 @@ class _Job:
         """The input's records. Raises `InputError`."""
         settings = self.config.input
         readers = sorted(self.personas) if settings.fan_out == "personas" else []
-        return Lookup(open_shards(settings, self.labels.names), self.personas, readers)
+        prompts = [variant.prompt for variant in self.variants]
+        return Lookup(
+            open_shards(settings, self.labels.names),
+            self.personas,
+            readers,
+            languages=languages_of(self.personas.values(), self.labels, prompts),
+        )
 
     def bind(self, variant: Variant) -> tuple[Method, Prompter]:
         return variant.bind(self.tokenizer, self.personas, self.labels)

@@ -2,9 +2,10 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from medsent.config.loader import Settings
+from medsent.config.secrets import refuse_secrets
 
 
 class Replicas(Settings):
@@ -56,7 +57,13 @@ class VllmSettings(_EngineBounds):
     kv_cache_gib: int = Field(2, ge=1)
     """Memory of the KV cache on a CPU."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Any other argument of vLLM's engine, passed on as it is."""
+    """Any other argument of vLLM's engine, passed on as it is; no secrets."""
+
+    @field_validator("options")
+    @classmethod
+    def _without_secrets(cls, options: dict[str, Any]) -> dict[str, Any]:
+        refuse_secrets(options)
+        return options
 
     def sequences(self, on_gpu: bool) -> int:
         """Return how many sequences at a time there are on such a device."""

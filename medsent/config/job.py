@@ -4,75 +4,18 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from medsent import predictions
 from medsent.config.engine import ScriptedSettings, VllmSettings
+from medsent.config.input import InputSettings, StoragePath
 from medsent.config.loader import Settings, load_settings
 from medsent.config.methods import MethodName
 from medsent.config.price import PriceSettings
-from medsent.storage.paths import SCHEMES, AnyPath, holds_secret
+from medsent.storage.paths import SCHEMES, AnyPath
 
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 """A column of the predictions, so that SQL reads `finetuned.labels.anger`."""
-
-
-def _without_secret(path: str) -> str:
-    """What a configuration holds is kept in the run, where a secret would be read by others."""
-    if holds_secret(path):
-        raise ValueError(
-            "a path must not hold a key; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
-        )
-    return path
-
-
-_OF_THE_OPINION = frozenset(("record_id", "opinion_id", "text", "language", "date"))
-
-StoragePath = Annotated[str, AfterValidator(_without_secret)]
-"""A path on a file system that every node shares, or `s3://` or `gs://`."""
-
-
-class InputSettings(Settings):
-    """Where the opinions are."""
-
-    path: StoragePath
-    """A Parquet file, or a folder of them; local, `s3://` or `gs://`."""
-    columns: dict[str, str | None] = Field(default_factory=dict)
-    """Our column name to yours, or to null for a column you do not have."""
-    keep: list[str] = Field(default_factory=list)
-    """Extra columns of yours that pass through to the predictions."""
-    on_bad_shard: Literal["fail", "quarantine"] = "fail"
-    """What a shard that cannot be read does to the job: end it, or be left out and counted."""
-    grows: bool = False
-    """New shards join the same run; else another listing is another run."""
-    fan_out: Literal["rows", "personas"] = "rows"
-    """Each row is read by the persona it names, or by every persona of the persona file."""
-    sample: float | None = Field(None, gt=0, le=1)
-    """This share of the opinions alone: always the same ones, and of a larger share a part."""
-    limit: int | None = Field(None, ge=1)
-    """So many opinions at most. A run with a limit does not grow."""
-
-    def reads(self, ours: str) -> bool:
-        """Tell whether a column of ours is read where it is there.
-
-        Where all personas read each opinion, a row's own reader and its gold are not.
-        """
-        return self.fan_out == "rows" or ours in _OF_THE_OPINION
-
-    @property
-    def joins(self) -> bool:
-        """Whether new shards join the same run."""
-        return self.grows and self.limit is None
-
-    @model_validator(mode="after")
-    def _no_unread_columns(self) -> "InputSettings":
-        for name, theirs in sorted(self.columns.items()):
-            if theirs and not self.reads(name):
-                raise ValueError(
-                    f"columns.{name} is not read with fan_out: personas, where each opinion is "
-                    "read by all personas; take it out"
-                )
-        return self
 
 
 class OutputSettings(Settings):
@@ -125,7 +68,11 @@ class VariantSettings(Settings):
 
     method: MethodName = "onepass"
     adapter: StoragePath | None = None
-    """A LoRA adapter's folder, local, `s3://` or `gs://`; null for the base model."""
+    """A LoRA adapter: its folder, local, `s3://` or `gs://`, or a hub id; null for the base
+    model."""
+    revision: str | None = None
+    """Of a hub's adapter: a commit, branch or tag; the newest where null. A run keeps its
+    commit."""
     prompt: StoragePath | None = None
     """A prompt file; where null the one in the adapter's folder, else the method's own."""
     answer: StoragePath | None = None
@@ -227,9 +174,14 @@ class JobConfig(Settings):
         variants = {
             name: variant.model_copy(
                 update={
-                    name: path and _absolute(path)
-                    for name in ("adapter", "prompt", "answer", "thresholds")
-                    for path in [getattr(variant, name)]
+                    **{
+                        name: path and _absolute(path)
+                        for name in ("prompt", "answer", "thresholds")
+                        for path in [getattr(variant, name)]
+                    },
+                    # With a revision it is the hub's: a plan has pinned it.
+                    "adapter": variant.adapter
+                    and (variant.adapter if variant.revision else _absolute(variant.adapter)),
                 }
             )
             for name, variant in self.variants.items()

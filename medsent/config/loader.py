@@ -13,6 +13,7 @@ from medsent.errors import ConfigError
 from medsent.storage.paths import AnyPath, any_path
 
 _BOOL = "tag:yaml.org,2002:bool"
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class Settings(BaseModel):
@@ -57,7 +58,28 @@ def fitting(kinds: Sequence[type[S]], path: str | AnyPath) -> type[S]:
     return max(kinds, key=lambda kind: len(keys & kind.model_fields.keys()))
 
 
-class _Words(yaml.SafeLoader):
+class _TwiceError(yaml.MarkedYAMLError):
+    """A key is given twice."""
+
+
+class _Once(yaml.SafeLoader):
+    """Refuses a key that is given twice: YAML lets the last one win, and nobody is told."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: dict[tuple[str, str], yaml.Node] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            before = seen.setdefault((key.tag, key.value), key)
+            if before is not key:
+                first = before.start_mark.line + 1
+                told = f"{key.value} is given twice, first in line {first}; take one out"
+                raise _TwiceError(None, None, told, key.start_mark)
+        return node
+
+
+class _Words(_Once):
     """Takes yes, no, on and off for words, as they are in YAML 1.2."""
 
     yaml_implicit_resolvers = {
@@ -90,11 +112,13 @@ def read_yaml(source: Traversable | AnyPath, name: str, words: bool = False) -> 
     """
     try:
         text = source.read_text(encoding="utf-8")
-        return yaml.load(text, _Words if words else yaml.SafeLoader)  # both are safe ones
+        return yaml.load(text, _Words if words else _Once)  # both are safe ones
     except OSError as error:
         raise ConfigError(f"cannot read {name}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{name} is not UTF-8 text: {error.reason}") from error
+    except _TwiceError as error:
+        raise ConfigError(f"{name}: {_first_problem(error)}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{name} is not YAML: {_first_problem(error)}") from error
 
@@ -120,7 +144,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise ConfigError(f"--set {override!r}: write it as key.sub=value")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Once)
+    except _TwiceError as error:
+        raise ConfigError(f"--set {key}: {error.problem}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {key}: the value is not YAML: {_first_problem(error)}") from error
     *groups, last = key.split(".")

@@ -95,13 +95,16 @@ def dates(column: Column) -> tuple[pa.Array, pa.Array]:
     return days, pc.and_(known, days.is_null())
 
 
-def gold(rows: pa.Table, labels: Sequence[str]) -> tuple[pa.Array, pa.Array]:
+def gold(
+    rows: pa.Table, labels: Sequence[str], cut: float | None = None
+) -> tuple[pa.Array, pa.Array]:
     """Return (N,) gold structs, and (N,) which rows hold what is no label, no yes and no no.
 
-    `rows` may have a column `labels`, or one of each label's name.
+    `rows` may have a column `labels`, or one of each label's name; a vote of `cut` and more is
+    a yes, where there is one.
     """
     kind = gold_type(labels)
-    matrix, unknown = read_gold(rows, labels)
+    matrix, unknown = read_gold(rows, labels, cut)
     if matrix is None:
         return pa.nulls(rows.num_rows, kind), pa.repeat(False, rows.num_rows)
     return label_struct(matrix, matrix == MISSING, kind), pa.array(unknown)

@@ -6,18 +6,20 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from medsent.config.job import InputSettings
+from medsent.config.input import InputSettings
 from medsent.errors import InputError
 from medsent.input.casting import both, held_as, is_date, is_gold, is_id, is_text
 from medsent.input.gold import is_vote
+from medsent.labels import nearest
 from medsent.storage.paths import shown
 
 NEEDED = ("record_id", "text")
 REQUIRED = (*NEEDED, "language", "persona")
 OPTIONAL = ("opinion_id", "date", "labels")
 _CANONICAL = (*REQUIRED, *OPTIONAL)
-_IDS = ("record_id", "opinion_id")
+_IDS = ("record_id", "opinion_id", "persona")
 _LONGEST_TYPE = 60
+_MOST_NAMED = 5
 
 Kinds = tuple[pa.DataType, ...]
 
@@ -36,6 +38,8 @@ class Settled:
     """Path to why the shard cannot be read with the others."""
     disputed: frozenset[str] = frozenset()
     """Those of them that only have their kept columns in other types than most."""
+    partly_labelled: tuple[str, ...] = ()
+    """Labels that have a column somewhere, where too few have one to be taken for gold."""
 
 
 def check_names(settings: InputSettings, labels: Sequence[str]) -> None:
@@ -67,6 +71,7 @@ def settle(
     """
     columns: dict[str, str] = {}
     misfits: dict[str, str] = {}
+    partly: set[str] = set()
     kinds: dict[Kinds, list[str]] = defaultdict(list)
     for path, schema in schemas.items():
         try:
@@ -76,6 +81,8 @@ def settle(
             misfits[path] = str(error)
             continue
         columns |= found
+        if "labels" not in found and not set(labels) <= set(found):
+            partly |= set(labels) & set(schema.names)
         kinds[own].append(path)
     held: Kinds | None = None
     disputed: list[str] = []
@@ -86,7 +93,14 @@ def settle(
             disputed += kinds[own]
             misfits |= {path: f"{shown(path)}: {error}" for path in kinds[own]}
     kept = tuple(map(pa.field, settings.keep, held or ()))
-    return Settled(columns, kept, dict(kinds), dict(sorted(misfits.items())), frozenset(disputed))
+    return Settled(
+        columns,
+        kept,
+        dict(kinds),
+        dict(sorted(misfits.items())),
+        frozenset(disputed),
+        tuple(label for label in labels if label in partly),
+    )
 
 
 def unheld(kept: Sequence[pa.Field], kinds: Mapping[Kinds, Sequence[str]]) -> dict[str, str]:
@@ -108,20 +122,54 @@ def serving(
     settings: InputSettings, path: str, schema: pa.Schema, labels: Sequence[str]
 ) -> dict[str, str]:
     """Return which column of one shard serves as which of ours; `InputError` where one cannot."""
-    columns = {}
+    columns: dict[str, str] = {}
+    unlabelled = settings.columns.get("labels", "") is None
     for ours in (*_CANONICAL, *labels):
         theirs = settings.columns.get(ours, ours)
-        if theirs is None or not settings.reads(ours):
+        if theirs is None or not settings.reads(ours) or (unlabelled and ours in labels):
             continue
         if theirs in schema.names:
             columns[ours] = theirs
         elif ours in settings.columns or ours in REQUIRED:
             raise InputError(_missing(path, ours, theirs, schema.names))
     if not set(labels) <= set(columns):
+        _refuse_part(settings, path, columns, schema.names, labels)
         columns = {ours: theirs for ours, theirs in columns.items() if ours not in labels}
     for ours, theirs in columns.items():
         _refuse_unfit(path, ours, _only(path, schema, theirs), labels)
     return columns
+
+
+def _refuse_part(
+    settings: InputSettings,
+    path: str,
+    columns: Mapping[str, str],
+    names: Sequence[str],
+    labels: Sequence[str],
+) -> None:
+    """Raise `InputError` where gold is meant as columns, and some labels have none.
+
+    Where a few labels alone are there by their names, they are somebody else's.
+    """
+    found = [label for label in labels if label in columns]
+    mapped = [label for label in found if settings.columns.get(label)]
+    if "labels" in columns or not (mapped or 2 * len(found) > len(labels)):
+        return
+    lacking = [label for label in labels if label not in columns]
+    free = [name for name in names if name not in columns.values()]
+    told = ", ".join(f"{label}{_nearest(label, free)}" for label in lacking[:_MOST_NAMED])
+    more = len(lacking) - _MOST_NAMED
+    raise InputError(
+        f"{shown(path)}: gold as columns needs one for each label, and {len(found)} of "
+        f"{len(labels)} are there; without one: {told}{f' and {more} more' if more > 0 else ''}. "
+        "Map each by input.columns (LABEL: YOUR_NAME), or set input.columns.labels to null to go "
+        "without gold"
+    )
+
+
+def _nearest(label: str, names: Sequence[str]) -> str:
+    near = nearest(label, names)
+    return f" (is it {shown(near)!r}?)" if near else ""
 
 
 def _joined(
@@ -178,17 +226,31 @@ def _refuse_unfit(path: str, ours: str, theirs: pa.Field, labels: Sequence[str])
     if _fits(ours, theirs.type, labels):
         return
     without = "" if ours in NEEDED else f"; to go without, set input.columns.{ours} to null"
+    if ours == "labels" and (absent := _absent(theirs.type, labels)):
+        raise InputError(
+            f"{shown(path)}: column {theirs.name!r} (input.columns.labels) has "
+            f"{len(labels) - len(absent)} of the {len(labels)} labels; there is no field "
+            f"{absent[0]}{_nearest(absent[0], [each.name for each in theirs.type])}; it must be "
+            f"{_wanted(ours, labels)}{without}"
+        )
     raise InputError(
         f"{shown(path)}: column {theirs.name!r} (input.columns.{ours}) is {_short(theirs.type)}; "
         f"it must be {_wanted(ours, labels)}{without}"
     )
 
 
+def _absent(kind: pa.DataType, labels: Sequence[str]) -> list[str]:
+    """Return the labels that a struct lacks, which has others of them; none of another type."""
+    fields = {field.name for field in kind} if pa.types.is_struct(kind) else set()
+    absent = [label for label in labels if label not in fields]
+    return absent if len(absent) < len(labels) else []
+
+
 def _wanted(ours: str, labels: Sequence[str]) -> str:
     if ours == "labels":
-        return f"a struct of the {len(labels)} labels (integers) or a list of label names"
+        return f"a struct of the {len(labels)} labels (votes of 0 and 1) or a list of label names"
     if ours in labels:
-        return "integers"
+        return "votes of 0 and 1"
     if ours in _IDS:
         return "a string or an integer, so cast it"
     return "a date, or a timestamp of a known zone" if ours == "date" else "a string"

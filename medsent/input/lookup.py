@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from medsent.input.reading import BATCH_ROWS
 from medsent.input.records import RecordReader, fan_out
+from medsent.input.shard import Shard
 from medsent.input.shards import Shards
 
 _SHARDS: Final = 5
@@ -16,6 +17,13 @@ _SHARDS: Final = 5
 
 Row = dict[str, Any]
 """A record by its columns' names; `reason` tells why it is not scored."""
+
+
+def spread_over(shards: Shards) -> list[Shard]:
+    """Return a few shards that have rows, from the first to the last."""
+    files = [file for file in shards.files if file.rows]
+    number = min(_SHARDS, len(files))
+    return [files[place * (len(files) - 1) // max(1, number - 1)] for place in range(number)]
 
 
 class Lookup:
@@ -31,11 +39,12 @@ class Lookup:
         personas: Collection[str],
         readers: Sequence[str],
         longest: int | None = None,
+        languages: Collection[str] = (),
     ) -> None:
-        """Texts of more characters than `longest` are too long."""
+        """Texts of more characters than `longest` are too long; see `RecordReader`."""
         self._shards, self._readers = shards, readers
         self.personas = frozenset(personas)
-        self._records = RecordReader(shards, personas, longest)
+        self._records = RecordReader(shards, personas, longest, languages)
 
     def first(self, count: int) -> list[Row]:
         """Return so many records at most, in the order of the shards and of their rows."""
@@ -45,10 +54,8 @@ class Lookup:
 
     def spread(self, count: int) -> list[Row]:
         """Return about so many: the first of some shards, from the first shard to the last."""
-        files = [file for file in self._shards.files if file.rows]
-        number = min(_SHARDS, len(files))
-        some = [files[place * (len(files) - 1) // max(1, number - 1)] for place in range(number)]
-        most = max(1, count // (max(1, number) * max(1, len(self._readers))))
+        some = spread_over(self._shards)
+        most = max(1, count // (max(1, len(some)) * max(1, len(self._readers))))
         return [
             row
             for shard in some

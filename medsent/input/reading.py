@@ -122,6 +122,8 @@ class OpenShard:
         most: int = max(1, min(BATCH_ROWS, rows * _BATCH_BYTES // max(1, size)))
         if not rows or min(rows, most) * size <= _BATCH_BYTES:  # each as long as all together
             return most
+        if pa.types.is_nested(self._parquet.schema_arrow.field(name).type):
+            return most  # pyarrow reads no dictionary of a list's or a struct's values
         coded = _parquet(self._source, metadata=footer, read_dictionary=[name])
         [values] = next(coded.iter_batches(1, [self.group], [name])).select([name]).columns
         if not pa.types.is_dictionary(values.type):

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from medsent import predictions
 from medsent.errors import ReadingError
 from medsent.input import casting
+from medsent.input.languages import as_spoken
 from medsent.input.reading import BATCH_ROWS, KEPT, OpenShard, opened
 from medsent.input.shard import Shard
 from medsent.input.shards import Shards
@@ -30,10 +31,17 @@ class RecordReader:
     """Reads shards as records: the predictions' keys, the text, and what is kept."""
 
     def __init__(
-        self, shards: Shards, personas: Collection[str], longest: int | None = None
+        self,
+        shards: Shards,
+        personas: Collection[str],
+        longest: int | None = None,
+        languages: Collection[str] = (),
     ) -> None:
-        """Texts of more characters than `longest` are too long, and are not read on."""
-        self._shards, self._longest = shards, longest
+        """Texts of more characters than `longest` are too long, and are not read on.
+
+        `languages` are the codes that a record's language is brought to where it is one of them.
+        """
+        self._shards, self._longest, self._languages = shards, longest, frozenset(languages)
         self._personas = pa.array(sorted(personas), pa.string())
         keys = predictions.key_types(shards.labels)
         names = ("row_hash", "path", *_STRINGS, "date", "reason", "gold")
@@ -77,11 +85,12 @@ class RecordReader:
         count = rows.num_rows
         strings, undecodable = _strings(rows)
         days, lost = casting.dates(_column(rows, "date"))
-        gold, wrong = casting.gold(rows, self._shards.labels)
+        gold, wrong = casting.gold(rows, self._shards.labels, self._shards.gold_cut)
         text = strings["text"]
         long = pc.greater(pc.fill_null(pc.utf8_length(text), 0), self._longest or 2**31 - 1)
         made = {
             **strings,
+            "language": as_spoken(strings["language"], self._languages),
             "row_hash": pa.array(row_hashes(path, first, count)),
             "path": pa.repeat(shown(path), count),
             "opinion_id": _with_text_hash(strings["opinion_id"], text),

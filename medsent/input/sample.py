@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from medsent.config.job import InputSettings
+from medsent.config.input import InputSettings
 from medsent.errors import InputError
 from medsent.input.reading import PAGE_READERS, opened
 from medsent.input.records import opinion_ids

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from medsent.config.job import InputSettings
+from medsent.config.input import InputSettings
 from medsent.errors import InputError
 from medsent.input.columns import NEEDED, Kinds, Settled, check_names, names_served, settle, unheld
 from medsent.input.files import find_files, look
@@ -27,7 +27,7 @@ from medsent.input.shard import (
     gone,
     rewritten,
 )
-from medsent.storage.paths import StoredFile, shown
+from medsent.storage.paths import LFS_POINTER, StoredFile, shown
 
 _FOOTER_READERS = 16
 _MOST_NAMED = 5
@@ -52,6 +52,10 @@ class Shards:
     """Types of the kept columns to the paths of the shards that have them in these."""
     disputed: tuple[Shard, ...] = field(default=(), compare=False, repr=False)
     """Those of the bad ones that only have kept columns in other types than most shards."""
+    gold_cut: float | None = None
+    """The vote from which on a label counts as given; None where votes are 0 and 1."""
+    partly_labelled: tuple[str, ...] = ()
+    """Labels that have a column in some shard, where too few have one to be taken for gold."""
 
     @property
     def rows(self) -> int:
@@ -118,6 +122,8 @@ def open_shards(settings: InputSettings, labels: Sequence[str]) -> Shards:
             for shard, _ in footers
             if shard.path in settled.disputed and isinstance(shard, Shard)
         ),
+        settings.gold_cut,
+        settled.partly_labelled,
     )
 
 
@@ -184,6 +190,8 @@ def _footer(
 def _kind(filesystem: fs.FileSystem, path: str) -> str:
     """Tell what a file is that is no Parquet file to us."""
     with ShardBytes(filesystem, path) as source:
+        if source.read(len(LFS_POINTER)) == LFS_POINTER:
+            return "is not the file itself but a git-lfs pointer to it (git lfs pull fetches it)"
         source.seek(-min(4, source.seek(0, io.SEEK_END)), io.SEEK_END)
         encrypted = source.read(4) == b"PARE"
     return (

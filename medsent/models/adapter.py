@@ -1,7 +1,6 @@
 """A LoRA adapter's folder: does it fit the model, and does it change anything?"""
 
 import json
-import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -10,16 +9,20 @@ from typing import Any
 
 from medsent.errors import AdapterError, StorageError
 from medsent.models.hashes import sha256_file
+from medsent.models.hub import adapter_snapshot
 from medsent.models.lora import Binding, bind, plain_name, read_pairs
 from medsent.models.modules import read_modules
-from medsent.models.source import is_pointer
+from medsent.models.source import is_on_hub, is_pointer
 from medsent.storage.cache import cache_dir, fetched
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PROMPT, ANSWER, LABELS, CARD = "prompt.yaml", "answer.yaml", "labels.yaml", "README.md"
 """What training leaves beside an adapter of what it was trained to be asked."""
+_FORMATS = {"*.gguf": "in GGUF, for llama.cpp", "adapters.*": "of MLX"}
+"""Pattern of files to what a folder with these, and without peft's, is."""
 _SHARDS = "adapter_model*-of-*.safetensors"
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_ON_ITS_OWN_BASE = ("corda", "loftq", "lora_ga", "mica", "olora", "orthogonal", "pissa")
+"""Ways to begin training that change the base model's weights too."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Adapter:
     """An adapter that was checked against a model."""
 
     source: str
-    """A folder, or `s3://` and `gs://` to one."""
+    """A folder, `s3://` and `gs://` to one, or a hub id."""
     folder: Path
     """On the machine that checked it: the source itself, or a copy of its objects."""
     sha256: str
@@ -35,6 +38,8 @@ class Adapter:
     settings_sha256: str
     """Of `adapter_config.json`: its alpha scales what the weights do."""
     binding: Binding
+    revision: str | None = None
+    """The commit of a hub's adapter; None for others."""
 
     @property
     def rank(self) -> int:
@@ -48,7 +53,7 @@ class Adapter:
         and peft know. Raises `AdapterError` where it is not there any more, or not what was
         checked.
         """
-        folder = _folder(self.source, self.source)
+        folder = _folder(self.source, self.source, self.revision)
         try:
             now = sha256_file(folder / WEIGHTS), sha256_file(folder / CONFIG)
         except OSError as error:
@@ -85,29 +90,44 @@ class Adapter:
         return (self.folder / CONFIG).read_text(encoding="utf-8")
 
 
-def open_adapter(variant: str, path: str, model_folder: Path) -> Adapter:
+def open_adapter(
+    variant: str, path: str, model_folder: Path, revision: str | None = None
+) -> Adapter:
     """Check a variant's adapter as `fit_adapter` does; errors name the variant."""
-    return fit_adapter(f"variants.{variant}.adapter", path, model_folder)
+    return fit_adapter(f"variants.{variant}.adapter", path, model_folder, revision)
 
 
-def fit_adapter(setting: str, path: str, model_folder: Path) -> Adapter:
+def fit_adapter(
+    setting: str, path: str, model_folder: Path, revision: str | None = None
+) -> Adapter:
     """Check an adapter without an engine: its files, and that every tensor binds to a module.
+
+    `revision` is of a hub's adapter: a commit, branch or tag; None for the newest.
 
     Raises `AdapterError` that names the setting it comes from and the adapter, or `ModelError`
     where the model's modules cannot be read.
     """
-    source = path if "://" in path else str(Path(path).expanduser().resolve())
+    of_hub = is_on_hub(path)
+    if revision is not None and not of_hub:
+        raise AdapterError(
+            f"{setting.removesuffix('adapter')}revision is for an adapter of the hub, and {path} "
+            "is none"
+        )
+    source = path if of_hub or "://" in path else str(Path(path).expanduser().resolve())
     name = f"{setting}: {source}"
-    folder = _folder(source, name)
-    _refuse_other_kinds(name, path, folder)
+    folder = adapter_snapshot(setting, path, revision) if of_hub else _folder(source, name)
+    _refuse_other_kinds(name, folder)
     config = _settings(name, folder)
+    _refuse_own_base(name, config)
     pairs = read_pairs(name, _weights(name, folder))
     binding = bind(name, pairs, config, read_modules(model_folder))
     hashes = sha256_file(folder / WEIGHTS), sha256_file(folder / CONFIG)
-    return Adapter(source, folder, *hashes, binding)
+    return Adapter(source, folder, *hashes, binding, folder.name if of_hub else None)
 
 
-def _folder(source: str, name: str) -> Path:
+def _folder(source: str, name: str, revision: str | None = None) -> Path:
+    if revision is not None:
+        return adapter_snapshot(name, source, revision)
     try:
         return fetched(source)
     except FileNotFoundError as error:
@@ -116,21 +136,31 @@ def _folder(source: str, name: str) -> Path:
         raise StorageError(f"{name} cannot be fetched: {error.strerror}") from error
 
 
-def _refuse_other_kinds(name: str, path: str, folder: Path) -> None:
+def _refuse_other_kinds(name: str, folder: Path) -> None:
     """Say what was given where it is no folder with an adapter's configuration."""
     if folder.is_file():
         raise AdapterError(f"{name} is a file; give the folder that holds it and {CONFIG}")
     if (folder / CONFIG).exists():
         return
+    if not folder.exists():
+        raise AdapterError(f"{name}: there is no such folder; give the folder of a LoRA")
+    _refuse_formats(name, folder)
     told = "give the folder of a LoRA"
-    if not folder.is_dir() and _HUB_ID.fullmatch(path):
-        told = f"an adapter of the hub has to be downloaded (hf download {path} --local-dir "
-        told += "FOLDER), and the folder given"
-    elif held := sorted(folder.glob(f"*/{CONFIG}")):
+    if held := sorted(folder.glob(f"*/{CONFIG}")):
         told = f"there is one in {held[-1].parent.name} below it"
     elif (folder / "config.json").exists():
         told = "it looks like a whole model, which model.source names"
     raise AdapterError(f"{name} has no readable {CONFIG}; {told}")
+
+
+def _refuse_formats(name: str, folder: Path) -> None:
+    """Say of which other program the files are, where peft did not write them."""
+    for pattern, what in _FORMATS.items():
+        if found := sorted(folder.glob(pattern)):
+            raise AdapterError(
+                f"{name} is an adapter {what} ({found[0].name}); give the folder that peft wrote "
+                f"({CONFIG} and {WEIGHTS}), or convert it to that"
+            )
 
 
 def _settings(name: str, folder: Path) -> dict[str, Any]:
@@ -147,7 +177,7 @@ def _settings(name: str, folder: Path) -> dict[str, Any]:
             "anew, without a byte order mark"
         ) from error
     if not isinstance(config, dict):
-        raise AdapterError(f"{name} has no readable {CONFIG}; give the folder of a LoRA")
+        raise AdapterError(f"{name}: {CONFIG} holds no settings but a {type(config).__name__}")
     if "peft_type" not in config and {"fine_tune_type", "lora_parameters"} & config.keys():
         raise AdapterError(f"{name} is an adapter of MLX; convert it to peft's names and layout")
     kind = config.get("peft_type") or "LORA"
@@ -155,8 +185,19 @@ def _settings(name: str, folder: Path) -> dict[str, Any]:
         raise AdapterError(f"{name} is of peft_type {kind}, not LORA; train a plain LoRA")
     rank = config.get("r")
     if not isinstance(rank, int) or isinstance(rank, bool):
-        raise AdapterError(f"{name} has no readable {CONFIG} (r is {rank!r}, no whole number)")
+        told = f"is {rank!r}, no whole number" if "r" in config else "is missing"
+        raise AdapterError(f"{name}: the rank (r) in {CONFIG} {told}")
     return config
+
+
+def _refuse_own_base(name: str, config: dict[str, Any]) -> None:
+    begun = config.get("init_lora_weights")
+    if isinstance(begun, str) and begun.lower().startswith(_ON_ITS_OWN_BASE):
+        raise AdapterError(
+            f"{name} was begun by {begun} (init_lora_weights), on base weights of its own; have "
+            "peft convert it to a plain LoRA (save_pretrained with "
+            "path_initial_model_for_weight_conversion)"
+        )
 
 
 def _weights(name: str, folder: Path) -> bytes:
@@ -173,6 +214,8 @@ def _weights(name: str, folder: Path) -> bytes:
             f"{name} has no whole {WEIGHTS} but {others[0]}; load it with peft and write it with "
             "save_pretrained"
         )
+    if not (folder / WEIGHTS).exists():
+        _refuse_formats(name, folder)
     try:
         _refuse_pointer(name, folder / WEIGHTS)
         return (folder / WEIGHTS).read_bytes()

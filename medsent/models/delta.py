@@ -20,8 +20,6 @@ _PLAIN = {
 """The library's settings under which a LoRA is the sum below; any other makes it another one."""
 _SUMMED = ("float64", "float32", "float16", "bfloat16")
 """The types of weights that something can be added to; those of fewer bits have scales besides."""
-_ON_ITS_OWN_BASE = ("corda", "loftq", "lora_ga", "olora", "pissa")
-"""Ways to begin that change the base model's weights too."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +90,6 @@ def _refuse_other_kinds(source: str, config: Any) -> None:
         raise AdapterError(
             f"--adapter: {source} is a LoRA with {other[0]}, which cannot be merged here; "
             "merge it with peft"
-        )
-    begun = config.init_lora_weights
-    if isinstance(begun, str) and begun.startswith(_ON_ITS_OWN_BASE):
-        raise AdapterError(
-            f"--adapter: {source} was begun by {begun}, on base weights of its own; have peft "
-            "convert it to a plain LoRA (path_initial_model_for_weight_conversion)"
         )
 
 

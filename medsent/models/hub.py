@@ -1,11 +1,11 @@
-"""Models of the Hugging Face hub: one commit of one, whole, in the hub's own cache."""
+"""Models and adapters of the Hugging Face hub: one commit, whole, in the hub's own cache."""
 
 import json
 import logging
 from pathlib import Path
 from typing import Final
 
-from medsent.errors import ModelError
+from medsent.errors import AdapterError, ModelError
 
 logger = logging.getLogger(__name__)
 
@@ -14,6 +14,8 @@ _WANTED: Final = ["*.json", "*.jinja", "*.model", "*.txt", "*.yaml"]
 _LEFT_OUT: Final = ["*/*"]
 """Folders: other formats of the same weights, and pictures. The model's own files lie beside."""
 _INDEX: Final = "model.safetensors.index.json"
+_OF_ADAPTER: Final = ["adapter_config.json", "adapter_model*.safetensors", "*.yaml", "README.md"]
+"""An adapter, and what training leaves beside it."""
 
 
 def snapshot(
@@ -28,18 +30,40 @@ def snapshot(
     network. Without `weights` they are not fetched, and may be missing. Raises `ModelError` that
     says why it cannot be had.
     """
-    from huggingface_hub import snapshot_download
-
     wanted = [*_WANTED, _WEIGHTS] if weights else _WANTED
     try:
         if not _is_begun(source, revision, weights):
             logger.info(f"Fetching {source} from the hub ...")
-        folder = snapshot_download(
+        folder = _download(source, revision, wanted)
+    except Exception as error:  # the library raises many kinds; each means "not to be had"
+        raise ModelError(_refusal("model.source", "model.revision", source, revision, error)) from (
+            error
+        )
+    return _whole(folder, source, weights)
+
+
+def adapter_snapshot(setting: str, source: str, revision: str | None = None) -> Path:
+    """Return the folder of an adapter's revision, as `snapshot` does; its name is the commit.
+
+    Raises `AdapterError` that says why it cannot be had, and names the setting.
+    """
+    try:
+        return _download(source, revision, _OF_ADAPTER)
+    except Exception as error:  # as above
+        named = setting.removesuffix("adapter") + "revision"
+        raise AdapterError(
+            f"{_refusal(setting, named, source, revision, error)} (here is no folder {source})"
+        ) from error
+
+
+def _download(source: str, revision: str | None, wanted: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(
+        snapshot_download(
             source, revision=revision, allow_patterns=wanted, ignore_patterns=_LEFT_OUT
         )
-    except Exception as error:  # the library raises many kinds; each means "not to be had"
-        raise ModelError(_refusal(source, revision, error)) from error
-    return _whole(Path(folder), source, weights)
+    )
 
 
 def _is_begun(source: str, revision: str | None, weights: bool) -> bool:
@@ -81,17 +105,22 @@ def _listed(index: Path, source: str) -> set[str]:
         ) from error
 
 
-def _refusal(source: str, revision: str | None, error: Exception) -> str:
-    """Return why a model is not to be had; the library's own words may hold addresses."""
+def _refusal(
+    setting: str, of_revision: str, source: str, revision: str | None, error: Exception
+) -> str:
+    """Return why something is not to be had; the library's own words may hold addresses.
+
+    `of_revision` is the setting of its revision.
+    """
     from huggingface_hub import errors
 
-    name = f"model.source: cannot get {source!r} from the hub"
+    name = f"{setting}: cannot get {source!r} from the hub"
     if isinstance(error, errors.HFValidationError):
         return f"{name}: that is no hub id; write owner/name, or give a folder"
     if isinstance(error, errors.GatedRepoError):
         return f"{name}: it is gated; accept its terms there and set HF_TOKEN to that account's"
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"model.revision: {source!r} has no revision {revision!r} on the hub"
+        return f"{of_revision}: {source!r} has no revision {revision!r} on the hub"
     if isinstance(error, errors.RepositoryNotFoundError):
         return f"{name}: there is none of that name, or it is private and HF_TOKEN may not read it"
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):

@@ -238,7 +238,7 @@ def _check_rank(name: str, pair: Pair, config: dict[str, Any]) -> None:
     if told != pair.rank:
         raise AdapterError(
             f"{name}: {_own_name(pair.module)} has rank {pair.rank}, adapter_config.json says "
-            f"{told}; the two files do not belong together"
+            f"{told!r}; the two files do not belong together"
         )
 
 

@@ -13,6 +13,7 @@ from medsent.errors import ModelError, StorageError
 from medsent.models.hashes import kept_sha256, sha256_file
 from medsent.models.hub import snapshot
 from medsent.storage.cache import cache_dir, fetched
+from medsent.storage.paths import LFS_POINTER
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ Code that comes with a model does, where `trust_remote_code` is set.
 """
 PREPARED = "medsent-model.json"
 """Hashes of the embedded model's files, in its own folder alone."""
-_POINTER = b"version https://git-lfs.github.com/spec/"
+_OTHER_FORMATS = ("*.gguf", "*.npz", "*.pth", "*.pt", "*.bin", "*.ckpt")
+"""What else models' folders hold weights in."""
 
 
 def is_pointer(path: Path) -> bool:
@@ -36,7 +38,7 @@ def is_pointer(path: Path) -> bool:
     """
     try:
         with path.open("rb") as file:
-            return file.read(len(_POINTER)) == _POINTER
+            return file.read(len(LFS_POINTER)) == LFS_POINTER
     except OSError:
         return False
 
@@ -96,10 +98,10 @@ def _tokenizer(folder: Path, files: tuple[tuple[str, int, int], ...]) -> Any:
 
 
 def is_on_hub(source: str) -> bool:
-    """Tell whether `model.source` is a hub id: `owner/name`, and no folder here."""
+    """Tell whether a model or an adapter is named by a hub id: `owner/name`, and nothing here."""
     if "://" in source or source.startswith(("builtin:", ".", "/", "~")):
         return False
-    return source.count("/") == 1 and not Path(source).is_dir()
+    return source.count("/") == 1 and source[-1] != "/" and not Path(source).exists()
 
 
 def resolve_model(source: str, revision: str | None = None, *, weights: bool = True) -> Path:
@@ -130,7 +132,12 @@ def resolve_model(source: str, revision: str | None = None, *, weights: bool = T
 
 def _checked(folder: Path, source: object) -> Path:
     if not (folder / "config.json").is_file():
-        raise ModelError(f"model.source: {source} has no config.json; is it a model's folder?")
+        found = (each for kind in _OTHER_FORMATS for each in sorted(folder.glob(kind)))
+        held = next((f", but {each.name}" for each in found), "")
+        raise ModelError(
+            f"model.source: {source} has no config.json{held}; give the folder or the hub id of "
+            "the model as transformers writes it, with safetensors"
+        )
     for path in sorted(folder.iterdir()):
         if path.suffix in CONTENT and path.is_file() and is_pointer(path):
             raise ModelError(
@@ -138,13 +145,30 @@ def _checked(folder: Path, source: object) -> Path:
                 "git lfs pull there"
             )
     try:
-        if not isinstance(json.loads((folder / "config.json").read_text(encoding="utf-8")), dict):
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
             raise TypeError("it is no mapping")
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(
             f"model.source: {folder}/config.json cannot be read ({error}); get it anew"
         ) from error
+    if _is_of_mlx(config):
+        raise ModelError(
+            f"model.source: the weights in {source} are quantised for MLX, which vLLM does not "
+            "read; give the model they were made of"
+        )
     return folder
+
+
+def _is_of_mlx(config: dict[str, Any]) -> bool:
+    """Tell whether weights are quantised without a method's name, as MLX alone writes them."""
+    held = [config.get(key) for key in ("quantization", "quantization_config")]
+    return any(
+        isinstance(each, dict)
+        and {"bits", "group_size"} <= each.keys()
+        and not each.keys() & {"quant_method", "quant_algo", "format"}
+        for each in held
+    )
 
 
 def _from_objects(source: str) -> Path:

@@ -1,7 +1,7 @@
 """Has each record of the input exactly one outcome? Counted before the manifest is written."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from medsent.storage.paths import count_rows, names_below, shown
 
 _MOST_NAMED = 5
 _MODULUS = 2**64
-_COLUMNS = ("row_hash", "path", "persona", "outcome", "reason", "record_id")
+_COLUMNS = ("row_hash", "path", "persona", "language", "outcome", "reason", "record_id")
 
 
 @dataclass
@@ -42,24 +42,36 @@ class Account:
     """Requests that were sent again, since their engine died."""
     lost_dates: int = 0
     """Rows of the input whose date was outside the years 1 to 9999, and is null."""
+    foreign: int = 0
+    """Records in a language that the job has no words in."""
 
     def look(self, file: pq.ParquetFile) -> None:
         """Count what a file's footer tells."""
         self.lost_dates += len(lost_dates(file.schema_arrow))
 
 
-def count(run: RunFolder, variants: Iterable[str], *, fanned_out: bool = False) -> Account:
+def count(
+    run: RunFolder,
+    variants: Iterable[str],
+    *,
+    fanned_out: bool = False,
+    languages: Collection[str] | None = None,
+) -> Account:
     """Count the records of a run's predictions in one pass.
 
-    Fanned out, each row of the input is as many records as there are personas.
+    Fanned out, each row of the input is as many records as there are personas. `languages` are
+    those that the job has words in, where it is to be counted which records are in others.
     """
     account, asked = Account(), list(variants)
+    spoken = None if languages is None else pa.array(["", *sorted(languages)], pa.string())
     names: list[npt.NDArray[np.uint64]] = [np.empty(0, np.uint64)]
     columns = [*_COLUMNS, *(f"{name}.attempt" for name in asked)]
     for batch in predictions.batches(run.predictions, columns, look=account.look):
         account.rows += batch.num_rows
         account.by_path.update(_counts(batch["path"]))
         account.keys.update(_key_sums(batch))
+        if spoken is not None:
+            account.foreign += _foreign(batch["language"], spoken)
         quarantined = batch.filter(pc.equal(batch["outcome"], Outcome.QUARANTINED))
         account.by_reason.update(_counts(quarantined["reason"]))
         attempts = (pc.struct_field(batch[name], "attempt") for name in asked)
@@ -88,6 +100,7 @@ def settle(account: Account, ledger: Ledger, run: RunFolder, plan: Plan) -> Coun
         duplicate_record_ids=account.duplicate_record_ids,
         retries=account.retries,
         lost_dates=account.lost_dates,
+        foreign=account.foreign,
     )
 
 
@@ -154,6 +167,12 @@ def _is_other(keys: int, shard: Shard, plan: Plan) -> bool:
     """Tell whether the rows of these keys are not all rows of a shard, each as often as read."""
     every = int(row_hashes(shard.path, 0, shard.rows).sum(dtype=np.uint64))
     return (every * max(1, len(plan.readers)) - keys) % _MODULUS != 0
+
+
+def _foreign(languages: pa.Array, spoken: pa.Array) -> int:
+    """Return how many of N languages are told and not spoken."""
+    told = pc.drop_null(languages)
+    return len(told) - int(pc.sum(pc.is_in(told, value_set=spoken)).as_py() or 0)
 
 
 def _key_sums(batch: pa.RecordBatch) -> dict[str, int]:

@@ -1,5 +1,7 @@
 """What of a job's prompts wants a second look: each thing in one line."""
 
+import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
@@ -9,9 +11,10 @@ from medsent.answers.file import AnswerFile, shipped_answer
 from medsent.answers.method import method_named
 from medsent.config.methods import known_methods
 from medsent.errors import ConfigError, InputError
+from medsent.input.gold_sample import GoldSample, sample_gold
 from medsent.input.lookup import Lookup, Row
 from medsent.labels import load_labels
-from medsent.models.source import load_tokenizer
+from medsent.models.source import BUILTIN, is_on_hub, load_tokenizer
 from medsent.prompts.file import PromptFile, spoken_for
 from medsent.prompts.sharing import sharing
 from medsent.prompts.visible import harmless
@@ -24,8 +27,12 @@ _OPINIONS: Final = 8
 """Opinions of these whose prompts are made for all their readers."""
 _DEARER: Final = 1.05
 """Times the tokens from which on the persona's place is worth a word."""
+_HELD_AS: Final = re.compile(r"(-(unsloth|bnb|[48]bit|bf16|fp16))+$")
+"""What is put behind a model's name for copies of it."""
 _NAMED: Final = 3
 """Languages that are named."""
+_LONGEST: Final = 20
+"""Characters of one."""
 
 
 class Sampled:
@@ -38,8 +45,15 @@ class Sampled:
     def rows(self) -> list[Row]:
         """About `SAMPLE` records, quarantined ones among them. Raises `InputError`."""
         plan = self._plan
-        looked_up = Lookup(plan.shards, plan.personas, plan.readers, plan.longest_text)
+        looked_up = Lookup(
+            plan.shards, plan.personas, plan.readers, plan.longest_text, plan.languages
+        )
         return looked_up.spread(SAMPLE)
+
+    @cached_property
+    def gold(self) -> GoldSample:
+        """What gold some rows of the input have."""
+        return sample_gold(self._plan.shards)
 
     @cached_property
     def good(self) -> list[Row]:
@@ -58,6 +72,8 @@ class Sampled:
 def cautions(plan: Plan, sampled: Sampled | None = None) -> Iterator[str]:
     """Yield what may make a variant's answers worse or dearer than they need be."""
     sampled = sampled or Sampled(plan)
+    yield from (f"gold: {each}" for each in sampled.gold.cautions())
+    yield from _foreign(plan, sampled)
     for variant in plan.variants:
         found = (
             *_training(variant, plan),
@@ -73,6 +89,7 @@ def _training(variant: Variant, plan: Plan) -> Iterator[str]:
     trained = variant.trained_as
     if variant.adapter_sha256 is None:
         return
+    yield from _other_base(variant, plan)
     if (trained is None or _trained_prompt(trained) is None) and variant.prompt_from == "shipped":
         yield (
             "its adapter names no prompt: nothing tells whether it was trained with the one "
@@ -108,6 +125,26 @@ def _training(variant: Variant, plan: Plan) -> Iterator[str]:
         yield "its adapter was trained on other labels, or in another order, than the job's"
     elif not variant.method.is_written and learnt.words != plan.labels.words:
         yield "its adapter was trained to be read by other words of the labels than the job's"
+
+
+def _other_base(variant: Variant, plan: Plan) -> Iterator[str]:
+    """Yield that an adapter was trained on a model of another name, where both have one."""
+    if variant.adapter is None:
+        return
+    theirs = json.loads(variant.adapter.settings_text()).get("base_model_name_or_path")
+    ours = plan.config.model.source
+    if not isinstance(theirs, str) or not (is_on_hub(ours) or ours == BUILTIN):
+        return  # a folder's name tells nothing
+    if theirs and _model_name(theirs) != _model_name(ours):
+        yield (
+            f"its adapter says that it was trained on {harmless(theirs)}, and the model is {ours}: "
+            "of the same sizes, the one may still answer otherwise than the other"
+        )
+
+
+def _model_name(source: str) -> str:
+    """Return a model's own name, whoever holds it and in how many bits."""
+    return _HELD_AS.sub("", re.split(r"[/:]", source.rstrip("/"))[-1].casefold())
 
 
 def _guesses_answer(variant: Variant) -> bool:
@@ -185,17 +222,44 @@ def _languages(prompt: PromptFile, sampled: Sampled) -> Iterator[str]:
     counts = Counter(row["language"] for row in sampled.good)
     foreign = Counter({each: n for each, n in counts.items() if each not in prompt.spoken})
     if foreign:
-        named = ", ".join(
-            f"{harmless(language or 'no language')} {number:,}"
-            for language, number in foreign.most_common(_NAMED)
-        )
-        more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
         asked = ", ".join({spoken_for(prompt.spoken, each or ""): None for each in foreign})
         yield (
             f"the prompt has no words for the language of {foreign.total():,} of "
-            f"{counts.total():,} records that were looked at ({named}{more}): they are asked "
+            f"{counts.total():,} records that were looked at ({_counted(foreign)}): they are asked "
             f"in {asked}"
         )
+
+
+def _foreign(plan: Plan, sampled: Sampled) -> Iterator[str]:
+    """Yield of which languages the job has no words, where the prompts do not say it themselves."""
+    if all(variant.prompt.spoken for variant in plan.variants):
+        return
+    counts = Counter(row["language"] for row in sampled.good)
+    foreign = Counter({each: n for each, n in counts.items() if each not in plan.languages})
+    for untold in (None, ""):
+        foreign.pop(untold, None)
+    if foreign:
+        known = ", ".join(sorted(plan.languages))
+        yield (
+            f"{foreign.total():,} of {counts.total():,} records that were looked at are in a "
+            f"language that the job has no words in ({_counted(foreign)}; it has {known}): their "
+            "readers are described in English, or as the prompt file says"
+        )
+
+
+def _counted(languages: Counter[str | None]) -> str:
+    """Return some languages with their numbers of records, as can be shown."""
+    named = ", ".join(
+        f"{_short(language or 'no language')} {number:,}"
+        for language, number in languages.most_common(_NAMED)
+    )
+    return named + (f" and {len(languages) - _NAMED} more" * (len(languages) > _NAMED))
+
+
+def _short(language: str) -> str:
+    """Return a language as it can be shown: a column that holds something else is long."""
+    shown = harmless(language)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
 
 
 def _descriptions(prompt: PromptFile, plan: Plan) -> Iterator[str]:

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import secrets
+import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,10 +21,17 @@ from medsent.config.job import JobConfig
 from medsent.engine.vllm import has_gpu
 from medsent.errors import ConfigError, EngineError
 from medsent.scoring.spill import remove, spill_folder
+from medsent.storage.paths import shown
 
 # Reading takes a CPU beside the scorers: without one a job would wait for ever, so a local Ray
 # always declares enough.
 _BESIDE_SCORERS = 1
+_HEAD_ANSWERS_S = 10.0
+_OTHER_ADDRESSES = {
+    **dict.fromkeys(("http", "https"), "for `ray job submit` and the dashboard, not for a job"),
+    "ray": "of Ray Client, under which a job does not run",
+}
+"""Scheme to what an address of it is for."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ def connect(config: JobConfig) -> None:
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     if not ray.is_initialized():
-        _join() if os.environ.get("RAY_ADDRESS") else _start(config)
+        _join() if _is_elsewhere() else _start(config)
     capacity = _capacity()
     _refuse_too_small(config, capacity)
     _refuse_no_gpu_to_pay(config, capacity)
@@ -60,7 +68,7 @@ def check_cluster(config: JobConfig) -> Capacity:
 
     Raises `ConfigError` where it cannot hold the plan.
     """
-    if os.environ.get("RAY_ADDRESS"):
+    if _is_elsewhere():
         connect(config)
         return _capacity()
     gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if has_gpu() else 0
@@ -156,13 +164,47 @@ def scorer_resources(config: JobConfig) -> dict[str, Any]:
     return _scorer(config, _capacity())
 
 
+def _is_elsewhere() -> bool:
+    """Tell whether there is a cluster to join; `local` is Ray's word for none."""
+    return os.environ.get("RAY_ADDRESS", "") not in ("", "local")
+
+
 def _join() -> None:
+    address = os.environ["RAY_ADDRESS"]
+    _refuse_address(address)
     try:
         ray.init(address="auto", **_quiet())
-    except (ConnectionError, RuntimeError, AuthenticationError) as error:
+    except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
         raise ConfigError(
-            f"RAY_ADDRESS: cannot join the cluster at {os.environ['RAY_ADDRESS']}; "
+            f"RAY_ADDRESS: cannot join the cluster at {address}; "
             "is its head running, and the token right?"
+        ) from error
+
+
+def _refuse_address(address: str) -> None:
+    """Raise `ConfigError` where no head can be at an address: Ray itself tries for minutes."""
+    if address == "auto":
+        return
+    scheme, there, _ = address.partition("://")
+    host, colon, port = address.rpartition(":")
+    if there:
+        what = _OTHER_ADDRESSES.get(scheme.lower(), "of no cluster")
+    elif not colon or not host or not port.isdigit():
+        what = "without a host and a port"
+    else:
+        what = ""
+    if what:
+        raise ConfigError(
+            f"RAY_ADDRESS: {shown(address)} is an address {what}; unset it to run on this machine, "
+            "or set it to HOST:6379, that of the cluster's head"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _HEAD_ANSWERS_S).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise ConfigError(
+            f"RAY_ADDRESS: cannot join the cluster at {shown(address)}: nothing answers there "
+            f"({getattr(error, 'strerror', None) or type(error).__name__}); is its head running? "
+            "Unset it to run on this machine"
         ) from error
 
 

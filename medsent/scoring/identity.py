@@ -86,6 +86,8 @@ class Identity:
             parts["words"] = words
         if self.readers:
             parts["fan_out"] = self.readers
+        if self.config.input.gold_cut is not None:
+            parts["gold_cut"] = [self.config.input.gold_cut]
         if self.config.route:
             parts["route"] = [self.config.route.candidate, self.config.route.fallback]
         return _digest(parts)

@@ -4,6 +4,7 @@ import math
 import os
 import platform
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from medsent.config.engine import VllmSettings
@@ -12,6 +13,7 @@ from medsent.engine.quantization import Quantization, check_quantization
 from medsent.engine.text_model import read_config, text_class
 from medsent.engine.vllm import EnginePlan, has_gpu
 from medsent.errors import ConfigError, ModelError
+from medsent.input.gold_sample import sample_gold
 from medsent.input.sample import make_sample
 from medsent.input.shard import BadShard, Shard
 from medsent.input.shards import Shards, open_shards, refusal
@@ -28,6 +30,7 @@ from medsent.models.source import (
 )
 from medsent.models.weights import refuse_incomplete
 from medsent.personas import load_personas
+from medsent.prompts.languages import languages_of
 from medsent.scoring.identity import Identity
 from medsent.scoring.variant import Variant, open_thresholds, open_variants
 
@@ -51,6 +54,12 @@ class Plan(Identity):
     """Characters that no prompt has room for, whatever they are; texts of more are too long."""
     rows_of_run: int | None = None
     """Input rows in a block of the run, where it has begun: a run is cut in one way."""
+
+    @cached_property
+    def languages(self) -> frozenset[str]:
+        """Those that the job has words in; opinions in others are read as if in English."""
+        prompts = [variant.prompt for variant in self.variants]
+        return languages_of(self.personas.values(), self.labels, prompts)
 
     @property
     def records_per_block(self) -> int:
@@ -152,11 +161,13 @@ def make_plan(config: JobConfig) -> Plan:
     labels = load_labels(config.labels)
     tuned = {name: open_thresholds(settings) for name, settings in config.variants.items()}
     shards = open_shards(config.input, labels.names)
+    sample_gold(shards).refuse()
     folder = resolve_model(config.model.source, config.model.revision)
     config = _pinned(config, folder)
     if isinstance(config.engine, VllmSettings):
         text_class(read_config(folder), config.engine.options)
     variants = open_variants(config.variants, tuned, labels, folder)
+    config = _with_commits(config, variants)
     tokenizer = load_tokenizer(folder)
     for variant in variants:
         method, _ = variant.bind(tokenizer, personas, labels)
@@ -188,6 +199,16 @@ def _pinned(config: JobConfig, folder: Path) -> JobConfig:
         return config
     model = config.model.model_copy(update={"revision": folder.name})
     return config.model_copy(update={"model": model})
+
+
+def _with_commits(config: JobConfig, variants: tuple[Variant, ...]) -> JobConfig:
+    """Return the settings with the commits of the hub's adapters in them, as `_pinned` does."""
+    commits = {v.name: v.adapter.revision for v in variants if v.adapter and v.adapter.revision}
+    pinned = {
+        name: each.model_copy(update={"revision": commits[name]}) if name in commits else each
+        for name, each in config.variants.items()
+    }
+    return config.model_copy(update={"variants": pinned})
 
 
 def _refuse_no_room(config: JobConfig, variant: str, room: int) -> None:

@@ -52,7 +52,7 @@ class BlockReader:
 
     def __init__(self, plan: Plan, run: RunFolder, monitor: Any) -> None:
         shards = plan.shards.without_files()
-        self._records = RecordReader(shards, plan.personas, plan.longest_text)
+        self._records = RecordReader(shards, plan.personas, plan.longest_text, plan.languages)
         self._sample, self._erased = plan.sample and plan.sample.chosen(), Erased.read(run)
         self._rows = plan.rows_per_block
         self._window = max(1, WINDOW_ROWS // self._rows) * self._rows

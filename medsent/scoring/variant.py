@@ -143,7 +143,11 @@ def _open(
             f"variants.{name}.adapter: the model has {merged.adapter.source} in it already; take "
             "the setting out, or name the base model"
         )
-    adapter = open_adapter(name, settings.adapter, model_folder) if settings.adapter else None
+    adapter = (
+        open_adapter(name, settings.adapter, model_folder, settings.revision)
+        if settings.adapter
+        else None
+    )
     applied = adapter or (merged and merged.adapter)
     trained = Trained.read(adapter.folder if adapter else model_folder) if applied else None
     method = method_named(settings.method)

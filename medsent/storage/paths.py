@@ -28,6 +28,9 @@ from medsent.errors import ConfigError, object_storage_error
 SCHEMES = ("s3", "gs")
 """Of the object storage that a run can lie in."""
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""What begins the file that git leaves in another's place where git-lfs did not fetch it."""
+
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _OPTIONS = re.compile(r"\?[a-z_]+=")
 """With these a path is for pyarrow to take apart; else a `?` in it is one of its characters."""

@@ -99,6 +99,12 @@ def a_table_of_delta(bench: Bench) -> dict[str, Any]:
     return {}
 
 
+def lfs_pointer(bench: Bench) -> dict[str, Any]:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2771529\n"
+    (bench.shard.parent / "b.parquet").write_text(pointer)
+    return {}
+
+
 def encrypted(bench: Bench) -> dict[str, Any]:
     (bench.shard.parent / "b.parquet").write_bytes(b"PARE" + bytes(99) + b"PARE")
     return {}
@@ -241,6 +247,10 @@ CASES: dict[str, tuple[Change, list[str]]] = {
         zero_bytes,
         ["{in}/b.parquet is empty (0 bytes)", "set input.on_bad_shard: quarantine to go on"],
     ),
+    "lfs pointer": (
+        lfs_pointer,
+        ["{in}/b.parquet is not the file itself but a git-lfs pointer to it (git lfs pull"],
+    ),
     "encrypted": (encrypted, ["{in}/b.parquet is encrypted, and its key is not known here"]),
     "table of Delta Lake": (a_table_of_delta, ["input.path: {in} is a Delta table"]),
     "truncated": (truncated, ["{in}/b.parquet is not a whole Parquet file"]),
@@ -294,7 +304,7 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     ),
     "adapter missing": (
         settings(variants={"tuned": {"adapter": "/nowhere/adapter"}}),
-        ["variants.tuned.adapter: /nowhere/adapter has no readable adapter_config.json"],
+        ["variants.tuned.adapter: /nowhere/adapter: there is no such folder"],
     ),
     "adapter of zeros": (zeros, ["variants.tuned.adapter: {folder}/adapter changes nothing"]),
     "adapter that matches nothing": (

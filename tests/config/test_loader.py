@@ -191,3 +191,33 @@ def test_texts_of_several_lines_are_written_as_such() -> None:
     assert yaml_text({"content": "One.\nZażółć: {labels}\n"}) == (
         "content: |\n  One.\n  Zażółć: {labels}\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: a\npet: {kind: dog}\nname: b", "line 3: name is given twice, first in line 1"),
+        ("name: a\nrooms:\n  x: {kind: dog}\n  x: {kind: dog}", "line 4: x is given twice"),
+        ("name: a\npet: {kind: dog, 'kind': cat}", "line 2: kind is given twice, first in line 2"),
+        ("name: a\nguests:\n- {whiskers: 1,\n   whiskers: 2}", "line 4: whiskers is given twice"),
+    ],
+)
+def test_a_key_given_twice_is_refused_with_its_line(file: Path, text: str, told: str) -> None:
+    assert told in refused(file, text)
+    with pytest.raises(ConfigError, match="is given twice"):
+        read_yaml(file, "it", words=True)
+
+
+def test_an_override_that_gives_a_key_twice_is_refused(file: Path) -> None:
+    assert "--set pet: kind is given twice" in refused(
+        file, "name: a", "pet={kind: cat, kind: dog}"
+    )
+
+
+def test_what_is_merged_in_may_be_overridden(file: Path) -> None:
+    file.write_text(
+        "name: a\nrooms:\n  x: &x {kind: dog, bark_db: 1}\n  y: {<<: *x, bark_db: 2}\n"
+        "  z: {<<: *x, bark_db: 3}\n"
+    )
+    rooms = load_settings(Home, file).rooms
+    assert [room.bark_db for room in rooms.values()] == [1.0, 2.0, 3.0]

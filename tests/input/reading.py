@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medsent.config.job import InputSettings
+from medsent.config.input import InputSettings
 from medsent.input.reading import BATCH_ROWS
 from medsent.input.records import RecordReader
 from medsent.input.shards import Shards, open_shards

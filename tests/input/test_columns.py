@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from medsent.config.job import InputSettings
+from medsent.config.input import InputSettings
 from medsent.errors import InputError
 from medsent.input.columns import Settled, check_names, settle, unheld
 
@@ -206,8 +206,8 @@ def test_a_label_of_the_job_may_stand_in_a_column_of_another_name() -> None:
     assert "no column 'relief'" in lacking.misfits["0"]
     wrong = settled(wide | {"relief": pa.string()}, columns={"ulga": "relief"})
     assert wrong.misfits["0"] == (
-        "0: column 'relief' (input.columns.ulga) is string; it must be integers; to go without, "
-        "set input.columns.ulga to null"
+        "0: column 'relief' (input.columns.ulga) is string; it must be votes of 0 and 1; to go "
+        "without, set input.columns.ulga to null"
     )
 
 
@@ -222,3 +222,69 @@ def test_gold_in_one_column_is_of_every_label_of_the_job() -> None:
     del votes["ból"]
     made = settled({**TEXT, "labels": pa.struct(list(votes.items()))})
     assert "a struct of the 2 labels" in made.misfits["0"]
+
+
+FOUR = ("embarassing", "calm", "fear", "joy")
+
+
+def gold_columns(*names: str, **settings: object) -> Settled:
+    """Settle the columns of one shard with votes under these names, for the labels of `FOUR`."""
+    schema = pa.schema([*TEXT.items(), *((name, pa.int8()) for name in names)])
+    return settle(InputSettings.model_validate({"path": "in", **settings}), {"a": schema}, FOUR)
+
+
+def test_most_of_the_labels_as_columns_are_refused_with_the_nearest_name() -> None:
+    told = gold_columns("embarrassing", "calm", "fear", "joy").misfits["a"]
+    assert told == (
+        "a: gold as columns needs one for each label, and 3 of 4 are there; without one: "
+        "embarassing (is it 'embarrassing'?). Map each by input.columns (LABEL: YOUR_NAME), or "
+        "set input.columns.labels to null to go without gold"
+    )
+    mapped = gold_columns(
+        "embarrassing", "calm", "fear", "joy", columns={"embarassing": "embarrassing"}
+    )
+    assert mapped.misfits == {}
+    assert mapped.columns["embarassing"] == "embarrassing"
+    assert set(FOUR) < set(mapped.columns)
+
+
+def test_labels_in_other_letters_are_the_nearest_names() -> None:
+    told = gold_columns("Embarassing", "calm", "fear", "joy").misfits["a"]
+    assert "embarassing (is it 'Embarassing'?)" in told
+
+
+def test_a_mapping_of_some_labels_alone_is_refused() -> None:
+    told = gold_columns("strach", columns={"fear": "strach"}).misfits["a"]
+    assert "1 of 4 are there; without one: embarassing, calm, joy." in told
+
+
+def test_a_few_of_the_labels_are_somebody_elses_columns() -> None:
+    made = gold_columns("fear", "joy", "rage")
+    assert made.misfits == {}
+    assert set(made.columns) == set(TEXT)
+    assert made.partly_labelled == ("fear", "joy")
+
+
+def test_gold_as_columns_can_be_gone_without() -> None:
+    made = gold_columns("calm", "fear", "joy", columns={"labels": None})
+    assert (made.misfits, set(made.columns)) == ({}, set(TEXT))
+    whole = gold_columns(*FOUR, columns={"labels": None})
+    assert set(whole.columns) == set(TEXT)
+
+
+def test_beside_a_column_of_labels_those_of_their_names_are_others() -> None:
+    named = pa.schema([*TEXT.items(), ("labels", pa.list_(pa.string())), ("calm", pa.int8())])
+    made = settle(InputSettings(path="in"), {"a": named}, FOUR)
+    assert (made.misfits, made.partly_labelled) == ({}, ())
+
+
+def test_a_struct_that_lacks_a_label_is_refused_with_the_nearest_name() -> None:
+    votes = pa.struct([(name, pa.int8()) for name in ("embarrassing", *FOUR[1:])])
+    made = settle(
+        InputSettings(path="in"), {"a": pa.schema([*TEXT.items(), ("labels", votes)])}, FOUR
+    )
+    assert (
+        "has 3 of the 4 labels; there is no field embarassing (is it 'embarrassing'?)"
+        in (made.misfits["a"])
+    )
+    assert "to go without, set input.columns.labels to null" in made.misfits["a"]

@@ -232,3 +232,13 @@ def test_a_shard_under_encryption_is_named(tmp_path: Path, plaintext_footer: boo
     with pytest.raises(ShardError, match=r"1\.parquet has columns that are encrypted") as caught:
         records(shards)
     assert (caught.value.bad.reason, caught.value.bad.rows) == ("corrupt_page", 2)
+
+
+def test_lists_and_structs_are_kept_of_large_row_groups(tmp_path: Path) -> None:
+    count = 5000
+    lists = [[{"city": f"Zielona Góra {i}", "stars": [i]}] for i in range(count)]
+    table = rows(count, visits=pa.array(lists), place=pa.array([each[0] for each in lists]))
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = records(opened(tmp_path, keep=["visits", "place"]))
+    assert found["kept visits"].to_pylist() == lists
+    assert found["kept place"][-1].as_py() == lists[-1][0]

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from medsent import predictions
-from medsent.input.records import LOST_DATE, fan_out, row_hashes
+from medsent.input.records import LOST_DATE, RecordReader, fan_out, row_hashes
 from medsent.labels import LABELS
-from tests.input.reading import opened, read, records, rows
+from tests.input.reading import opened, read, records, rows, written
 
 
 def made(kept: list[str] | None = None, longest: int | None = None, **columns: Any) -> pa.Table:
@@ -245,3 +245,19 @@ def test_all_personas_read_a_row_one_after_the_other() -> None:
         assert fanned[name].to_pylist() == [once[0], once[0], once[1], once[1]]
     assert len(set(predictions.record_keys(fanned).tolist())) == 4
     assert fan_out(found, ()) is found
+
+
+def test_a_reader_that_is_a_number_is_its_digits() -> None:
+    with written([rows(2, persona=pa.array([17, 18]))]) as folder:
+        shards = opened(folder)
+        reader = RecordReader(shards, ["17"])
+        [(_, found)] = reader.read(shards.files[0])
+    assert found["persona"].to_pylist() == ["17", "18"]
+    assert found["reason"].to_pylist() == [None, "unknown_persona"]
+
+
+def test_a_language_is_read_as_the_jobs_words_name_it() -> None:
+    with written([rows(3, language=pa.array(["pl-PL", "Klingon", None]))]) as folder:
+        shards = opened(folder)
+        [(_, found)] = RecordReader(shards, ["surgeon"], None, {"en", "pl"}).read(shards.files[0])
+    assert found["language"].to_pylist() == ["pl", "Klingon", None]

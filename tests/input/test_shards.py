@@ -86,8 +86,11 @@ def test_wide_labels_count_only_when_all_are_there(written: Written) -> None:
     wide = {label: pa.array([1, 0]) for label in LABELS}
     folder = written(rows(**wide))
     assert set(LABELS) < set(opened(folder).columns)
+    some = {label: wide[label] for label in LABELS[:5]}
+    assert not set(LABELS) & set(opened(written(rows(**some))).columns)
+    assert opened(written(rows(**some))).partly_labelled == LABELS[:5]
     del wide["funny"]
-    assert not set(LABELS) & set(opened(written(rows(**wide))).columns)
+    assert "20 of 21 are there; without one: funny." in refused(written(rows(**wide)))
 
 
 @pytest.mark.parametrize(
@@ -101,6 +104,7 @@ def test_wide_labels_count_only_when_all_are_there(written: Written) -> None:
         {"text": pa.array([b"a", b"b"])},
         {"language": pa.array(["pl", "en"]).dictionary_encode()},
         {"persona": pa.nulls(2)},
+        {"persona": pa.array([17, 27])},
         {"opinion_id": pa.array([1, 2])},
         {"date": pa.array([datetime.date(2026, 1, 1)] * 2)},
         {
@@ -127,7 +131,7 @@ def test_types_that_fit(written: Written, columns: dict[str, pa.Array]) -> None:
         ("text", pa.array([1, 2]), "is int64; it must be a string"),
         ("record_id", pa.array([0.5, 1.0]), "is double; it must be a string or an integer"),
         ("record_id", pa.array([b"ab", b"cd"], pa.binary(2)), "is fixed_size_binary[2]; it must"),
-        ("persona", pa.array([1, 2]), "is int64; it must be a string"),
+        ("persona", pa.array([0.5, 1.0]), "is double; it must be a string or an integer"),
         ("language", pa.array([["en"], ["pl"]]), "it must be a string"),
         ("date", pa.array(["2026-01-01"] * 2), "is string; it must be a date"),
         ("labels", pa.array(["anger", "fear"]), "is string; it must be a struct of the 21"),

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from medsent.config.job import InputSettings
+from medsent.config.input import InputSettings
 from medsent.demo.data import SPLITS
 from medsent.errors import ConfigError
 from medsent.input.records import ids_of

@@ -215,16 +215,7 @@ def test_zeros(tmp_path: Path, write_adapter: AdapterWriter, model_folder: Path)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path, model_folder: Path) -> None:
-    assert "no readable adapter_config.json" in refused(tmp_path / "gone", model_folder)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"r": null}', '{"r": "many"}'])
-def test_a_broken_configuration(
-    tmp_path: Path, write_adapter: AdapterWriter, model_folder: Path, text: str
-) -> None:
-    folder = write_adapter(tmp_path)
-    (folder / "adapter_config.json").write_text(text)
-    assert "no readable adapter_config.json" in refused(folder, model_folder)
+    assert "there is no such folder" in refused(tmp_path / "gone", model_folder)
 
 
 @pytest.mark.parametrize(
@@ -233,9 +224,13 @@ def test_a_broken_configuration(
         (b"[" * 100_000, "is not valid JSON in UTF-8"),
         (codecs.BOM_UTF8 + b"{}", "is not valid JSON in UTF-8"),
         ("{}".encode("utf-16"), "is not valid JSON in UTF-8"),
-        (b'{"r": 8.0}', "(r is 8.0, no whole number)"),
+        (b"", "no readable adapter_config.json"),
+        (b"[]", "adapter_config.json holds no settings but a list"),
+        (b"{}", "the rank (r) in adapter_config.json is missing"),
+        (b'{"r": null}', "is None, no whole number"),
+        (b'{"r": 8.0}', "the rank (r) in adapter_config.json is 8.0, no whole number"),
     ],
-    ids=["too deep", "with a byte order mark", "UTF-16", "a rank that is no whole number"],
+    ids=["too deep", "BOM", "UTF-16", "empty", "list", "no rank", "null", "no whole rank"],
 )
 def test_what_is_wrong_with_a_configuration_is_said(
     tmp_path: Path, write_adapter: AdapterWriter, model_folder: Path, content: bytes, told: str
@@ -400,8 +395,11 @@ def test_what_is_given_instead_of_a_loras_folder(
     assert "there is one in checkpoint-500 below it" in refused(tmp_path / "run", model_folder)
     assert "looks like a whole model" in refused(write_model(tmp_path / "model"), model_folder)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(AdapterError, match=r"hf download someone/a-lora --local-dir FOLDER"):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(AdapterError) as caught:
         open_adapter("tuned", "someone/a-lora", model_folder)
+    assert "cannot get 'someone/a-lora' from the hub" in str(caught.value)
+    assert "here is no folder someone/a-lora" in str(caught.value)
     weights, settings = folder / "adapter_model.safetensors", folder / "adapter_config.json"
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
     weights.write_text(pointer)
@@ -430,3 +428,50 @@ def test_a_sharded_model_known_by_its_index_alone(
     assert open_adapter("tuned", str(write_adapter(tmp_path / "a", shape=(4096, 3840))), model)
     lost = write_adapter(tmp_path / "b", module="model.layers.1.self_attn.q_proj")
     assert "layers.1" in refused(lost, model)
+
+
+@pytest.mark.parametrize(
+    "begun", ["pissa", "pissa_niter_16", "PiSSA", "olora", "corda", "loftq", "lora_ga", "mica"]
+)
+def test_an_adapter_that_changed_its_base_is_refused_by_any_engine(
+    tmp_path: Path, write_adapter: AdapterWriter, model_folder: Path, begun: str
+) -> None:
+    folder = write_adapter(tmp_path, init_lora_weights=begun)
+    told = refused(folder, model_folder)
+    assert f"was begun by {begun} (init_lora_weights), on base weights of its own" in told
+    assert "path_initial_model_for_weight_conversion" in told
+
+
+@pytest.mark.parametrize("begun", [True, False, "gaussian", "eva"])
+def test_an_adapter_that_began_otherwise_fits(
+    tmp_path: Path, write_adapter: AdapterWriter, model_folder: Path, begun: bool | str
+) -> None:
+    folder = write_adapter(tmp_path, init_lora_weights=begun)
+    assert open_adapter("tuned", str(folder), model_folder).rank == 2
+
+
+def test_a_revision_is_for_the_hubs_adapters_alone(
+    tmp_path: Path, write_adapter: AdapterWriter, model_folder: Path
+) -> None:
+    folder = write_adapter(tmp_path)
+    with pytest.raises(AdapterError, match=r"^variants\.tuned\.revision is for an adapter of"):
+        open_adapter("tuned", str(folder), model_folder, "main")
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("lora.gguf", "is an adapter in GGUF, for llama.cpp (lora.gguf); give the folder that"),
+        ("adapters.safetensors", "is an adapter of MLX (adapters.safetensors); give the folder"),
+        ("adapters.npz", "is an adapter of MLX (adapters.npz)"),
+    ],
+)
+def test_an_adapter_of_another_program_is_called_so(
+    tmp_path: Path, write_adapter: AdapterWriter, model_folder: Path, file: str, told: str
+) -> None:
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / file).write_bytes(b"GGUF")
+    assert told in refused(tmp_path / "bare", model_folder)
+    folder = write_adapter(tmp_path / "configured")
+    (folder / "adapter_model.safetensors").rename(folder / file)
+    assert told in refused(folder, model_folder)

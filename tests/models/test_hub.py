@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from medsent.config.job import JobConfig
-from medsent.errors import MedsentError, ModelError
+from medsent.errors import AdapterError, MedsentError, ModelError
+from medsent.models.adapter import open_adapter
 from medsent.models.hashes import kept_sha256
 from medsent.models.hub import snapshot
 from medsent.models.source import content_sha256, resolve_model
 from medsent.scoring.plan import make_plan
 from tests.chaos.tokenizer import write_tokenizer
-from tests.conftest import JobBuilder
+from tests.conftest import AdapterWriter, JobBuilder
 from tests.models.hub import LARGE, Hub, commit, served
 
 
@@ -221,3 +222,52 @@ def test_a_node_with_other_files_is_refused(hub: Hub, job: JobBuilder) -> None:
     weights.write_bytes(LARGE[::-1])
     with pytest.raises(MedsentError, match=r"another content on .* than where the job began"):
         plan.model_on_this_node()
+
+
+@pytest.fixture
+def adapters(hub: Hub, tmp_path: Path, write_adapter: AdapterWriter) -> Hub:
+    """The hub with two commits of an adapter in place of the model's."""
+    for sha, rank in ((OLD, 2), (NEW, 4)):
+        folder = write_adapter(tmp_path / sha, rank=rank)
+        files = {file.name: file.read_bytes() for file in folder.iterdir()}
+        hub.commits[sha] = {**files, "README.md": b"a card", "optimizer.pt": b"not fetched"}
+    return hub
+
+
+def test_an_adapter_of_the_hub_is_one_commit_on_every_node(
+    adapters: Hub, small_model: Path
+) -> None:
+    adapter = open_adapter("tuned", "owner/name", small_model)
+    assert (adapter.rank, adapter.revision, adapter.source) == (2, OLD, "owner/name")
+    adapters.branches["main"] = NEW
+    assert adapter.on_this_node().name == OLD
+    assert open_adapter("tuned", "owner/name", small_model, OLD).sha256 == adapter.sha256
+    assert open_adapter("tuned", "owner/name", small_model, "v2").rank == 4
+    assert not [path for path in adapters.asked if path.endswith("optimizer.pt")]
+
+
+def test_a_job_keeps_to_the_adapters_commit(adapters: Hub, job: JobBuilder) -> None:
+    config = job(variants={"plain": {}, "tuned": {"adapter": "owner/name"}})
+    plan = make_plan(config)
+    kept = plan.config.anchored().variants["tuned"]
+    assert (kept.adapter, kept.revision) == ("owner/name", OLD)
+    assert plan.config.variants["plain"].revision is None
+    adapters.branches["main"] = NEW
+    again = make_plan(plan.config)
+    assert again.fingerprint == plan.fingerprint
+
+
+def test_what_the_hub_refuses_of_an_adapter_names_its_setting(
+    adapters: Hub, small_model: Path
+) -> None:
+    with pytest.raises(AdapterError, match=r"^variants\.tuned\.revision: 'owner/name' has no"):
+        open_adapter("tuned", "owner/name", small_model, "v3")
+    adapters.refusal = (404, "RepoNotFound")
+    with pytest.raises(AdapterError, match=r"^variants\.tuned\.adapter: cannot get 'owner/name'"):
+        open_adapter("tuned", "owner/name", small_model)
+
+
+def test_a_model_of_the_hub_is_no_adapter(hub: Hub, small_model: Path) -> None:
+    hub.commits[OLD] = {"config.json": b"{}", "README.md": b"a card"}
+    with pytest.raises(AdapterError, match=r"has no readable adapter_config\.json"):
+        open_adapter("tuned", "owner/name", small_model)

@@ -28,8 +28,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "bias all": ({"bias": "all"}, "bias is not supported"),
     "bias null": ({"bias": None}, "bias is not supported"),
     "bias of LoRA": ({"lora_bias": True}, "does not support LoRA bias"),
-    "PiSSA": ({"init_lora_weights": "pissa_niter_16"}, "path_initial_model_for_weight_conversion"),
-    "OLoRA": ({"init_lora_weights": "olora"}, "init_lora_weights='olora'"),
     "replicated layers": ({"layer_replication": [[0, 4]]}, "does not support layer_replication"),
     "QALoRA": ({"use_qalora": True}, "does not support QALoRA"),
     "BD-LoRA": ({"use_bdlora": {"nblocks": 2}}, "block-diagonal LoRA"),

@@ -216,3 +216,20 @@ def test_what_may_decide_an_answer_is_of_a_models_identity(tmp_path: Path, name:
     (tmp_path / "picture.png").write_bytes(b"of nothing")
     (tmp_path / name).write_bytes(b"one")
     assert model.content_sha256(tmp_path) == first
+
+
+@pytest.mark.parametrize("file", ["model.gguf", "weights.npz", "consolidated.00.pth"])
+def test_a_model_in_another_format_is_told_by_its_file(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match=rf"has no config\.json, but {file}; give the folder"):
+        model.resolve_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["quantization", "quantization_config"])
+def test_weights_quantised_for_mlx_are_called_so(tmp_path: Path, key: str) -> None:
+    (tmp_path / "config.json").write_text(f'{{"{key}": {{"group_size": 64, "bits": 4}}}}')
+    with pytest.raises(ModelError, match="are quantised for MLX"):
+        model.resolve_model(str(tmp_path))
+    config = f'{{"{key}": {{"group_size": 64, "bits": 4, "quant_method": "gptq"}}}}'
+    (tmp_path / "config.json").write_text(config)
+    assert model.resolve_model(str(tmp_path)) == tmp_path

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from medsent.config.job import InputSettings
+from medsent.config.input import InputSettings
 from medsent.errors import InputError, RunError
 from medsent.input.shard import BadShard, Shard
 from medsent.input.shards import Shards, changed, find_rewritten, open_shards

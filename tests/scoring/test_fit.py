@@ -150,6 +150,35 @@ def test_a_cluster_that_cannot_hold_the_plan_is_refused(
     )
 
 
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("http://127.0.0.1:8265", "is an address for `ray job submit` and the dashboard"),
+        ("ray://127.0.0.1:10001", "is an address of Ray Client"),
+        ("redis://127.0.0.1:6379", "is an address of no cluster"),
+        ("10.0.0.1", "is an address without a host and a port"),
+        (":6379", "is an address without a host and a port"),
+        ("127.0.0.1:1", "nothing answers there (Connection refused)"),
+        ("127.0.0.1:99999", "nothing answers there"),
+    ],
+)
+def test_an_address_that_is_no_heads_is_refused(
+    address: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConfigError) as caught:
+        check_cluster(plan())
+    assert told in str(caught.value)
+    assert str(caught.value).startswith("RAY_ADDRESS: ")
+    assert address in str(caught.value)
+
+
+def test_a_local_cluster_is_none_to_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert check_cluster(plan(engine={"replicas": {"min": 9, "max": 9}})).cpus >= 10
+
+
 def test_a_ray_that_does_not_start_is_one_line(job: JobBuilder, tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text(yaml.safe_dump(job().model_dump(mode="json")))

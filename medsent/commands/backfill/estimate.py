@@ -7,7 +7,7 @@ from medsent.commands.backfill.budget import Spent
 from medsent.commands.backfill.settings import BackfillConfig
 from medsent.commands.check import tell
 from medsent.commands.compare import open_reference
-from medsent.commands.pace import Pace
+from medsent.commands.pace import Pace, cost
 from medsent.runs.folder import RunFolder
 from medsent.scoring.accounting import count_done
 from medsent.scoring.opening import run_of
@@ -37,18 +37,4 @@ def _lines(
     yield "Run", f"{run.path}: {done:,} records done, {left:,} left"
     if done:
         yield "Cost so far", Spent.read(run).told(config)
-    if pace is None:
-        yield "Time", "unknown: no run of this name has scored here yet; try --limit 100 first"
-        return
-    hours, spent = pace.seconds(left) / 3600, Spent.read(pace.run)
-    replicas = spent.replica_s / spent.wall_s if spent.wall_s else 1.0  # in the mean
-    had = f"what {pace.run.path.name} had ({replicas:.1f} engines)"
-    yield "Time", f"about {hours:,.2f} hours on {had}"
-    yield "Price", _price(config, hours * replicas)
-
-
-def _price(config: BackfillConfig, replica_hours: float) -> str:
-    told = f"about {Spent(replica_s=3600 * replica_hours).told(config)}"
-    if config.price is None:
-        return f"{told}; set price.per_replica_hour to see it in money"
-    return told
+    yield from cost(config, left, pace)

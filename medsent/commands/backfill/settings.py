@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from medsent.commands.drift import DriftSettings
-from medsent.config.job import InputSettings, JobConfig, StoragePath
+from medsent.config.input import InputSettings, StoragePath
+from medsent.config.job import JobConfig
 from medsent.config.loader import Settings
 
 Partition = Literal["date", "month", "language", "persona", "variant"]

@@ -6,7 +6,8 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from medsent.commands.drift import DriftSettings
-from medsent.config.job import JobConfig, StoragePath
+from medsent.config.input import StoragePath
+from medsent.config.job import JobConfig
 from medsent.config.loader import Settings
 
 Status = Literal["open", "closed", "failed"]
