@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import yaml
 
+from medsent.commands.announcement import summary, warn
 from medsent.commands.backfill.budget import counted
 from medsent.commands.erasure import resume as finish_erasure
 from medsent.commands.requeue import Selection, take_out
@@ -35,7 +36,6 @@ from medsent.runs.ledger import Ledger, refuse_former
 from medsent.runs.log import EngineLogged, Scored, Started
 from medsent.runs.manifest import Manifest, Timing
 from medsent.scoring import accounting
-from medsent.scoring.cautions import cautions
 from medsent.scoring.hopeless import refuse_nothing_scored
 from medsent.scoring.identity import versions
 from medsent.scoring.monitor import Status
@@ -380,35 +380,6 @@ def _keep_prompts(plan: Plan, run: RunFolder) -> None:
         for variant in plan.variants
     }
     run.write("prompts.yaml", yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
-
-
-def warn(plan: Plan) -> None:
-    """Say what of a job's prompts wants a second look, a line each."""
-    for caution in cautions(plan):
-        logger.warning(f"Warning: {caution}")
-
-
-def summary(plan: Plan, run: RunFolder) -> str:
-    """Say what a job is about to score, and where it goes."""
-    variants = ", ".join(
-        f"{v.name} ({v.settings.method}{', LoRA' if v.adapter else ''})" for v in plan.variants
-    )
-    return (
-        f"{plan.config.name}: {plan.records:,} records in {len(plan.shards.files)} shards, "
-        f"variants {variants}{_route(plan)}{_cut(plan)}\nRun folder {run.path}"
-    )
-
-
-def _cut(plan: Plan) -> str:
-    cut = plan.config.input.gold_cut
-    return "" if cut is None else f"; a gold vote from {cut:g} on is a yes"
-
-
-def _route(plan: Plan) -> str:
-    route = plan.config.route
-    if route is None:
-        return ""
-    return f"; {100 * route.share:g}% of the opinions to {route.candidate}"
 
 
 def _session_line(session: Session, total_s: float) -> str:

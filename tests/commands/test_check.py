@@ -57,14 +57,14 @@ def test_what_is_passed_over_is_counted_and_named(
 
 
 @pytest.fixture
-def checked(monkeypatch: pytest.MonkeyPatch) -> Callable[[JobConfig], list[str]]:
+def checked(monkeypatch: pytest.MonkeyPatch, said: list[str]) -> Callable[[JobConfig], list[str]]:
     """Return `check`, on a machine of four CPUs, as the lines that it says."""
 
     def lines(config: JobConfig) -> list[str]:
         monkeypatch.setattr(checkup, "check_cluster", lambda _: HERE)
-        said: list[str] = []
+        said.clear()
         check(config)
-        return said
+        return list(said)
 
     return lines
 

@@ -220,14 +220,13 @@ def copy(config: JobConfig, whole: Path, tmp_path: Path) -> tuple[JobConfig, Run
 
 
 def test_a_price_is_named_afterwards_and_scores_nothing_anew(
-    config: JobConfig, whole: Path, monkeypatch: pytest.MonkeyPatch
+    config: JobConfig, whole: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     monkeypatch.setattr(evaluation, "score", lambda *_: pytest.fail("something was started"))
     kept = {name: (whole / name).read_bytes() for name in ("metrics.json", "config.yaml")}
     (power,) = RunFolder(whole).events(Scored)[0].power.values()
     assert (power.gpus, power.joules) == (0, None)
     assert power.seconds > 0
-    said: list[str] = []
     try:
         laptop = PriceSettings(per_machine_hour=0.3, currency="EUR")
         evaluate(config.model_copy(update={"price": laptop}))

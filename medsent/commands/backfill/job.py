@@ -5,12 +5,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from medsent.commands.announcement import summary, warn
 from medsent.commands.backfill.budget import Meter, Spent
 from medsent.commands.backfill.export import hand_on
 from medsent.commands.backfill.settings import BackfillConfig
 from medsent.commands.compare import open_reference
 from medsent.commands.drift import Drift, DriftSettings, measure_drift
-from medsent.commands.evaluate import Job, finish_what_was_cut_short, held, summary, warn
+from medsent.commands.evaluate import Job, finish_what_was_cut_short, held
 from medsent.errors import StoppedError
 from medsent.labels import load_labels
 from medsent.runs.folder import RunFolder
