@@ -25,7 +25,8 @@ from medsent.metrics.cuts import cuts_in_use
 from medsent.metrics.estimate import Figure, Part
 from medsent.metrics.format import percent, points
 from medsent.metrics.statistics.estimates import FEW_OPINIONS
-from medsent.metrics.statistics.intervals import ALPHA, clusters, simultaneous, spread
+from medsent.metrics.statistics.intervals import ALPHA, clusters
+from medsent.metrics.statistics.rates import Rates, rate_changes
 from medsent.predictions import Outcome, Reason
 from medsent.reducer.resamples import Clusters
 from medsent.reducer.state import Scope, place_opinions
@@ -47,13 +48,14 @@ class DriftSettings(Settings):
     """From how much drift on there is an alarm; null: never."""
 
     label_rate: float | None = Field(0.05, gt=0, le=1)
-    """Change of the share of records that get a label: its interval, corrected over the labels,
-    lies beyond this on either side."""
+    """Change of the share of records that get a label: it is beyond this on either side, and its
+    interval, corrected over the labels, leaves out 0."""
     population: float | None = Field(0.2, gt=0)
     """PSI of language, persona and length of prompts. Below 0.1 is commonly called stable, above
     0.25 another population; with few opinions chance alone reaches that, and is not alarmed at."""
     quarantined: float | None = Field(0.02, gt=0, le=1)
-    """Rise of the share of records that are quarantined: its interval lies above this."""
+    """Rise of the share of records that are quarantined: it is above this, and its interval above
+    0."""
 
 
 class Drift(Part):
@@ -72,7 +74,8 @@ class Drift(Part):
     high: Figure = None
     """Upper end."""
     chance: Figure = None
-    """The PSI that samples of one population exceed once in 20 times."""
+    """What the PSI of any of those that are asked about exceeds once in 20 times, where all are
+    samples of one population."""
     limit: Figure
     """What the settings allow; None: anything."""
     alarm: bool
@@ -106,7 +109,18 @@ def measure_drift(
     no label in common.
     """
     labels = SharedLabels.of(reference, run).names
-    before, now = _Seen.read(reference, variants, labels), _Seen.read(run, variants, labels, names)
+    before, now = Seen.read(reference, variants, labels), Seen.read(run, variants, labels, names)
+    return drifts(before, now, variants, labels, settings)
+
+
+def drifts(
+    before: "Seen",
+    now: "Seen",
+    variants: Sequence[str],
+    labels: Sequence[str],
+    settings: DriftSettings,
+) -> list[Drift]:
+    """Compare what two runs hold of these labels."""
     rates = [
         drift
         for name in variants
@@ -119,13 +133,16 @@ def measure_drift(
     ]
     return [
         *rates,
-        *(_population(before, now, *each, settings.population) for each in populations),
+        *(
+            _population(before, now, *each, settings.population, len(populations))
+            for each in populations
+        ),
         _quarantined(before, now, settings.quarantined),
     ]
 
 
 @dataclass
-class _Seen:
+class Seen:
     """What a run's predictions hold, in a size that does not depend on their number."""
 
     sums: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
@@ -140,7 +157,7 @@ class _Seen:
         variants: Sequence[str],
         labels: Sequence[str],
         names: Sequence[str] | None = None,
-    ) -> "_Seen":
+    ) -> "Seen":
         """Read of a run's predictions these labels, made by the thresholds of its folder."""
         settings, own = run.config().variants, predictions.labels_of(run.predictions)
         methods = {name: settings[name].method for name in variants}
@@ -162,20 +179,19 @@ class _Seen:
                 pc.fill_null(pc.equal(batch["reason"], Reason.ERASED), False),
                 gone.matches(batch["opinion_id"]),
             )
-            seen._add(batch.filter(pc.invert(erased)), scope, places)
+            seen.add(batch.filter(pc.invert(erased)), scope, places)
         return seen
 
-    def rate(self, part: str, whole: str) -> tuple[Floats, Floats]:
-        """Return a rate, (columns,), and that of each replicate, (replicates, columns)."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            rates = self.sums[part] / self.sums[whole]
-        return rates[0], rates[1:]
+    def rates(self, part: str, whole: str) -> Rates:
+        """Return how much of a sum over records another one is."""
+        return Rates.of(self.sums[part], self.sums[whole][:, 0])
 
     def opinions(self, whole: str) -> float:
         """Return the effective number of opinions behind a sum; 0 where there are none."""
         return float(np.nan_to_num(clusters(self.sums[whole][1:, 0])))
 
-    def _add(self, batch: pa.RecordBatch, scope: Scope, places: Sequence[int]) -> None:
+    def add(self, batch: pa.RecordBatch, scope: Scope, places: Sequence[int]) -> None:
+        """Count a batch's rows; `places` are those of the labels among the batch's own."""
         scored = np.asarray(pc.equal(batch["outcome"], Outcome.SCORED))
         values = {
             "rows": np.ones((len(scored), 1), dtype=np.int64),
@@ -211,22 +227,21 @@ class _Seen:
 
 
 def _label_rates(
-    before: _Seen,
-    now: _Seen,
+    before: Seen,
+    now: Seen,
     variant: str,
     labels: Sequence[str],
     variants: int,
     settings: DriftSettings,
 ) -> Iterator[Drift]:
-    old, new = (seen.rate(f"{variant} given", f"{variant} answered") for seen in (before, now))
-    opinions = min(seen.opinions(f"{variant} answered") for seen in (before, now))
-    value, low, high = _difference(old, new, opinions, len(labels) * variants)
+    old, new = (seen.rates(f"{variant} given", f"{variant} answered") for seen in (before, now))
+    value, low, high = rate_changes(old, new, len(labels) * variants)
     limit = settings.label_rate
     for index, label in enumerate(labels):
         if np.isnan(value[index]):
             continue
         ends = (float(low[index]), float(high[index]))
-        beyond = limit is not None and (ends[0] > limit or ends[1] < -limit)
+        beyond = limit is not None and abs(value[index]) > limit and (ends[0] > 0 or ends[1] < 0)
         yield Drift(
             kind="label_rate",
             name=label,
@@ -234,15 +249,14 @@ def _label_rates(
             value=float(value[index]),
             **_ends(*ends),
             limit=limit,
-            alarm=beyond,
-            message=f"{label} given to {_change(old[0][index], new[0][index], *ends)}",
+            alarm=bool(beyond),
+            message=f"{label} given to {_change(old.values[index], new.values[index], *ends)}",
         )
 
 
-def _quarantined(before: _Seen, now: _Seen, limit: float | None) -> Drift:
-    old, new = (seen.rate("quarantined", "rows") for seen in (before, now))
-    opinions = min(seen.opinions("rows") for seen in (before, now))
-    value, low, high = _difference(old, new, opinions, number=1)
+def _quarantined(before: Seen, now: Seen, limit: float | None) -> Drift:
+    old, new = (seen.rates("quarantined", "rows") for seen in (before, now))
+    value, low, high = rate_changes(old, new, number=1)
     ends = (float(low[0]), float(high[0]))
     return Drift(
         kind="quarantined",
@@ -251,32 +265,34 @@ def _quarantined(before: _Seen, now: _Seen, limit: float | None) -> Drift:
         value=float(value[0]),
         **_ends(*ends),
         limit=limit,
-        alarm=limit is not None and ends[0] > limit,
-        message=f"quarantined {_change(old[0][0], new[0][0], *ends)}",
+        alarm=bool(limit is not None and value[0] > limit and ends[0] > 0),
+        message=f"quarantined {_change(old.values[0], new.values[0], *ends)}",
     )
 
 
-def _difference(
-    before: tuple[Floats, Floats], now: tuple[Floats, Floats], opinions: float, number: int
-) -> tuple[Floats, Floats, Floats]:
-    """Return differences with intervals that hold for `number` at once; NaN from too few."""
-    value = now[0] - before[0]
-    df = opinions - 1 if opinions >= FEW_OPINIONS else np.nan
-    return value, *simultaneous(value, spread(now[1] - before[1], df), number)
-
-
 def _population(
-    before: _Seen, now: _Seen, kind: Population, variant: str | None, limit: float | None
+    before: Seen,
+    now: Seen,
+    kind: Population,
+    variant: str | None,
+    limit: float | None,
+    number: int,
 ) -> Drift:
     old, new = before.counts[kind, variant], now.counts[kind, variant]
     if kind == "prompt_tokens":
         old, new = _binned(old, new)
     names = sorted(old.keys() | new.keys(), key=str)
     counts = [np.array([each[name] for name in names], dtype=np.float64) for each in (old, new)]
-    value = stability_index(*counts)
     known = min(old.total(), new.total())
-    opinions = (seen.opinions("scored") if known else 0.0 for seen in (before, now))
-    chance = _chance(len(names), *opinions)
+    opinions = [seen.opinions("scored") if known else 0.0 for seen in (before, now)]
+    # Many records of few opinions are no better known than as many records as opinions.
+    value = stability_index(
+        *(
+            each * (own / each.sum() if own else 1)
+            for each, own in zip(counts, opinions, strict=True)
+        )
+    )
+    chance = _chance(len(names), *opinions, number)
     shares = [each / max(each.sum(), 1.0) for each in counts]
     told = ""
     if value:
@@ -296,15 +312,15 @@ def _population(
 
 
 def stability_index(before: Floats, now: Floats) -> float:
-    """Return the PSI of two counts by category, (K,) each; half a record is added to each."""
+    """Return the PSI of two counts by category, (K,) each; half of one is added to each."""
     if len(before) < 2:
         return 0.0
     p, q = ((each + 0.5) / (each + 0.5).sum() for each in (before, now))
     return float(((p - q) * np.log(p / q)).sum())
 
 
-def _chance(categories: int, before: float, now: float) -> float | None:
-    """Return what the PSI of two samples of one population exceeds once in 20 times.
+def _chance(categories: int, before: float, now: float, number: int = 1) -> float | None:
+    """Return what one of `number` PSIs, of samples of one population, exceeds once in 20 times.
 
     For small changes it is Pearson's statistic of homogeneity times 1/n + 1/m, which fixed
     limits leave out (Potgieter, van Zyl, Schutte and Lombard 2023); n and m are opinions, since
@@ -314,7 +330,7 @@ def _chance(categories: int, before: float, now: float) -> float | None:
         return None
     if categories < 2:
         return 0.0
-    return float(stats.chi2.ppf(1 - ALPHA, categories - 1) * (1 / before + 1 / now))
+    return float(stats.chi2.isf(ALPHA / number, categories - 1) * (1 / before + 1 / now))
 
 
 def _binned(

@@ -56,7 +56,8 @@ class LabelCalibration(Part):
     auroc: Figure
     """Chance that a positive has a higher probability than a negative; within 0.002."""
     average_precision: Figure
-    """Mean over the positives of the precision at each one's own threshold; within 0.002."""
+    """Mean over the positives of the precision at each one's own threshold; within 0.002 or, with
+    fewer than 250 positives, within 0.5 / positives."""
     bins: list[ReliabilityBin]
     """Ten of equal width."""
     curve: Curve

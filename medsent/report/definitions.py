@@ -90,7 +90,7 @@ _FIGURES: Final[tuple[Term, ...]] = (
         "lies: about 95 of 100 such intervals hold it. It is made from "
         "replicates of the run (a Poisson bootstrap) that weigh all records of an opinion alike. "
         "A figure for which the opinions are too few gets none; one marked rough, from 10 to 19 "
-        "opinions, may cover less than it says.",
+        "opinions, holds it in about 90 to 98 of 100.",
     ),
     Term(
         "p",
@@ -112,7 +112,7 @@ _FIGURES: Final[tuple[Term, ...]] = (
         "Detectable difference",
         "The smallest true difference that data like these would show in 4 of 5 runs, at p below "
         "0.05 before correction. More opinions make it smaller, by the square root of their "
-        "number.",
+        "number. It is an estimate from these data.",
     ),
     Term(
         "supported",
@@ -124,7 +124,8 @@ _FIGURES: Final[tuple[Term, ...]] = (
         "relative",
         "Relative improvement",
         "The difference divided by the baseline's figure: (candidate − baseline) / baseline. "
-        "A change from zero has none. From a low baseline it is large for small differences.",
+        "A change from zero has none. From a low baseline it is large for small differences. Its "
+        "interval is Fieller's, and holds 0 where that of the difference does.",
     ),
     Term(
         "average_precision",

@@ -183,18 +183,19 @@ def test_the_distribution_adds_up_and_names_every_label_once(text: str) -> None:
 
 def test_calibration(run: Metrics, text: str) -> None:
     head, *rows = table(text, "Probabilities by label")
-    assert head[1:6] == [
-        f"baseline: {title}" for title in ("Average precision", "AUROC", "Brier", "ECE", "Records")
-    ]
+    titles = ("Average precision", "AUROC", "Brier", "ECE", "Positives", "Records")
+    assert head[1:7] == [f"baseline: {title}" for title in titles]
     assert [row[0].split(" ")[0] for row in rows] == list(LABELS)
     for label, row in zip(LABELS, rows, strict=True):
-        for first, variant in ((1, "baseline"), (6, "finetuned")):
+        for first, variant in ((1, "baseline"), (7, "finetuned")):
             calibration = run.variants[variant].calibration
             assert calibration is not None
             found = calibration.labels[label]
             known = [found.average_precision, found.auroc, found.brier, found.ece]
             shown = ["–ᵃ" if value is None else f"{value:.3f}" for value in known]
-            assert row[first : first + 5] == [*shown, count(found.records)]
+            assert row[first : first + 6] == [
+                *shown, count(found.positives), count(found.records)
+            ]  # fmt: skip
     assert rows[LABELS.index("vulgar")][1:3] == ["–ᵃ", "–ᵃ"]
     means = table(text, "Probabilities, all labels")[1:]
     assert [row[0] for row in means] == ["Average precision", "AUROC", "Brier", "ECE"]

@@ -1,8 +1,9 @@
 """`make validate-statistics`: do 95% intervals hold the truth, and tests keep their 5%?
 
-Draws samples of a population whose true figures are known, reduces them as a run's
+Draws samples of two populations whose true figures are known, reduces them as a run's
 predictions are, and prints how often the intervals that a report would show hold the truth,
-and how often its tests find a difference where there is none. Rough: marked so in the report.
+and how often its tests find a difference where there is none; then how often drift is alarmed
+at on unchanged data. Rough: marked so in the report.
 """
 
 import argparse
@@ -11,10 +12,13 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tests.validation.simulation import SIZES, study
-from tests.validation.study import Size, Study, Tally
+from tests.validation.drifting import MOVED, REFERENCE
+from tests.validation.drifting import SIZES as FRESH
+from tests.validation.simulation import SIZES, Seen, drift, study
+from tests.validation.study import Size, Study
+from tests.validation.tally import Tallies, Tally
 
-LOWEST, HIGHEST, MOST_FALSE = 93.0, 97.0, 6.0
+LOWEST, HIGHEST, MOST_FALSE, MOST_ALARMS = 93.0, 97.0, 6.0, 5.0
 
 _SHORT: Final = 40
 
@@ -29,9 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     started = time.monotonic()
-    samples, sizes = (_SHORT, _fewer(SIZES)) if options.short else (options.samples, SIZES)
-    null, every = study(samples, options.seed, sizes)
-    lines = list(tables(null, every))
+    samples = _SHORT if options.short else options.samples
+    lines = []
+    for name, sizes in SIZES.items():
+        seen = study(name, samples, options.seed, _fewer(sizes) if options.short else sizes)
+        lines += [f"## The {name} population", "", *tables(seen), ""]
+    lines += ["## Drift", "", *drift_table(drift(samples, options.seed))]
     print("\n".join(lines))
     print(f"\n{samples} samples of each kind, {time.monotonic() - started:.0f} s")
     return int(any("| MISSED |" in line for line in lines))
@@ -41,8 +48,9 @@ def _fewer(sizes: Sequence[Size]) -> list[Size]:
     return [Size(size.opinions, size.readers, replicates=400) for size in sizes]
 
 
-def tables(null: Study, every: Study) -> Iterator[str]:
-    """Yield the lines of both tables."""
+def tables(seen: Seen) -> Iterator[str]:
+    """Yield the lines of a population's tables."""
+    every, null = seen.every, seen.null
     goal = f"goal {LOWEST:.0f} to {HIGHEST:.0f}%"
     yield f"| 95% interval of | holds the truth | +- | of | {goal} | by size, lowest to highest |"
     yield "|---|--:|--:|--:|---|---|"
@@ -58,6 +66,16 @@ def tables(null: Study, every: Study) -> Iterator[str]:
         over = tally.share - MOST_FALSE
         verdict = "for comparison" if known else _verdict(over, tally, "rough" in name)
         yield _row(name, tally, verdict, null)
+        for scenario, alone in seen.nulls.items() if not known else ():
+            own, over = alone.rejected[name], alone.rejected[name].share - MOST_FALSE
+            yield _row(
+                f"{name}: {scenario}", own, _verdict(over, own, "rough" in name), alone, name
+            )
+    yield ""
+    yield "| interval of | contradicts its test | of |"
+    yield "|---|--:|--:|"
+    for name, tally in sorted(every.contradicted.items()):
+        yield f"| {name} | {tally.held} {'| MISSED |' if tally.held else '|'} {tally.of:,} |"
     yield ""
     yield "| figure | has an interval | of |"
     yield "|---|--:|--:|"
@@ -65,14 +83,35 @@ def tables(null: Study, every: Study) -> Iterator[str]:
         yield f"| {name} | {tally.share:.1f}% | {tally.of:,} |"
 
 
-def _row(name: str, tally: Tally, verdict: str, study: Study) -> str:
-    sizes = sorted(study.sizes(name).items(), key=lambda item: item[1].share)
+def drift_table(found: Tallies) -> Iterator[str]:
+    """Yield the lines of the table of alarms."""
+    yield (
+        f"| new opinions x records, against {REFERENCE:,} | unchanged: an alarm | +- "
+        f"| goal at most {MOST_ALARMS:.0f}% | the other way round | +- | goal | by labels, "
+        f"populations, quarantined | {100 * MOVED:.0f} points more of a label: alarms at it |"
+    )
+    yield "|---|--:|--:|---|--:|--:|---|---|--:|"
+    for fresh in FRESH:
+        cells = [str(fresh)]
+        for name in ("unchanged", "unchanged, the other way round"):
+            tally = found[f"{name} @ {fresh}"]
+            verdict = _verdict(tally.share - MOST_ALARMS, tally, rough=False)
+            cells += [f"{tally.share:.1f}%", f"{tally.error:.1f}", verdict]
+        kinds = ("label_rate", "population", "quarantined")
+        parts = [found[f"unchanged, {kind} @ {fresh}"].share for kind in kinds]
+        cells.append(", ".join(f"{part:.1f}" for part in parts))
+        cells.append(f"{found[f'moved @ {fresh}'].share:.1f}%")
+        yield f"| {' | '.join(cells)} |"
+
+
+def _row(title: str, tally: Tally, verdict: str, study: Study, name: str | None = None) -> str:
+    sizes = sorted(study.sizes(name or title).items(), key=lambda item: item[1].share)
     ends = " to ".join(
         f"{t.share:.1f} +- {t.error:.1f} ({size})"
         for size, t in dict((sizes[0], sizes[-1])).items()
     )
     numbers = f"{tally.share:.1f}% | {tally.error:.1f} | {tally.of:,}"
-    return f"| {name} | {numbers} | {verdict} | {ends} |"
+    return f"| {title} | {numbers} | {verdict} | {ends} |"
 
 
 def _verdict(over: float, tally: Tally, rough: bool) -> str:

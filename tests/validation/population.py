@@ -21,7 +21,7 @@ from medsent.reducer.state import Scope, reduce_batches
 from tests.predicted import Answers, batch
 
 Floats = npt.NDArray[np.float64]
-Scenario: TypeAlias = Literal["equal", "biases", "better"]
+Scenario: TypeAlias = Literal["equal", "alike", "biases", "better"]
 
 VARIANTS: Final = ("baseline", "candidate")
 PREVALENCE: Final = np.geomspace(0.02, 0.4, len(LABELS))
@@ -68,6 +68,11 @@ class Population:
         both = np.vectorize(_both)
         tp = both(self.gold_cut, self.cuts, self.follows)
         return tp, stats.norm.sf(self.cuts) - tp, stats.norm.sf(self.gold_cut) - tp
+
+    @property
+    def known(self) -> Floats:
+        """(21,): the share of records whose gold is known."""
+        return np.ones(len(LABELS))
 
     @cached_property
     def by_record(self) -> list[dict[str, float]]:

@@ -1,6 +1,5 @@
 """What intervals and tests of `medsent.metrics.statistics` do on samples of a known population."""
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,12 +15,14 @@ from medsent.metrics.statistics.estimates import (
     supported,
     supported_macro,
 )
-from medsent.metrics.statistics.intervals import Floats, mcnemar
+from medsent.metrics.statistics.intervals import mcnemar
 from medsent.metrics.statistics.replicates import Cells
 from medsent.reducer.pairs import Pair
 from medsent.reducer.slices import ALL
 from medsent.reducer.state import Reduction, Scope, reduce_batches
-from tests.validation.population import VARIANTS, Population, f1
+from tests.validation.multilevel import Multilevel
+from tests.validation.population import VARIANTS, Floats, Population, f1
+from tests.validation.tally import Tallies, Tally, merge, tallies
 
 SIGNIFICANT: Final = 0.05
 _DIFFERENCES: Final = (
@@ -35,91 +36,45 @@ _DIFFERENCES: Final = (
 )
 
 
-@dataclass
-class Tally:
-    """How often something held; what is counted in one sample goes together."""
-
-    held: int = 0
-    of: int = 0
-    moments: tuple[int, int, int] = (0, 0, 0)
-    """Sums over closed samples of held^2, held x of and of^2."""
-
-    @property
-    def share(self) -> float:
-        """In percent; NaN of none."""
-        return 100 * self.held / self.of if self.of else float("nan")
-
-    @property
-    def error(self) -> float:
-        """Monte Carlo standard error of that, in points, with samples as clusters.
-
-        Labels and variants of a sample are not independent. The variance is a ratio's
-        (Cochran 1977, Sampling Techniques, 6.4): the sum of (held - p of)^2 over (sum of)^2.
-        """
-        if not self.of:
-            return float("nan")
-        p, (hh, hn, nn) = self.held / self.of, self.moments
-        return 100 * float(np.sqrt(max(hh - 2 * p * hn + p * p * nn, 0))) / self.of
-
-    def add(self, held: bool) -> None:
-        """Count once more."""
-        self.held += held
-        self.of += 1
-
-    def close(self) -> None:
-        """End a sample, of which all so far was counted."""
-        self.moments = (self.held**2, self.held * self.of, self.of**2)
-
-    def merge(self, other: "Tally") -> None:
-        """Add a tally of other, closed samples."""
-        self.held += other.held
-        self.of += other.of
-        mine, theirs = self.moments, other.moments
-        self.moments = (mine[0] + theirs[0], mine[1] + theirs[1], mine[2] + theirs[2])
-
-
-def _tallies() -> defaultdict[str, Tally]:
-    return defaultdict(Tally)
-
-
 @dataclass(frozen=True)
 class Size:
     """Of a sample."""
 
     opinions: int
     readers: int
+    """Records an opinion; 0 for as many as the population has."""
     replicates: int = 1000
 
     def __str__(self) -> str:
-        return f"{self.opinions:,} x {self.readers}"
+        return f"{self.opinions:,} x {self.readers or 'any'}"
 
 
 @dataclass
 class Study:
     """Tallies by figure, over any number of samples."""
 
-    coverage: defaultdict[str, Tally] = field(default_factory=_tallies)
+    coverage: Tallies = field(default_factory=tallies)
     """Intervals that hold the truth."""
-    rejected: defaultdict[str, Tally] = field(default_factory=_tallies)
+    rejected: Tallies = field(default_factory=tallies)
     """Tests with p below 0.05."""
-    shown: defaultdict[str, Tally] = field(default_factory=_tallies)
+    shown: Tallies = field(default_factory=tallies)
     """Figures that got an interval."""
-    by_size: defaultdict[str, Tally] = field(default_factory=_tallies)
+    contradicted: Tallies = field(default_factory=tallies)
+    """Intervals that hold zero where the test finds a difference, or the other way round."""
+    by_size: Tallies = field(default_factory=tallies)
     """`coverage` and `rejected` again, by figure and size: `figure @ size`."""
 
     def merge(self, other: "Study") -> None:
         """Add another study's tallies."""
-        for name in ("coverage", "rejected", "shown", "by_size"):
-            mine = getattr(self, name)
-            for key, tally in getattr(other, name).items():
-                mine[key].merge(tally)
+        for name in ("coverage", "rejected", "shown", "contradicted", "by_size"):
+            merge(getattr(self, name), getattr(other, name))
 
     def sizes(self, name: str) -> dict[str, Tally]:
         """Return a figure's tallies by size."""
         start = f"{name} @ "
         return {k.removeprefix(start): t for k, t in self.by_size.items() if k.startswith(start)}
 
-    def look(self, population: Population, size: Size, seed: int) -> None:
+    def look(self, population: Population | Multilevel, size: Size, seed: int) -> None:
         """Draw one sample, and count what is said of it."""
         rng = np.random.default_rng(
             [seed, size.opinions, size.readers, *population.scenario.encode()]
@@ -134,14 +89,14 @@ class Study:
         self.merge(one)
 
     def _close(self, size: Size) -> None:
-        for tallies in (self.coverage, self.rejected):
-            for name, tally in tallies.items():
+        for found in (self.coverage, self.rejected):
+            for name, tally in found.items():
                 tally.close()
                 self.by_size[f"{name} @ {size}"].merge(tally)
-        for tally in self.shown.values():
+        for tally in (*self.shown.values(), *self.contradicted.values()):
             tally.close()
 
-    def _figures(self, state: Reduction, population: Population) -> None:
+    def _figures(self, state: Reduction, population: Population | Multilevel) -> None:
         for v, name in enumerate(VARIANTS):
             counts, drawn = state.slices[ALL][name], state.resamples[ALL][name]
             tp, fp, fn = (share[v] for share in population.shares)
@@ -150,13 +105,13 @@ class Study:
                 "f1": f1(tp, fp, fn),
                 "precision": tp / (tp + fp),
                 "recall": tp / (tp + fn),
-                "accuracy": 1 - fp - fn,
+                "accuracy": 1 - (fp + fn) / population.known,
             }
             for figure, bounds in label_bounds(counts, drawn).items():
                 if figure in truths:
                     for each, truth, number in zip(bounds, truths[figure], opinions, strict=True):
                         self._cover(f"{figure}, {_group(number, each)}", each, float(truth))
-            truth = averages(tp, fp, fn) | population.by_record[v]
+            truth = averages(tp, fp, fn, population.known) | population.by_record[v]
             for average, bounds in overall_bounds(counts, drawn).items():
                 if average in truth:
                     self._cover(f"average {average}{_rough(bounds)}", bounds, truth[average])
@@ -164,15 +119,21 @@ class Study:
             name = f"average macro_f1_supported{_rough(bounds_)}"
             self._cover(name, bounds_, _mean(f1(tp, fp, fn)[kept]))
 
-    def _differences(self, state: Reduction, population: Population) -> None:
+    def _differences(self, state: Reduction, population: Population | Multilevel) -> None:
         pair = state.pairs[ALL][VARIANTS]
         assert pair.resampled is not None
-        truth = f1(*population.shares)[1] - f1(*population.shares)[0]
+        base, new = f1(*population.shares)
+        truth = new - base
         opinions = opinions_with(pair.resampled[0].positives)
         drawn = _drawn_differences(pair)
-        for i, change in enumerate(label_changes(pair)):
+        changes = label_changes(pair)
+        corrected = [change.p_corrected for change in changes if change.p_corrected is not None]
+        if corrected:
+            self.rejected["F1 of any label, corrected"].add(min(corrected) < SIGNIFICANT)
+        for i, change in enumerate(changes):
             group = _group(opinions[i], change.difference)
             self._cover(f"difference of F1, {group}", change.difference, float(truth[i]))
+            self._relative(f"relative improvement of F1, {group}", change, truth[i] / base[i])
             self._test(f"F1 of a label, {group}", change)
             if change.p is not None:
                 # It tests who is right more often, which opposite biases change at equal F1.
@@ -191,26 +152,41 @@ class Study:
             _mean(truth[kept]),
         )
         self._test(f"macro_f1_supported{rough}", overall[SUPPORTED])
-        old, new = (
-            averages(*(share[v] for share in population.shares)) | population.by_record[v]
+        relative = _mean(truth[kept]) / _mean(base[kept])
+        self._relative(f"relative improvement of macro F1{rough}", overall[SUPPORTED], relative)
+        old_truth, new_truth = (
+            averages(*(share[v] for share in population.shares), population.known)
+            | population.by_record[v]
             for v in range(2)
         )
         for name in _DIFFERENCES:
             found = overall[name].difference
-            self._cover(f"difference of {name}{_rough(found)}", found, new[name] - old[name])
+            gain = new_truth[name] - old_truth[name]
+            self._cover(f"difference of {name}{_rough(found)}", found, gain)
 
     def _cover(self, name: str, bounds: Bounds, truth: float) -> None:
         self.shown[name.partition(",")[0]].add(bounds.low is not None)
         if bounds.low is not None and bounds.high is not None:
             self.coverage[name].add(bounds.low <= truth <= bounds.high)
 
+    def _relative(self, name: str, change: Change, truth: float) -> None:
+        self._cover(name, change.relative, truth)
+        for bounds, kind in (
+            (change.relative, "relative improvement"),
+            (change.difference, "difference"),
+        ):
+            if change.p is not None and bounds.low is not None and bounds.high is not None:
+                holds_zero = bounds.low <= 0 <= bounds.high
+                self.contradicted[kind].add(holds_zero == (change.p < SIGNIFICANT))
+
     def _test(self, name: str, change: Change) -> None:
         if change.p is not None:
             self.rejected[name].add(change.p < SIGNIFICANT)
 
 
-def averages(tp: Floats, fp: Floats, fn: Floats) -> dict[str, float]:
+def averages(tp: Floats, fp: Floats, fn: Floats, known: Floats) -> dict[str, float]:
     """Return the true averages over labels and cells, from the shares of each label."""
+    wrong = fp + fn
     given, gold = tp + fp, tp + fn
     return {
         "macro_f1": _mean(f1(tp, fp, fn)),
@@ -221,8 +197,8 @@ def averages(tp: Floats, fp: Floats, fn: Floats) -> dict[str, float]:
         "micro_recall": float(tp.sum() / gold.sum()),
         "weighted_f1": float(np.average(f1(tp, fp, fn), weights=gold)),
         "weighted_precision": float(np.average(tp / given, weights=gold)),
-        "accuracy": _mean(1 - fp - fn),
-        "hamming_accuracy": _mean(1 - fp - fn),
+        "accuracy": _mean(1 - wrong / known),
+        "hamming_accuracy": float(1 - wrong.sum() / known.sum()),
     }
 
 

@@ -8,8 +8,11 @@ from medsent.metrics.statistics.changes import label_changes
 from medsent.metrics.statistics.estimates import FEW_OPINIONS, label_bounds, opinions_with
 from medsent.reducer.slices import ALL
 from medsent.reducer.state import Scope, reduce_batches
+from tests.validation.drifting import Fresh, alarms
+from tests.validation.multilevel import Multilevel
 from tests.validation.population import GAIN, VARIANTS, Population, Scenario, f1
-from tests.validation.study import Size, Study, Tally
+from tests.validation.study import Size, Study
+from tests.validation.tally import Tally
 
 SAMPLES = 25
 
@@ -31,6 +34,39 @@ def test_the_population_is_what_it_says() -> None:
     assert equal[0] == pytest.approx(equal[1], abs=1e-6)
     assert biases[0] == pytest.approx(biases[1], abs=1e-4)
     assert better[1] - better[0] == pytest.approx(np.full(21, GAIN), abs=1e-4)
+
+
+@pytest.mark.parametrize("scenario", ["equal", "alike", "biases", "better"])
+def test_the_second_population_is_what_it_says(scenario: Scenario) -> None:
+    population = Multilevel.of(scenario)
+    true = f1(*population.shares)
+    gain = GAIN if scenario == "better" else 0
+    assert true[1] - true[0] == pytest.approx(np.full(21, gain), abs=1e-9)
+    rows = population.sample(20_000, 0, np.random.default_rng(0))
+    counts = reduce_batches([rows], Scope.of(VARIANTS, LABELS)).slices[ALL]
+    frequent = slice(10, None)
+    for variant, each in zip(VARIANTS, true, strict=True):
+        cells = counts[variant]
+        found = f1(cells.tp, cells.fp, cells.fn)
+        assert found[frequent] == pytest.approx(each[frequent], abs=0.03)
+    # Few opinions have most of the records.
+    sizes = np.unique(np.asarray(rows["opinion_id"]), return_counts=True)[1]
+    assert sizes.sum() ** 2 / np.square(sizes).sum() < 0.35 * len(sizes)
+
+
+def test_no_interval_contradicts_its_test(studies: dict[Scenario, Study]) -> None:
+    for study in studies.values():
+        for kind in ("difference", "relative improvement"):
+            assert study.contradicted[kind].of > 200
+            assert study.contradicted[kind].held == 0
+
+
+def test_few_new_opinions_raise_no_alarm_and_many_that_moved_do() -> None:
+    for readers in (1, 16):
+        few, many = (alarms(Fresh(opinions, readers), seed=0) for opinions in (12, 400))
+        for found, size in ((few, 12), (many, 400)):
+            assert found[f"unchanged @ {size} x {readers}"].held <= 2
+        assert many[f"moved @ 400 x {readers}"].held >= 6
 
 
 def test_intervals_hold_the_truth(studies: dict[Scenario, Study]) -> None:

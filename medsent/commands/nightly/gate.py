@@ -55,11 +55,14 @@ class Ruling(Part):
     value: Figure = None
     """The figure: a difference (this night's less the other's), a share, a rate, an index."""
     low: Figure = None
-    """Lower end of its interval, corrected over the labels where it is one of them."""
+    """Lower end of its interval, corrected over the labels where it is one of them. Of a difference
+    that may not be worse, a bound of one side."""
     high: Figure = None
     """Upper end."""
     limit: Figure = None
     """Where the gate closes."""
+    visible: Figure = None
+    """Of such a difference: a true one so low closes the gate on 4 of 5 such nights."""
     message: str
     """The same in a sentence."""
 

@@ -28,21 +28,22 @@ _TERMS: Final[dict[RuleName, str]] = {
     "records": "The night has fewer records than this share of the reference's or, where none is "
     "pinned, of the last good night's: a test set that was cut short proves nothing.",
     "labels": "A label closes the gate where it is worse by more than the limit, beyond chance: "
-    "the whole interval of its difference in F1 lies below the limit. The interval holds for all "
-    "labels at once (Bonferroni), and is of a paired test on the records that both runs answered, "
-    "with all records of an opinion together. A label that too few opinions have is not judged; "
-    "one on which the two runs differ for fewer than 7 opinions holds.",
-    "macro_f1": "Against another run: the whole interval of the paired difference, over the labels "
-    "with enough opinions, lies below the limit. Against a floor: the figure itself does. An "
-    "undefined figure closes the gate: nothing was shown.",
+    "the upper bound of its difference in F1 lies below the limit. The bound holds for all labels "
+    "at once (Bonferroni, of one side), and is of a paired test on the records that both runs "
+    "answered, with all records of an opinion together. A label that too few opinions have is not "
+    "judged; one on which the two runs differ for fewer than 7 opinions holds.",
+    "macro_f1": "Against another run: the upper bound of the paired difference, over the labels "
+    "with enough opinions, lies below the limit; where it holds, its message tells which true drop "
+    "would close 4 of 5 such nights. Against a floor: the figure itself lies below, be it by "
+    "chance. An undefined figure closes the gate: nothing was shown.",
     "generation_success": "The share of records with a usable answer, judged like macro F1.",
     "records_per_s": "The variant's rate on one replica is below its limit: a floor, or a share of "
     "the reference's.",
     "quarantine": "The share of the input's records that were quarantined is above its limit, or "
-    "has risen by more than one, its interval included.",
+    "has risen by more than one, and by more than chance.",
     "label_rates": "The share of records that get a label differs from the reference's by more "
-    "than the limit, either way: the whole interval, which holds for all labels at once, lies "
-    "beyond it. A record needs no gold for that.",
+    "than the limit, either way, and the interval of the difference, which holds for all labels at "
+    "once, leaves out 0. A record needs no gold for that.",
     "input": "The population stability index of languages, personas or lengths of prompts: the sum "
     "of (p - q) ln(p / q) over their values. It closes above its limit, where chance alone would "
     "not reach it.",

@@ -81,10 +81,7 @@ def _labels(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
                 continue
             yield from _other_labels(anchor.comparisons[variant], variant, against)
             for label, change in anchor.comparisons[variant].labels.items():
-                yield _compared(
-                    "labels", variant, label, against, change, change.simultaneous,
-                    gate.labels.worse_by,
-                )  # fmt: skip
+                yield _compared("labels", variant, label, against, change, gate.labels.worse_by)
 
 
 def _other_labels(pair: Comparison, variant: str, against: Against) -> Iterator[Ruling]:
@@ -137,7 +134,7 @@ def _figure(
                 yield from _absent(evidence, rule, variant, against)
                 continue
             change = anchor.comparisons[variant].overall[compared]
-            yield _compared(rule, variant, None, against, change, change.difference, settings.drop)
+            yield _compared(rule, variant, None, against, change, settings.drop)
 
 
 def _records_per_s(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
@@ -218,16 +215,20 @@ def _compared(
     subject: str | None,
     against: Against,
     change: Change,
-    difference: Estimated,
     allowed: float,
 ) -> Ruling:
-    """Close where the whole interval of a difference lies below what is allowed."""
+    """Close where a difference is below what is allowed, by its upper bound.
+
+    The question has one direction, so the bound is that of one side. Where it holds, what it
+    could have seen is said: by few opinions it sees large drops alone.
+    """
     whose = f"{subject}, {variant}" if subject else variant
     what = f"{whose}: {percent(change.baseline)} → {percent(change.candidate)}"
-    value, low, high = _parts(difference)
+    value, low, high = _parts(change.one_sided or change.difference)
+    seen = None if change.detectable_one_sided is None else -allowed - change.detectable_one_sided
     status: RulingStatus
     if low is None or high is None:
-        none = (difference and difference.no_interval) or "undefined"
+        none = (change.difference and change.difference.no_interval) or "undefined"
         status, told = "not_judged", NO_INTERVAL[none]
         if none == "too_few_disagreements":
             status, told = "holds", f"the two differ on fewer than {FEW_DISAGREEING} opinions"
@@ -237,9 +238,15 @@ def _compared(
     else:
         status = "closes" if high < -allowed else "holds"
         told = (
-            f"{points(value)} points, {'corrected ' if subject else ''}interval {points(low)} to "
+            f"{points(value)} points, {'corrected ' if subject else ''}bounds {points(low)} and "
             f"{points(high)}; the limit is {points(-allowed)}"
         )
+        if status == "holds":
+            told += (
+                "; by these opinions it would hold whatever the true difference"
+                if seen is None
+                else f"; a true {points(seen)} would close 4 of 5 such nights"
+            )
     return Ruling(
         rule=rule,
         status=status,
@@ -250,11 +257,18 @@ def _compared(
         low=low,
         high=high,
         limit=-allowed,
+        visible=seen,
         message=_against(f"{what} ({told})", against),
     )
 
 
 def _floor(rule: RuleName, variant: str, figure: Estimate, floor: float) -> Ruling:
+    """Close where the figure itself is lower, and say where that may be by chance."""
+    told = f"{variant}: {percent(figure.value)}; the floor is {percent(floor)}"
+    if figure.low is not None and figure.high is not None:
+        told += f", the interval {percent(figure.low)} to {percent(figure.high)}"
+        if figure.low < floor <= figure.high:
+            told += ", so that which side of the floor the true share is on is not known"
     return Ruling(
         rule=rule,
         status="closes" if figure.value < floor else "holds",
@@ -263,7 +277,7 @@ def _floor(rule: RuleName, variant: str, figure: Estimate, floor: float) -> Ruli
         low=figure.low,
         high=figure.high,
         limit=floor,
-        message=f"{variant}: {percent(figure.value)}; the floor is {percent(floor)}",
+        message=told,
     )
 
 

@@ -17,17 +17,18 @@ class LabelSettings(Settings):
     """No label may be worse: F1 by paired tests against the reference and the last good night."""
 
     worse_by: float = Field(0.02, ge=0, lt=1)
-    """Closed where the whole interval of a label's difference, corrected over the labels, lies
-    below minus this, so that chance does not close a clean night."""
+    """Closed where the upper bound of a label's difference, of one side and corrected over the
+    labels, lies below minus this, so that chance does not close a clean night."""
 
 
 class FigureSettings(Settings):
     """What one overall figure may do."""
 
     drop: float | None = Field(None, ge=0, lt=1)
-    """Closed where the whole interval of the paired difference lies below minus this."""
+    """Closed where the upper bound of the paired difference, of one side, lies below minus this."""
     floor: float | None = Field(None, ge=0, le=1)
-    """Closed where the figure itself is lower."""
+    """Closed where the figure itself is lower, be it by chance: by few opinions set it lower than
+    what you expect."""
 
 
 class MacroSettings(FigureSettings):

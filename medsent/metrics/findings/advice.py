@@ -130,14 +130,15 @@ def collect_more(metrics: Metrics) -> Iterator[Said]:
         rarest = min(few, key=lambda label: few[label])
         yield Said(
             f"Collect more opinions with {listed(few)}. At the rates seen in "
-            f"{counted(pair.records, 'record')}, about {count(needed)} hold the {FEWEST_OPINIONS} "
-            f"opinions that the rarest takes ({rarest}, in {opinions(few[rarest])} now), and twice "
-            "as many give an interval that is not rough. Choosing opinions that are likely to "
-            "have them takes fewer.",
+            f"{counted(pair.records, 'record')}, about {count(needed.records)} hold the "
+            f"{FEWEST_OPINIONS} opinions that the rarest takes ({rarest}, in "
+            f"{opinions(few[rarest])} now), though {count(needed.low)} to {count(needed.high)} are "
+            "possible, and twice as many give an interval that is not rough. Choosing opinions "
+            "that are likely to have them takes fewer.",
             {
                 "labels": len(few),
                 "records": pair.records,
-                "records_needed": needed,
+                **needed.numbers,
                 "opinions_needed": FEWEST_OPINIONS,
                 **{f"opinions_{label}": number for label, number in few.items()},
             },

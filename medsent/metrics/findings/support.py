@@ -2,6 +2,9 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from scipy import stats
 
 from medsent.metrics.findings.bounds import FEWEST_OPINIONS, VISIBLE, WANTED
 from medsent.metrics.findings.rule import Said
@@ -85,17 +88,46 @@ def _takes(few: Mapping[str, int], records: int) -> str:
     parts = []
     if needed is not None:
         parts.append(
-            f"About {count(needed)} records would hold as many of each label that occurs here."
+            f"About {count(needed.records)} records would hold as many of each label that occurs "
+            f"here; so few opinions allow for {count(needed.low)} to {count(needed.high)}."
         )
     if unseen:
         parts.append(f"How many it takes for {listed(unseen)} cannot be said: none has it here.")
     return " ".join(parts)
 
 
-def records_needed(few: Mapping[str, int], records: int) -> int | None:
-    """Return how many records would hold enough opinions of each label that occurs."""
-    rates = [number for number in few.values() if number]
-    return math.ceil(records * FEWEST_OPINIONS / min(rates)) if rates else None
+@dataclass(frozen=True)
+class Needed:
+    """How many records hold enough opinions of every label that occurs, as far as is known."""
+
+    records: int
+    low: int
+    high: int
+    """In 4 of 5 runs the true number lies from `low` to `high`."""
+
+    @property
+    def numbers(self) -> dict[str, int | float | None]:
+        """The same, as a finding has it."""
+        return {
+            "records_needed": self.records,
+            "records_needed_low": self.low,
+            "records_needed_high": self.high,
+        }
+
+
+def records_needed(few: Mapping[str, int], records: int) -> Needed | None:
+    """Return what the rarest label that occurs takes.
+
+    Of a label that `k` opinions have, the rate is taken for k + 1 in as many records, and gamma
+    distributed: what a Poisson count says of it without more knowledge. With k in place of k + 1
+    the number comes out far too high, since a label is among the few for having been seen seldom.
+    """
+    seen = [number for number in few.values() if number]
+    if not seen:
+        return None
+    least = min(seen) + 1
+    rates = [least, *stats.gamma.ppf([0.9, 0.1], least)]
+    return Needed(*(math.ceil(records * FEWEST_OPINIONS / float(rate)) for rate in rates))
 
 
 def too_few_disagreements(metrics: Metrics) -> Iterator[Said]:
@@ -181,28 +213,39 @@ def detectable(metrics: Metrics) -> Iterator[Said]:
 def enough_data(metrics: Metrics) -> Iterator[Said]:
     """Say how much larger a run must be to show a small difference for each tested label."""
     for pair in metrics.comparisons:
-        short = {
-            label: (change.detectable / WANTED) ** 2
+        tested = {
+            label: [((each or seen) / WANTED) ** 2 for each in (seen, *ends)]
             for label, change in pair.labels.items()
-            if change.detectable is not None and change.detectable > WANTED
+            for seen, ends in [(change.detectable, (change.detectable_low, change.detectable_high))]
+            if seen is not None
         }
+        short = {label: times for label, times in tested.items() if times[0] > 1}
         if not short:
             continue
-        most = max(short, key=lambda label: short[label])
-        needed = {label: math.ceil(pair.records * times) for label, times in short.items()}
+        most = max(short, key=lambda label: short[label][0])
+        times, low, high = (max(each) for each in zip(*tested.values(), strict=True))
+        low = max(low, 1.0)
+        needed, least, largest = (math.ceil(pair.records * each) for each in (times, low, high))
         yield Said(
             f"To show a difference of {100 * WANTED:.0f} points in F1 for each label that could "
-            f"be tested, in 4 of 5 runs and {UNCORRECTED}, takes "
-            f"{max(short.values()):.1f} times as many opinions, with as many readers each: "
-            f"about {count(max(needed.values()))} records in place of {count(pair.records)}. "
-            f"{most} needs the most; {counted(len(short), 'label')} "
-            f"{'needs' if len(short) == 1 else 'need'} more than there are.",
+            f"be tested, in 4 of 5 runs and {UNCORRECTED}, takes {low:.1f} to {high:.1f} times as "
+            f"many opinions, with as many readers each: {count(least)} to {count(largest)} "
+            f"records in place of {count(pair.records)}. {most} needs the most; "
+            f"{counted(len(short), 'label')} {'needs' if len(short) == 1 else 'need'} more than "
+            "there are.",
             {
                 "records": pair.records,
                 "difference": WANTED,
-                "times": max(short.values()),
-                "records_needed": max(needed.values()),
-                **{f"records_{label}": number for label, number in needed.items()},
+                "times": times,
+                "times_low": low,
+                "times_high": high,
+                "records_needed": needed,
+                "records_needed_low": least,
+                "records_needed_high": largest,
+                **{
+                    f"records_{label}": math.ceil(pair.records * each[0])
+                    for label, each in short.items()
+                },
             },
             [pair.baseline, pair.candidate],
             list(short),

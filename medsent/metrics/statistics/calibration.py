@@ -2,8 +2,10 @@
 
 Definitions are scikit-learn's. Brier score and calibration error are exact to 1e-9. The
 ranking figures take probabilities in one bin of log odds, 1/512 wide about 0.5, for equal: the
-AUROC is off by at most half the share of pairs of a positive and a negative that share a bin.
-On random data of 10,000 records, 200 of them positive, both figures came within 0.0015.
+AUROC is off by at most half the share of pairs of a positive and a negative that share a bin,
+which on random data was below 0.001. The average precision of few positives hangs on each: one
+that shares its bin with the negative next to it may count half. On random data of 600 to 50,000
+records it came within 0.002 or, with fewer than 250 positives, within 0.5 / positives.
 """
 
 from dataclasses import dataclass

@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
+from medsent.metrics.statistics.contrasts import Contrast
 from medsent.metrics.statistics.estimates import (
     FEW_OPINIONS,
     ROUGH_BELOW,
@@ -14,14 +15,7 @@ from medsent.metrics.statistics.estimates import (
     opinions_with,
     supported,
 )
-from medsent.metrics.statistics.intervals import (
-    Spread,
-    difference,
-    holm,
-    mcnemar,
-    simultaneous,
-    spread,
-)
+from medsent.metrics.statistics.intervals import NO_SPREAD, holm, mcnemar, spread
 from medsent.metrics.statistics.metrics import RATES, overall_figures
 from medsent.metrics.statistics.replicates import (
     SUCCESS,
@@ -56,17 +50,23 @@ class Change:
     difference: Bounds
     """Of candidate - baseline."""
     relative: Bounds
-    """Of (candidate - baseline) / baseline."""
+    """Of (candidate - baseline) / baseline; it holds 0 where that of the difference does."""
     p: float | None = None
     """Of the two-sided test that agrees with the interval."""
     p_corrected: float | None = None
     """Holm's, over the figures that stand beside it."""
     detectable: float | None = None
     """The smallest true difference that data like these show with 80% power."""
+    detectable_range: tuple[float, float] | None = None
+    """Where that lies, since it is estimated."""
     simultaneous: Bounds | None = None
     """Of candidate - baseline, for all the figures that stand beside it at once."""
-    drawn: Spread | None = None
-    """What the replicates say of the difference; None where there is no interval."""
+    one_sided: Bounds | None = None
+    """Either bound of candidate - baseline by itself, for all those figures at once."""
+    detectable_one_sided: float | None = None
+    """By how much a true difference must be beyond a limit, for that bound to be with 80% power."""
+    contrast: Contrast | None = None
+    """What the replicates say of the two; None where there is no interval."""
 
 
 def label_changes(pair: Pair) -> list[Change]:
@@ -153,7 +153,7 @@ def corrected(changes: list[Change]) -> list[Change]:
     number = int((~np.isnan(p_values)).sum())
     return [
         replace(
-            change,
+            _bounded(change, number),
             p_corrected=None if change.p is None else float(p),
             simultaneous=_simultaneous(change, number),
         )
@@ -161,11 +161,20 @@ def corrected(changes: list[Change]) -> list[Change]:
     ]
 
 
-def _simultaneous(change: Change, number: int) -> Bounds:
-    if change.drawn is None:
+def _simultaneous(change: Change, number: int, sides: int = 2) -> Bounds:
+    if change.contrast is None:
         return change.difference
-    low, high = simultaneous(change.candidate - change.baseline, change.drawn, number)
-    return Bounds(float(low), float(high), change.difference.rough)
+    return Bounds(*change.contrast.interval(number, sides), change.difference.rough)
+
+
+def _bounded(change: Change, number: int) -> Change:
+    """Return the change with bounds of one side, as one of so many."""
+    found = change.contrast
+    return replace(
+        change,
+        one_sided=_simultaneous(change, number, sides=1),
+        detectable_one_sided=None if found is None else found.detectable(number, sides=1),
+    )
 
 
 def mcnemar_p(pair: Pair) -> list[float] | None:
@@ -219,33 +228,27 @@ def _change(
         none = "too_few_opinions"
     if none:
         return _bare(base, candidate, none)
-    found = spread(between.values, df)
-    if not found.se > 0:
-        alike = bool(found.se == 0 and candidate != base)
+    if not spread(between.values, df).se > NO_SPREAD:
+        alike = candidate != base
         return _bare(base, candidate, "no_variation" if alike else "too_few_disagreements")
-    tested = difference(candidate - base, found)
+    found = Contrast.of(values, drawn)
     rough = rough or bool(df + 1 < ROUGH_BELOW)
-    return Change(
+    change = Change(
         base,
         candidate,
-        Bounds(float(tested.low), float(tested.high), rough),
-        _relative(values, drawn, df, rough),
-        p=float(tested.p),
-        detectable=float(tested.detectable),
-        drawn=found,
+        Bounds(*found.interval(), rough),
+        _relative(found, rough),
+        p=found.p,
+        detectable=found.detectable(),
+        detectable_range=found.detectable_range(),
+        contrast=found,
     )
+    return _bounded(change, 1)
 
 
-def _relative(
-    values: tuple[float, float], drawn: tuple[Drawn, Drawn], df: float, rough: bool
-) -> Bounds:
-    """Return the interval of candidate / baseline - 1, made on the logarithm of the ratio."""
-    base, candidate = (side.values for side in drawn)
-    if min(values) <= 0 or not (base > 0).all() or not (candidate > 0).all():
-        return Bounds(none="from_zero")
-    found = spread(np.log(candidate / base), np.asarray(df))
-    tested = difference(np.log(values[1] / values[0]), found)
-    return Bounds(float(np.expm1(tested.low)), float(np.expm1(tested.high)), rough)
+def _relative(found: Contrast, rough: bool) -> Bounds:
+    ends = found.relative()
+    return Bounds(none="from_zero") if ends is None else Bounds(*ends, rough)
 
 
 def _bare(base: float, candidate: float, none: NoInterval) -> Change:

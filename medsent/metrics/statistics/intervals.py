@@ -18,10 +18,10 @@ Numbers = npt.NDArray[Any]
 
 CONFIDENCE: Final = 0.95
 ALPHA: Final = 1 - CONFIDENCE
-POWER: Final = 0.8
 
 _FEWEST_REPLICATES: Final = 2
-_NO_SPREAD: Final = 1e-12
+NO_SPREAD: Final = 1e-12
+"""Replicates whose standard error is not above this do not differ, but for floats."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Spread:
     mean: Floats
     """Of the replicates where the figure is defined."""
     se: Floats
-    """Their standard deviation: the figure's standard error."""
+    """Their standard deviation, made unbiased: the figure's standard error."""
     df: Floats
     """Degrees of freedom of that."""
 
@@ -42,7 +42,11 @@ class Spread:
 
 
 def spread(replicates: Numbers, df: npt.ArrayLike) -> Spread:
-    """Return mean and standard error over the first axis; NaN replicates are left out."""
+    """Return mean and standard error over the first axis; NaN replicates are left out.
+
+    The variance of replicates has the number of clusters n in it where that of a sample has
+    n - 1, which is `df`.
+    """
     known = ~np.isnan(replicates)
     number = known.sum(axis=0)
     enough = number >= _FEWEST_REPLICATES
@@ -50,7 +54,8 @@ def spread(replicates: Numbers, df: npt.ArrayLike) -> Spread:
     mean = np.divide(total, number, out=np.full(number.shape, np.nan), where=enough)
     square = np.where(known, (replicates - mean) ** 2, 0.0).sum(axis=0)
     se = np.sqrt(np.divide(square, number - 1, out=np.full(number.shape, np.nan), where=enough))
-    return Spread(mean, se, np.asarray(df, dtype=np.float64))
+    free = np.asarray(df, dtype=np.float64)
+    return Spread(mean, se * np.sqrt(np.where(free > 0, 1 + 1 / np.maximum(free, 1), 1)), free)
 
 
 def clusters(replicates: Numbers) -> Floats:
@@ -136,45 +141,6 @@ def widened_high(value: float, high: float, number: int) -> float:
     return float((value + extra / 2 + root) / (1 + extra))
 
 
-@dataclass(frozen=True)
-class Tested:
-    """Differences, each (...,), with interval and test, which agree."""
-
-    low: Floats
-    high: Floats
-    p: Floats
-    """Of a two-sided t-test."""
-    detectable: Floats
-    """The smallest true difference that such data show with 80% power at 5%."""
-
-
-def difference(value: npt.ArrayLike, found: Spread) -> Tested:
-    """Return interval and test of a difference, its bias corrected as that of a mean."""
-    middle = 2 * np.asarray(value, dtype=np.float64) - found.mean
-    df = np.where(found.df > 0, found.df, np.nan)
-    away = np.divide(
-        np.abs(middle), found.se, out=np.full(middle.shape, np.nan), where=found.se > 0
-    )
-    width = found.t * found.se
-    return Tested(
-        middle - width,
-        middle + width,
-        np.asarray(2 * stats.t.sf(away, df)),
-        (found.t + stats.t.ppf(POWER, df)) * found.se,
-    )
-
-
-def simultaneous(value: npt.ArrayLike, found: Spread, number: int) -> tuple[Floats, Floats]:
-    """Return the interval of a difference that holds for `number` of them at once (Bonferroni).
-
-    Of one it is that of `difference`; its bias is corrected in the same way.
-    """
-    middle = 2 * np.asarray(value, dtype=np.float64) - found.mean
-    df = np.where(found.df > 0, found.df, np.nan)
-    width = stats.t.ppf(1 - ALPHA / 2 / number, df) * found.se
-    return np.asarray(middle - width), np.asarray(middle + width)
-
-
 def holm(p_values: npt.ArrayLike) -> Floats:
     """Return p-values corrected for their number (Holm 1979); NaNs stay and do not count."""
     p = np.asarray(p_values, dtype=np.float64)
@@ -194,7 +160,7 @@ def mcnemar(alone: Numbers) -> float:
 
 def _varies(found: Spread) -> npt.NDArray[np.bool_]:
     """Tell where replicates differ by more than floats do."""
-    return np.asarray(np.nan_to_num(found.se) > _NO_SPREAD)
+    return np.asarray(np.nan_to_num(found.se) > NO_SPREAD)
 
 
 def _wilson(p: Floats, size: Floats, t: Floats) -> tuple[Floats, Floats]:

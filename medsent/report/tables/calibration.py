@@ -25,7 +25,9 @@ _NO_RECORD: Final = "no record with both gold and a probability"
 
 _NO_INTERVALS: Final = (
     "These figures have no intervals: the bootstrap's replicates hold labels, not probabilities. "
-    "They describe these records; that of a label with few positives can move far by chance."
+    "They describe these records, and move by chance: the ranking figures the more the fewer "
+    "positives there are, and the ECE of a model without fault lies above 0, at about 0.04 on 60 "
+    "opinions and half of that on four times as many."
 )
 
 
@@ -64,6 +66,7 @@ def label_calibration(sides: Mapping[str, Calibration]) -> Table:
     columns = [Column("Label", "text")]
     for variant in sides:
         columns += [Column(title, group=variant, define=name) for name, title in _FIGURES]
+        columns.append(Column("Positives", group=variant, define="gold"))
         columns.append(Column("Records", group=variant, define="record"))
     return Table("Probabilities by label", columns, rows, [_NO_INTERVALS], sortable=True)
 
@@ -75,7 +78,7 @@ def _label(label: str, found: list[LabelCalibration]) -> Cell:
 
 def _cells(label: LabelCalibration) -> list[Cell]:
     figures = [_figure(getattr(label, name), name) for name, _ in _FIGURES]
-    return [*figures, Cell(count(label.records), label.records)]
+    return [*figures, *(Cell(count(each), each) for each in (label.positives, label.records))]
 
 
 def _figure(value: float | None, name: _Name) -> Cell:

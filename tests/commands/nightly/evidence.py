@@ -25,11 +25,11 @@ SAME = Change(
 
 
 def change(value: float, low: float, high: float, **parts: Any) -> Change:
-    """Return a change whose two intervals are the same."""
+    """Return a change whose intervals are the same."""
     figure = Estimate(value=value, low=low, high=high)
     return Change(
         baseline=0.8, candidate=0.8 + value, difference=figure, relative=None, kind="worse",
-        **{"simultaneous": figure, **parts},
+        **{"simultaneous": figure, "one_sided": figure, **parts},
     )  # fmt: skip
 
 

@@ -115,7 +115,7 @@ def visible(file: Path) -> str:
 def test_a_closed_night_says_which_rule_and_by_which_numbers(pages: dict[str, Path]) -> None:
     text = visible(pages["closed"])
     assert "The gate is closed, by F1 of each label and by macro F1" in text
-    assert "fear, finetuned: 80.0% → 40.0% (−40.0 points, corrected interval −50.0 to −30.0" in text
+    assert "fear, finetuned: 80.0% → 40.0% (−40.0 points, corrected bounds −50.0 and −30.0" in text
     assert "(and anger)" in text
     assert 'class="verdict worse"' in pages["closed"].read_text()
     assert "The gate is open." in visible(pages["open"])

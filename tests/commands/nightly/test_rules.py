@@ -85,8 +85,16 @@ def test_a_label_closes_where_its_whole_interval_is_below(
 
 def test_it_is_the_corrected_interval_that_decides() -> None:
     wide = Estimate(value=-0.06, low=-0.12, high=0.0)
-    worse = comparison({"anger": change(-0.06, -0.09, -0.03, simultaneous=wide)})
-    assert statuses(evidence(reference=worse), labels=LabelSettings()) == {"holds"}
+    worse = comparison(
+        {"anger": change(-0.06, -0.09, -0.03, one_sided=wide, detectable_one_sided=0.08)}
+    )
+    found = rulings(evidence(reference=worse), labels=LabelSettings(worse_by=0.02))
+    assert {ruling.status for ruling in found} == {"holds"}
+    [ruling] = [r for r in found if (r.subject, r.against) == ("anger", "reference")]
+    assert (ruling.low, ruling.high) == (-0.12, 0.0)
+    # What it could have seen is told beside.
+    assert ruling.visible == pytest.approx(-0.1)
+    assert "a true −10.0 would close 4 of 5 such nights" in ruling.message
 
 
 def test_a_label_that_too_few_opinions_have_is_not_judged() -> None:
@@ -114,7 +122,9 @@ def test_macro_f1_may_not_drop(high: float, status: str) -> None:
 @pytest.mark.parametrize(("value", "status"), [(0.599, "closes"), (0.6, "holds")])
 def test_floors_are_for_the_figure_itself(value: float, status: str) -> None:
     night = overall(macro_f1=Estimate(value=value, low=0.5, high=0.7))
-    assert statuses(evidence(night), macro_f1=FigureSettings(floor=0.6)) == {status}
+    [ruling] = rulings(evidence(night), macro_f1=FigureSettings(floor=0.6))
+    assert ruling.status == status
+    assert "the interval 50.0% to 70.0%, so that which side of the floor" in ruling.message
     night = overall(generation_success_rate=Estimate(value=value))
     assert statuses(evidence(night), generation_success=FigureSettings(floor=0.6)) == {status}
 

@@ -90,15 +90,15 @@ def test_the_rise_of_accuracy_stands(run: Metrics) -> None:
     assert change.difference.low > 0.1
 
 
-def test_of_18_labels_said_to_be_better_at_most_5_are(run: Metrics) -> None:
+def test_of_18_labels_said_to_be_better_at_most_4_are(run: Metrics) -> None:
     # Claim: 18 of 21 labels improve, 10 of them by more than 50%, 6 more from zero.
-    # Ours: "candidate has a higher F1 than baseline for 5 of 7 [4 of 5] labels that could be
+    # Ours: "candidate has a higher F1 than baseline for 4 of 7 [3 of 5] labels that could be
     # tested: ... , on 49 records." Of anger, printed as +165.2%:
     # +45.6 points, 95% interval +21.7 to +69.0.
     assert len(BETTER) == 18
     higher = labels(run, "labels_higher")
-    assert {"anger", "negative", "interesting", "compassion"} <= set(higher) < set(BETTER)
-    assert len(higher) <= 5
+    assert {"anger", "negative", "compassion"} <= set(higher) < set(BETTER)
+    assert len(higher) <= 4
     anger = run.comparisons[0].labels["anger"].difference
     assert anger is not None
     assert anger.low is not None
@@ -127,12 +127,12 @@ def test_the_one_label_that_got_worse_did_not_by_any_test(run: Metrics) -> None:
     # Claim: positive gets worse, by 0.3%.
     # Ours: "No difference in F1 was found for 2 labels: positive and sadness [1 label:
     # positive]. That does not say that there is none: with 49 records a true difference
-    # shows in 4 of 5 runs, before correction for the number of labels, only if it is 27.6 points or
+    # shows in 4 of 5 runs, before correction for the number of labels, only if it is 29.3 points or
     # more ..."
     assert "positive" in labels(run, "labels_undecided")
     assert not labels(run, "labels_lower")
     found = one(run, "labels_undecided")
-    assert found.numbers["least_detectable"] == pytest.approx(0.276, abs=0.01)
+    assert found.numbers["least_detectable"] == pytest.approx(0.293, abs=0.01)
 
 
 def test_more_usable_answers_are_one_answer(run: Metrics) -> None:
@@ -151,12 +151,12 @@ def test_most_labels_have_no_test_and_no_small_difference_could_show(run: Metric
     # Claim: an improvement in percent for each label, to one decimal.
     # Ours: "49 records are too few to show a difference of 10 points in F1 for 7 [5] labels":
     # all that could be tested. "To show a difference of 5 points in F1 for each label that
-    # could be tested, ..., takes 62.4 times as many opinions, ... about 3,059 records ..."
+    # could be tested, ..., takes some 40 to 130 times as many opinions, ..."
     tested = set(LABELS) - untested(run)
     assert len(tested) <= 7
     assert set(labels(run, "detectable")) == tested
-    assert one(run, "enough_data").numbers["times"] > 60
-    assert one(run, "collect_more").numbers["records_needed"] == 10 * ANSWERED
+    assert one(run, "enough_data").numbers["times_low"] > 30
+    assert one(run, "collect_more").numbers["records_needed"] == 10 * ANSWERED / 2
 
 
 def test_it_is_too_early_to_replace_the_baseline(run: Metrics) -> None:

@@ -141,6 +141,21 @@ def test_ranking_is_exact_where_only_ties_share_a_bin(cells: list[tuple[int, int
     assert found.average_precision == pytest.approx(sk.average_precision_score(gold, p), abs=1e-12)
 
 
+@pytest.mark.parametrize("positives", [5, 10, 20, 50, 200, 1_000])
+def test_average_precision_is_as_near_as_is_said(positives: int) -> None:
+    rng = np.random.default_rng(positives)
+    for records in (2_000, 10_000):
+        for _ in range(20):
+            y = np.arange(records) < positives
+            odds = np.log(positives / records) + rng.standard_normal(records) + 2 * y
+            p = (1 / (1 + np.exp(-odds))).astype(np.float32)
+            found = label_calibration(first_label(y.astype(int).tolist(), p.tolist()), 0)
+            exact = p.astype(np.float64)
+            theirs = sk.average_precision_score(y, exact)
+            assert found.average_precision == pytest.approx(theirs, abs=max(0.002, 0.5 / positives))
+            assert found.auroc == pytest.approx(sk.roc_auc_score(y, exact), abs=0.002)
+
+
 def test_missing_gold_and_probabilities_are_left_out() -> None:
     gold, probabilities = drawn("calibrated")
     rng = np.random.default_rng(1)

@@ -9,7 +9,6 @@ from scipy import stats
 from medsent.metrics.statistics.intervals import (
     Spread,
     clusters,
-    difference,
     f1_interval,
     holm,
     mcnemar,
@@ -96,28 +95,6 @@ def test_a_figure_of_which_no_replicate_differs_still_has_a_width(value: float) 
     for low, high in (ratio_interval(value, found, 20), mean_interval(value, found, 20)):
         assert low - 1e-9 <= value <= high + 1e-9
         assert high - low > 0.1
-
-
-def test_test_and_interval_of_a_difference_agree() -> None:
-    rng = np.random.default_rng(1)
-    values = rng.normal(0.02, 0.01, 500)
-    found = Spread(values, np.full(500, 0.01), rng.uniform(5, 60, 500))
-    tested = difference(values, found)
-    assert np.array_equal(tested.p < 0.05, (tested.low > 0) | (tested.high < 0))
-    assert (tested.detectable > 0.025).all()
-
-
-def test_the_detectable_difference_is_found_in_four_of_five() -> None:
-    rng = np.random.default_rng(2)
-    se, df = 0.01, 25
-    detectable = float(
-        difference(0.0, Spread(np.array(0.0), np.array(se), np.array(df))).detectable
-    )
-    # The standard error is itself drawn, as chi-squared with df has it.
-    drawn = se * np.sqrt(rng.chisquare(df, 20_000) / df)
-    seen = rng.normal(detectable, se, 20_000)
-    p = 2 * stats.t.sf(np.abs(seen) / drawn, df)
-    assert (p < 0.05).mean() == pytest.approx(0.8, abs=0.02)
 
 
 def test_effective_clusters_are_the_opinions_where_each_counts_the_same() -> None:
