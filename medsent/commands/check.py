@@ -45,7 +45,10 @@ def check(config: JobConfig) -> Plan:
     pace = Pace.latest(plan)
     for heading, text in cost(config, plan.records, pace):
         logger.info(f"{heading:<15} {text}")
-    time = "time unknown" if pace is None else f"about {pace.seconds(plan.records) / 60:.0f} min"
+    time = "time unknown"
+    if pace is not None:
+        minutes = pace.seconds(plan.records) / 60
+        time = f"about {minutes:.0f} min on what the last run had ({pace.run.path.name})"
     logger.info(f"Ready: its command with the same file starts it ({time}).")
     return plan
 

@@ -23,7 +23,7 @@ class Counted(Written):
     lost_dates: int = Field(0, exclude_if=lambda rows: not rows)
     """Rows of the input whose date was outside the years 1 to 9999, and is null."""
     foreign: int = Field(0, exclude_if=lambda rows: not rows)
-    """Records in a language that the job has no words in; they are asked as in English."""
+    """Scored records in a language that the job has no words in, read as if in English."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

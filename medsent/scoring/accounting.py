@@ -43,7 +43,7 @@ class Account:
     lost_dates: int = 0
     """Rows of the input whose date was outside the years 1 to 9999, and is null."""
     foreign: int = 0
-    """Records in a language that the job has no words in."""
+    """Scored records in a language that the job has no words in."""
 
     def look(self, file: pq.ParquetFile) -> None:
         """Count what a file's footer tells."""
@@ -70,10 +70,11 @@ def count(
         account.rows += batch.num_rows
         account.by_path.update(_counts(batch["path"]))
         account.keys.update(_key_sums(batch))
-        if spoken is not None:
-            account.foreign += _foreign(batch["language"], spoken)
         quarantined = batch.filter(pc.equal(batch["outcome"], Outcome.QUARANTINED))
         account.by_reason.update(_counts(quarantined["reason"]))
+        if spoken is not None:
+            scored = batch.filter(pc.not_equal(batch["outcome"], Outcome.QUARANTINED))
+            account.foreign += _foreign(scored["language"], spoken)
         attempts = (pc.struct_field(batch[name], "attempt") for name in asked)
         account.retries += sum(pc.sum(pc.subtract(each, 1)).as_py() or 0 for each in attempts)
         known = batch.filter(pc.fill_null(pc.not_equal(batch["reason"], Reason.ERASED), True))

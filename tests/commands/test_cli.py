@@ -85,9 +85,10 @@ def test_a_run_says_only_its_own_lines(finished: Finished) -> None:
     assert lines[1] == f"Run folder {finished.folder}"
     assert any(line == "15 records = 9 scored + 6 quarantined" for line in lines)
     starts = ("Scored 15 records in ", "  plain: ", "  tuned: ", "  digits: ", "  object: ")
-    assert lines[2].startswith("Warning: tuned: its adapter names no prompt: ")
+    assert lines[2].startswith("Warning: gold: of 15 rows that were looked at 1 name what is no ")
+    assert lines[3].startswith("Warning: tuned: its adapter names no prompt: ")
     progress = ("  starting engines, ", "  scored ")
-    for line in lines[3:-1]:
+    for line in lines[4:-1]:
         assert line.startswith((*starts, *progress, "15 records = ")), line
     assert finished.complained == ""
 

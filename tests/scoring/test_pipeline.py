@@ -53,6 +53,7 @@ def test_every_row_has_one_outcome(finished: Finished) -> None:
         },
         "duplicate_record_ids": 2,
         "retries": 0,
+        "foreign": 1,
     }
     table = predictions_of(finished.folder)
     assert len(set(table["row_hash"].to_pylist())) == table.num_rows == 15

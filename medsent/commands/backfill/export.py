@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import ConfigDict
 
 from medsent import predictions
+from medsent.commands.backfill.places import Shortened
 from medsent.commands.backfill.rows import labelled_rows, schema
 from medsent.commands.backfill.settings import LabelledSettings
 from medsent.errors import ConfigError, RunError
@@ -57,6 +58,8 @@ class HandedOn:
     """Partitions that it wrote files of."""
     new: tuple[str, ...]
     """Files of predictions that have come since the last call; none where all are new."""
+    shortened: int = 0
+    """Added rows of which a value was too long to name a folder, and is shortened."""
 
 
 class MadeBy(Written):
@@ -101,14 +104,17 @@ def hand_on(plan: Plan, run: RunFolder, settings: LabelledSettings) -> HandedOn:
     anew = changed or before.made_by != made_by
     new = sorted(now.keys() if anew else now.keys() - before.sources.keys())
     added = written = 0
+    fit = Shortened(settings.partition_by)
     if new or changed:
         stage = _Stage(folder, settings, before.calls + 1, anew)
         rows = schema(settings.partition_by, plan.labels.names, plan.shards.kept)
-        stage.write(labelled_rows(plan, run, [run.predictions / name for name in new], rows), rows)
+        made = labelled_rows(plan, run, [run.predictions / name for name in new], rows)
+        stage.write(fit.of(made), rows)
         added, written, replaced = stage.compact()
         folder.commit(replaced, State(made_by=made_by, sources=now, calls=before.calls + 1))
     files, since = folder.files(), () if anew or not before.sources else tuple(new)
-    return HandedOn(sum(count_rows(folder.path, files)), len(files), added, written, since)
+    rows_in_all = sum(count_rows(folder.path, files))
+    return HandedOn(rows_in_all, len(files), added, written, since, fit.rows)
 
 
 def finish(run: RunFolder) -> None:

@@ -64,6 +64,12 @@ def _hand_on(
         f"Labelled: {done.rows:,} rows in {done.files:,} files, {run.labelled} "
         f"({done.added:,} new; {done.rewritten:,} partitions written)"
     )
+    if done.shortened:
+        logger.info(
+            f"Of the new rows {done.shortened:,} have a value that is too long to name a folder "
+            f"({', '.join(config.labelled.partition_by)}): there it is shortened, and the "
+            "predictions have it whole"
+        )
     if reference and config.drift and run.holds_predictions():
         _watch_drift(reference, run, done.new, config.drift, list(config.variants))
 
