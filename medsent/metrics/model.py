@@ -210,15 +210,15 @@ class Change(Part):
     detectable: Figure = None
     """The smallest true difference that data like these show in 4 of 5 runs, at p below 0.05; None
     where they show none, or there is no test."""
-    detectable_low: Figure = None
+    detectable_low: Figure = Field(None, exclude_if=_is_none)
     """Lower end of where that lies, which is estimated from these data: in about 8 of 10 simulated
     runs the true one was within."""
-    detectable_high: Figure = None
+    detectable_high: Figure = Field(None, exclude_if=_is_none)
     """Upper end."""
-    one_sided: Estimated = None
+    one_sided: Estimated = Field(None, exclude_if=_is_none)
     """The difference with a lower and an upper bound, each of which holds by itself for all labels,
     or a column's slices, at once: for whoever asks in one direction, as whether any is worse."""
-    detectable_one_sided: Figure = None
+    detectable_one_sided: Figure = Field(None, exclude_if=_is_none)
     """By how much a true difference must lie beyond a limit for that bound to show it in 4 of 5
     runs; None where it shows none."""
     mcnemar_p: Figure = None

@@ -263,7 +263,7 @@ def test_calibration_of_probabilities_and_none_of_labels_alone() -> None:
 
 
 def test_an_incomplete_run_and_an_unknown_variant_are_refused() -> None:
-    with pytest.raises(RunError, match="201 records, the predictions 200"):
+    with pytest.raises(RunError, match="201 records, its predictions 200"):
         build_metrics(state(), run=RUN, input_records=201)
     with pytest.raises(ConfigError, match="'nobody'"):
         Scope.of(["baseline"], LABELS, pairs=[("baseline", "nobody")])
