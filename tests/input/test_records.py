@@ -251,7 +251,7 @@ def test_a_reader_that_is_a_number_is_its_digits() -> None:
     with written([rows(2, persona=pa.array([17, 18]))]) as folder:
         shards = opened(folder)
         reader = RecordReader(shards, ["17"])
-        [(_, found)] = reader.read(shards.files[0])
+        [found] = reader.read(shards.files[0])
     assert found["persona"].to_pylist() == ["17", "18"]
     assert found["reason"].to_pylist() == [None, "unknown_persona"]
 
@@ -259,5 +259,5 @@ def test_a_reader_that_is_a_number_is_its_digits() -> None:
 def test_a_language_is_read_as_the_jobs_words_name_it() -> None:
     with written([rows(3, language=pa.array(["pl-PL", "Klingon", None]))]) as folder:
         shards = opened(folder)
-        [(_, found)] = RecordReader(shards, ["surgeon"], None, {"en", "pl"}).read(shards.files[0])
+        [found] = RecordReader(shards, ["surgeon"], None, {"en", "pl"}).read(shards.files[0])
     assert found["language"].to_pylist() == ["pl", "Klingon", None]
