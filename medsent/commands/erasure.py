@@ -14,11 +14,11 @@ from medsent.metrics.cuts import KeptCuts
 from medsent.metrics.model import read_metrics
 from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.predictions import rewrite
-from medsent.report.write import FILES, QUOTING
+from medsent.report.write import FILES
 from medsent.runs.blocks import tidy
 from medsent.runs.clusters import Clusters
 from medsent.runs.erased import Erased
-from medsent.runs.folder import RunFolder
+from medsent.runs.folder import QUOTING, RunFolder
 from medsent.scoring import accounting
 from medsent.storage.paths import AnyPath, names_below, open_parquet, write_whole
 

@@ -2,6 +2,7 @@
 
 import json
 from datetime import date, timedelta
+from itertools import product
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from medsent.commands.nightly.retention import retain
 from medsent.config.price import PriceSettings
 from medsent.errors import RunError
 from medsent.report.html import render_html
-from medsent.runs.folder import RunFolder
+from medsent.runs.folder import QUOTING, RunFolder
 from medsent.runs.log import Dropped
 from tests.commands.nightly.evidence import NIGHT, VARIANT
 from tests.report.sample import metrics
@@ -121,6 +122,8 @@ def test_old_predictions_go_but_not_what_is_compared_with(history: History) -> N
     closed = {3, 6, 7, 8, 9}
     nights = [row(day, day in closed) for day in range(10)]
     runs = [scored(history, night) for night in nights]
+    for run, name in product(runs, QUOTING):
+        run.write(name, "an opinion that was quoted")
     reference = runs[1]
     removed = retain(history, nights, 2, reference)
     # Kept: the reference, the last good night (5), and the last two.
@@ -128,6 +131,8 @@ def test_old_predictions_go_but_not_what_is_compared_with(history: History) -> N
     assert [run.holds_predictions() for run in runs] == [day in (1, 5, 8, 9) for day in range(10)]
     assert all((run.path / "night.html").exists() for run in runs)
     assert not runs[0].checkpoint.exists()
+    quoting = [any((run.path / name).exists() for name in QUOTING) for run in runs]
+    assert quoting == [run.holds_predictions() for run in runs]
     assert runs[0].events(Dropped)
     assert retain(history, nights, 2, reference) == []
 
