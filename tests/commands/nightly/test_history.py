@@ -4,6 +4,7 @@ import json
 from datetime import date, timedelta
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -195,6 +196,26 @@ def test_a_night_stays_where_a_backfill_or_a_file_says_so(history: History) -> N
     runs[2].write("keep", "")
     assert retain(history, nights, 2, None) == [nights[0].run, nights[3].run]
     assert [run.holds_predictions() for run in runs] == [False, True, True, False, True, True]
+
+
+def test_of_nights_without_predictions_nothing_is_read(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights = [row(day) for day in range(6)]
+    for night in nights:
+        scored(history, night)
+    read, real = list[Path](), Path.read_text
+
+    def reading(path: Path, **options: Any) -> str:
+        read.append(path)
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", reading)
+    assert len(retain(history, nights, 2, None)) == 4
+    assert read
+    read.clear()
+    assert retain(history, nights, 2, None) == []
+    assert read == []
 
 
 def test_reasons_name_the_worst_and_the_others() -> None:
