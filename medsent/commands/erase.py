@@ -10,8 +10,7 @@ import pyarrow as pa
 from medsent.commands import erasure
 from medsent.commands.evaluate import held
 from medsent.errors import MedsentError, RunError, UsageError, place_of
-from medsent.metrics.model import read_metrics
-from medsent.report.write import reduce_run, write_files
+from medsent.report.write import FILES, reduce_run, write_files
 from medsent.runs.erased import LISTS, Erased, list_erased, opinion_hash
 from medsent.runs.folder import RunFolder
 from medsent.storage.paths import AnyPath, any_path
@@ -120,9 +119,9 @@ def _erase(run: RunFolder, opinion_ids: Sequence[str]) -> int:
 
 
 def _report(run: RunFolder) -> AnyPath:
-    """Write the report again; of an old night, of which there are figures alone, from those."""
+    """Write the report again; that of an old night was made of its figures, all there is."""
     if not run.holds_predictions():
-        return write_files(run, read_metrics(run.path / "metrics.json"))
+        return run.path / FILES[-1]
     return write_files(run, reduce_run(run, run.config(), run.complete()))
 
 

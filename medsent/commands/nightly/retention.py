@@ -1,6 +1,5 @@
 """What is kept of old nights: every report, and the predictions that are still compared with."""
 
-import json
 import re
 from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ import yaml
 
 from medsent.commands.nightly.history import History, Night, last_good
 from medsent.errors import LeaseError
+from medsent.runs.drifted import reference_of
 from medsent.runs.folder import RunFolder
 from medsent.storage.lease import Lease
 from medsent.storage.paths import AnyPath, located
@@ -47,13 +47,9 @@ def retain(
     return removed
 
 
-def _watched_against(output: AnyPath) -> set[str]:
+def _watched_against(output: AnyPath) -> set[str | None]:
     """Return the references of the backfills in a folder, as their runs tell."""
-    found = set()
-    for run in output.glob("*"):
-        with suppress(OSError, ValueError, KeyError, TypeError):  # without one, or damaged
-            found.add(str(json.loads((run / "drift.json").read_text())["reference"]))
-    return found
+    return {reference_of(RunFolder(each)) for each in output.glob("*")}
 
 
 def _before(history: History, first: date, kept: Container[str]) -> Iterator[RunFolder]:
