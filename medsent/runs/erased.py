@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 LISTS = "erased"
 """The folder of an output folder with what is erased from its runs."""
 _FILE = "erased.json"
+_CAME = "erased-on-arrival"
+"""The folder of a run with lists of what was blanked before it was written."""
 _REMEDY = "put it back, for no run must hold the opinions it lists"
 _READERS = 16
 _STAYS = ("row_hash", "path", "persona")
@@ -71,16 +73,19 @@ def list_carried(output: AnyPath) -> None:
         _write_list(output / LISTS, found - listed)
 
 
+def found_in(run: RunFolder) -> frozenset[str]:
+    """Return the hashes of erased opinions that stood in a run, or were on their way into it."""
+    with ThreadPoolExecutor(_READERS) as threads:
+        came = threads.map(_list, (run.path / _CAME).glob("*.json"))
+        return Erased.read(run).found.union(*came)
+
+
 def listed_in(output: AnyPath) -> frozenset[str]:
     """Return the hashes of what no run of an output folder may hold.
 
     Raises `RunError` where a file of the list is damaged.
     """
-    return _listed(output / LISTS)
-
-
-def _listed(folder: AnyPath) -> frozenset[str]:
-    return frozenset[str]().union(*map(_list, folder.glob("*.json")))
+    return frozenset[str]().union(*map(_list, (output / LISTS).glob("*.json")))
 
 
 @cache
@@ -118,7 +123,10 @@ class Erased(Written):
         own = read_file(run.path / _FILE, cls, _REMEDY) or cls(opinions=frozenset(), pending=False)
         more = listed_in(run.path.parent) if listed is None else listed
         pending = own.pending or not more <= own.opinions
-        return own.model_copy(update={"opinions": own.opinions | more, "pending": pending})
+        # An earlier version did not say which of its own it had found.
+        found = own.found if "found" in own.model_fields_set else own.opinions
+        update = {"opinions": own.opinions | more, "pending": pending, "found": found}
+        return own.model_copy(update=update)
 
     def write(self, run: RunFolder) -> None:
         """Write the list into a run, whole or not at all."""
@@ -157,6 +165,16 @@ class Erased(Written):
         kept, blanked = rows.filter(pc.invert(gone)), rows.filter(gone)
         columns = [_blanked(blanked, field) for field in rows.schema]
         return pa.concat_tables([kept, pa.table(columns, schema=rows.schema)])
+
+    def blank_in(self, run: RunFolder, rows: pa.Table) -> pa.Table:
+        """Do the same with rows on their way into a run, and note there which opinions came.
+
+        The run's files never hold them, so that nothing else tells that they are no typing error.
+        """
+        if not self.opinions or not (found := self.among(rows["opinion_id"])):
+            return rows
+        _write_list(run.path / _CAME, found)
+        return self.blank(rows)
 
     def drop(self, rows: pa.Table) -> pa.Table:
         """Return the rows without those of a listed opinion."""
