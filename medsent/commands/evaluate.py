@@ -369,7 +369,7 @@ def _keep_thresholds(plan: Plan, run: RunFolder) -> None:
         )
         for variant in plan.variants
     }
-    KeptCuts(kept).write(run)
+    KeptCuts(kept).write_again(run)
 
 
 def _keep_prompts(plan: Plan, run: RunFolder) -> None:
