@@ -6,7 +6,6 @@ compared by the population stability index (PSI), the symmetric form of the Kull
 divergence: the sum over categories of (p - q) ln(p / q).
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from medsent.metrics.statistics.estimates import FEW_OPINIONS
 from medsent.metrics.statistics.intervals import ALPHA, clusters
 from medsent.metrics.statistics.rates import Rates, rate_changes
 from medsent.predictions import Outcome, Reason
+from medsent.prompts.visible import as_name
 from medsent.reducer.resamples import Clusters
 from medsent.reducer.state import Scope, place_opinions
 from medsent.reducer.weights import poisson_weights
@@ -41,7 +41,6 @@ Population: TypeAlias = Literal["prompt_tokens", "language", "persona"]
 _REPLICATES: Final = 400
 _BINS: Final = 10
 """Of the length of prompts: tenths of the reference's."""
-_NAME: Final = re.compile(r"[\w-]{1,32}")
 
 
 class DriftSettings(Settings):
@@ -297,7 +296,7 @@ def _population(
     told = ""
     if value:
         moved = int(np.argmax(np.abs(shares[1] - shares[0])))
-        name = str(names[moved]) if kind == "prompt_tokens" else _shown(str(names[moved]))
+        name = str(names[moved]) if kind == "prompt_tokens" else as_name(str(names[moved]))
         told = f"; most: {name} {percent(shares[0][moved])} → {percent(shares[1][moved])}"
     return Drift(
         kind="population",
@@ -366,8 +365,3 @@ def _change(before: float, now: float, low: float, high: float) -> str:
         else f"{points(now - before)} points, interval {points(low)} to {points(high)}"
     )
     return f"{percent(before)} → {percent(now)} of records ({between})"
-
-
-def _shown(name: str) -> str:
-    """A name as it is where it is one: a column that was mistaken may hold anything."""
-    return name if _NAME.fullmatch(name) else "another value"

@@ -1,8 +1,10 @@
 """`medsent erase`: opinions out of runs, and every file that told of them made anew."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
+from pathlib import Path
 from typing import TextIO
 
 import pyarrow as pa
@@ -10,9 +12,8 @@ import pyarrow as pa
 from medsent.commands import erasure
 from medsent.commands.evaluate import held
 from medsent.errors import MedsentError, RunError, UsageError, place_of
-from medsent.metrics.model import read_metrics
-from medsent.report.write import reduce_run, write_files
-from medsent.runs.erased import LISTS, Erased, list_erased, opinion_hash
+from medsent.report.write import FILES, reduce_run, write_files
+from medsent.runs.erased import LISTS, Erased, found_in, list_erased, listed_in, opinion_hash
 from medsent.runs.folder import RunFolder
 from medsent.storage.paths import AnyPath, any_path
 
@@ -51,7 +52,7 @@ def erase(folders: Sequence[str | AnyPath], opinion_ids: Mapping[str, str]) -> s
     if not all(opinion_ids):
         raise UsageError("--opinion-id: an id is empty, and every record without one would go")
     runs = _runs([any_path(folder).resolve() for folder in folders])
-    outputs = list(dict.fromkeys(run.path.parent for run in runs))
+    outputs = list(dict.fromkeys([*(run.path.parent for run in runs), *_linked_from(folders)]))
     for output in outputs:
         list_erased(output, opinion_ids)
     records, failed = 0, []
@@ -89,6 +90,13 @@ def _runs(folders: Sequence[AnyPath]) -> list[RunFolder]:
     return runs
 
 
+def _linked_from(folders: Sequence[str | AnyPath]) -> Iterator[AnyPath]:
+    """Yield the output folders that hold a link to a run: jobs there look into its list."""
+    for path in map(any_path, folders):
+        if isinstance(path, Path) and path.is_symlink():
+            yield path.absolute().parent.resolve()
+
+
 def _no_run(folder: AnyPath) -> str | None:
     """Tell what a folder is that stands beside runs; None for any other."""
     if folder.name == LISTS and any(folder.glob("*.json")):
@@ -120,20 +128,23 @@ def _erase(run: RunFolder, opinion_ids: Sequence[str]) -> int:
 
 
 def _report(run: RunFolder) -> AnyPath:
-    """Write the report again; of an old night, of which there are figures alone, from those."""
+    """Write the report again; that of an old night was made of its figures, all there is."""
     if not run.holds_predictions():
-        return write_files(run, read_metrics(run.path / "metrics.json"))
+        return run.path / FILES[-1]
     return write_files(run, reduce_run(run, run.config(), run.complete()))
 
 
 def _tell_others(output: AnyPath, runs: Sequence[RunFolder]) -> None:
     """Name the runs of an output folder that may hold what is erased there."""
-    beside: list[AnyPath] = sorted(output.glob("*"), key=str)
-    others = [RunFolder(each) for each in beside]
+    listed = None
+    with suppress(RunError):  # where its list is damaged, none of its runs can be looked into
+        listed = listed_in(output)
     waiting = [
-        run.path.name
-        for run in others
-        if run not in runs and (run.path / "config.yaml").is_file() and Erased.read(run).pending
+        each.name
+        for each in sorted(output.glob("*"), key=str)
+        if RunFolder(each.resolve()) not in runs
+        and (each / "config.yaml").is_file()
+        and _may_hold(RunFolder(each), listed)
     ]
     if waiting:
         more = len(waiting) - _MOST_NAMED
@@ -144,9 +155,16 @@ def _tell_others(output: AnyPath, runs: Sequence[RunFolder]) -> None:
         )
 
 
+def _may_hold(run: RunFolder, listed: frozenset[str] | None) -> bool:
+    try:
+        return Erased.read(run, listed).pending
+    except (OSError, RunError):  # a damaged list of another run must not hide how these went
+        return True
+
+
 def _refuse_not_found(runs: Sequence[RunFolder], opinion_ids: Mapping[str, str]) -> None:
     """Raise `RunError` where no run held an opinion, now or when it was erased before."""
-    found = frozenset(chain.from_iterable(Erased.read(run).found for run in runs))
+    found = frozenset(chain.from_iterable(map(found_in, runs)))
     lost = [place for name, place in opinion_ids.items() if opinion_hash(name) not in found]
     if lost:
         raise RunError(

@@ -14,16 +14,17 @@ from medsent.metrics.cuts import KeptCuts
 from medsent.metrics.model import read_metrics
 from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.predictions import rewrite
-from medsent.report.write import FILES, QUOTING
+from medsent.report.write import FILES, write_files
 from medsent.runs.blocks import tidy
 from medsent.runs.clusters import Clusters
+from medsent.runs.drifted import forget_drift
 from medsent.runs.erased import Erased
-from medsent.runs.folder import RunFolder
+from medsent.runs.folder import QUOTING, RunFolder
 from medsent.scoring import accounting
 from medsent.storage.paths import AnyPath, names_below, open_parquet, write_whole
 
-_FIGURES = "metrics.json"
-_REPORTS = ("report.html", "report.md", _FIGURES, "drift.json", *QUOTING)
+_FIGURES = FILES[0]
+_REPORTS = (*FILES, *QUOTING)
 """May quote opinions, or count few enough records to tell of one."""
 _WORKERS = 4
 
@@ -62,10 +63,17 @@ def resume(run: RunFolder) -> Rewritten:
     if not erased.pending:
         return Rewritten()
     scored, manifest = run.holds_predictions(), run.manifest()
+    figures = run.path / _FIGURES
+    old_night = not scored and figures.is_file()
     for file in _quoting(run):
-        # Of an old night the figures are all there is: they stay, and its reports are made of them.
-        if scored or file.name != _FIGURES:
+        if not (old_night and file.name in FILES):
             file.unlink(missing_ok=True)
+    if old_night:
+        # The figures are all there is: they stay, and so do reports, made of these alone, since
+        # those of earlier versions quote opinions.
+        write_files(run, read_metrics(figures))
+    else:
+        forget_drift(run)
     tidy(run)
     export.finish(run)
     held, handed_on = (_holding(folder, erased) for folder in (run.predictions, run.labelled))

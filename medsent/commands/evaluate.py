@@ -31,6 +31,7 @@ from medsent.metrics.cuts import Cuts, KeptCuts
 from medsent.metrics.near_duplicates import keep_clusters
 from medsent.report.write import write_report
 from medsent.runs.blocks import Done, Piece, tidy
+from medsent.runs.erased import list_carried
 from medsent.runs.folder import RunFolder
 from medsent.runs.ledger import Ledger, refuse_former
 from medsent.runs.log import EngineLogged, Scored, Started
@@ -267,7 +268,8 @@ class Job:
 
 
 def finish_what_was_cut_short(run: RunFolder) -> None:
-    """Finish a requeue or an erasure that a kill ended midway."""
+    """Finish a requeue or an erasure that a kill ended midway, or another run's that it lacks."""
+    list_carried(run.path.parent)
     finish_requeue(run)
     finish_erasure(run)
 
@@ -367,7 +369,7 @@ def _keep_thresholds(plan: Plan, run: RunFolder) -> None:
         )
         for variant in plan.variants
     }
-    KeptCuts(kept).write(run)
+    KeptCuts(kept).write_again(run)
 
 
 def _keep_prompts(plan: Plan, run: RunFolder) -> None:

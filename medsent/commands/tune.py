@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from medsent import predictions
 from medsent.answers.method import method_named
+from medsent.commands.evaluate import held
 from medsent.config.methods import known_methods
 from medsent.errors import ConfigError, MedsentError, UsageError, storage_failure
 from medsent.input.shards import Shards, open_shards
@@ -75,13 +76,14 @@ def tune_run(
     name, manifest = run.config().name, run.complete()
     chosen = _chosen(run, manifest.asked.methods, variant)
     target = _target(run, chosen, output)
-    records = read_records(run, chosen)
-    tunings = tune(records.gold, records.probabilities, precision_floor)
-    by_label = dict(zip(predictions.labels_of(run.predictions), tunings, strict=True))
-    source = TunedRun(name=name, fingerprint=manifest.fingerprint, variant=chosen)
-    tuned_on = _tuned_on(records, source, _texts(run, records))
-    thresholds = _thresholds(manifest.asked, by_label, precision_floor, tuned_on)
-    _write(target, thresholds)
+    with held(run):  # no erasure passes by what is being read and written
+        records = read_records(run, chosen)
+        tunings = tune(records.gold, records.probabilities, precision_floor)
+        by_label = dict(zip(predictions.labels_of(run.predictions), tunings, strict=True))
+        source = TunedRun(name=name, fingerprint=manifest.fingerprint, variant=chosen)
+        tuned_on = _tuned_on(records, source, _texts(run, records))
+        thresholds = _thresholds(manifest.asked, by_label, precision_floor, tuned_on)
+        _write(target, thresholds)
     logger.info(_heading(thresholds, source))
     for line in _told(by_label, records, precision_floor):
         logger.info(line)

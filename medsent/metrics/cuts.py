@@ -1,8 +1,9 @@
 """The thresholds in use, as a run's folder holds them in `thresholds.json`."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
-from pydantic import JsonValue, RootModel
+from pydantic import JsonValue, RootModel, ValidationError
 
 from medsent.errors import RunError
 from medsent.metrics.statistics.thresholds import TunedOn
@@ -31,6 +32,14 @@ class Cuts(Written):
         left = TunedOn.model_validate(self.tuned_on).without(opinion_ids)
         return self.model_copy(update={"tuned_on": left.model_dump(mode="json")})
 
+    def forgetting(self, before: "Cuts | None") -> "Cuts":
+        """Return them without the opinions that a former copy of them was made to forget."""
+        if before is None or not before.tuned_on or not self.tuned_on:
+            return self
+        former = TunedOn.model_validate(before.tuned_on)
+        left = TunedOn.model_validate(self.tuned_on).forgetting(former)
+        return self.model_copy(update={"tuned_on": left.model_dump(mode="json")})
+
 
 class KeptCuts(Written, RootModel[dict[str, Cuts]]):
     """Those of all variants, by name."""
@@ -49,6 +58,17 @@ class KeptCuts(Written, RootModel[dict[str, Cuts]]):
     def write(self, run: RunFolder) -> None:
         """Write them into a run, so that its report depends on nothing outside it."""
         run.write(_FILE, self.to_json())
+
+    def write_again(self, run: RunFolder) -> None:
+        """Write them into a run, but nothing of what an erasure took out of those it holds.
+
+        The file they are read from anew still has it where it lies outside the run.
+        """
+        kept = self.root
+        with suppress(RunError, ValidationError):  # it has none yet, or a damaged file
+            former = KeptCuts.read(run).root
+            kept = {name: each.forgetting(former.get(name)) for name, each in kept.items()}
+        KeptCuts(kept).write(run)
 
     def without(self, opinion_ids: Sequence[str]) -> "KeptCuts":
         """Return them as they are where some opinions are to be known no more."""

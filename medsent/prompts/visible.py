@@ -1,5 +1,6 @@
 """Prompts on a terminal: special tokens are marked, and no character of a text acts."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, Final
@@ -13,6 +14,8 @@ LEGEND: Final = (
     "control characters and these brackets are written as escapes"
 )
 
+_NAME: Final = re.compile(r"[\w-]{1,32}")
+"""A language, a persona: a column that was mistaken for theirs may hold an opinion."""
 _ACTING: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 """Unicode's categories of controls, of what is not seen, and of separators of lines."""
 _UNDECODED: Final = "\ufffd"
@@ -25,6 +28,11 @@ def harmless(text: str, newlines: bool = False) -> str:
     return "".join(
         character if newlines and character == "\n" else _shown(character) for character in text
     )
+
+
+def as_name(value: str) -> str:
+    """Return a column's value where it is a name, and else no character of it."""
+    return value if _NAME.fullmatch(value) else "another value"
 
 
 def marked(parts: Sequence[Part], tokenizer: Any) -> str:

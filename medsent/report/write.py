@@ -22,7 +22,7 @@ from medsent.report.layout import contents
 from medsent.report.markdown import render_markdown
 from medsent.report.tables.route import route_taken
 from medsent.runs.clusters import Clusters
-from medsent.runs.folder import RunFolder
+from medsent.runs.folder import QUOTING, RunFolder
 from medsent.runs.log import Scored
 from medsent.runs.manifest import Manifest
 from medsent.storage.paths import AnyPath
@@ -30,8 +30,6 @@ from medsent.storage.paths import AnyPath
 logger = logging.getLogger(__name__)
 
 FILES: Final = ("metrics.json", "report.md", "report.html")
-QUOTING: Final = ("report-with-opinions.md", "report-with-opinions.html")
-"""The report that quotes opinions: nobody but who asked for it may read it."""
 _OWNER_ALONE: Final = 0o600
 _MOST_ROWS: Final = 65_536
 _MOST_CELLS: Final = _MOST_ROWS * 21

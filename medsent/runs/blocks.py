@@ -170,10 +170,10 @@ class BlockWriter:
             return
         target = block if whole else part
         erased = Erased.read(self._run)
-        write_whole(target, _encoded(erased.blank(rows)))
+        write_whole(target, _encoded(erased.blank_in(self._run, rows)))
         # An opinion may have been erased meanwhile: its list is written before files are looked at.
         if (since := Erased.read(self._run)).opinions != erased.opinions:
-            write_whole(target, _encoded(since.blank(rows)))
+            write_whole(target, _encoded(since.blank_in(self._run, rows)))
         if has_part and whole:
             part.unlink(missing_ok=True)
 

@@ -6,21 +6,30 @@ What is erased is listed in the output folder, for all runs in it, those to come
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import field_serializer
 
+from medsent.errors import RunError
 from medsent.predictions import Outcome, Reason
 from medsent.runs.files import Written, read_file
 from medsent.runs.folder import RunFolder
 from medsent.storage.paths import AnyPath, write_whole
 
+logger = logging.getLogger(__name__)
+
 LISTS = "erased"
 """The folder of an output folder with what is erased from its runs."""
 _FILE = "erased.json"
+_CAME = "erased-on-arrival"
+"""The folder of a run with lists of what was blanked before it was written."""
 _REMEDY = "put it back, for no run must hold the opinions it lists"
+_READERS = 16
 _STAYS = ("row_hash", "path", "persona")
 
 
@@ -37,11 +46,62 @@ class Listed(Written):
 
 def list_erased(output: AnyPath, opinion_ids: Iterable[str]) -> None:
     """Add opinions to what no run of an output folder may hold; a file for each set of them."""
-    listed = Listed(opinions=frozenset(map(opinion_hash, opinion_ids)))
-    text = listed.to_json()
+    _write_list(output / LISTS, map(opinion_hash, opinion_ids))
+
+
+def list_carried(output: AnyPath) -> None:
+    """Add what the runs of an output folder have erased, and its list does not have.
+
+    Earlier versions listed that in the run alone, and a run may have been moved here. A run's
+    list that cannot be read is told and passed over: its own commands refuse it.
+    """
+    listed = listed_in(output)
+
+    def own(folder: AnyPath) -> frozenset[str]:
+        try:
+            found = read_file(folder / _FILE, Erased, _REMEDY)
+        except NotADirectoryError:
+            return frozenset()
+        except (OSError, RunError) as error:
+            logger.warning(f"{error}. Until then other runs here may score them")
+            return frozenset()
+        return found.opinions if found else frozenset()
+
+    with ThreadPoolExecutor(_READERS) as threads:
+        found = frozenset[str]().union(*threads.map(own, output.glob("*")))
+    if not found <= listed:
+        _write_list(output / LISTS, found - listed)
+
+
+def found_in(run: RunFolder) -> frozenset[str]:
+    """Return the hashes of erased opinions that stood in a run, or were on their way into it."""
+    with ThreadPoolExecutor(_READERS) as threads:
+        came = threads.map(_list, (run.path / _CAME).glob("*.json"))
+        return Erased.read(run).found.union(*came)
+
+
+def listed_in(output: AnyPath) -> frozenset[str]:
+    """Return the hashes of what no run of an output folder may hold.
+
+    Raises `RunError` where a file of the list is damaged.
+    """
+    return frozenset[str]().union(*map(_list, (output / LISTS).glob("*.json")))
+
+
+@cache
+def _list(file: AnyPath) -> frozenset[str]:
+    """Read a file of a list: once, since its name is that of what is in it."""
+    read = read_file(file, Listed, _REMEDY)
+    if read is None:
+        raise RunError(f"{file} is gone; {_REMEDY}")
+    return read.opinions
+
+
+def _write_list(folder: AnyPath, hashes: Iterable[str]) -> None:
+    text = Listed(opinions=frozenset(hashes)).to_json()
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
-    (output / LISTS).mkdir(parents=True, exist_ok=True)
-    write_whole(output / LISTS / f"{name}.json", text)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / f"{name}.json", text)
 
 
 class Erased(Written):
@@ -55,14 +115,18 @@ class Erased(Written):
     """Hashes of those that stood in the run when they were erased."""
 
     @classmethod
-    def read(cls, run: RunFolder) -> "Erased":
-        """Read what a run must not hold. Raises `RunError` where a list is damaged."""
+    def read(cls, run: RunFolder, listed: frozenset[str] | None = None) -> "Erased":
+        """Read what a run must not hold; `listed` is its output folder's, where that is known.
+
+        Raises `RunError` where a list is damaged.
+        """
         own = read_file(run.path / _FILE, cls, _REMEDY) or cls(opinions=frozenset(), pending=False)
-        lists = (run.path.parent / LISTS).glob("*.json")
-        read = (read_file(file, Listed, _REMEDY) for file in lists)
-        more = frozenset[str]().union(*(each.opinions for each in read if each))
+        more = listed_in(run.path.parent) if listed is None else listed
         pending = own.pending or not more <= own.opinions
-        return own.model_copy(update={"opinions": own.opinions | more, "pending": pending})
+        # An earlier version did not say which of its own it had found.
+        found = own.found if "found" in own.model_fields_set else own.opinions
+        update = {"opinions": own.opinions | more, "pending": pending, "found": found}
+        return own.model_copy(update=update)
 
     def write(self, run: RunFolder) -> None:
         """Write the list into a run, whole or not at all."""
@@ -101,6 +165,16 @@ class Erased(Written):
         kept, blanked = rows.filter(pc.invert(gone)), rows.filter(gone)
         columns = [_blanked(blanked, field) for field in rows.schema]
         return pa.concat_tables([kept, pa.table(columns, schema=rows.schema)])
+
+    def blank_in(self, run: RunFolder, rows: pa.Table) -> pa.Table:
+        """Do the same with rows on their way into a run, and note there which opinions came.
+
+        The run's files never hold them, so that nothing else tells that they are no typing error.
+        """
+        if not self.opinions or not (found := self.among(rows["opinion_id"])):
+            return rows
+        _write_list(run.path / _CAME, found)
+        return self.blank(rows)
 
     def drop(self, rows: pa.Table) -> pa.Table:
         """Return the rows without those of a listed opinion."""

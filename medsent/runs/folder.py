@@ -18,6 +18,9 @@ from medsent.storage.paths import AnyPath, append_line, read_lines, remove_folde
 CLUSTERS = "clusters.json"
 """The file of opinions whose texts are nearly the same; most runs have none."""
 
+QUOTING = ("report-with-opinions.md", "report-with-opinions.html")
+"""The report that quotes opinions: nobody but who asked for it may read it."""
+
 Line = TypeVar("Line", bound=Logged)
 
 
@@ -91,9 +94,10 @@ class RunFolder:
         return any(self.predictions.glob("*.parquet"))
 
     def drop_predictions(self) -> None:
-        """Remove predictions and checkpoint; the reports and what they say stay."""
+        """Remove predictions, checkpoint and what quotes them; the reports and figures stay."""
         self.log(Dropped())
-        (self.path / CLUSTERS).unlink(missing_ok=True)
+        for name in (CLUSTERS, *QUOTING):
+            (self.path / name).unlink(missing_ok=True)
         for folder in (self.checkpoint, self.predictions):
             remove_folder(folder)
 

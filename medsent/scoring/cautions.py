@@ -17,7 +17,7 @@ from medsent.labels import load_labels
 from medsent.models.source import BUILTIN, is_on_hub, load_tokenizer
 from medsent.prompts.file import PromptFile, spoken_for
 from medsent.prompts.sharing import sharing
-from medsent.prompts.visible import harmless
+from medsent.prompts.visible import as_name, harmless
 from medsent.scoring.plan import Plan
 from medsent.scoring.variant import Trained, Variant
 
@@ -31,8 +31,6 @@ _HELD_AS: Final = re.compile(r"(-(unsloth|bnb|[48]bit|bf16|fp16))+$")
 """What is put behind a model's name for copies of it."""
 _NAMED: Final = 3
 """Languages that are named."""
-_LONGEST: Final = 20
-"""Characters of one."""
 
 
 class Sampled:
@@ -249,17 +247,11 @@ def _foreign(plan: Plan, sampled: Sampled) -> Iterator[str]:
 
 def _counted(languages: Counter[str | None]) -> str:
     """Return some languages with their numbers of records, as can be shown."""
-    named = ", ".join(
-        f"{_short(language or 'no language')} {number:,}"
-        for language, number in languages.most_common(_NAMED)
-    )
-    return named + (f" and {len(languages) - _NAMED} more" * (len(languages) > _NAMED))
-
-
-def _short(language: str) -> str:
-    """Return a language as it can be shown: a column that holds something else is long."""
-    shown = harmless(language)
-    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
+    shown: Counter[str] = Counter()
+    for language, number in languages.items():
+        shown[as_name(language) if language else "no language"] += number
+    told = ", ".join(f"{name} {number:,}" for name, number in shown.most_common(_NAMED))
+    return told + (f" and {len(shown) - _NAMED} more" * (len(shown) > _NAMED))
 
 
 def _descriptions(prompt: PromptFile, plan: Plan) -> Iterator[str]:

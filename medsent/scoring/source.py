@@ -140,7 +140,7 @@ class BlockReader:
         if number in piece.parts:
             there = self._parts.hashes(name).combine_chunks()
             records = records.filter(pc.invert(pc.is_in(records["row_hash"], value_set=there)))
-        return name, number in piece.parts, self._erased.blank(records)
+        return name, number in piece.parts, self._erased.blank_in(self._run, records)
 
     def _quarantine(self, error: ShardError) -> None:
         """Tell the driver of a shard that cannot be read on; go on without it where allowed."""

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from medsent.cli import main
-from medsent.commands.evaluate import rewrite_report
+from medsent.commands.evaluate import held, rewrite_report
 from medsent.commands.tune import tune_run
 from medsent.config.job import JobConfig
-from medsent.errors import ConfigError, RunError, UsageError
+from medsent.errors import ConfigError, LeaseError, RunError, UsageError
 from medsent.labels import LABELS
 from medsent.metrics.statistics.thresholds import (
     best_f1_thresholds,
@@ -259,6 +259,13 @@ def test_a_run_that_cannot_be_tuned_on(run: RunFolder, tmp_path: Path) -> None:
     run.manifest_file.unlink()
     with pytest.raises(RunError, match="is not complete"):
         tune_run(run.path)
+
+
+def test_a_run_that_another_job_holds_is_not_tuned_on(run: RunFolder) -> None:
+    """It may be an erasure, and the file would bring back what that takes out."""
+    with held(run), pytest.raises(LeaseError, match="held by another job"):
+        tune_run(run.path)
+    assert not (run.path / "thresholds-plain.json").exists()
 
 
 def test_a_file_of_the_users_choice_and_no_other(run: RunFolder, tmp_path: Path) -> None:

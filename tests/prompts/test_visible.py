@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medsent.prompts.visible import CLOSE, OPEN, alike, harmless, marked, special, token_texts
+from medsent.prompts.visible import (
+    CLOSE,
+    OPEN,
+    alike,
+    as_name,
+    harmless,
+    marked,
+    special,
+    token_texts,
+)
 
 
 @given(st.text())
@@ -34,6 +43,16 @@ def test_no_character_of_a_text_acts(text: str) -> None:
 )
 def test_controls_and_brackets_are_escapes(text: str, shown: str) -> None:
     assert harmless(text) == shown
+
+
+@pytest.mark.parametrize("value", ["pl", "zh-Hant", "nurse_2", "łódzki"])
+def test_a_name_is_shown(value: str) -> None:
+    assert as_name(value) == value
+
+
+@pytest.mark.parametrize("value", ["", "It hurts.", "\x1b[1m", "x" * 33, "pl\n"])
+def test_of_what_is_no_name_no_character_is_shown(value: str) -> None:
+    assert as_name(value) == "another value"
 
 
 def test_a_special_token_is_told_apart_from_its_characters(models: dict[str, Any]) -> None:

@@ -176,6 +176,18 @@ def test_a_prompt_that_does_not_say_who_reads(cautioned: Cautioned, prompt: Any)
     assert cautioned(variant, input={"columns": {"persona": None}}) == []
 
 
+def test_a_text_that_was_taken_for_a_language_is_not_quoted(
+    cautioned: Cautioned, prompt: Any, demo_shard: Path
+) -> None:
+    texts = pq.read_table(demo_shard)["text"].to_pylist()
+    source = {"path": str(demo_shard), "columns": {"language": "text"}}
+    words = {"en": "{opinion} {persona}", "pl": "{opinion}, {persona}"}
+    for text in (words, "{opinion} {persona}"):
+        [told] = cautioned({"prompt": prompt(text=text)}, input=source)
+        assert "(another value 24" in told
+        assert not [each for each in texts if each[:8] in told]
+
+
 def test_languages_without_words_are_counted(
     cautioned: Cautioned, prompt: Any, demo_shard: Path, tmp_path: Path
 ) -> None:
@@ -198,7 +210,7 @@ def test_languages_without_words_are_counted(
     [told] = cautioned({"prompt": prompt(text="{opinion} {persona}")}, input=source)
     assert told == (
         "10 of 24 records that were looked at are in a language that the job has no words in "
-        "(de 6, fr 2, \\x1b[1m 1 and 1 more; it has en, pl): their readers are described in "
+        "(de 6, fr 2, another value 1 and 1 more; it has en, pl): their readers are described in "
         "English, or as the prompt file says"
     )
 

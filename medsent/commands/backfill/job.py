@@ -1,6 +1,5 @@
 """A backfill from its configuration to its labelled rows: scored, accounted for, handed on."""
 
-import json
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from medsent.commands.drift import Drift, DriftSettings, measure_drift
 from medsent.commands.evaluate import Job, finish_what_was_cut_short, held
 from medsent.errors import StoppedError
 from medsent.labels import load_labels
+from medsent.runs.drifted import write_drift
 from medsent.runs.folder import RunFolder
 from medsent.runs.ledger import Ledger
 from medsent.runs.shared_labels import SharedLabels
@@ -92,7 +92,7 @@ def _watch_drift(
         part: measure_drift(reference, run, variants, settings, names)
         for part, names in parts.items()
     }
-    told: dict[str, Any] = {"reference": str(reference.path)}
+    told: dict[str, Any] = {}
     labels, sides = SharedLabels.of(reference, run), (reference.path.name, run.path.name)
     for line in labels.told(*sides):
         logger.info(f"Drift: {line}")
@@ -100,7 +100,7 @@ def _watch_drift(
         told["labels_left_out"] = left_out
     for part, found in drifts.items():
         told[part] = [drift.model_dump(mode="json") for drift in found]
-    run.write("drift.json", json.dumps(told, indent=1))
+    write_drift(run, reference, told)
     for part, found in drifts.items():
         for drift in found:
             if drift.alarm:

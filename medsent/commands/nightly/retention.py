@@ -1,8 +1,7 @@
 """What is kept of old nights: every report, and the predictions that are still compared with."""
 
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from datetime import date
 from typing import Final
@@ -11,6 +10,7 @@ import yaml
 
 from medsent.commands.nightly.history import History, Night, last_good
 from medsent.errors import LeaseError
+from medsent.runs.drifted import reference_of
 from medsent.runs.folder import RunFolder
 from medsent.storage.lease import Lease
 from medsent.storage.paths import AnyPath, located
@@ -34,12 +34,12 @@ def retain(
     kept = {night.run for night in latest} | {night.last_good for night in latest}
     kept |= {good.run for good in [last_good(nights, date.max)] if good}
     pinned = {night.reference for night in latest} | {reference and str(reference.path)}
-    pinned |= _watched_against(history.output)
+    before = _before(history, latest[0].night, kept)
+    due = [run for run in before if str(run.path) not in pinned and not (run.path / PIN).exists()]
+    watched = _watched_against(history.output) if due else set()
     removed = []
-    for run in _before(history, latest[0].night):
-        if run.path.name in kept or str(run.path) in pinned or not run.holds_predictions():
-            continue
-        if (run.path / PIN).exists():
+    for run in due:
+        if str(run.path) in watched:
             continue
         with suppress(LeaseError), Lease(*located(run.path / "lease")):
             run.drop_predictions()  # unless a job works on an old night just now
@@ -47,27 +47,24 @@ def retain(
     return removed
 
 
-def _watched_against(output: AnyPath) -> set[str]:
+def _watched_against(output: AnyPath) -> set[str | None]:
     """Return the references of the backfills in a folder, as their runs tell."""
-    found = set()
-    for run in output.glob("*"):
-        with suppress(OSError, ValueError, KeyError, TypeError):  # without one, or damaged
-            found.add(str(json.loads((run / "drift.json").read_text())["reference"]))
-    return found
+    return {reference_of(RunFolder(each)) for each in output.glob("*")}
 
 
-def _before(history: History, first: date) -> Iterator[RunFolder]:
-    """Yield the runs of all nights before a date, those without a verdict too.
+def _before(history: History, first: date, kept: Container[str]) -> Iterator[RunFolder]:
+    """Yield the runs of all nights before a date that hold predictions, but for some names.
 
-    Not those of other jobs whose names begin like a night's: what a run is, it says itself.
+    Those without a verdict too, but not those of other jobs whose names begin like a night's:
+    what a run is, it says itself. No file is read of the many whose predictions are long gone.
     """
     own = re.compile(rf"{re.escape(history.name)}-(\d{{4}}-\d\d-\d\d)-[0-9a-f]+")
     found: list[AnyPath] = list(history.output.glob(f"{history.name}-????-??-??-*"))
     for folder in sorted(found, key=str):
         named, run = own.fullmatch(folder.name), RunFolder(folder)
-        if named is None or named[1] >= str(first):
+        if named is None or named[1] >= str(first) or folder.name in kept:
             continue
-        if _night_of(run) == named[1]:
+        if run.holds_predictions() and _night_of(run) == named[1]:
             yield run
 
 

@@ -105,12 +105,18 @@ class TunedOn(_Strict):
 
     def without(self, opinion_ids: Iterable[str]) -> "TunedOn":
         """Return what is left where some opinions are to be known no more, by id or by text."""
-        ids = _decoded(self.opinion_hashes)
-        left = ~np.isin(ids, hash_opinions(opinion_ids))
+        return self._left(~np.isin(_decoded(self.opinion_hashes), hash_opinions(opinion_ids)))
+
+    def forgetting(self, before: "TunedOn") -> "TunedOn":
+        """Return what is left of it where another copy of it was made to forget some opinions."""
+        if self.data_digest != before.data_digest:
+            return self  # it is no copy
+        return self._left(np.isin(_decoded(self.opinion_hashes), before.hashes))
+
+    def _left(self, left: Truth) -> "TunedOn":
         texts = None if self.text_hashes is None else encode_hashes(self._texts[left])
-        return self.model_copy(
-            update={"opinion_hashes": encode_hashes(ids[left]), "text_hashes": texts}
-        )
+        ids = encode_hashes(_decoded(self.opinion_hashes)[left])
+        return self.model_copy(update={"opinion_hashes": ids, "text_hashes": texts})
 
 
 class Thresholds(_Strict):

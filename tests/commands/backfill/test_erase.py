@@ -16,8 +16,8 @@ from medsent.commands.erase import erase
 from medsent.commands.evaluate import held, requeue
 from medsent.commands.requeue import Selection
 from medsent.errors import RunError, UsageError
-from medsent.report.write import QUOTING, write_report
-from medsent.runs.folder import RunFolder
+from medsent.report.write import write_report
+from medsent.runs.folder import QUOTING, RunFolder
 from tests.commands.backfill.conftest import Complete
 from tests.commands.backfill.opinions import outcomes
 from tests.conftest import command

@@ -19,9 +19,8 @@ from medsent.commands.compare import compare_runs
 from medsent.commands.erase import erase
 from medsent.commands.evaluate import finish_what_was_cut_short, held, rewrite_report
 from medsent.errors import LeaseError
-from medsent.report.write import QUOTING
 from medsent.runs.erased import Erased, list_erased
-from medsent.runs.folder import RunFolder
+from medsent.runs.folder import QUOTING, RunFolder
 from medsent.scoring.plan import make_plan
 from tests.commands.backfill.conftest import Complete
 from tests.commands.backfill.opinions import write_opinions

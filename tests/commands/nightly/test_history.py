@@ -2,7 +2,9 @@
 
 import json
 from datetime import date, timedelta
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +17,7 @@ from medsent.commands.nightly.retention import retain
 from medsent.config.price import PriceSettings
 from medsent.errors import RunError
 from medsent.report.html import render_html
-from medsent.runs.folder import RunFolder
+from medsent.runs.folder import QUOTING, RunFolder
 from medsent.runs.log import Dropped
 from tests.commands.nightly.evidence import NIGHT, VARIANT
 from tests.report.sample import metrics
@@ -121,6 +123,8 @@ def test_old_predictions_go_but_not_what_is_compared_with(history: History) -> N
     closed = {3, 6, 7, 8, 9}
     nights = [row(day, day in closed) for day in range(10)]
     runs = [scored(history, night) for night in nights]
+    for run, name in product(runs, QUOTING):
+        run.write(name, "an opinion that was quoted")
     reference = runs[1]
     removed = retain(history, nights, 2, reference)
     # Kept: the reference, the last good night (5), and the last two.
@@ -128,6 +132,8 @@ def test_old_predictions_go_but_not_what_is_compared_with(history: History) -> N
     assert [run.holds_predictions() for run in runs] == [day in (1, 5, 8, 9) for day in range(10)]
     assert all((run.path / "night.html").exists() for run in runs)
     assert not runs[0].checkpoint.exists()
+    quoting = [any((run.path / name).exists() for name in QUOTING) for run in runs]
+    assert quoting == [run.holds_predictions() for run in runs]
     assert runs[0].events(Dropped)
     assert retain(history, nights, 2, reference) == []
 
@@ -190,6 +196,26 @@ def test_a_night_stays_where_a_backfill_or_a_file_says_so(history: History) -> N
     runs[2].write("keep", "")
     assert retain(history, nights, 2, None) == [nights[0].run, nights[3].run]
     assert [run.holds_predictions() for run in runs] == [False, True, True, False, True, True]
+
+
+def test_of_nights_without_predictions_nothing_is_read(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights = [row(day) for day in range(6)]
+    for night in nights:
+        scored(history, night)
+    read, real = list[Path](), Path.read_text
+
+    def reading(path: Path, **options: Any) -> str:
+        read.append(path)
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", reading)
+    assert len(retain(history, nights, 2, None)) == 4
+    assert read
+    read.clear()
+    assert retain(history, nights, 2, None) == []
+    assert read == []
 
 
 def test_reasons_name_the_worst_and_the_others() -> None:

@@ -237,6 +237,8 @@ def test_opinions_are_known_by_id_and_by_text_and_can_be_forgotten() -> None:
     assert left.hashes.tolist() == hash_opinions("bc").tolist()
     assert left.recognised.tolist() == [12]
     assert left.without("abc").hashes.size == 0
+    assert known.forgetting(left) == left
+    assert known.forgetting(left.model_copy(update={"data_digest": "e"})) == known
     of_before = known.model_copy(update={"text_hashes": None})
     assert of_before.recognised.size == 0
     assert of_before.without(["a"]).hashes.tolist() == left.hashes.tolist()
