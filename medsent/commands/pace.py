@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 
 from medsent.commands.backfill.budget import Spent
 from medsent.config.job import JobConfig
@@ -19,21 +18,25 @@ class Pace:
     """That of a run, complete or not, over all its sessions that came to their end."""
 
     run: RunFolder
-    at: datetime
-    """When it last scored."""
     start_up_s: float
     """The engines' start, the last time."""
     s_per_record: float
 
     @classmethod
     def latest(cls, plan: Plan) -> "Pace | None":
-        """Return that of the run of a plan's name that scored last; None where none has.
+        """Return that of the run of a plan's name that was at work last; None where none has.
 
-        Raises `RunError` where the log of one cannot be read.
+        A run whose log cannot be read counts as none, and no more logs are read than it takes.
         """
-        runs = runs_named(run_of(plan).path.parent, plan.config.name)
-        paces = [pace for pace in map(cls.of, runs) if pace is not None]
-        return max(paces, key=lambda pace: pace.at, default=None)
+        runs = []
+        for run in runs_named(run_of(plan).path.parent, plan.config.name):
+            with suppress(OSError):
+                runs.append((run.logged_ns(), run))
+        for _, run in sorted(runs, key=lambda each: each[0], reverse=True):
+            with suppress(RunError, OSError, UnicodeDecodeError):
+                if (pace := cls.of(run)) is not None:
+                    return pace
+        return None
 
     @classmethod
     def of(cls, run: RunFolder) -> "Pace | None":
@@ -43,7 +46,7 @@ class Pace:
             return None
         scoring_s = sum(event.scoring_s for event in sessions)
         records = sum(event.records for event in sessions)
-        return cls(run, sessions[-1].at, sessions[-1].start_up_s, scoring_s / records)
+        return cls(run, sessions[-1].start_up_s, scoring_s / records)
 
     @property
     def replicas(self) -> float:
@@ -69,7 +72,7 @@ def cost(config: JobConfig, records: int, pace: Pace | None) -> Iterator[tuple[s
     had = f"what {pace.run.path.name} had ({pace.replicas:.1f} engines)"
     yield "Time", f"about {hours:,.2f} hours on {had}"
     told = f"about {Spent(replica_s=3600 * hours * pace.replicas).told(config)}"
-    named = "" if config.price else "; set price.per_replica_hour to see it in money"
+    named = "" if config.price else "; set `price` to see it in money"
     yield "Price", f"{told}{named}"
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from medsent.config.loader import Settings
+from medsent.config.loader import Settings, is_kept
 from medsent.config.secrets import refuse_secrets
 
 
@@ -61,8 +61,9 @@ class VllmSettings(_EngineBounds):
 
     @field_validator("options")
     @classmethod
-    def _without_secrets(cls, options: dict[str, Any]) -> dict[str, Any]:
-        refuse_secrets(options)
+    def _without_secrets(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if not is_kept(info):  # of an old run opinions must still be erased
+            refuse_secrets(options)
         return options
 
     def sequences(self, on_gpu: bool) -> int:

@@ -7,13 +7,14 @@ from importlib.resources.abc import Traversable
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo
 
 from medsent.errors import ConfigError
 from medsent.storage.paths import AnyPath, any_path
 
 _BOOL = "tag:yaml.org,2002:bool"
 _MERGE = "tag:yaml.org,2002:merge"
+_KEPT = "kept"
 
 
 class Settings(BaseModel):
@@ -31,11 +32,13 @@ def load_settings(
     overrides: list[str] | None = None,
     words: bool = False,
     name: str = "the configuration",
+    kept: bool = False,
 ) -> S:
     """Read `path` as `kind`, with `key.sub=YAML value` overrides applied.
 
     With `words`, yes, no, on and off are words, as in YAML 1.2, and only true and false are not.
-    `name` is what the file is called where it cannot be read.
+    `name` is what the file is called where it cannot be read. `kept` is a run's own copy, of
+    which nothing is refused that an earlier version took.
 
     Raises `ConfigError` that names the file, the setting, and what would be right.
     """
@@ -45,10 +48,15 @@ def load_settings(
     for override in overrides or []:
         _apply(values, override)
     try:
-        return kind.model_validate(values)
+        return kind.model_validate(values, context={_KEPT: kept})
     except ValidationError as error:
         lines = [_explain(kind, dict(problem)) for problem in error.errors()]
         raise ConfigError(f"{path}: " + "; ".join(lines)) from error
+
+
+def is_kept(info: ValidationInfo) -> bool:
+    """Tell a validator whether what it looks at is a run's own copy."""
+    return bool((info.context or {}).get(_KEPT))
 
 
 def fitting(kinds: Sequence[type[S]], path: str | AnyPath) -> type[S]:

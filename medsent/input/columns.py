@@ -20,6 +20,7 @@ _CANONICAL = (*REQUIRED, *OPTIONAL)
 _IDS = ("record_id", "opinion_id", "persona")
 _LONGEST_TYPE = 60
 _MOST_NAMED = 5
+"""Labels in a message."""
 
 Kinds = tuple[pa.DataType, ...]
 
@@ -196,14 +197,14 @@ def _holds(held: pa.DataType, kind: pa.DataType) -> bool:
         return False
 
 
-_MOST_NAMED = 40
+_MOST_COLUMNS = 40
 """Columns of a shard in a message; a table of features may have thousands."""
 
 
 def _missing(path: str, ours: str, theirs: str, names: Sequence[str]) -> str:
     without = "" if ours in NEEDED else f", or input.columns.{ours} to null to go without"
-    more = len(names) - _MOST_NAMED
-    has = ", ".join(names[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+    more = len(names) - _MOST_COLUMNS
+    has = ", ".join(names[:_MOST_COLUMNS]) + (f" and {more:,} more" if more > 0 else "")
     return (
         f"{shown(path)}: no column {theirs!r} (it has {has}); "
         f"set input.columns.{ours} to your name for it{without}"

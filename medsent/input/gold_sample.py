@@ -67,10 +67,15 @@ class GoldSample:
         elif votes is None:
             self.names += _unknown(rows["labels"], self.labels)
 
+    @property
+    def is_of_another_kind(self) -> bool:
+        """Whether so much of the gold is wrong that it is no slip."""
+        return self.wrong >= _TOO_MANY * max(1, self.rows)
+
     def refuse(self) -> None:
-        """Raise `InputError` where so much of the gold is wrong that it is of another kind."""
-        if self.wrong >= _TOO_MANY * max(1, self.rows):
-            raise InputError(f"input.path: {self._what_is_wrong()}; {self._remedy()}")
+        """Raise `InputError` where the gold is of another kind."""
+        if self.is_of_another_kind:
+            raise InputError(f"input.path: {self.what_is_wrong()}; {self._remedy()}")
 
     def told(self) -> str:
         """Say in one line what gold there is."""
@@ -85,7 +90,7 @@ class GoldSample:
     def cautions(self) -> Iterator[str]:
         """Yield what of it wants a second look, a line each."""
         if self.wrong:
-            yield f"{self._what_is_wrong()}: such rows are quarantined as bad_labels"
+            yield f"{self.what_is_wrong()}: such rows are quarantined as bad_labels"
         if self.empty:
             named = ", ".join(map(shown, self.empty[:_NAMED]))
             yield (
@@ -93,7 +98,8 @@ class GoldSample:
                 f"({named}), though there is a column of gold: is it the right one?"
             )
 
-    def _what_is_wrong(self) -> str:
+    def what_is_wrong(self) -> str:
+        """Say what the wrong gold is."""
         of = f"of {self.rows} rows that were looked at {self.wrong}"
         if self.shares and self.shares >= self.grades:
             return f"{of} have gold votes that are no whole numbers, as shares of annotators are"

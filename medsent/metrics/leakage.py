@@ -124,7 +124,7 @@ def _in_shard(shards: Shards, sought: Sought, shard: Shard) -> Hashes:
         for _, rows in file.tables(names, sought.groups(file)):
             texts = casting.texts(rows["text"])[0]
             known = pa.table({"opinion_id": ids_of(rows), "text": texts})
-            with_gold = casting.gold(rows, shards.labels)[0].is_valid()
+            with_gold = casting.gold(rows, shards.labels, shards.gold_cut)[0].is_valid()
             found = np.union1d(found, sought.either(known.filter(with_gold)))
     return found
 

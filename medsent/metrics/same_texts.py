@@ -64,7 +64,7 @@ def _of(shards: Shards, shard: Shard) -> pa.Table:
 
 
 def _hashed(rows: pa.Table, shards: Shards) -> pa.Table:
-    gold = casting.gold(rows, shards.labels)[0]
+    gold = casting.gold(rows, shards.labels, shards.gold_cut)[0]
     labelled = gold.is_valid()
     texts = pc.dictionary_encode(casting.texts(rows["text"])[0].filter(labelled))
     hashes = np.append(text_hashes(recognisable(texts.dictionary), ""), np.uint64(NO_TEXT))

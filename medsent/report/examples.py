@@ -1,6 +1,6 @@
 """Opinions quoted in a report, where somebody asks: those on which two variants differ most."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -44,16 +44,22 @@ class Example:
     """Wrong labels of the baseline less those of the candidate; of one variant, its wrong ones."""
 
 
-def examples(run: RunFolder, config: JobConfig, scope: Scope, count: int) -> list[Table]:
+def examples(
+    run: RunFolder,
+    config: JobConfig,
+    scope: Scope,
+    compared: Sequence[tuple[str, str]],
+    count: int,
+) -> list[Table]:
     """Return tables that quote the opinions of up to `count` records each.
 
-    With a comparison, of those for which the candidate gains most and loses most; without,
-    of those each variant is most wrong about. Texts come from the input's shards. Raises
+    With pairs of baseline and candidate in `compared`, of those for which the first's candidate
+    gains most and loses most; without, of those each variant is most wrong about. Texts come from the input's shards. Raises
     `InputError` where these are not there any more, or not as they were scored.
     """
     shards = open_shards(config.input, scope.labels)
     _refuse_others(shards, run)
-    found = list(_chosen(run, scope, count))
+    found = list(_chosen(run, scope, compared, count))
     texts = _texts(shards, config, {example.key for _, some in found for example in some})
     return [_table(title, some, texts) for title, some in found if some]
 
@@ -69,9 +75,11 @@ def _refuse_others(shards: Shards, run: RunFolder) -> None:
             )
 
 
-def _chosen(run: RunFolder, scope: Scope, count: int) -> Iterator[tuple[str, list[Example]]]:
-    if scope.pairs:
-        baseline, candidate = scope.pairs[0]
+def _chosen(
+    run: RunFolder, scope: Scope, compared: Sequence[tuple[str, str]], count: int
+) -> Iterator[tuple[str, list[Example]]]:
+    if compared:
+        baseline, candidate = compared[0]
         scored = list(_scored(run, scope, (baseline, candidate), count))
         gained = sorted((e for e in scored if e.score > 0), key=lambda e: (-e.score, str(e.key)))
         lost = sorted((e for e in scored if e.score < 0), key=lambda e: (e.score, str(e.key)))

@@ -45,7 +45,7 @@ def write_report(run: RunFolder, config: JobConfig, manifest: Manifest, quoted: 
     metrics = reduce_run(run, config, manifest)
     for line in summary(metrics):
         logger.info(line)
-    tables = examples(run, config, _scope(run, config), quoted) if quoted else []
+    tables = examples(run, config, _scope(run, config), _compared(config), quoted) if quoted else []
     plain = write_files(run, metrics)
     return _write_quoting(run, metrics, tables) if quoted else plain
 

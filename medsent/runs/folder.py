@@ -13,7 +13,14 @@ from medsent.errors import RunError
 from medsent.runs.files import read_file
 from medsent.runs.log import Dropped, Logged
 from medsent.runs.manifest import Manifest
-from medsent.storage.paths import AnyPath, append_line, read_lines, remove_folder, write_whole
+from medsent.storage.paths import (
+    AnyPath,
+    append_line,
+    last_line_ns,
+    read_lines,
+    remove_folder,
+    write_whole,
+)
 
 CLUSTERS = "clusters.json"
 """The file of opinions whose texts are nearly the same; most runs have none."""
@@ -85,6 +92,10 @@ class RunFolder:
                 ) from error
         return [line for line in found if line is not None]
 
+    def logged_ns(self) -> int:
+        """Return when a line was last logged, in nanoseconds since 1970; 0 where none was."""
+        return last_line_ns(self.path / "log.jsonl")
+
     def write(self, name: str, data: str | bytes, mode: int | None = None) -> AnyPath:
         """Write a file whole or not at all; with a mode, on a file system, no one else's."""
         return write_whole(self.path / name, data, mode)
@@ -111,7 +122,7 @@ class RunFolder:
         file = self.path / "config.yaml"
         if not file.is_file():
             raise RunError(f"{self.path} is no run: it has no config.yaml")
-        return load_settings(JobConfig, file)
+        return load_settings(JobConfig, file, kept=True)
 
 
 def runs_named(output: AnyPath, name: str) -> list[RunFolder]:

@@ -289,6 +289,14 @@ def read_lines(target: AnyPath) -> list[str]:
     return target.read_text(encoding="utf-8").splitlines() if target.is_file() else []
 
 
+def last_line_ns(target: AnyPath) -> int:
+    """Return when `append_line` wrote last, in nanoseconds since 1970; 0 where it never did."""
+    if isinstance(target, ObjectPath):
+        stamps = (each.name.partition("-")[0] for each in target.glob("*.json"))
+        return max((int(stamp) for stamp in stamps if stamp.isdigit()), default=0)
+    return target.stat().st_mtime_ns if target.is_file() else 0
+
+
 def names_below(folder: AnyPath, pattern: str) -> list[str]:
     """Return the files in and below a folder whose own name is of the pattern.
 

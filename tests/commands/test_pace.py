@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from medsent.commands.pace import Pace
+from medsent.errors import RunError
 from medsent.runs.folder import RunFolder
 from medsent.runs.log import Scored
 from medsent.scoring.plan import make_plan
@@ -29,6 +30,20 @@ def test_a_pace_is_that_of_all_sessions_and_the_last_start(tmp_path: Path) -> No
     assert pace is not None
     assert (pace.start_up_s, pace.s_per_record) == (4.0, 1.0)
     assert (pace.seconds(20), pace.seconds(0)) == (24.0, 0.0)
+
+
+def test_a_log_that_cannot_be_read_counts_as_none(job: JobBuilder, tmp_path: Path) -> None:
+    plan = make_plan(job())
+    good = scored(tmp_path / "runs" / "scripted-a", 1, 1.0, 3.0, 1)
+    for name, line in (("b", b'{"event": "scored", "records": "many"}\n'), ("c", b"\xff\n")):
+        folder = tmp_path / "runs" / f"scripted-{name}"
+        folder.mkdir()
+        (folder / "log.jsonl").write_bytes(line)
+    with pytest.raises(RunError):
+        Pace.of(RunFolder(tmp_path / "runs" / "scripted-b"))
+    pace = Pace.latest(plan)
+    assert pace is not None
+    assert pace.run.path.name == good.path.name
 
 
 def test_the_run_of_the_name_that_scored_last_counts(job: JobBuilder, tmp_path: Path) -> None:

@@ -19,6 +19,9 @@ HELD = "do-not-show-me"
             ("model_loader_extra_config.aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"),
         ),
         ({"download_dir": f"hf_{'a' * 34}"}, ("download_dir holds", "set HF_TOKEN")),
+        ({"headers": [{"token": HELD}]}, ("headers.0.token holds", "set HF_TOKEN")),
+        ({"tokens": ["x", f"hf_{'a' * 34}"]}, ("tokens.1 holds", "set HF_TOKEN")),
+        ({"aws": HELD}, ("aws holds", "AWS_SECRET_ACCESS_KEY")),
         ({"proxy": f"https://me:{HELD}@proxy:1"}, ("proxy holds", "in the environment")),
     ],
 )
@@ -33,10 +36,16 @@ def test_a_secret_is_refused(options: dict[str, object], told: tuple[str, ...]) 
 
 def test_what_only_sounds_like_one_is_none() -> None:
     options = {
-        "hf_token": True,
+        "token": True,
         "tokenizer": "owner/name",
         "max_num_batched_tokens": 8,
         "tokenizer_mode": "auto",
-        "hf_overrides": {"pad_token_id": 3},
+        "hf_overrides": {
+            "pad_token_id": 3,
+            **{f"{name}_token": "<x>" for name in ("pad", "eos", "bos", "unk", "image", "mask")},
+        },
+        "draws": "many",
+        "hf_token": "",
+        "api_key": " ",
     }
     assert VllmSettings.model_validate({"options": options}).options == options

@@ -258,6 +258,14 @@ def test_a_mapping_of_some_labels_alone_is_refused() -> None:
     assert "1 of 4 are there; without one: embarassing, calm, joy." in told
 
 
+def test_of_very_many_labels_without_a_column_some_are_named() -> None:
+    many = tuple(f"label_{number}" for number in range(30))
+    schema = pa.schema([*TEXT.items(), *((name, pa.int8()) for name in many[:16])])
+    told = settle(InputSettings(path="in"), {"a": schema}, many).misfits["a"]
+    assert "16 of 30 are there; without one: label_16," in told
+    assert "label_20 and 9 more. Map each" in told
+
+
 def test_a_few_of_the_labels_are_somebody_elses_columns() -> None:
     made = gold_columns("fear", "joy", "rage")
     assert made.misfits == {}

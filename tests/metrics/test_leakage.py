@@ -105,6 +105,13 @@ def test_opinions_tuned_on_are_counted_over_all_shards(written: Written) -> None
     assert "leave `thresholds` out" in str(caught.value)
 
 
+def test_gold_that_is_cut_is_gold(written: Written) -> None:
+    shares = pa.array([dict.fromkeys(LABELS, share) for share in (0.3, 0.7, None, 0.6)])
+    folder = written({"labels": shares})
+    with pytest.raises(ConfigError, match="3 of its 4 have gold labels here"):
+        refuse(folder, tuned_on("a", "b", "c", "d"), gold_cut=0.5)
+
+
 def test_others_pass(written: Written) -> None:
     refuse(written(), tuned_on("x", "y"))
     refuse(written(), {})

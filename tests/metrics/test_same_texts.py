@@ -53,3 +53,24 @@ def test_texts_under_several_ids(tmp_path: Path) -> None:
 def test_none(tmp_path: Path) -> None:
     found = counted(tmp_path, ("a", LONG, None, []), ("b", "Short.", None, []))
     assert (found.texts, found.under, found.differing) == (0, 0, 0)
+
+
+def test_gold_that_is_cut_is_compared_as_it_is_read(tmp_path: Path) -> None:
+    rows = {
+        "record_id": ["r0", "r1", "r2"],
+        "opinion_id": ["a", "b", "c"],
+        "text": [LONG, LONG, LONG],
+        "language": ["en"] * 3,
+        "persona": pa.array([None] * 3, pa.string()),
+        "labels": [dict.fromkeys(LABELS, share) for share in (0.4, 0.3, 0.9)],
+    }
+
+    def found(rows: dict[str, Any]) -> SameTexts:
+        pq.write_table(pa.table(rows), tmp_path / "0.parquet")
+        settings = InputSettings(path=str(tmp_path), gold_cut=0.5)
+        return same_texts(open_shards(settings, LABELS))
+
+    every = found(rows)
+    assert (len(every.opinions), every.under, every.differing) == (3, 3, 1)
+    low = found({name: column[:2] for name, column in rows.items()})
+    assert (low.under, low.differing) == (2, 0)

@@ -8,11 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from medsent.commands.evaluate import rewrite_report
+from medsent.config.job import JobConfig
 from medsent.errors import InputError
 from medsent.input.shard import Shard
 from medsent.labels import LABELS
 from medsent.reducer.state import Scope
 from medsent.report.examples import examples
+from medsent.report.write import write_report
 from medsent.runs.folder import RunFolder
 from tests.commands.test_compare import write_run
 from tests.conftest import MARKER, SCRIPT, Finished
@@ -53,25 +55,37 @@ def run(tmp_path: Path) -> RunFolder:
     return RunFolder(folder)
 
 
-def quoted(run: RunFolder, count: int, **scope: object) -> list[list[tuple[str, str]]]:
-    tables = examples(run, run.config(), Scope.of(["old", "new"], LABELS, **scope), count)
+PAIR = ("old", "new")
+
+
+def quoted(run: RunFolder, count: int, *compared: tuple[str, str]) -> list[list[tuple[str, str]]]:
+    tables = examples(run, run.config(), Scope.of(PAIR, LABELS), compared, count)
     return [[(row[0].text, row[-1].text) for row in table.rows] for table in tables]
 
 
 def test_most_gained_and_most_lost_come_first(run: RunFolder) -> None:
-    gained, lost = quoted(run, 2, pairs=[("old", "new")])
+    gained, lost = quoted(run, 2, PAIR)
     assert gained == [("1", TEXTS[1]), ("2", TEXTS[2])]
     assert lost == [("4", TEXTS[4]), ("5", TEXTS[5])]
-    assert quoted(run, 1, pairs=[("old", "new")]) == [[("1", TEXTS[1])], [("4", TEXTS[4])]]
+    assert quoted(run, 1, PAIR) == [[("1", TEXTS[1])], [("4", TEXTS[4])]]
 
 
 def test_without_a_comparison_the_most_wrong_are_quoted(run: RunFolder) -> None:
     assert quoted(run, 1) == [[("1", TEXTS[1])], [("4", TEXTS[4])]]
 
 
+def test_a_price_compares_no_pair_that_nobody_asked_for(run: RunFolder) -> None:
+    values = run.config().model_dump(mode="json") | {"price": {"per_replica_hour": 1.0}}
+    config = JobConfig.model_validate(values)
+    write_manifest(run, ROWS)
+    report = write_report(run, config, run.complete(), 1)
+    told = report.with_suffix(".md").read_text()
+    assert "Records that old is most wrong about" in told
+    assert "gains most over" not in told
+
+
 def test_labels_stand_beside_the_opinion(run: RunFolder) -> None:
-    scope = Scope.of(["old", "new"], LABELS, pairs=[("old", "new")])
-    row = examples(run, run.config(), scope, 1)[0].rows[0]
+    row = examples(run, run.config(), Scope.of(PAIR, LABELS), [PAIR], 1)[0].rows[0]
     assert [cell.text for cell in row[:-1]] == [
         "1",
         "emergency_nurse",
@@ -85,7 +99,7 @@ def test_a_record_that_several_rows_could_be_is_not_quoted(run: RunFolder) -> No
     file = run.path.parent / "shards" / "a.parquet"
     table = pq.read_table(file)
     pq.write_table(pa.concat_tables([table, table.slice(1, 1)]), file)
-    gained, _ = quoted(run, 1, pairs=[("old", "new")])
+    gained, _ = quoted(run, 1, PAIR)
     assert gained == [("1", "(several records have this id and persona)")]
 
 
@@ -93,7 +107,7 @@ def test_a_shard_that_was_rewritten_is_not_quoted(run: RunFolder) -> None:
     file = run.path.parent / "shards" / "a.parquet"
     write_manifest(run, ROWS, input=(Shard(str(file), 1, "0", ROWS),))
     with pytest.raises(InputError, match=r"a\.parquet: rewritten since it was scored"):
-        quoted(run, 1, pairs=[("old", "new")])
+        quoted(run, 1, PAIR)
 
 
 @pytest.mark.ray

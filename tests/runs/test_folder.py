@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from medsent.config.engine import VllmSettings
+from medsent.config.job import load_config
 from medsent.errors import ConfigError, RunError, StorageError
 from medsent.metrics.cuts import KeptCuts
 from medsent.runs.folder import RunFolder, runs_named
@@ -31,6 +33,18 @@ def test_the_configuration_is_the_latest(job: JobBuilder, tmp_path: Path) -> Non
     run.keep_config(job())
     run.keep_config(job(note="Synthetic."))
     assert run.config() == job(note="Synthetic.")
+
+
+def test_an_old_configuration_with_a_secret_is_still_read(job: JobBuilder, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.keep_config(job(engine={"kind": "vllm", "options": {"hf_token": ""}}))
+    file = tmp_path / "config.yaml"
+    file.write_text(file.read_text().replace("hf_token: ''", "hf_token: kept-by-an-old-one"))
+    engine = run.config().engine
+    assert isinstance(engine, VllmSettings)
+    assert engine.options == {"hf_token": "kept-by-an-old-one"}
+    with pytest.raises(ConfigError, match="hf_token holds a secret"):
+        load_config(file)
 
 
 def test_the_configuration_holds_in_any_working_folder(

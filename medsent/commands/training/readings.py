@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, Sampler
 from medsent.config.input import InputSettings
 from medsent.errors import InputError
 from medsent.input.gold import MISSING, gold_matrix
+from medsent.input.gold_sample import sample_gold
 from medsent.input.records import RecordReader
 from medsent.input.shards import open_shards
 from medsent.input.texts import recognisable
@@ -47,9 +48,11 @@ class Readings(Dataset[Opinion]):
         columns: dict[str, str],
         personas: Collection[str],
         labels: Sequence[str],
+        languages: Collection[str] = (),
     ) -> "Readings":
         """Read a folder of labelled shards, checked as an evaluation's input is.
 
+        A language that is one of `languages` in another form is brought to that, as in a job.
         Raises `InputError` that names the file, column or opinion at fault.
         """
         shards = open_shards(InputSettings(path=path, columns=dict(columns)), labels)
@@ -58,7 +61,14 @@ class Readings(Dataset[Opinion]):
                 f"{path}: no column 'labels'; training needs gold labels (map their column "
                 "with data.columns)"
             )
-        records = pa.concat_tables(RecordReader(shards, personas).every())
+        gold = sample_gold(shards)
+        if gold.is_of_another_kind:
+            raise InputError(
+                f"{path}: {gold.what_is_wrong()}; training needs a vote of 0 or 1 for each label, "
+                f"or names among {', '.join(labels)}: write these into the shards"
+            )
+        reader = RecordReader(shards, personas, languages=languages)
+        records = pa.concat_tables(reader.every())
         usable = records.filter(pc.and_(records["reason"].is_null(), records["gold"].is_valid()))
         if usable.num_rows == 0:
             raise InputError(

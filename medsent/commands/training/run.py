@@ -177,7 +177,9 @@ def _splits(config: TrainingConfig, task: Task) -> tuple[Readings, Readings]:
 
 
 def _read(config: TrainingConfig, task: Task, path: str) -> Readings:
-    readings = Readings.read(path, config.data.columns, task.personas, task.labels.names)
+    readings = Readings.read(
+        path, config.data.columns, task.personas, task.labels.names, task.languages
+    )
     if readings.unusable:
         logger.info(
             f"{path}: {readings.unusable} rows left out (no text, unknown persona or no labels)"

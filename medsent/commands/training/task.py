@@ -12,6 +12,7 @@ from medsent.labels import Labels, load_labels
 from medsent.models.adapter import LABELS
 from medsent.personas import Persona, load_personas
 from medsent.prompts.file import PromptFile, load_prompt
+from medsent.prompts.languages import languages_of
 from medsent.scoring.variant import Trained
 
 
@@ -27,6 +28,11 @@ class Task:
     weights: tuple[float, ...]
     """(L,) of the labels' losses."""
     personas: dict[str, Persona]
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """Those that it has words in, by their codes."""
+        return languages_of(self.personas.values(), self.labels, [self.prompt])
 
     def content(self) -> dict[str, Any]:
         """Return what `prompt`, `answer` (of `json` alone) and `labels` say, as in their files."""

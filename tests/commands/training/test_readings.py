@@ -132,3 +132,18 @@ def test_each_epoch_orders_all_opinions_anew(validation: Readings) -> None:
     lengths = [len(o.text) for o in validation.opinions]
     whole = [sorted(lengths[i] for i in orders[0][n : n + 3]) for n in (0, 3)]
     assert min(whole)[-1] <= max(whole)[0]  # alike in length: the batches do not interleave
+
+
+def test_languages_are_read_as_a_job_reads_them(tmp_path: Path) -> None:
+    rows = [_row("a", language="pl-PL"), _row("b", language="Polish"), _row("c", language="xx")]
+    folder = _write(tmp_path / "d", rows)
+    read = Readings.read(folder, {}, PERSONAS, LABELS, {"en", "pl"}).opinions
+    assert [opinion.language for opinion in read] == ["pl", "pl", "xx"]
+
+
+def test_gold_of_another_kind_is_refused(tmp_path: Path) -> None:
+    rows = [_row(name, labels=dict.fromkeys(LABELS, 0.4)) for name in "abc"]
+    with pytest.raises(InputError, match="3 have gold votes that are no whole numbers") as caught:
+        Readings.read(_write(tmp_path / "d", rows), {}, PERSONAS, LABELS)
+    assert "write these into the shards" in str(caught.value)
+    assert "input." not in str(caught.value)
