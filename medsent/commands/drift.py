@@ -287,7 +287,7 @@ def _population(
             for each, own in zip(counts, opinions, strict=True)
         )
     )
-    chance = _chance(len(names), *opinions, number)
+    chance = _chance(len(names), opinions[0], opinions[1], number)
     shares = [each / max(each.sum(), 1.0) for each in counts]
     told = ""
     if value:
