@@ -34,14 +34,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     started = time.monotonic()
     samples = _SHORT if options.short else options.samples
-    lines = []
+    missed = False
     for name, sizes in SIZES.items():
         seen = study(name, samples, options.seed, _fewer(sizes) if options.short else sizes)
-        lines += [f"## The {name} population", "", *tables(seen), ""]
-    lines += ["## Drift", "", *drift_table(drift(samples, options.seed))]
-    print("\n".join(lines))
-    print(f"\n{samples} samples of each kind, {time.monotonic() - started:.0f} s")
-    return int(any("| MISSED |" in line for line in lines))
+        missed |= _printed(f"The {name} population", tables(seen))
+    missed |= _printed("Drift", drift_table(drift(samples, options.seed)))
+    print(f"{samples} samples of each kind, {time.monotonic() - started:.0f} s")
+    return int(missed)
+
+
+def _printed(title: str, lines: Iterator[str]) -> bool:
+    """Print tables under a title, at once; return whether any goal was missed."""
+    told = list(lines)
+    print("\n".join([f"## {title}", "", *told, ""]), flush=True)
+    return any("| MISSED |" in line for line in told)
 
 
 def _fewer(sizes: Sequence[Size]) -> list[Size]:
