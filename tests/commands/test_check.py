@@ -174,6 +174,13 @@ def test_an_output_that_cannot_be_written_to_is_refused(checked: Checked, job: J
         checked(job(output={"path": "/proc/runs"}))
 
 
+def test_a_name_that_is_too_long_is_refused(
+    checked: Checked, tmp_path: Path, job: JobBuilder
+) -> None:
+    with pytest.raises(StorageError, match="cannot write to"):
+        checked(job(output={"path": str(tmp_path / ("x" * 300))}))
+
+
 def test_trying_an_output_leaves_nothing_there(
     checked: Checked, tmp_path: Path, job: JobBuilder
 ) -> None:
