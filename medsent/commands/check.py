@@ -19,6 +19,7 @@ from medsent.scoring.cluster import Capacity, check_cluster, engines_held, occup
 from medsent.scoring.hopeless import refuse_hopeless
 from medsent.scoring.opening import try_output
 from medsent.scoring.plan import Plan, make_plan
+from medsent.scoring.resumption import refuse_run
 from medsent.scoring.variant import Variant
 from medsent.storage.paths import shown
 
@@ -41,6 +42,7 @@ def check(config: JobConfig) -> Plan:
     """Print what a job comes to, without an engine. Raises `MedsentError` where it cannot run."""
     plan = make_plan(config)
     try_output(plan)
+    refuse_run(plan)
     tell(plan)
     pace = Pace.latest(plan)
     for heading, text in cost(config, plan.records, pace):

@@ -14,8 +14,9 @@ from medsent.commands.check import check, tell
 from medsent.commands.evaluate import evaluate
 from medsent.config.job import JobConfig
 from medsent.errors import ConfigError, InputError, RunError, StorageError
-from medsent.runs.log import Scored
+from medsent.runs.log import Scored, Started
 from medsent.scoring.cluster import Capacity
+from medsent.scoring.identity import versions
 from medsent.scoring.opening import run_of
 from medsent.scoring.plan import make_plan
 from tests.conftest import JobBuilder, logged
@@ -148,6 +149,15 @@ def test_a_run_that_has_scored_nothing_fails_with_the_reason(
     run = run_of(make_plan(config))
     assert (run.path / "report.html").is_file()
     assert RunError.exit_code == 1
+
+
+def test_a_job_whose_run_cannot_go_on_is_not_ready(checked: Checked, job: JobBuilder) -> None:
+    run = run_of(make_plan(job()))
+    run.path.mkdir(parents=True)
+    run.log(Started(done=0, versions={**versions(), "torch": "0.1"}))
+    with pytest.raises(RunError, match="begun with other versions: torch"):
+        checked(job())
+    assert checked(job(output={"path": str(run.path.parent), "mix_versions": True}))[-1]
 
 
 def test_languages_without_words_are_told(
