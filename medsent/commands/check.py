@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from medsent.commands.pace import Pace, cost
 from medsent.config.job import JobConfig
 from medsent.errors import ConfigError
-from medsent.input.texts import LEAST, texts_of
+from medsent.input.texts import LEAST, texts_among
 from medsent.metrics.leakage import has_gold
 from medsent.metrics.near_duplicates import grouped
-from medsent.metrics.same_texts import same_texts
+from medsent.metrics.same_texts import first_rows, same_texts
 from medsent.predictions import Reason
 from medsent.scoring.asked import answer_words, prompt_words
 from medsent.scoring.cautions import Sampled, cautions
@@ -19,6 +19,7 @@ from medsent.scoring.cluster import Capacity, check_cluster, engines_held, occup
 from medsent.scoring.hopeless import refuse_hopeless
 from medsent.scoring.opening import try_output
 from medsent.scoring.plan import Plan, make_plan
+from medsent.scoring.resumption import refuse_run
 from medsent.scoring.variant import Variant
 from medsent.storage.paths import shown
 
@@ -41,6 +42,7 @@ def check(config: JobConfig) -> Plan:
     """Print what a job comes to, without an engine. Raises `MedsentError` where it cannot run."""
     plan = make_plan(config)
     try_output(plan)
+    refuse_run(plan)
     tell(plan)
     pace = Pace.latest(plan)
     for heading, text in cost(config, plan.records, pace):
@@ -106,19 +108,22 @@ def _copies(plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield what an input with gold holds of one text under several ids, and of near-duplicates."""
     if not has_gold(plan.shards.columns, plan.shards.labels):
         return
-    found = same_texts(plan.shards)
+    tables, every = first_rows(plan.shards, plan.sample)
+    found = same_texts(tables, plan.shards)
+    of = "" if every else f"of the first {len(found.opinions):,} opinions with gold: "
     told = f"none of {LEAST} characters or more stands under several opinion ids"
     if found.texts:
         told = (
             f"{found.texts:,} of {LEAST} characters or more stand under several opinion ids, "
             f"{found.under:,} in all; the gold of {found.differing:,} of them differs between these"
         )
-    yield "Same texts", told
+    yield "Same texts", f"{of}{told}"
     if plan.config.statistics.cluster == "near_duplicates":
-        groups = [each for each in grouped(texts_of(plan.shards, found.opinions)) if len(each) > 1]
+        texts = (texts_among(table, found.opinions) for table in tables)
+        groups = [each for each in grouped(texts) if len(each) > 1]
         yield (
             "Near-duplicates",
-            f"{sum(map(len, groups)):,} of {len(found.opinions):,} opinions with gold, in "
+            f"{of}{sum(map(len, groups)):,} of {len(found.opinions):,} opinions with gold, in "
             f"{len(groups):,} clusters for intervals and tests",
         )
 

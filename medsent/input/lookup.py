@@ -19,10 +19,10 @@ Row = dict[str, Any]
 """A record by its columns' names; `reason` tells why it is not scored."""
 
 
-def spread_over(shards: Shards) -> list[Shard]:
+def spread_over(shards: Shards, most: int = _SHARDS) -> list[Shard]:
     """Return a few shards that have rows, from the first to the last."""
     files = [file for file in shards.files if file.rows]
-    number = min(_SHARDS, len(files))
+    number = min(most, len(files))
     return [files[place * (len(files) - 1) // max(1, number - 1)] for place in range(number)]
 
 

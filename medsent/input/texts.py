@@ -80,8 +80,12 @@ def texts_of(shards: Shards, opinion_ids: pa.Array) -> Iterator[pa.Table]:
     for shard in shards.files:
         with suppress(ShardError), opened(shards, shard) as file:
             for _, rows in ids_and_texts(file):
-                named = rows.filter(pc.is_in(rows["opinion_id"], value_set=opinion_ids))
-                once = named.group_by(["opinion_id", "text"]).aggregate([]).combine_chunks()
-                if once.num_rows:
-                    texts = recognisable(once["text"])
-                    yield pa.table({"opinion_id": once["opinion_id"], "text": texts})
+                if (named := texts_among(rows, opinion_ids)).num_rows:
+                    yield named
+
+
+def texts_among(rows: pa.Table, opinion_ids: pa.Array) -> pa.Table:
+    """Return once each opinion_id and text, as `recognisable`, of the opinions that are named."""
+    named = rows.filter(pc.is_in(rows["opinion_id"], value_set=opinion_ids))
+    once = named.group_by(["opinion_id", "text"]).aggregate([]).combine_chunks()
+    return pa.table({"opinion_id": once["opinion_id"], "text": recognisable(once["text"])})

@@ -1,7 +1,7 @@
 """The same text under several ids, counted over an input with gold."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -11,13 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsent.input import casting
-from medsent.input.reading import opened
+from medsent.input.lookup import spread_over
+from medsent.input.reading import BATCH_ROWS, opened
 from medsent.input.records import ids_of
+from medsent.input.sample import Sample
 from medsent.input.shard import Shard, ShardError
 from medsent.input.shards import Shards
 from medsent.input.texts import NO_TEXT, recognisable, text_hashes
 from medsent.predictions import label_matrix
 
+MOST_ROWS: Final = 20_000
+"""Rows that are looked at: what takes a few seconds."""
+_SHARDS: Final = 50
+"""Shards that these are of."""
 _SCHEMA: Final = pa.schema(
     [("text", pa.uint64()), ("opinion", pa.string()), ("persona", pa.string()), ("gold", "uint64")]
 )
@@ -37,9 +43,26 @@ class SameTexts:
     """Of the texts, those to which one reader's gold differs."""
 
 
-def same_texts(shards: Shards) -> SameTexts:
-    """Count them; a shard that cannot be read is passed over. Memory is about 50 bytes a row."""
-    rows = pa.concat_tables([_SCHEMA.empty_table(), *(_of(shards, file) for file in shards.files)])
+def first_rows(
+    shards: Shards, sample: Sample | None = None, most: int | None = None
+) -> tuple[list[pa.Table], bool]:
+    """Return the opinions, texts, personas and gold of the rows of an input, and if of all.
+
+    Of more than `most` rows, `MOST_ROWS` where None, those are the first of shards spread over
+    the input. With a sample, rows of other opinions are left out. A shard that cannot be read is
+    passed over.
+    """
+    most = MOST_ROWS if most is None else most
+    every = shards.rows <= most
+    files = list(shards.files) if every else spread_over(shards, _SHARDS)
+    rows = most if every else max(1, most // len(files))
+    return [table for file in files for table in _of(shards, file, sample, rows)], every
+
+
+def same_texts(tables: Iterable[pa.Table], shards: Shards) -> SameTexts:
+    """Count them in tables that `first_rows` gave of these shards; about 50 bytes a row."""
+    hashed = (_hashed(table, shards) for table in tables)
+    rows = pa.concat_tables([_SCHEMA.empty_table(), *hashed])
     known = rows.filter(pc.not_equal(rows["text"], pa.scalar(NO_TEXT, pa.uint64())))
     by_text = known.group_by("text").aggregate([("opinion", "count_distinct")])
     several = by_text.filter(pc.greater(by_text["opinion_count_distinct"], 1))
@@ -54,19 +77,23 @@ def same_texts(shards: Shards) -> SameTexts:
     )
 
 
-def _of(shards: Shards, shard: Shard) -> pa.Table:
-    """Return the rows of a shard that have gold, by hashes of text and gold."""
+def _of(shards: Shards, shard: Shard, sample: Sample | None, most: int) -> Iterator[pa.Table]:
+    """Yield the first rows of a shard that a sample takes, with the opinion_id that each has."""
     names = ("opinion_id", "text", "persona", "labels", *shards.labels)
-    made = [_SCHEMA.empty_table()]
     with suppress(ShardError), opened(shards, shard) as file:
-        made.extend(_hashed(rows, shards) for _, rows in file.tables(names))
-    return pa.concat_tables(made)
+        for _, rows in file.tables(names, rows=min(most, BATCH_ROWS)):
+            rows, most = rows.slice(0, most), most - rows.num_rows
+            made = {"opinion_id": ids_of(rows), "text": casting.texts(rows["text"])[0]}
+            table = pa.table({name: rows[name] for name in rows.column_names} | made)
+            yield table if sample is None else sample.of(table)
+            if most <= 0:
+                return
 
 
 def _hashed(rows: pa.Table, shards: Shards) -> pa.Table:
     gold = casting.gold(rows, shards.labels, shards.gold_cut)[0]
     labelled = gold.is_valid()
-    texts = pc.dictionary_encode(casting.texts(rows["text"])[0].filter(labelled))
+    texts = pc.dictionary_encode(rows["text"].combine_chunks().filter(labelled))
     hashes = np.append(text_hashes(recognisable(texts.dictionary), ""), np.uint64(NO_TEXT))
     places = np.asarray(pc.fill_null(texts.indices, len(texts.dictionary)))
     persona = (
@@ -76,7 +103,7 @@ def _hashed(rows: pa.Table, shards: Shards) -> pa.Table:
     )
     columns = [
         hashes[places],
-        ids_of(rows).filter(labelled),
+        rows["opinion_id"].filter(labelled),
         persona,
         np.array(list(_votes(gold.filter(labelled))), np.uint64),
     ]

@@ -54,8 +54,9 @@ def examples(
     """Return tables that quote the opinions of up to `count` records each.
 
     With pairs of baseline and candidate in `compared`, of those for which the first's candidate
-    gains most and loses most; without, of those each variant is most wrong about. Texts come from the input's shards. Raises
-    `InputError` where these are not there any more, or not as they were scored.
+    gains most and loses most; without, of those each variant is most wrong about. Texts come
+    from the input's shards. Raises `InputError` where these are not there any more, or not as
+    they were scored.
     """
     shards = open_shards(config.input, scope.labels)
     _refuse_others(shards, run)

@@ -18,7 +18,7 @@ from medsent.predictions import Outcome, Reason
 from medsent.runs.blocks import Done, lost_dates
 from medsent.runs.folder import RunFolder
 from medsent.runs.ledger import Ledger
-from medsent.runs.manifest import Counted, Manifest
+from medsent.runs.manifest import Counted
 from medsent.scoring.plan import Plan
 from medsent.storage.paths import count_rows, names_below, shown
 
@@ -119,10 +119,9 @@ def count_done(plan: Plan, run: RunFolder) -> int:
     return records_done(replace(plan, rows_of_run=rows), run, Done.read(run))
 
 
-def lost(run: RunFolder, manifest: Manifest) -> int:
-    """Return how many records a complete run's predictions lack, of those its manifest tells."""
-    held = sum(count_rows(run.predictions, names_below(run.predictions, "*.parquet")))
-    return max(0, manifest.records.input - manifest.records.unread - held)
+def lost(plan: Plan, run: RunFolder) -> int:
+    """Return how many records of a complete run's input have no outcome; by the files' names."""
+    return max(0, plan.records - count_done(plan, run))
 
 
 def records_done(plan: Plan, run: RunFolder, done: Done) -> int:

@@ -1,12 +1,13 @@
 """The folder of a plan's run: found, or made."""
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from medsent.errors import ConfigError, storage_failure
 from medsent.runs.folder import RunFolder
 from medsent.scoring.plan import Plan
-from medsent.storage.paths import any_path
+from medsent.storage.paths import ObjectPath, any_path, remove_folder
 
 
 def run_of(plan: Plan) -> RunFolder:
@@ -19,14 +20,17 @@ def run_of(plan: Plan) -> RunFolder:
 
 def try_output(plan: Plan) -> None:
     """Raise what `open_run` would for an output that cannot be written to; leave nothing there."""
-    path = run_of(plan).path
-    if not isinstance(path, Path):
-        probe = RunFolder(path.parent / ".medsent-check")
-        try:
-            probe.write(".writable", "").unlink()
-        except OSError as error:
-            raise storage_failure(error, path.parent) from error
-        return
+    try:
+        path = run_of(plan).path
+        if isinstance(path, Path):
+            _try_folder(path)
+        else:
+            _try_objects(path)
+    except OSError as error:
+        raise storage_failure(error, plan.config.output.path) from error
+
+
+def _try_folder(path: Path) -> None:
     there = next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
     if not there.is_dir():
         raise ConfigError(f"output.path: {there} is no folder")
@@ -35,6 +39,15 @@ def try_output(plan: Plan) -> None:
             pass
     except OSError as error:
         raise storage_failure(error, there) from error
+
+
+def _try_objects(path: ObjectPath) -> None:
+    """Write where the run does: a key may have no right to anything beside it."""
+    there = path.exists()
+    RunFolder(path).write(".writable", "").unlink()
+    if not there and not any(path.glob("*")):
+        with suppress(OSError):  # an empty object of the folder's name is no harm
+            remove_folder(path)
 
 
 def open_run(plan: Plan) -> RunFolder:

@@ -14,8 +14,9 @@ from medsent.commands.check import check, tell
 from medsent.commands.evaluate import evaluate
 from medsent.config.job import JobConfig
 from medsent.errors import ConfigError, InputError, RunError, StorageError
-from medsent.runs.log import Scored
+from medsent.runs.log import Scored, Started
 from medsent.scoring.cluster import Capacity
+from medsent.scoring.identity import versions
 from medsent.scoring.opening import run_of
 from medsent.scoring.plan import make_plan
 from tests.conftest import JobBuilder, logged
@@ -150,6 +151,15 @@ def test_a_run_that_has_scored_nothing_fails_with_the_reason(
     assert RunError.exit_code == 1
 
 
+def test_a_job_whose_run_cannot_go_on_is_not_ready(checked: Checked, job: JobBuilder) -> None:
+    run = run_of(make_plan(job()))
+    run.path.mkdir(parents=True)
+    run.log(Started(done=0, versions={**versions(), "torch": "0.1"}))
+    with pytest.raises(RunError, match="begun with other versions: torch"):
+        checked(job())
+    assert checked(job(output={"path": str(run.path.parent), "mix_versions": True}))[-1]
+
+
 def test_languages_without_words_are_told(
     checked: Checked, tmp_path: Path, demo_shard: Path, job: JobBuilder
 ) -> None:
@@ -172,6 +182,13 @@ def test_an_output_that_is_no_folder_is_refused(
 def test_an_output_that_cannot_be_written_to_is_refused(checked: Checked, job: JobBuilder) -> None:
     with pytest.raises(StorageError, match="cannot write to /proc"):
         checked(job(output={"path": "/proc/runs"}))
+
+
+def test_a_name_that_is_too_long_is_refused(
+    checked: Checked, tmp_path: Path, job: JobBuilder
+) -> None:
+    with pytest.raises(StorageError, match="cannot write to"):
+        checked(job(output={"path": str(tmp_path / ("x" * 300))}))
 
 
 def test_trying_an_output_leaves_nothing_there(

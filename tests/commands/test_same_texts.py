@@ -16,6 +16,7 @@ from medsent.commands.evaluate import evaluate, rewrite_report
 from medsent.commands.tune import tune_run
 from medsent.demo.data import Split, shard_table
 from medsent.errors import ConfigError
+from medsent.metrics import same_texts as copies
 from medsent.metrics.model import read_metrics
 from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.runs.clusters import Clusters
@@ -174,6 +175,11 @@ def test_check_counts_them(
     assert told()["Same texts"] == (
         f"{OPINIONS} of 40 characters or more stand under several opinion ids, {2 * OPINIONS} in "
         "all; the gold of 0 of them differs between these"
+    )
+    monkeypatch.setattr(copies, "MOST_ROWS", 10)
+    few = len(once["opinion_id"].slice(0, 5).unique())
+    assert told()["Same texts"].startswith(
+        f"of the first {2 * few} opinions with gold: {few} of 40 characters or more stand under"
     )
     unlabelled = once.drop_columns(["labels"])
     pq.write_table(unlabelled, source / "once.parquet")

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medsent.config.job import InputSettings
+from medsent.input.sample import make_sample
 from medsent.input.shards import open_shards
 from medsent.labels import LABELS
-from medsent.metrics.same_texts import SameTexts, same_texts
+from medsent.metrics.same_texts import SameTexts, first_rows, same_texts
 
 LONG = "The nurse came at once and explained what she was going to do"
 
@@ -27,7 +28,14 @@ def counted(folder: Path, *rows: tuple[str, str | None, str | None, list[str] | 
         table["record_id"] = pa.array([f"r{first + i}" for i in range(len(some))])
         table["language"] = pa.array(["en"] * len(some))
         pq.write_table(pa.table(table), folder / f"{first}.parquet")
-    return same_texts(open_shards(InputSettings(path=str(folder)), LABELS))
+    return found_in(folder)
+
+
+def found_in(folder: Path, **settings: Any) -> SameTexts:
+    shards = open_shards(InputSettings(path=str(folder), **settings), LABELS)
+    tables, every = first_rows(shards)
+    assert every
+    return same_texts(tables, shards)
 
 
 def test_texts_under_several_ids(tmp_path: Path) -> None:
@@ -67,10 +75,31 @@ def test_gold_that_is_cut_is_compared_as_it_is_read(tmp_path: Path) -> None:
 
     def found(rows: dict[str, Any]) -> SameTexts:
         pq.write_table(pa.table(rows), tmp_path / "0.parquet")
-        settings = InputSettings(path=str(tmp_path), gold_cut=0.5)
-        return same_texts(open_shards(settings, LABELS))
+        return found_in(tmp_path, gold_cut=0.5)
 
     every = found(rows)
     assert (len(every.opinions), every.under, every.differing) == (3, 3, 1)
     low = found({name: column[:2] for name, column in rows.items()})
     assert (low.under, low.differing) == (2, 0)
+
+
+def test_of_a_large_input_the_first_rows_of_each_shard_are_looked_at(tmp_path: Path) -> None:
+    rows = [(f"{number}", LONG, None, ["calm"]) for number in range(8)]
+    assert counted(tmp_path, *rows).under == 8
+    settings = InputSettings(path=str(tmp_path))
+    shards = open_shards(settings, LABELS)
+    tables, every = first_rows(shards, most=4)
+    assert not every
+    assert [table["opinion_id"].to_pylist() for table in tables] == [["0"], ["2"], ["4"], ["6"]]
+    assert same_texts(tables, shards).under == 4
+
+
+def test_of_a_sample_the_others_are_left_out(tmp_path: Path) -> None:
+    rows = [(f"{number}", LONG, None, ["calm"]) for number in range(40)]
+    counted(tmp_path, *rows)
+    settings = InputSettings(path=str(tmp_path), limit=5)
+    shards = open_shards(settings, LABELS)
+    sample, _ = make_sample(settings, shards)
+    assert sample is not None
+    tables, _ = first_rows(shards, sample)
+    assert same_texts(tables, shards).under == 5

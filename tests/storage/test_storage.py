@@ -15,6 +15,8 @@ from medsent.errors import ConfigError, InputError, StorageError
 from medsent.input.files import find_files
 from medsent.runs.folder import RunFolder
 from medsent.runs.log import Scored, Started
+from medsent.scoring.opening import open_run, run_of, try_output
+from medsent.scoring.plan import make_plan
 from medsent.storage.paths import (
     ObjectPath,
     any_path,
@@ -25,6 +27,7 @@ from medsent.storage.paths import (
     read_lines,
     write_whole,
 )
+from tests.conftest import JobBuilder
 from tests.storage.server import ANYONE, Server
 
 
@@ -143,6 +146,31 @@ def test_a_secret_that_is_not_the_keys(
     told = "check AWS_ACCESS_KEY_ID and AWS_SECRET"
     with server.strict(), pytest.raises(PermissionError, match=told):
         any_path(str(folder / "a.json")).write_bytes(b"x")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_output_is_tried_by_the_rights_that_a_run_needs(
+    server: Server, bucket: str, job: JobBuilder, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    plan = make_plan(job(output={"path": f"s3://{bucket}/runs"}))
+    run = run_of(plan)
+    if begun:
+        open_run(plan).write("config.yaml", "x")
+    before = server.objects(bucket)
+    there = f"arn:aws:s3:::{bucket}"
+    rights = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+    allowed = {there: ["s3:ListBucket", "s3:HeadBucket"], f"{there}/runs/{run.path.name}*": rights}
+    key = server.make_key("narrow", allowed)
+    reader = server.make_key("reader", {there: ["s3:ListBucket"], f"{there}/*": rights[:1]})
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key.id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key.secret)
+    with server.strict():
+        try_output(plan)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", reader.id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", reader.secret)
+        with pytest.raises(StorageError, match="cannot write to"):
+            try_output(plan)
+    assert server.objects(bucket) == before
 
 
 def test_a_server_that_is_gone_is_told(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from medsent.runs.folder import RunFolder
 from medsent.scoring.accounting import count_done
 from medsent.scoring.opening import run_of
 from medsent.scoring.plan import make_plan
+from medsent.scoring.resumption import refuse_run
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +21,7 @@ def estimate(config: BackfillConfig) -> str:
     """Print what a backfill comes to; return the last line. Raises `MedsentError`."""
     open_reference(config.reference, list(config.variants))
     plan = make_plan(config.job())
+    refuse_run(plan)
     tell(plan, here=False)
     run = run_of(plan)
     done = count_done(plan, run)
