@@ -139,9 +139,10 @@ def _tell_others(output: AnyPath, runs: Sequence[RunFolder]) -> None:
     listed = None
     with suppress(RunError):  # where its list is damaged, none of its runs can be looked into
         listed = listed_in(output)
+    beside: list[AnyPath] = sorted(output.glob("*"), key=str)
     waiting = [
         each.name
-        for each in sorted(output.glob("*"), key=str)
+        for each in beside
         if RunFolder(each.resolve()) not in runs
         and (each / "config.yaml").is_file()
         and _may_hold(RunFolder(each), listed)

@@ -209,16 +209,18 @@ def _refuse_address(address: str) -> None:
 
 
 def _start(config: JobConfig) -> None:
-    folder = spill_folder()
-    atexit.register(remove, folder)
     _keep_token()
     try:
+        folder = spill_folder()
+        atexit.register(remove, folder)
         ray.init(
             num_cpus=_local_cpus(config),
             include_dashboard=False,
             object_spilling_directory=str(folder),
             **_quiet(),
         )
+    except ConfigError:
+        raise
     except Exception as error:  # of many kinds, a plain Exception where a node took too long
         raise EngineError(
             f"Ray did not start on this machine ({type(error).__name__}): it may be too busy, or "

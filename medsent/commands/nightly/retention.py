@@ -31,7 +31,7 @@ def retain(
     the storage refuses.
     """
     latest = nights[-keep:]
-    kept = {night.run for night in latest} | {night.last_good for night in latest}
+    kept = {name for night in latest for name in (night.run, night.last_good) if name}
     kept |= {good.run for good in [last_good(nights, date.max)] if good}
     pinned = {night.reference for night in latest} | {reference and str(reference.path)}
     before = _before(history, latest[0].night, kept)
