@@ -136,12 +136,13 @@ def _report(run: RunFolder) -> AnyPath:
 
 def _tell_others(output: AnyPath, runs: Sequence[RunFolder]) -> None:
     """Name the runs of an output folder that may hold what is erased there."""
+    beside: list[AnyPath] = sorted(output.glob("*"), key=str)
     listed = None
     with suppress(RunError):  # where its list is damaged, none of its runs can be looked into
         listed = listed_in(output)
     waiting = [
         each.name
-        for each in sorted(output.glob("*"), key=str)
+        for each in beside
         if RunFolder(each.resolve()) not in runs
         and (each / "config.yaml").is_file()
         and _may_hold(RunFolder(each), listed)
