@@ -43,9 +43,10 @@ def test_nor_is_what_an_earlier_version_erased(run: RunFolder) -> None:
         erase([run.path], {"typo": "line 1"})
 
 
-def test_a_damaged_list_of_another_run_hides_no_result(run: RunFolder, said: list[str]) -> None:
-    output = run.path.parent
-    bad = write_run(output / "bad-0", seed=2)
+def test_a_damaged_list_of_another_run_hides_no_result(
+    run: RunFolder, tmp_path: Path, said: list[str]
+) -> None:
+    bad = write_run(tmp_path / "runs" / "bad-0", seed=2)
     bad.write("erased.json", "{}")
     with held(run), pytest.raises(RunError, match=r"1 of 1 runs .* held by another job"):
         erase([run.path], {"7": "line 1"})
@@ -57,7 +58,7 @@ def test_a_damaged_list_of_another_run_hides_no_result(run: RunFolder, said: lis
 def test_a_link_to_a_run_lists_on_both_sides(run: RunFolder, tmp_path: Path) -> None:
     output = tmp_path / "other" / "runs"
     output.mkdir(parents=True)
-    (output / "my-0").symlink_to(run.path)
+    (output / "my-0").symlink_to(tmp_path / "runs" / "my-0")
     erase([output / "my-0"], {"7": "line 1"})
     for each in (output, run.path.parent):
         assert listed_in(each) == {opinion_hash("7")}

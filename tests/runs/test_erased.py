@@ -48,9 +48,9 @@ def test_a_list_is_read_once_and_a_new_one_is_seen(
 
 
 def test_what_earlier_versions_erased_is_listed_for_every_run(
-    run: RunFolder, said: list[str]
+    run: RunFolder, tmp_path: Path, said: list[str]
 ) -> None:
-    output = run.path.parent
+    output = tmp_path
     list_erased(output, ["a"])
     for name, ids in (("one-0", "ab"), ("two-0", "c")):
         (output / name).mkdir()
@@ -69,6 +69,6 @@ def test_what_earlier_versions_erased_is_listed_for_every_run(
     assert sorted((output / LISTS).iterdir()) == before
 
 
-def test_nothing_is_made_where_nothing_was_erased(run: RunFolder) -> None:
-    list_carried(run.path.parent)
-    assert list(run.path.parent.iterdir()) == [run.path]
+def test_nothing_is_made_where_nothing_was_erased(run: RunFolder, tmp_path: Path) -> None:
+    list_carried(tmp_path)
+    assert list(tmp_path.iterdir()) == [run.path]

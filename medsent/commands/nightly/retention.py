@@ -52,7 +52,7 @@ def _watched_against(output: AnyPath) -> set[str | None]:
     return {reference_of(RunFolder(each)) for each in output.glob("*")}
 
 
-def _before(history: History, first: date, kept: Container[str]) -> Iterator[RunFolder]:
+def _before(history: History, first: date, kept: Container[str | None]) -> Iterator[RunFolder]:
     """Yield the runs of all nights before a date that hold predictions, but for some names.
 
     Those without a verdict too, but not those of other jobs whose names begin like a night's:
