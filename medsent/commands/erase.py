@@ -136,7 +136,6 @@ def _report(run: RunFolder) -> AnyPath:
 
 def _tell_others(output: AnyPath, runs: Sequence[RunFolder]) -> None:
     """Name the runs of an output folder that may hold what is erased there."""
-    beside: list[AnyPath] = sorted(output.glob("*"), key=str)
     listed = None
     with suppress(RunError):  # where its list is damaged, none of its runs can be looked into
         listed = listed_in(output)

@@ -1,6 +1,6 @@
 """Slices: the groups of rows that have one value in one column."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -17,9 +17,9 @@ SliceKey: TypeAlias = tuple[str, str]
 ALL: Final[SliceKey] = ("", "")
 NULL: Final = "none"
 
-# Each slice costs some 10 kB a variant. Lumping the surplus into one slice would make it depend on
-# the order in which values arrive, and the state must not: more than this is an error.
 MAX_VALUES: Final = 256
+"""A column with more has no slices at all: one costs some 10 kB a variant, and which of them were
+to be left out would depend on the order in which values come."""
 
 MAX_RESAMPLED: Final = 40
 """A column with more values has no intervals: a slice's replicates take 0.7 MB a variant
@@ -45,15 +45,9 @@ def groupings(batch: pa.RecordBatch, columns: Sequence[str]) -> Iterator[Groupin
         yield _by_column(batch, column)
 
 
-def check_values(keys: Iterator[SliceKey] | Sequence[SliceKey], columns: Sequence[str]) -> None:
-    """Raise `ConfigError` where a column has more than `MAX_VALUES` distinct values."""
-    names = [column for column, _ in keys]
-    for column in columns:
-        if names.count(column) > MAX_VALUES:
-            raise ConfigError(
-                f"statistics.slices: column {column!r} has more than {MAX_VALUES} distinct "
-                "values; slice by a column with fewer"
-            )
+def is_crowded(column: str, keys: Iterable[SliceKey]) -> bool:
+    """Tell whether a column has more than `MAX_VALUES` distinct values among some keys."""
+    return sum(name == column for name, _ in keys) > MAX_VALUES
 
 
 def _by_column(batch: pa.RecordBatch, column: str) -> Grouping:

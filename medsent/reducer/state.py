@@ -20,7 +20,7 @@ from medsent.reducer.counts import Counts, Ints, Matrix, count_groups
 from medsent.reducer.pairs import Pair, Sides
 from medsent.reducer.resamples import Clusters, Resamples, observe, resample
 from medsent.reducer.scores import Scores, count_scores
-from medsent.reducer.slices import MAX_RESAMPLED, Grouping, SliceKey, check_values, groupings
+from medsent.reducer.slices import MAX_RESAMPLED, Grouping, SliceKey, groupings, is_crowded
 from medsent.reducer.throughput import Throughput
 from medsent.reducer.weights import Keys, opinion_keys, poisson_weights
 
@@ -163,6 +163,8 @@ class Reduction:
     """Rows with outcome `scored`."""
     quarantined: Counter[str] = field(default_factory=Counter)
     """The other rows, by reason."""
+    crowded: set[str] = field(default_factory=set)
+    """Columns of slices that are left out, for they have too many values."""
     throughput: Throughput = field(init=False)
     """Timing of the same rows."""
 
@@ -181,7 +183,9 @@ class Reduction:
         if not rows.num_rows:
             return
         gold = label_matrix(rows["gold"], "")
-        groups = list(groupings(rows, self.scope.slices))
+        groups = list(groupings(rows, [c for c in self.scope.slices if c not in self.crowded]))
+        self.crowded |= {g.keys[0][0] for g in groups if is_crowded(g.keys[0][0], g.keys)}
+        groups = [group for group in groups if group.keys[0][0] not in self.crowded]
         answers = self._answers(rows)
         for variant, answer in answers.items():
             for group in groups:
@@ -200,6 +204,7 @@ class Reduction:
         if self.scope != other.scope:
             raise ValueError("states of different scopes do not merge")
         merged = Reduction(self.scope, scored=self.scored + other.scored)
+        merged.crowded = self.crowded | other.crowded
         merged.quarantined = self.quarantined + other.quarantined
         merged.throughput = self.throughput.merge(other.throughput)
         for variant, repaired in (*self.repaired.items(), *other.repaired.items()):
@@ -314,10 +319,14 @@ class Reduction:
         return self.scope.replicates > 0 and values <= MAX_RESAMPLED
 
     def _settle(self) -> None:
-        """Refuse a column with too many values, and drop the replicates of one with many."""
-        check_values(list(self.slices), self.scope.slices)
+        """Drop a column with too many values, and the replicates of one with many."""
         for column in self.scope.slices:
-            if not self._resamples(column):
+            if column in self.crowded or is_crowded(column, self.slices):
+                self.crowded.add(column)
+                for part in (self.slices, self.resamples, self.pairs):
+                    for key in [key for key in part if key[0] == column]:
+                        del part[key]
+            elif not self._resamples(column):
                 for key in [key for key in self.slices if key[0] == column]:
                     self.resamples.pop(key, None)
                     for names, pair in self.pairs.get(key, {}).items():

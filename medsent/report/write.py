@@ -14,6 +14,7 @@ from medsent.metrics.estimate import Estimate, value_of
 from medsent.metrics.format import percent, significant
 from medsent.metrics.leakage import refuse_run
 from medsent.metrics.model import Metrics, Run, Timing
+from medsent.reducer.slices import MAX_VALUES
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.document import Table
 from medsent.report.examples import examples
@@ -78,6 +79,11 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: Manifest) -> Metrics
     rows = predictions.batches(run.predictions, rows=rows_at_a_time(scope))
     clusters = Clusters.asked(run, config)
     state = reduce_batches(clusters.joined(rows) if clusters else rows, scope)
+    for column in sorted(state.crowded):
+        logger.info(
+            f"Slices: column {column!r} has more than {MAX_VALUES} values, and the report is not "
+            "cut by it; take it out of statistics.slices"
+        )
     records, timing = manifest.records, manifest.timing
     built = build_metrics(
         state,
@@ -94,6 +100,7 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: Manifest) -> Metrics
             "thresholds": {name: cuts.file for name, cuts in kept.root.items()},
             "shards_quarantined": [each.model_dump() for each in manifest.shards_quarantined],
             **({"clusters": clusters.told()} if clusters else {}),
+            **({"slices_left_out": [*sorted(state.crowded)]} if state.crowded else {}),
         },
         input_records=records.input,
         duplicate_record_ids=records.duplicate_record_ids,

@@ -222,20 +222,24 @@ def test_wrong_thresholds_are_named(thresholds: dict, names: str) -> None:
         Scope.of(["v"], LABELS, thresholds=thresholds)
 
 
-def test_too_many_slice_values_are_an_error_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_column_of_too_many_values_is_left_out_in_any_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(slices, "MAX_VALUES", 3)
     gold = one_label([1] * 5)
-    columns = {"clinic": ["a", "b", "c", "c", "d"]}
+    columns = {"clinic": ["a", "b", "c", "c", "d"], "ward": ["a", "a", "b", "b", "b"]}
     rows = batch(gold, {"v": Answers(gold)}, columns)
-    scope = Scope.of(["v"], LABELS, ["clinic"])
+    scope = Scope.of(["v"], LABELS, ["clinic", "ward"])
     first, second = (reduce_batches([part], scope) for part in (rows.slice(0, 4), rows.slice(4)))
-    for attempt in (
-        lambda: reduce_batches([rows], scope),
-        lambda: first.merge(second),
-        lambda: second.merge(first),
+    assert not first.crowded
+    for state in (
+        reduce_batches([rows], scope),
+        reduce_batches([rows, rows], scope),
+        first.merge(second),
+        second.merge(first).merge(first),
     ):
-        with pytest.raises(ConfigError, match=r"statistics\.slices.*'clinic'.*more than 3"):
-            attempt()
+        assert state.crowded == {"clinic"}
+        assert set(state.slices) == {slices.ALL, ("ward", "a"), ("ward", "b")}
 
 
 def test_rows_that_are_not_these_predictions_are_refused() -> None:

@@ -6,8 +6,9 @@ was, and one after it is made good by the next call. Readers pass over names tha
 `_`. Where rows that were handed on have changed since, all is made anew.
 """
 
+import logging
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 from pydantic import ConfigDict
 
 from medsent import predictions
+from medsent.commands.backfill.folders import OTHER, LanguageFolders
 from medsent.commands.backfill.places import Shortened
 from medsent.commands.backfill.rows import labelled_rows, schema
 from medsent.commands.backfill.settings import LabelledSettings
@@ -36,6 +38,8 @@ from medsent.storage.paths import (
     remove_folder,
     write_whole,
 )
+
+logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION: Final = 1
 _MOST_PARTITIONS: Final = 2_000
@@ -108,8 +112,8 @@ def hand_on(plan: Plan, run: RunFolder, settings: LabelledSettings) -> HandedOn:
     if new or changed:
         stage = _Stage(folder, settings, before.calls + 1, anew)
         rows = schema(settings.partition_by, plan.labels.names, plan.shards.kept)
-        made = labelled_rows(plan, run, [run.predictions / name for name in new], rows)
-        stage.write(fit.of(made), rows)
+        scored = [run.predictions / name for name in new]
+        stage.write(lambda: fit.of(labelled_rows(plan, run, scored, rows)), rows, plan.languages)
         added, written, replaced = stage.compact()
         folder.commit(replaced, State(made_by=made_by, sources=now, calls=before.calls + 1))
     files, since = folder.files(), () if anew or not before.sources else tuple(new)
@@ -183,8 +187,32 @@ class _Stage:
         self._raw = folder.staged / "_raw"
         self._raw.mkdir(parents=True)
 
-    def write(self, batches: Iterable[pa.RecordBatch], rows: pa.Schema) -> None:
-        """Write rows into a folder for each partition, in pieces as they come."""
+    def write(
+        self,
+        batches: Callable[[], Iterable[pa.RecordBatch]],
+        rows: pa.Schema,
+        languages: Collection[str],
+    ) -> None:
+        """Write rows into a folder for each partition, in pieces as they come.
+
+        Where there are too many folders, a language that is not one of `languages` is `other`.
+        Raises `ConfigError` where there are still too many.
+        """
+        try:
+            self._write(batches(), rows)
+        except ConfigError:
+            if "language" not in self._settings.partition_by:
+                raise
+            remove_folder(self._raw)
+            self._raw.mkdir(parents=True)
+            folders = LanguageFolders(languages)
+            self._write(map(folders.named, batches()), rows)
+            logger.info(
+                f"Labelled: {folders.others:,} rows are in language={OTHER}, since each language a "
+                "folder of its own would be too many"
+            )
+
+    def _write(self, batches: Iterable[pa.RecordBatch], rows: pa.Schema) -> None:
         by = [rows.field(name) for name in self._settings.partition_by]
         filesystem, folder = located(self._raw)
         try:

@@ -24,6 +24,7 @@ class Shortened:
 
     def of(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield the batches, with too long values as their beginning and a hash of the whole."""
+        self.rows = 0
         for batch in batches:
             whole = batch
             for name in self._names:
