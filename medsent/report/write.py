@@ -4,6 +4,8 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+from pydantic import JsonValue
+
 from medsent import predictions
 from medsent.config.job import JobConfig
 from medsent.metrics.build import build_metrics
@@ -102,7 +104,9 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: Manifest) -> Metrics
             "thresholds": {name: cuts.file for name, cuts in kept.root.items()},
             "shards_quarantined": [each.model_dump() for each in manifest.shards_quarantined],
             **({"clusters": clusters.told()} if clusters else {}),
-            **({"slices_left_out": sorted(state.crowded)} if state.crowded else {}),
+            **(
+                {"slices_left_out": list[JsonValue](sorted(state.crowded))} if state.crowded else {}
+            ),
         },
         input_records=records.input,
         duplicate_record_ids=records.duplicate_record_ids,

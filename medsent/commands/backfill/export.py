@@ -108,8 +108,8 @@ def hand_on(plan: Plan, run: RunFolder, settings: LabelledSettings) -> HandedOn:
     if new or changed:
         stage = _Stage(folder, settings, before.calls + 1, anew)
         rows = schema(settings.partition_by, plan.labels.names, plan.shards.kept)
-        files = [run.predictions / name for name in new]
-        stage.write(lambda: labelled_rows(plan, run, files, rows), rows, plan.languages)
+        scored = [run.predictions / name for name in new]
+        stage.write(lambda: labelled_rows(plan, run, scored, rows), rows, plan.languages)
         added, written, replaced = stage.compact()
         folder.commit(replaced, State(made_by=made_by, sources=now, calls=before.calls + 1))
     files, since = folder.files(), () if anew or not before.sources else tuple(new)
