@@ -41,7 +41,10 @@ def test_it_counts_what_is_left(complete: Complete, tmp_path: Path) -> None:
     for file in complete.source.iterdir():
         (folder / file.name).parent.mkdir(exist_ok=True)
         (folder / file.name).write_bytes(file.read_bytes())
-    lines = told(complete, input={"path": str(folder), "fan_out": "personas"})
+    other = {"path": str(folder), "fan_out": "personas"}
+    with pytest.raises(InputError, match="is no longer in the input"):  # as the job itself
+        told(complete, input=other)
+    lines = told(complete, input=other, name="another")
     assert lines["Run"].endswith("0 records done, 400 left")  # other files, though alike
     assert sorted(complete.run.rglob("*")) == files
 
