@@ -1,16 +1,19 @@
 """What a job will take, in time and money, from how fast the latest run of its name was."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
 from medsent.commands.backfill.budget import Spent
 from medsent.config.job import JobConfig
-from medsent.errors import RunError
+from medsent.errors import RunError, place_of
 from medsent.runs.folder import RunFolder, runs_named
 from medsent.runs.log import Scored
 from medsent.scoring.opening import run_of
 from medsent.scoring.plan import Plan
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,12 @@ class Pace:
             with suppress(OSError):
                 runs.append((run.logged_ns(), run))
         for _, run in sorted(runs, key=lambda each: each[0], reverse=True):
-            with suppress(RunError, OSError, UnicodeDecodeError):
+            try:
                 if (pace := cls.of(run)) is not None:
                     return pace
+            except (RunError, OSError, UnicodeDecodeError) as error:
+                told = error if isinstance(error, RunError) else place_of(error)
+                logger.warning(f"No time is taken from {run.path.name}: {told}")
         return None
 
     @classmethod

@@ -102,7 +102,7 @@ def test_time_and_price_are_by_the_latest_run(checked: Checked, job: JobBuilder)
     lines = {line[:15].strip(): line[16:] for line in said[:-1]}
     assert lines["Time"] == f"about 3.00 hours on what {run.path.name} had (1.0 engines)"
     assert lines["Price"] == "about 3.00 replica hours, 6.00 USD"
-    assert said[-1].endswith("(about 180 min).")
+    assert said[-1].endswith(f"(about 180 min on what the last run had ({run.path.name})).")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_languages_without_words_are_told(
     source = shard(tmp_path / "in", demo_shard, language=lambda n: (tags * n)[:n])
     [told] = [line for line in checked(job(input=source)) if line.startswith("Warning")]
     assert "8 of 24 records that were looked at are in a language that the job has no words" in told
-    assert f"(xx 4, {'x' * 19}… 4; it has en, pl)" in told
+    assert "(xx 4, another value 4; it has en, pl)" in told
 
 
 @pytest.mark.parametrize("place", ["file", "file/runs"])

@@ -86,9 +86,10 @@ def test_a_run_says_only_its_own_lines(finished: Finished) -> None:
     assert any(line == "15 records = 9 scored + 6 quarantined" for line in lines)
     starts = ("Scored 15 records in ", "  plain: ", "  tuned: ", "  digits: ", "  object: ")
     assert lines[2].startswith("Warning: gold: of 15 rows that were looked at 1 name what is no ")
-    assert lines[3].startswith("Warning: tuned: its adapter names no prompt: ")
+    assert lines[3].startswith("Warning: 1 of 10 records that were looked at are in a language ")
+    assert lines[4].startswith("Warning: tuned: its adapter names no prompt: ")
     progress = ("  starting engines, ", "  scored ")
-    for line in lines[4:-1]:
+    for line in lines[5:-1]:
         assert line.startswith((*starts, *progress, "15 records = ")), line
     assert finished.complained == ""
 
@@ -230,4 +231,6 @@ def test_the_log_of_another_run_is_only_a_hint(
     folder.mkdir(parents=True)
     (folder / "log.jsonl").write_text(json.dumps({"event": "scored", "records": 9}))
     assert run("check", str(job_file)) == 0
-    assert f"time unknown: {folder}/log.jsonl, line 1" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"No time is taken from scripted-0: {folder}/log.jsonl, line 1" in said
+    assert said.endswith("(time unknown).\n")
