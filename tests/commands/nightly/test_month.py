@@ -55,7 +55,7 @@ def test_the_last_line_says_why_and_where_to_read_on(told: Told) -> None:
     [line] = regression.complained
     assert line.startswith(f"medsent: nightly, {regression.night}: the gate is closed. labels: ")
     assert all(label in line for label in WORSE)
-    assert "corrected interval" in line
+    assert "corrected bound" in line
     assert line.endswith("night.html")
     assert Path(line.rpartition(" ")[2]).is_file()
     assert "input: prompt_tokens: stability index" in drift.complained[-1]
