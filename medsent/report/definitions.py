@@ -207,9 +207,9 @@ _VERDICT: Final = Term(
     "Verdict",
     "Of a candidate beside its baseline. Block: the whole interval of a difference lies below "
     "minus its margin, in macro F1, in the share of usable answers or in F1 of a label, corrected "
-    "over the labels. Ship: that of macro F1 lies above minus its margin, as does that of each label "
-    "that was given a margin of its own, and nothing else is worse beyond chance and perhaps by "
-    "more than its margin. Else: cannot tell. Variants that disagree on fewer than 7 opinions are "
+    "over the labels. Ship: that of macro F1 lies above minus its margin, as does that of each "
+    "label with a margin of its own, and nothing else is worse beyond chance and perhaps by more "
+    "than its margin. Else: cannot tell. Variants that disagree on fewer than 7 opinions are "
     "judged by how far the figure could be moved by as many opinions as they may disagree on; "
     "those that never disagree are shipped.",
 )
