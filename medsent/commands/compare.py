@@ -19,6 +19,7 @@ from medsent.metrics.cheapest import with_costs
 from medsent.metrics.cost import Cost
 from medsent.metrics.cuts import cuts_in_use
 from medsent.metrics.model import Metrics, Run, read_metrics
+from medsent.metrics.verdict import Margins
 from medsent.predictions import KEYS, Outcome, Reason, label_matrix
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.write import summary, write_files
@@ -194,6 +195,7 @@ def compare_sides(sides: tuple[Side, Side], *, sliced: bool = True) -> Metrics:
             **({"clusters": clusters.told()} if clusters else {}),
         },
         labels_left_out=labels.left_out(base.name, candidate.name),
+        margins=Margins.of(candidate.config.statistics),
     )
     found = {side.name: side.cost() for side in sides}
     costs = {name: cost for name, cost in found.items() if cost is not None}

@@ -122,8 +122,14 @@ class StatisticsSettings(Settings):
     seed: int = Field(0, ge=0)
     """Of the bootstrap."""
     margin: float = Field(0.02, ge=0, lt=1)
-    """A variant is as good as the best where its macro F1 is lower by no more than this: where
+    """A variant is as good as another where its macro F1 is lower by no more than this: where
     the whole interval of their paired difference says so."""
+    label_margin: float | None = Field(0.02, ge=0, lt=1)
+    """A label blocks a candidate where the whole interval of its F1's difference, corrected over
+    the labels, lies below minus this; null: only labels in `label_margins` do."""
+    label_margins: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    """Labels with margins of their own. Each has to be shown to be lower by no more than its
+    margin before a candidate is to be shipped."""
     cluster: Literal["opinion", "near_duplicates"] = "opinion"
     """What intervals and tests take together: the records of an opinion, or those of all opinions
     whose texts are nearly the same."""

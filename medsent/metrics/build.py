@@ -12,6 +12,7 @@ from medsent.errors import RunError
 from medsent.metrics.calibration import calibrate
 from medsent.metrics.estimate import Estimate, defined, over
 from medsent.metrics.findings.catalogue import find
+from medsent.metrics.judgement import judge, opinions_of
 from medsent.metrics.model import (
     Change,
     Comparison,
@@ -46,6 +47,7 @@ from medsent.metrics.statistics.estimates import (
 )
 from medsent.metrics.statistics.metrics import label_figures, left_out, overall_figures
 from medsent.metrics.throughput import variant_speed
+from medsent.metrics.verdict import Margins
 from medsent.predictions import AnswerStatus
 from medsent.reducer.counts import Counts
 from medsent.reducer.pairs import BOTH, Pair
@@ -93,6 +95,7 @@ def build_metrics(
     share: float | None = None,
     labels_left_out: Mapping[str, list[str]] | None = None,
     compared: Sequence[tuple[str, str]] | None = None,
+    margins: Margins | None = None,
 ) -> Metrics:
     """Return all numbers of a report; the same state and context give the same, to the bit.
 
@@ -100,8 +103,8 @@ def build_metrics(
     run was asked for. `unread` are records that no prediction holds, since they could not be
     read, by reason. `share` is what a route is configured with. `labels_left_out` are those that
     only one of two compared runs has, by variant. `compared` are the pairs that the report
-    compares; all of the state's where None. Raises `RunError` where the input is not
-    scored + quarantined.
+    compares; all of the state's where None. Without `margins` no comparison has a verdict. Raises
+    `RunError` where the input is not scored + quarantined.
     """
     variants = {name: _variant(state, name) for name in state.scope.judged}
     built = Metrics(
@@ -109,7 +112,7 @@ def build_metrics(
         records=_records(state, input_records, duplicate_record_ids, unread or {}),
         variants=variants,
         comparisons=[
-            _comparison(state, *pair, dict(labels_left_out or {}))
+            _comparison(state, *pair, dict(labels_left_out or {}), margins)
             for pair in (state.scope.pairs if compared is None else compared)
         ],
         route=_route(state, share),
@@ -248,18 +251,25 @@ def _labels(
 
 
 def _comparison(
-    state: Reduction, baseline: str, candidate: str, left_out: dict[str, list[str]]
+    state: Reduction,
+    baseline: str,
+    candidate: str,
+    left_out: dict[str, list[str]],
+    margins: Margins | None,
 ) -> Comparison:
     names = (baseline, candidate)
     pair = state.pairs.get(ALL, {}).get(names) or Pair.none(len(state.scope.labels))
     overall = overall_changes(pair, (_side(state, ALL, baseline), _side(state, ALL, candidate)))
     tests: Sequence[float | None] = mcnemar_p(pair) or [None] * len(state.scope.labels)
+    known, opinions = label_changes(pair), opinions_of(pair)
     labels = {
         label: _change(change, test, *support)
         for label, change, test, support in zip(
-            state.scope.labels, label_changes(pair), tests, _opinions(pair), strict=True
+            state.scope.labels, known, tests, _opinions(pair), strict=True
         )
     }
+    with_label = {name: each.opinions for name, each in labels.items() if each.opinions is not None}
+    by_name = dict(zip(state.scope.labels, known, strict=True))
     return Comparison(
         baseline=baseline,
         candidate=candidate,
@@ -271,6 +281,8 @@ def _comparison(
         ),
         labels_left_out=left_out,
         slices=_slice_changes(state, names),
+        opinions=opinions,
+        verdict=margins and judge(overall, by_name, margins, opinions, with_label),
     )
 
 
@@ -316,6 +328,7 @@ def _change(
         detectable_high=change.detectable_range and change.detectable_range[1],
         one_sided=change.one_sided and _estimate(figures.difference, change.one_sided),
         detectable_one_sided=change.detectable_one_sided,
+        at_most=change.disagreements and change.disagreements.bound(change.number, sides=1),
         mcnemar_p=mcnemar_p,
         opinions=opinions,
         disagreeing=disagreeing,

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Final
 
 from medsent.metrics.cost import Amount, Cheapest, Cost, Standing, cost_change
 from medsent.metrics.estimate import defined
 from medsent.metrics.model import Metrics
-from medsent.metrics.non_inferiority import non_inferior
 from medsent.metrics.statistics.changes import supported_change
+from medsent.metrics.verdict import Decision, decide
 from medsent.reducer.slices import ALL
 from medsent.reducer.state import Reduction
+
+_AS_GOOD: Final[dict[Decision, bool | None]] = {"ship": True, "block": False, "cannot_tell": None}
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -74,7 +77,7 @@ def _cheapest(
 
     best = max(names, key=wins)
     beside = {
-        name: Standing(difference=each, non_inferior=non_inferior(each.low, each.high, margin))
+        name: Standing(difference=each, non_inferior=_AS_GOOD[decide(each.low, each.high, margin)])
         for name in names
         if name != best
         for each in [differences[best, name]]

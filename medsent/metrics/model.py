@@ -15,6 +15,7 @@ from medsent.metrics.cost import Cheapest, Cost, CostChange
 from medsent.metrics.estimate import Estimated, Figure, Part
 from medsent.metrics.statistics.comparisons import ChangeKind
 from medsent.metrics.throughput import VariantThroughput
+from medsent.metrics.verdict import Verdict
 from medsent.storage.paths import AnyPath
 
 SCHEMA_VERSION: Final = 2
@@ -221,6 +222,9 @@ class Change(Part):
     detectable_one_sided: Figure = Field(None, exclude_if=_is_none)
     """By how much a true difference must lie beyond a limit for that bound to show it in 4 of 5
     runs; None where it shows none."""
+    at_most: Figure = Field(None, exclude_if=_is_none)
+    """How far the difference can be from 0, where the two disagree on too few opinions for an
+    interval; 0 where they never do. It holds with 95% certainty, for all labels at once."""
     mcnemar_p: Figure = None
     """McNemar's exact test of which is right more often; only with one record an opinion."""
     opinions: int | None = None
@@ -277,6 +281,11 @@ class Comparison(Part):
     """Macro F1 by slice, over the labels with enough opinions in it (`macro_f1_supported`)."""
     cost: CostChange | None = Field(None, exclude_if=_is_none)
     """Of a million records; not there without a price of both."""
+    opinions: int | None = Field(None, exclude_if=_is_none)
+    """About how many opinions these records are of; exact up to 64, and where all have as many
+    records."""
+    verdict: Verdict | None = Field(None, exclude_if=_is_none)
+    """Whether the candidate may take the baseline's place; not there in reports of before."""
 
 
 FindingSection: TypeAlias = Literal[

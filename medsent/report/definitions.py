@@ -202,6 +202,17 @@ _FIGURES: Final[tuple[Term, ...]] = (
 )
 
 
+_VERDICT: Final = Term(
+    "verdict",
+    "Verdict",
+    "Of a candidate beside its baseline. Block: the whole interval of a difference lies below "
+    "minus its margin, in macro F1, in the share of usable answers or in F1 of a label, corrected "
+    "over the labels. Ship: that of macro F1 lies above minus its margin, as does that of each "
+    "label with a margin of its own, and nothing else is worse beyond chance and perhaps by more "
+    "than its margin. Else: cannot tell. Variants that disagree on fewer than 7 opinions are "
+    "judged by how far the figure could be moved by as many opinions as they may disagree on; "
+    "those that never disagree are shipped.",
+)
 _COST: Final = Term(
     "cost",
     "Cost",
@@ -216,7 +227,7 @@ _COST: Final = Term(
 )
 
 
-def definitions(labels: int, *, priced: bool = False) -> list[Term]:
+def definitions(labels: int, *, priced: bool = False, judged: bool = False) -> list[Term]:
     """Return the terms of a report on so many labels: figures, then the rules of findings."""
     which = f"each of the {counted(labels, 'label')}" if labels > 1 else "the label"
     record = Term(
@@ -226,4 +237,5 @@ def definitions(labels: int, *, priced: bool = False) -> list[Term]:
         f"carries a yes or no for {which}.",
     )
     rules = [Term(f"rule-{rule.name}", f"Rule {rule.name}", rule.decides) for rule in RULES]
-    return [record, *_FIGURES, *([_COST] if priced else []), *rules]
+    verdict = [_VERDICT] if judged else []
+    return [record, *verdict, *_FIGURES, *([_COST] if priced else []), *rules]

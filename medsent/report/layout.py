@@ -61,7 +61,9 @@ def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
         key_figures=key_figures(metrics),
         sections=[section for section in sections if section.blocks],
         definitions=definitions(
-            len(metrics.labels), priced=any(each.cost for each in metrics.variants.values())
+            len(metrics.labels),
+            priced=any(each.cost for each in metrics.variants.values()),
+            judged=any(pair.verdict for pair in metrics.comparisons),
         ),
         plot=drawn[0] if drawn else None,
     )

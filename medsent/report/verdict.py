@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from medsent.metrics.estimate import Estimated, value_of
-from medsent.metrics.findings.wording import first, gap, listed
+from medsent.metrics.findings.wording import first, listed
 from medsent.metrics.format import (
     count,
     counted,
@@ -17,7 +17,8 @@ from medsent.metrics.format import (
 )
 from medsent.metrics.headline import headline, is_evaluated
 from medsent.metrics.model import Comparison, Distribution, Metrics, OverallMetrics, VariantMetrics
-from medsent.metrics.significance import direction, untested
+from medsent.metrics.significance import direction
+from medsent.report.decision import decided
 from medsent.report.document import KeyFigure
 from medsent.report.tables.cost import cost_figure, cost_sentences
 from medsent.report.tables.route import unpaired
@@ -43,7 +44,7 @@ def verdict(metrics: Metrics) -> list[str]:
     if not metrics.comparisons:
         first, *rest = _alone(metrics)
         return [first, *cost_sentences(metrics), *rest, _coverage(metrics)]
-    sentences = [*map(_compared, metrics.comparisons), *cost_sentences(metrics)]
+    sentences = [*map(decided, metrics.comparisons), *cost_sentences(metrics)]
     return [*sentences, *_basis(metrics), _coverage(metrics)]
 
 
@@ -92,30 +93,6 @@ def _with_interval(figure: Estimated) -> str:
     return value if interval is None else f"{value} (95% interval {interval})"
 
 
-def _compared(pair: Comparison) -> str:
-    _, change = headline(pair)
-    figure = change.difference
-    if figure is None:
-        return (
-            f"{pair.candidate} and {pair.baseline} cannot be compared by macro F1: it is "
-            "undefined for at least one of them."
-        )
-    told = (
-        f"than {pair.baseline} on average: macro F1 {percent(change.candidate)} against "
-        f"{percent(change.baseline)}, a difference of "
-    )
-    if change.p is None:
-        return (
-            f"It was not tested whether {pair.candidate} is better {told}{points(figure.value)} "
-            f"points, without interval: {untested(change)}."
-        )
-    found = {
-        "higher": f"is better {told}{gap(change)}, more than chance would give",
-        "lower": f"is worse {told}{gap(change)}, more than chance would give",
-    }.get(direction(change), f"was not found to be better or worse {told}{gap(change)}")
-    return f"{pair.candidate} {found}."
-
-
 def _basis(metrics: Metrics) -> Iterator[str]:
     """Say how the labels go, then once what the figures mean, then what each pair leaves open."""
     pairs = metrics.comparisons
@@ -138,6 +115,7 @@ def _about(metrics: Metrics, pair: Comparison, sentence: str) -> str:
 def _limits(metrics: Metrics, pair: Comparison) -> Iterator[str]:
     """Yield, each to follow the names of the pair, what its figures leave out or cannot say."""
     yield from _caution(headline(pair)[1].difference)
+    yield from _to_collect(pair)
     yield from _other_labels(pair)
     sides = [metrics.variants[name].overall for name in (pair.baseline, pair.candidate)]
     yield from _compared_records(pair, *sides)
@@ -148,6 +126,18 @@ def _limits(metrics: Metrics, pair: Comparison) -> Iterator[str]:
             f"nothing can be said of {counted(len(few), 'label')}, since too few opinions have "
             f"{'it' if len(few) == 1 else 'them'} or the two disagree too seldom: {first(few)}."
         )
+
+
+def _to_collect(pair: Comparison) -> Iterator[str]:
+    """Say which opinions would tell most, and how sure their number is."""
+    found = pair.verdict
+    if found is None or not found.collect:
+        return
+    told = f"the most would be told by opinions with {first(found.collect)}"
+    if found.opinions_needed_low is not None and found.opinions_needed_high is not None:
+        low, high = count(found.opinions_needed_low), count(found.opinions_needed_high)
+        told += f"; the number of opinions that it takes is estimated, {low} to {high}"
+    yield f"{told}."
 
 
 def _other_labels(pair: Comparison) -> Iterator[str]:

@@ -12,10 +12,13 @@ from medsent.metrics.cost import Rates, variant_cost
 from medsent.metrics.cuts import KeptCuts, cuts_in_use
 from medsent.metrics.estimate import Estimate, value_of
 from medsent.metrics.format import percent, significant
+from medsent.metrics.headline import is_evaluated
 from medsent.metrics.leakage import refuse_run
 from medsent.metrics.model import Metrics, Run, Timing
+from medsent.metrics.verdict import Margins
 from medsent.reducer.slices import MAX_VALUES
 from medsent.reducer.state import Scope, reduce_batches
+from medsent.report.decision import short
 from medsent.report.document import Table
 from medsent.report.examples import examples
 from medsent.report.html import render_html
@@ -107,6 +110,7 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: Manifest) -> Metrics
         share=config.route.share if config.route else None,
         unread={predictions.Reason.BAD_SHARD: records.unread},
         compared=_compared(config),
+        margins=Margins.of(config.statistics),
     )
     if rates is None:
         return built
@@ -148,7 +152,7 @@ def _rates(run: RunFolder, config: JobConfig) -> Rates | None:
 
 
 def summary(metrics: Metrics) -> list[str]:
-    """Return the few lines a job prints at its end: F1 and speed of each variant."""
+    """Return the few lines a job prints at its end: F1 and speed of each variant, verdicts."""
     records = metrics.records
     sums = f"{records.scored:,} scored + {records.quarantined:,} quarantined"
     lines = [f"{records.input:,} records = {sums}"]
@@ -167,6 +171,8 @@ def summary(metrics: Metrics) -> list[str]:
         lines.append(f"  {name}: {', '.join(parts)}")
     if metrics.route is not None:
         lines.append(f"  {route_taken(metrics, metrics.route)}")
+    if is_evaluated(metrics):
+        lines += [f"  {short(pair)}" for pair in metrics.comparisons]
     return lines
 
 

@@ -3,6 +3,7 @@
 import math
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -159,6 +160,7 @@ def make_plan(config: JobConfig) -> Plan:
     """
     personas = load_personas(config.personas)
     labels = load_labels(config.labels)
+    _refuse_unknown_margins(config, labels.names)
     tuned = {name: open_thresholds(settings) for name, settings in config.variants.items()}
     shards = open_shards(config.input, labels.names)
     sample_gold(shards).refuse()
@@ -188,6 +190,15 @@ def make_plan(config: JobConfig) -> Plan:
     return Plan(
         config, personas, labels, shards, variants, sha256, sample, copy, marks, held, longest
     )
+
+
+def _refuse_unknown_margins(config: JobConfig, labels: Sequence[str]) -> None:
+    for name in config.statistics.label_margins:
+        if name not in labels:
+            raise ConfigError(
+                f"statistics.label_margins names {name!r}, which is no label of this job "
+                f"({', '.join(labels)})"
+            )
 
 
 def _pinned(config: JobConfig, folder: Path) -> JobConfig:

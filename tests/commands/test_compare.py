@@ -212,6 +212,35 @@ def test_the_candidate_of_the_only_comparison_is_taken(tmp_path: Path) -> None:
     assert list(found.variants) == ["w@old-0", "w@new-0"]
 
 
+def test_it_ends_in_a_verdict_by_the_candidates_margins(tmp_path: Path) -> None:
+    old = write_run(tmp_path / "old-0", {"v": WORSE})
+    new = write_run(tmp_path / "new-0", {"v": BETTER})
+    found, said = compared(old, new)
+    (pair,) = found.comparisons
+    assert pair.verdict is not None
+    assert (pair.verdict.decision, pair.verdict.better, pair.opinions) == ("ship", True, ROWS // 2)
+    assert any(line.startswith("  Ship: v@new-0 against v@old-0, macro F1 +") for line in said)
+    assert "**Ship: v@new-0 is better" in (tmp_path / "out" / "report.md").read_text()
+    back, said = compared(new, old)
+    assert back.comparisons[0].verdict is not None
+    assert back.comparisons[0].verdict.decision == "block"
+    lenient = {"replicates": 200, "margin": 0.9, "label_margin": None}
+    loose = write_run(tmp_path / "loose-0", {"v": WORSE}, statistics=lenient)
+    allowed, _ = compared(new, loose)
+    assert allowed.comparisons[0].verdict is not None
+    assert allowed.comparisons[0].verdict.decision == "ship"
+    assert allowed.comparisons[0].verdict.labels == {}
+
+
+def test_a_run_compared_with_one_of_the_same_answers_is_shipped(tmp_path: Path) -> None:
+    old = write_run(tmp_path / "old-0", {"v": BETTER})
+    new = write_run(tmp_path / "new-0", {"v": BETTER})
+    found, said = compared(old, new)
+    assert found.comparisons[0].verdict is not None
+    assert found.comparisons[0].verdict.decision == "ship"
+    assert any(line.endswith("no label of any record differs") for line in said)
+
+
 def paid(run: Path, variant: str, amount: float, currency: str = "USD") -> None:
     """Leave in a run what its report says that a variant costs."""
     cost = Cost(

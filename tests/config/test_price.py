@@ -61,5 +61,7 @@ def test_gpus_are_not_paid_for_where_a_job_uses_none(job: JobBuilder) -> None:
 
 def test_a_price_makes_no_other_run(job: JobBuilder) -> None:
     plain = make_plan(job())
-    priced = make_plan(job(price={"per_replica_hour": 2.5}, statistics={"margin": 0.1}))
+    priced = make_plan(
+        job(price={"per_replica_hour": 2.5}, statistics={"margin": 0.1, "label_margin": None})
+    )
     assert priced.fingerprint == plain.fingerprint

@@ -12,6 +12,7 @@ from medsent.metrics.build import build_metrics
 from medsent.metrics.cheapest import with_costs
 from medsent.metrics.cost import Rates, variant_cost
 from medsent.metrics.model import Metrics, Run, Timing
+from medsent.metrics.verdict import Margins
 from medsent.reducer.state import Scope, reduce_batches
 from tests.predicted import Answers, batch
 
@@ -51,6 +52,7 @@ def metrics(
     labels: Sequence[str] = LABELS,
     price: PriceSettings | None = None,
     watts: float | None = None,
+    margins: Margins | None = None,
 ) -> Metrics:
     """Return a run of `rows` records, a tenth of them quarantined, the same for the same call.
 
@@ -93,6 +95,7 @@ def metrics(
         run=Run(name=name, fingerprint="3f9c2a71", note=note),
         timing=Timing(start_up_s=58.4, scoring_s=121.7, total_s=188.2) if timed else None,
         provenance=PROVENANCE,
+        margins=margins,
     )
     if price is None:
         return built

@@ -80,6 +80,12 @@ def test_thresholds_are_read_with_the_plan(job: JobBuilder, thresholds: Path) ->
     assert set(plain.thresholds.values()) == {0.5}
 
 
+def test_margins_of_unknown_labels_are_refused(job: JobBuilder) -> None:
+    make_plan(job(statistics={"label_margins": {"anger": 0.05}}))
+    with pytest.raises(ConfigError, match=r"statistics\.label_margins names 'angst', which is no"):
+        make_plan(job(statistics={"label_margins": {"angst": 0.05}}))
+
+
 def test_thresholds_of_another_adapter_are_refused(
     job: JobBuilder, thresholds: Path, write_adapter: AdapterWriter, tmp_path: Path
 ) -> None:

@@ -3,7 +3,8 @@
 Draws samples of two populations whose true figures are known, reduces them as a run's
 predictions are, and prints how often the intervals that a report would show hold the truth,
 and how often its tests find a difference where there is none; then how often drift is alarmed
-at on unchanged data. Rough: marked so in the report.
+at on unchanged data, and how often a candidate is to be shipped or blocked. Rough: marked so in
+the report.
 """
 
 import argparse
@@ -12,13 +13,17 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import numpy as np
+
+from tests.validation import deciding
+from tests.validation.deciding import ANY, KINDS, Decided
 from tests.validation.drifting import MOVED, REFERENCE
 from tests.validation.drifting import SIZES as FRESH
-from tests.validation.simulation import SIZES, Seen, drift, study
+from tests.validation.simulation import SIZES, Seen, decisions, drift, study
 from tests.validation.study import Size, Study
 from tests.validation.tally import Tallies, Tally
 
-LOWEST, HIGHEST, MOST_FALSE, MOST_ALARMS = 93.0, 97.0, 6.0, 5.0
+LOWEST, HIGHEST, MOST_FALSE, MOST_ALARMS, MOST_WRONG = 93.0, 97.0, 6.0, 5.0, 5.0
 
 _SHORT: Final = 40
 
@@ -39,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seen = study(name, samples, options.seed, _fewer(sizes) if options.short else sizes)
         missed |= _printed(f"The {name} population", tables(seen))
     missed |= _printed("Drift", drift_table(drift(samples, options.seed)))
+    missed |= _printed("Verdicts", verdict_tables(decisions(samples, options.seed)))
     print(f"{samples} samples of each kind, {time.monotonic() - started:.0f} s")
     return int(missed)
 
@@ -108,6 +114,40 @@ def drift_table(found: Tallies) -> Iterator[str]:
         cells.append(", ".join(f"{part:.1f}" for part in parts))
         cells.append(f"{found[f'moved @ {fresh}'].share:.1f}%")
         yield f"| {' | '.join(cells)} |"
+
+
+def verdict_tables(found: Decided) -> Iterator[str]:
+    """Yield the lines of the tables of verdicts: how often each comes, and which are wrong."""
+    yield (
+        "| candidate, opinions | "
+        + " | ".join(f"{kind}: ship, block, cannot tell" for kind in KINDS)
+        + " | opinions said to tell: a quarter, half, three quarters of samples |"
+    )
+    yield "|---|--:|--:|--:|--:|"
+    for scenario in deciding.SCENARIOS:
+        for opinions in deciding.SIZES:
+            at = f"{scenario} @ {opinions}"
+            cells = [
+                ", ".join(f"{found.share(kind, each, at):.1f}%" for each in deciding.DECISIONS)
+                for kind in KINDS
+            ]
+            needed = found.needed[at]
+            said = ", ".join(f"{n:,.0f}" for n in np.percentile(needed or [0], [25, 50, 75]))
+            yield f"| {scenario}, {opinions:,} | {' | '.join(cells)} | {said if needed else ''} |"
+    yield ""
+    yield f"| wrong verdict | how often | +- | of | goal at most {MOST_WRONG:.0f}% |"
+    yield "|---|--:|--:|--:|---|"
+    wrong = [("worse", "ship"), ("equal", "block"), ("alike", "block")]
+    for kind in (*KINDS, ANY):
+        for scenario, decision in wrong:
+            for opinions in deciding.SIZES:
+                at = f"{scenario} @ {opinions}"
+                tally = found.tallies[f"{kind}: {decision}, {at}"]
+                verdict = _verdict(tally.share - MOST_WRONG, tally, rough=False)
+                yield (
+                    f"| {kind}: {decision}, {scenario}, {opinions:,} | {tally.share:.1f}% | "
+                    f"{tally.error:.1f} | {tally.of:,} | {verdict} |"
+                )
 
 
 def _row(title: str, tally: Tally, verdict: str, study: Study, name: str | None = None) -> str:

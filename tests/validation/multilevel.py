@@ -24,7 +24,7 @@ from medsent.reducer.counts import Ints, Matrix
 from medsent.reducer.slices import ALL
 from medsent.reducer.state import Scope, reduce_batches
 from tests.predicted import Answers, batch
-from tests.validation.population import BY_RECORD, GAIN, VARIANTS, Floats, Scenario
+from tests.validation.population import BY_RECORD, GAIN, MARGIN, VARIANTS, Floats, Scenario
 
 PREVALENCE: Final = np.geomspace(0.01, 0.4, len(LABELS))
 READERS: Final = 16
@@ -69,7 +69,10 @@ class Multilevel:
     @classmethod
     @cache
     def of(cls, scenario: Scenario) -> "Multilevel":
-        """Equal variants, nearly identical ones, equal F1 by opposite biases, or a better one."""
+        """Equal variants, nearly identical ones, equal F1 by opposite biases, or an unequal one.
+
+        That is better by `GAIN` or worse by `MARGIN`.
+        """
         f1 = np.tile(_F1, (2, 1))
         found = f1.copy()
         if scenario == "biases":
@@ -78,6 +81,9 @@ class Multilevel:
         if scenario == "better":
             f1[1] += GAIN
             found[1] += GAIN
+        if scenario == "worse":
+            f1[1] -= MARGIN
+            found[1] -= MARGIN
         real = PREVALENCE * _KNOWN[1]  # F1 is that of the records whose gold is known
         given = real * (2 * found / f1 - 1)
         false = (given - real * found) / ((1 - PREVALENCE) * _KNOWN[0])
@@ -114,11 +120,17 @@ class Multilevel:
         figures = [overall_figures(state.slices[ALL][name]) for name in VARIANTS]
         return [{name: found[name] for name in BY_RECORD} for found in figures]
 
-    def sample(self, opinions: int, readers: int, rng: np.random.Generator) -> pa.RecordBatch:
+    def sample(
+        self,
+        opinions: int,
+        readers: int,
+        rng: np.random.Generator,
+        unusable: float = _UNUSABLE,
+    ) -> pa.RecordBatch:
         """Draw the records of so many opinions; with 0 readers each has as many as come with it."""
         gold, given, opinion, _ = self.draw(opinions, readers, rng)
         there = rng.random(gold.shape) < np.where(gold == 1, _KNOWN[1], _KNOWN[0])
-        lost = rng.random(len(gold)) < _UNUSABLE
+        lost = rng.random(len(gold)) < unusable
         statuses = np.where(lost, AnswerStatus.TRUNCATED, AnswerStatus.OK).tolist()
         answers = {"baseline": Answers(given[0]), "candidate": Answers(given[1], statuses)}
         ids = {"opinion_id": opinion.astype(str).tolist()}

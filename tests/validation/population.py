@@ -21,11 +21,13 @@ from medsent.reducer.state import Scope, reduce_batches
 from tests.predicted import Answers, batch
 
 Floats = npt.NDArray[np.float64]
-Scenario: TypeAlias = Literal["equal", "alike", "biases", "better"]
+Scenario: TypeAlias = Literal["equal", "alike", "biases", "better", "worse"]
 
 VARIANTS: Final = ("baseline", "candidate")
 PREVALENCE: Final = np.geomspace(0.02, 0.4, len(LABELS))
 GAIN: Final = 0.07
+MARGIN: Final = 0.02
+"""By which a candidate is worse that is just not as good."""
 BY_RECORD: Final = ("samples_f1", "samples_precision", "samples_recall", "subset_accuracy")
 
 _WITHIN: Final = 0.4

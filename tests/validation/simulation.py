@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal, TypeAlias, TypeVar
 
-from tests.validation import drifting
+from tests.validation import deciding, drifting
+from tests.validation.deciding import Decided
 from tests.validation.drifting import Fresh
 from tests.validation.multilevel import Multilevel
 from tests.validation.population import Population, Scenario
@@ -74,6 +75,20 @@ def drift(samples: int, seed: int) -> Tallies:
     return found
 
 
+def decisions(samples: int, seed: int) -> Decided:
+    """Return what is decided of candidates of each kind, by samples of each size."""
+    found = Decided()
+    work = [
+        (scenario, opinions, range(first, min(first + _AT_A_TIME, samples)))
+        for scenario in deciding.SCENARIOS
+        for opinions in deciding.SIZES
+        for first in range(0, samples, _AT_A_TIME)
+    ]
+    for _, some in _spread(partial(_decided, seed), work):
+        found.merge(some)
+    return found
+
+
 def _spread(task: Callable[[Work], T], work: Sequence[Work]) -> Iterator[tuple[Work, T]]:
     """Yield each piece of work with what came of it, from all cores."""
     # Each process is one thread: samples are many and small. Spawned, so that NumPy sees it.
@@ -103,6 +118,14 @@ def _some(seed: int, work: tuple[Name, Scenario, Size, range]) -> Study:
     found = Study()
     for number in numbers:
         found.look(population, size, seed * 1_000_003 + number)
+    return found
+
+
+def _decided(seed: int, work: tuple[Scenario, int, range]) -> Decided:
+    scenario, opinions, numbers = work
+    found = Decided()
+    for number in numbers:
+        found.merge(deciding.decided(scenario, opinions, seed * 1_000_003 + number))
     return found
 
 

@@ -8,6 +8,7 @@ from medsent.metrics.statistics.changes import label_changes
 from medsent.metrics.statistics.estimates import FEW_OPINIONS, label_bounds, opinions_with
 from medsent.reducer.slices import ALL
 from medsent.reducer.state import Scope, reduce_batches
+from tests.validation.deciding import ANY, Decided, decided
 from tests.validation.drifting import Fresh, alarms
 from tests.validation.multilevel import Multilevel
 from tests.validation.population import GAIN, VARIANTS, Population, Scenario, f1
@@ -143,3 +144,19 @@ def test_the_error_of_a_tally_takes_samples_for_clusters() -> None:
             tally.merge(part)
     assert alike.error == pytest.approx(100 * np.sqrt(0.09 / 400), rel=0.15)
     assert apart.error == pytest.approx(100 * np.sqrt(0.09 / 8000), rel=0.15)
+
+
+def test_verdicts_are_seldom_wrong_and_more_opinions_tell_more() -> None:
+    found = Decided()
+    for seed in range(SAMPLES):
+        for scenario in ("worse", "equal", "alike", "better"):
+            found.merge(decided(scenario, 150, seed, replicates=300))
+        found.merge(decided("equal", 3000, seed, replicates=300))
+    for kind in ("macro F1", "the whole", "the gate's macro F1", ANY):
+        assert found.share(kind, "ship", "worse @ 150") <= 12
+        assert found.share(kind, "block", "equal @ 150") <= 12
+        assert found.share(kind, "block", "alike @ 150") <= 12
+    assert found.share("macro F1", "ship", "better @ 150") > 50
+    # About as many opinions as are said to tell do so in most samples.
+    assert 1_500 < np.median(found.needed["equal @ 150"]) < 6_000
+    assert found.share("macro F1", "ship", "equal @ 3000") > 50

@@ -72,7 +72,15 @@ def gather(
         except (OSError, pa.ArrowException) as error:
             where = f"{found.path.name} cannot be read ({place_of(error)})"
             absent["last_good"] = f"the last good night, {where}"
-    return Evidence(metrics, config.judged, anchors, absent, drifts, next(iter(anchors), None))
+    return Evidence(
+        metrics,
+        config.judged,
+        anchors,
+        absent,
+        drifts,
+        next(iter(anchors), None),
+        config.statistics.label_margins,
+    )
 
 
 def _drifts(config: NightlyConfig, run: RunFolder, other: RunFolder) -> Sequence[Drift]:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from medsent.errors import RunError
 from medsent.metrics.estimate import Figure, Part
+from medsent.metrics.verdict import Decision
 from medsent.storage.paths import AnyPath
 
 Against: TypeAlias = Literal["reference", "last_good"]
@@ -65,6 +66,13 @@ class Ruling(Part):
     """Of such a difference: a true one so low closes the gate on 4 of 5 such nights."""
     message: str
     """The same in a sentence."""
+    decision: Decision | None = None
+    """Of such a difference: whether it is shown to be within its limit, beyond it, or neither."""
+    required: bool = False
+    """Whether a night is only shipped where it is shown to be within."""
+    opinions_needed: int | None = None
+    """Where that cannot be told: about so many opinions would, on 4 of 5 nights that are as good;
+    None where it is not known, or the difference is near the limit."""
 
 
 class Gate(Part):
@@ -80,6 +88,8 @@ class Gate(Part):
     """The run's folder."""
     status: Literal["open", "closed"]
     """Closed where any rule closes."""
+    decision: Decision | None = None
+    """The verdict; None for a night of before there were any."""
     reference: str | None
     """The reference's run folder."""
     last_good: str | None

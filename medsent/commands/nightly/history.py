@@ -52,6 +52,8 @@ class Night(Part):
     figures: list[NightFigure]
     message: str | None = None
     """What it failed of."""
+    decision: str | None = None
+    """`ship`, `block` or `cannot_tell`; None for a night without, or of before."""
 
     @classmethod
     def failed(cls, night: date, message: str) -> "Night":
@@ -80,6 +82,7 @@ class Night(Part):
             last_good=gate.last_good,
             records=metrics.records.input,
             quarantined=metrics.records.quarantined,
+            decision=gate.decision,
             rules=gate.rules,
             figures=list(_figures(metrics)),
         )
@@ -97,6 +100,7 @@ _RULING: Final = [
     *_ENDS,
     ("limit", pa.float64()),
     ("message", _STRING),
+    ("decision", _STRING),
 ]
 _FIGURE: Final = [*((name, _STRING) for name in ("variant", "label", "figure")), *_ENDS]
 SCHEMA: Final = pa.schema(
@@ -108,6 +112,7 @@ SCHEMA: Final = pa.schema(
         ("rules", pa.list_(pa.struct(_RULING))),
         ("figures", pa.list_(pa.struct(_FIGURE))),
         ("message", _STRING),
+        ("decision", _STRING),
     ]
 )
 

@@ -18,6 +18,7 @@ from medsent.commands.nightly.retention import retain
 from medsent.commands.nightly.rules import Evidence, judge
 from medsent.commands.nightly.settings import NightlyConfig
 from medsent.commands.nightly.tracking import Tracker
+from medsent.commands.nightly.verdict import conclude, verdict_told
 from medsent.errors import GateClosedError, LeaseError, MedsentError, place_of
 from medsent.report.html import render_html
 from medsent.runs.folder import RunFolder
@@ -75,6 +76,7 @@ def _conclude(
         night=night,
         run=run.path.name,
         status="closed" if any(rule.status == "closes" for rule in rules) else "open",
+        decision=conclude(rules),
         reference=None if reference is None else str(reference.path),
         last_good=None if good is None else good.run,
         rules=rules,
@@ -157,4 +159,5 @@ def _alone(history: History) -> Iterator[None]:
 def _sentence(gate: Gate, page: AnyPath) -> str:
     """Say in a line how a night ended, by which numbers, and where to read on."""
     why = f" {'; '.join(gate.reasons())}." if gate.closing else ""
-    return f"{gate.name}, {gate.night}: the gate is {gate.status}.{why} Its page: {page}"
+    verdict = f" {verdict_told(gate)}" if gate.decision != "block" else ""
+    return f"{gate.name}, {gate.night}: the gate is {gate.status}.{why}{verdict} Its page: {page}"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from medsent.commands.nightly.gate import ANCHORS, TITLES, Gate, RuleName, Ruling
+from medsent.commands.nightly.verdict import verdict_told
 from medsent.metrics.estimate import Estimate, Figure, over, value_of
 from medsent.metrics.format import (
     UNDEFINED,
@@ -86,13 +87,16 @@ def headline(status: str, rulings: Sequence[Ruling]) -> str:
 
 def _basis(gate: Gate) -> Iterator[str]:
     """Yield what the verdict rests on, and what could not be judged."""
+    verdict = verdict_told(gate)
+    if verdict is not None:
+        yield verdict
     held = sum(ruling.status == "holds" for ruling in gate.rules)
     yield f"{counted(held, 'ruling')} hold{'s' if held == 1 else ''}."
-    told: dict[str, list[Ruling]] = {}
+    open_: dict[str, list[Ruling]] = {}
     for ruling in gate.not_judged:
         key = "too few" if ruling.subject else ruling.message
-        told.setdefault(key, []).append(ruling)
-    for message, rulings in told.items():
+        open_.setdefault(key, []).append(ruling)
+    for message, rulings in open_.items():
         if message == "too few":
             names = dict.fromkeys(ruling.subject for ruling in rulings)
             message = f"too little to tell of {', '.join(name for name in names if name)}"

@@ -1,15 +1,16 @@
 """The gate's rules: each looks at one kind of figure, and closes, holds or says why it cannot."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from medsent.commands.drift import Drift
 from medsent.commands.nightly.gate import ANCHORS, Against, RuleName, Ruling, RulingStatus
 from medsent.commands.nightly.settings import FigureSettings, GateSettings
+from medsent.commands.nightly.verdict import by_policy, decision_on, opinions_needed
 from medsent.metrics.estimate import Estimate, Estimated, Figure, over
 from medsent.metrics.format import count, counted, percent, points, rate
-from medsent.metrics.model import Change, Comparison, Metrics
+from medsent.metrics.model import Comparison, Metrics
 from medsent.metrics.statistics.changes import FEW_DISAGREEING
 from medsent.report.tables.cells import NO_INTERVAL
 from medsent.runs.folder import RunFolder
@@ -44,11 +45,14 @@ class Evidence:
     drifts: Sequence[Drift]
     basis: Against | None
     """The anchor by which input, drift and number of records are judged."""
+    margins: Mapping[str, float] = field(default_factory=dict)
+    """Of labels that have to be shown to be lower by no more."""
 
 
 def judge(evidence: Evidence, settings: GateSettings) -> list[Ruling]:
     """Return every ruling, in the rules' order."""
-    return [ruling for rule in _RULES for ruling in rule(evidence, settings)]
+    rulings = [ruling for rule in _RULES for ruling in rule(evidence, settings)]
+    return list(by_policy(rulings, settings.cannot_tell))
 
 
 def _records(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
@@ -79,9 +83,12 @@ def _labels(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
             if anchor is None:
                 yield from _absent(evidence, "labels", variant, against)
                 continue
-            yield from _other_labels(anchor.comparisons[variant], variant, against)
-            for label, change in anchor.comparisons[variant].labels.items():
-                yield _compared("labels", variant, label, against, change, gate.labels.worse_by)
+            pair = anchor.comparisons[variant]
+            yield from _other_labels(pair, variant, against)
+            for label in pair.labels:
+                allowed = evidence.margins.get(label, gate.labels.worse_by)
+                required = label in evidence.margins
+                yield _compared("labels", variant, label, against, pair, allowed, required)
 
 
 def _other_labels(pair: Comparison, variant: str, against: Against) -> Iterator[Ruling]:
@@ -133,8 +140,8 @@ def _figure(
             if anchor is None:
                 yield from _absent(evidence, rule, variant, against)
                 continue
-            change = anchor.comparisons[variant].overall[compared]
-            yield _compared(rule, variant, None, against, change, settings.drop)
+            pair = anchor.comparisons[variant]
+            yield _compared(rule, variant, compared, against, pair, settings.drop, required=True)
 
 
 def _records_per_s(evidence: Evidence, gate: GateSettings) -> Iterator[Ruling]:
@@ -212,16 +219,19 @@ _RULES: Final[Sequence[Callable[[Evidence, GateSettings], Iterator[Ruling]]]] = 
 def _compared(
     rule: RuleName,
     variant: str,
-    subject: str | None,
+    figure: str,
     against: Against,
-    change: Change,
+    pair: Comparison,
     allowed: float,
+    required: bool,
 ) -> Ruling:
     """Close where a difference is below what is allowed, by its upper bound.
 
     The question has one direction, so the bound is that of one side. Where it holds, what it
     could have seen is said: by few opinions it sees large drops alone.
     """
+    subject = figure if rule == "labels" else None
+    change = pair.labels[figure] if subject else pair.overall[figure]
     whose = f"{subject}, {variant}" if subject else variant
     what = f"{whose}: {percent(change.baseline)} → {percent(change.candidate)}"
     value, low, high = _parts(change.one_sided or change.difference)
@@ -247,6 +257,7 @@ def _compared(
                 if seen is None
                 else f"; a true {points(seen)} would close 4 of 5 such nights"
             )
+    decision = decision_on(change, allowed)
     return Ruling(
         rule=rule,
         status=status,
@@ -259,6 +270,11 @@ def _compared(
         limit=-allowed,
         visible=seen,
         message=_against(f"{what} ({told})", against),
+        decision=decision,
+        required=required,
+        opinions_needed=opinions_needed(change, allowed, pair.opinions)
+        if decision == "cannot_tell"
+        else None,
     )
 
 

@@ -11,6 +11,7 @@ from medsent.config.job import JobConfig
 from medsent.config.loader import Settings
 
 Status = Literal["open", "closed", "failed"]
+CannotTell = Literal["open", "close"]
 
 
 class LabelSettings(Settings):
@@ -18,7 +19,8 @@ class LabelSettings(Settings):
 
     worse_by: float = Field(0.02, ge=0, lt=1)
     """Closed where the upper bound of a label's difference, of one side and corrected over the
-    labels, lies below minus this, so that chance does not close a clean night."""
+    labels, lies below minus this, so that chance does not close a clean night. A label in
+    `statistics.label_margins` goes by its own."""
 
 
 class FigureSettings(Settings):
@@ -72,6 +74,9 @@ class GateSettings(Settings):
     variants: list[str] | None = None
     """Whom the rules judge; null: the candidates of `compare`, or every variant without any, but
     for one that a route at 0 or 1 asks about nothing."""
+    cannot_tell: CannotTell = "open"
+    """What a night does by which it cannot be told whether macro F1, the share of usable answers
+    (with a `drop`) or a label in `statistics.label_margins` is as good."""
     records: RecordsSettings | None = RecordsSettings()
     labels: LabelSettings | None = LabelSettings()
     macro_f1: MacroSettings | None = MacroSettings()

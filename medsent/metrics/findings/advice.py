@@ -32,14 +32,24 @@ def too_early(metrics: Metrics) -> Iterator[Said]:
         if _tested(pair) < TESTED * len(pair.labels):
             yield _said(
                 pair,
-                f"Do not yet replace {pair.baseline} by {pair.candidate}. Its",
+                f"{_too_early(pair)}. Its",
                 "That no label was found to be lower says little while most cannot be tested.",
             )
 
 
+def _too_early(pair: Comparison) -> str:
+    if pair.verdict is None:
+        return f"Do not yet replace {pair.baseline} by {pair.candidate}"
+    return (
+        f"Replace {pair.baseline} by {pair.candidate} only where the labels that could not be "
+        "tested matter little"
+    )
+
+
 def _unopposed(metrics: Metrics) -> Iterator[Comparison]:
     for pair in metrics.comparisons:
-        if direction(headline(pair)[1]) == "higher" and not lowered(pair):
+        shipped = pair.verdict is None or _ships(pair)
+        if shipped and direction(headline(pair)[1]) == "higher" and not lowered(pair):
             yield pair
 
 
@@ -79,7 +89,7 @@ def no_ground(metrics: Metrics) -> Iterator[Said]:
     for pair in metrics.comparisons:
         name, change = headline(pair)
         found = direction(change)
-        if change.difference is None or found == "higher":
+        if change.difference is None or found == "higher" or _ships(pair):
             continue
         why = {
             "lower": f"its {name} is lower,",
@@ -91,6 +101,26 @@ def no_ground(metrics: Metrics) -> Iterator[Said]:
             {**changed(change), "records": pair.records},
             [pair.baseline, pair.candidate],
         )
+
+
+def as_good(metrics: Metrics) -> Iterator[Said]:
+    """Recommend what is not better but no worse, by the margin, where it has other advantages."""
+    for pair in metrics.comparisons:
+        found, (name, change) = pair.verdict, headline(pair)
+        if found is None or not _ships(pair) or direction(change) == "higher":
+            continue
+        yield Said(
+            f"{pair.candidate} can take the place of {pair.baseline} where it has another "
+            f"advantage, such as its cost: {name} is not higher, and at most "
+            f"{100 * found.macro_f1.margin:g} points lower, {gap(change)}, on "
+            f"{counted(pair.records, 'record')}.",
+            {**changed(change), "records": pair.records, "margin": found.macro_f1.margin},
+            [pair.baseline, pair.candidate],
+        )
+
+
+def _ships(pair: Comparison) -> bool:
+    return pair.verdict is not None and pair.verdict.decision == "ship"
 
 
 def keep_baseline(metrics: Metrics) -> Iterator[Said]:

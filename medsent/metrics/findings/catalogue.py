@@ -161,9 +161,9 @@ RULES: Final = (
     Rule(
         "roll_out",
         "recommendations",
-        "Macro F1 is higher with p below 0.05; no label, no slice and not the share of usable "
-        f"answers is lower by its test; and at least {100 * TESTED:.0f}% of the labels could be "
-        "tested.",
+        "The verdict is to ship, and macro F1 is higher with p below 0.05; no label, no slice and "
+        "not the share of usable answers is lower by its test; and at least "
+        f"{100 * TESTED:.0f}% of the labels could be tested.",
         advice.roll_out,
     ),
     Rule(
@@ -173,9 +173,15 @@ RULES: Final = (
         advice.too_early,
     ),
     Rule(
+        "as_good",
+        "recommendations",
+        "The verdict is to ship, and macro F1 is not higher with p below 0.05.",
+        advice.as_good,
+    ),
+    Rule(
         "no_ground",
         "recommendations",
-        "Macro F1 is not higher with p below 0.05.",
+        "The verdict is not to ship, and macro F1 is not higher with p below 0.05.",
         advice.no_ground,
     ),
     Rule(

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from medsent.metrics.statistics.contrasts import Contrast
+from medsent.metrics.statistics.disagreements import Disagreements
 from medsent.metrics.statistics.estimates import (
     FEW_OPINIONS,
     ROUGH_BELOW,
@@ -15,7 +16,7 @@ from medsent.metrics.statistics.estimates import (
     opinions_with,
     supported,
 )
-from medsent.metrics.statistics.intervals import NO_SPREAD, holm, mcnemar, spread
+from medsent.metrics.statistics.intervals import NO_SPREAD, clusters, holm, mcnemar, spread
 from medsent.metrics.statistics.metrics import RATES, overall_figures
 from medsent.metrics.statistics.replicates import (
     SUCCESS,
@@ -67,6 +68,12 @@ class Change:
     """By how much a true difference must be beyond a limit, for that bound to be with 80% power."""
     contrast: Contrast | None = None
     """What the replicates say of the two; None where there is no interval."""
+    number: int = 1
+    """Of so many figures `simultaneous` and `one_sided` hold at once."""
+    disagreements: Disagreements | None = None
+    """What bounds the difference where the two disagree on too few opinions for an interval."""
+    shares: tuple[float, ...] | None = None
+    """Of macro F1: what each label makes of the difference's variance."""
 
 
 def label_changes(pair: Pair) -> list[Change]:
@@ -80,6 +87,7 @@ def label_changes(pair: Pair) -> list[Change]:
         Drawn(each.value("f1"), each.ratio("f1")[1].astype(np.float64), number) for each in cells
     ]
     opinions = opinions_with(pair.resampled[0].positives)
+    with_label, identical = clusters(drawn[0].wholes + drawn[1].wholes), not _any_disagreeing(pair)
     return corrected(
         [
             _change(
@@ -87,6 +95,9 @@ def label_changes(pair: Pair) -> list[Change]:
                 (drawn[0].of_term(i), drawn[1].of_term(i)),
                 none=_too_few(opinions[i], pair.disagreeing[i]),
                 rough=bool(opinions[i] < ROUGH_BELOW),
+                few=Disagreements.about_label(
+                    len(pair.disagreeing[i]), float(with_label[i]), float(base[i]), identical
+                ),
             )
             for i in range(len(base))
         ]
@@ -121,7 +132,8 @@ def overall_changes(pair: Pair, whole: tuple[Side, Side]) -> dict[str, Change]:
     for name in base:
         none = _few_disagreeing(pair.one_sided) if name == SUCCESS else few
         both = (base[name], candidate[name])
-        found[name] = _change((values[0][name], values[1][name]), both, none)
+        alike = _about_answers(pair.one_sided, both[0]) if name == SUCCESS else None
+        found[name] = _change((values[0][name], values[1][name]), both, none, few=alike)
     points = [Cells.of(counts) for counts in sides]
     for rate in RATES:
         if any((~np.isnan(point.value(rate)) & ~kept[rate]).any() for point in points):
@@ -143,21 +155,34 @@ def supported_change(pair: Pair) -> Change:
     kept = _kept(pair)["f1"]
     base, candidate = (macro_replicates(side, "f1", kept) for side in pair.resampled)
     values = [_mean(Cells.of(side), kept) for side in sides]
-    few = _few_disagreeing(_any_disagreeing(pair))
-    return _change((values[0], values[1]), (base, candidate), few)
+    differing = _any_disagreeing(pair)
+    few = Disagreements.about_any(
+        len(differing),
+        base.opinions,
+        Cells.of(pair.baseline).value("f1")[kept],
+        clusters(base.wholes + candidate.wholes),
+    )
+    found = _change((values[0], values[1]), (base, candidate), _few_disagreeing(differing), few=few)
+    if found.contrast is None:
+        return found
+    return replace(found, shares=_shares(base, candidate, kept))
 
 
 def corrected(changes: list[Change]) -> list[Change]:
     """Return the changes with p-values and intervals corrected for how many have one."""
     p_values = holm([np.nan if change.p is None else change.p for change in changes])
-    number = int((~np.isnan(p_values)).sum())
+    tested = int((~np.isnan(p_values)).sum())
+    # A bound takes no more of what may go wrong than an interval would, were all figures to have
+    # one: those without are among those that hold at once.
+    numbers = [len(changes) if change.contrast is None else tested for change in changes]
     return [
         replace(
             _bounded(change, number),
+            number=number,
             p_corrected=None if change.p is None else float(p),
             simultaneous=_simultaneous(change, number),
         )
-        for change, p in zip(changes, p_values, strict=True)
+        for change, p, number in zip(changes, p_values, numbers, strict=True)
     ]
 
 
@@ -186,6 +211,23 @@ def mcnemar_p(pair: Pair) -> list[float] | None:
     if not len(pair.opinions) or (pair.opinions.records > 1).any():
         return None
     return [mcnemar(alone) for alone in pair.discordant]
+
+
+def _about_answers(one_sided: Sketch, baseline: Drawn) -> Disagreements | None:
+    """The opinions with a record that only one of the two answered; each counts as a whole."""
+    seen = len(one_sided)
+    if not baseline.opinions > seen:
+        return None
+    return Disagreements(seen, baseline.opinions, 1.0, not seen)
+
+
+def _shares(base: Drawn, candidate: Drawn, kept: Bools) -> tuple[float, ...]:
+    """Return what each label makes of the variance of a mean over the kept ones; the sum is 1."""
+    gaps = candidate.terms - base.terms
+    gaps = np.nan_to_num(gaps - np.nanmean(gaps, axis=0))
+    each = np.zeros(len(kept))
+    each[kept] = (gaps * gaps.mean(axis=1, keepdims=True)).mean(axis=0)
+    return tuple((each / each.sum()).tolist())
 
 
 def _kept(pair: Pair) -> dict[str, Bools]:
@@ -218,6 +260,7 @@ def _change(
     drawn: tuple[Drawn, Drawn],
     none: NoInterval | None = None,
     rough: bool = False,
+    few: Disagreements | None = None,
 ) -> Change:
     base, candidate = values
     between = drawn[1].minus(drawn[0])
@@ -226,11 +269,11 @@ def _change(
         none = "undefined"
     elif not none and not df >= FEW_OPINIONS - 1:
         none = "too_few_opinions"
+    if not none and not spread(between.values, df).se > NO_SPREAD:
+        none = "no_variation" if candidate != base else "too_few_disagreements"
     if none:
-        return _bare(base, candidate, none)
-    if not spread(between.values, df).se > NO_SPREAD:
-        alike = candidate != base
-        return _bare(base, candidate, "no_variation" if alike else "too_few_disagreements")
+        bare = _bare(base, candidate, none)
+        return replace(bare, disagreements=few) if none == "too_few_disagreements" else bare
     found = Contrast.of(values, drawn)
     rough = rough or bool(df + 1 < ROUGH_BELOW)
     change = Change(

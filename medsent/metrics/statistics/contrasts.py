@@ -12,13 +12,15 @@ from typing import Final
 
 import numpy as np
 from numpy.polynomial import polynomial
-from scipy import stats
+from scipy import optimize, stats
 
 from medsent.metrics.statistics.intervals import ALPHA, Floats
 from medsent.metrics.statistics.replicates import Drawn
 
 POWER: Final = 0.8
 
+_FAR: Final = float(np.log(1e4))
+"""No more times as many opinions are asked for than e to this, nor fewer."""
 _REAL: Final = 1e-7
 """A root whose imaginary part is below this is real."""
 
@@ -122,6 +124,33 @@ class Contrast:
         ends = stats.chi2.ppf([1 - ALPHA / 2, ALPHA / 2], self.df)
         low, high = found * np.sqrt(self.df / ends)
         return float(low), float(high)
+
+    def times(self, difference: float, number: int = 1, sides: int = 2) -> float | None:
+        """Return how many times as many opinions show such a true difference with 80% power.
+
+        They vary as these do, and their standard error has as many more degrees of freedom. None
+        where these have no bound, or no number of opinions would do.
+        """
+        low, high = self._ends(number, sides)
+        if not difference > 0 or not np.isfinite(high - low):
+            return None
+        reach = (high - low) / 2 / self.quantile(number, sides)
+        se = self.se(self.difference)
+
+        def excess(log_times: float) -> float:
+            times = float(np.exp(log_times))
+            df = max(self.df * times, 1.0)
+            t, power = stats.t.isf(ALPHA / sides / number, df), stats.t.ppf(POWER, df)
+            return float((t * reach + power * se) / np.sqrt(times) - difference)
+
+        if excess(-_FAR) <= 0 or excess(_FAR) >= 0:
+            return None
+        return float(np.exp(optimize.brentq(excess, -_FAR, _FAR)))
+
+    def spread_of_times(self) -> tuple[float, float]:
+        """Return by which factors `times()` may be off, since the standard error is estimated."""
+        low, high = stats.chi2.ppf([1 - ALPHA / 2, ALPHA / 2], self.df)
+        return float(self.df / low), float(self.df / high)
 
     def interval(self, number: int = 1, sides: int = 2) -> tuple[float, float]:
         """Return the interval of the difference, within -1 and 1.

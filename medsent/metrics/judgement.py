@@ -1,0 +1,171 @@
+"""From the differences of a comparison to its verdict."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from medsent.metrics.statistics.changes import SUPPORTED, Change
+from medsent.metrics.statistics.estimates import FEW_OPINIONS, Bounds
+from medsent.metrics.statistics.replicates import SUCCESS
+from medsent.metrics.verdict import Decision, Judged, Margins, Verdict, decide
+from medsent.reducer.pairs import BOTH, Pair
+
+_MOST: Final = 0.5
+"""Of the variance: the labels that make up as much are to be collected."""
+_NEVER: Final = 1e6
+"""Opinions: a larger number is no advice."""
+
+
+def opinions_of(pair: Pair) -> int | None:
+    """Return about how many opinions the two are compared on; None where there are none.
+
+    The sketch holds 64 of them, which are a random choice, with the records of each. It is exact
+    with no more, and where all have as many records.
+    """
+    known = pair.opinions
+    if not len(known):
+        return None
+    return round(pair.baseline.statuses[BOTH] / float(known.records.mean()))
+
+
+def judge(
+    overall: Mapping[str, Change],
+    labels: Mapping[str, Change],
+    margins: Margins,
+    opinions: int | None,
+    with_label: Mapping[str, int],
+) -> Verdict:
+    """Return the verdict on a comparison, from what is known of its differences.
+
+    `opinions` is how many are compared, and `with_label` how many have each label in gold.
+    """
+    macro = overall[SUPPORTED]
+    of_macro = judged(macro, margins.overall, opinions)
+    of_answers = judged(overall[SUCCESS], margins.overall, opinions)
+    of_labels = {
+        name: judged(change, margin, opinions, with_label.get(name))
+        for name, change in labels.items()
+        if (margin := margins.of_label(name)) is not None
+    }
+    for name in margins.labels:
+        if name not in labels:
+            of_labels[name] = Judged(decision="cannot_tell", margin=margins.labels[name])
+    blocking = [name for name, each in of_labels.items() if each.decision == "block"]
+    undecided = [
+        name
+        for name, each in of_labels.items()
+        if each.lower or (name in margins.labels and each.decision == "cannot_tell")
+    ]
+    found = Verdict(
+        decision=_together(of_macro, of_answers, blocking, undecided),
+        better=macro.difference.low is not None and macro.difference.low > 0,
+        macro_f1=of_macro,
+        usable_answers=of_answers,
+        labels=of_labels,
+        blocking=blocking,
+        undecided=undecided,
+    )
+    return found if found.decision != "cannot_tell" else _with_needs(found, macro, list(labels))
+
+
+def _together(
+    macro: Judged, answers: Judged, blocking: Sequence[str], undecided: Sequence[str]
+) -> Decision:
+    if blocking or "block" in (macro.decision, answers.decision):
+        return "block"
+    if undecided or answers.lower or macro.decision == "cannot_tell":
+        return "cannot_tell"
+    return "ship"
+
+
+def _with_needs(found: Verdict, macro: Change, labels: Sequence[str]) -> Verdict:
+    """Return the verdict with how many opinions would tell, and which."""
+    asked = [found.labels[name] for name in found.undecided]
+    asked += [found.macro_f1] if found.macro_f1.decision == "cannot_tell" else []
+    asked += [found.usable_answers] if found.usable_answers.lower else []
+    known = [each for each in asked if each.opinions_needed is not None]
+    collect = list(found.undecided)
+    if found.macro_f1.decision == "cannot_tell":
+        collect += [name for name in _widest(macro, labels) if name not in collect]
+    most: dict[str, int | None] = {}
+    # One that no number of opinions would tell leaves the others' without use.
+    if known and len(known) == len(asked):
+        for name in ("opinions_needed", "opinions_needed_low", "opinions_needed_high"):
+            most[name] = _largest(getattr(each, name) for each in known)
+    return found.model_copy(update={**most, "collect": collect})
+
+
+def _largest(numbers: Iterable[int | None]) -> int | None:
+    return max((number for number in numbers if number is not None), default=None)
+
+
+def _widest(macro: Change, labels: Sequence[str]) -> list[str]:
+    """Return the fewest labels that make up half of the variance of macro F1's difference."""
+    if macro.shares is None:
+        return []
+    shares = np.array(macro.shares)
+    order = np.argsort(-shares, kind="stable")
+    number = int(np.searchsorted(np.cumsum(shares[order]), _MOST)) + 1
+    return [labels[i] for i in order[:number]]
+
+
+def judged(
+    change: Change, margin: float, opinions: int | None, with_label: int | None = None
+) -> Judged:
+    """Return what is said of one figure, and how many opinions would tell where it cannot be.
+
+    `opinions` is how many are compared. Of a label, `with_label` have it in gold: where these are
+    too few for an interval, as many are asked for as hold enough at that rate.
+    """
+    bounds = change.simultaneous or change.difference
+    if bounds.low is None and change.disagreements is not None:
+        bound = change.disagreements.bound(change.number)
+        bounds = Bounds(-bound, bound)
+    found = Judged(
+        decision=decide(bounds.low, bounds.high, margin),
+        margin=margin,
+        low=bounds.low,
+        high=bounds.high,
+    )
+    if found.decision != "cannot_tell" or opinions is None:
+        return found
+    few = change.disagreements
+    if change.contrast is not None:
+        return _more(found, change, margin, opinions)
+    if few is not None:
+        needed = few.times(margin, change.number)
+        return found.model_copy(update={"opinions_needed": _count(opinions, needed)})
+    if change.difference.none == "too_few_opinions" and with_label is not None:
+        # The label is among the few for having been seen seldom; see `findings.support`.
+        needed = FEW_OPINIONS / (with_label + 1) if with_label else None
+        return found.model_copy(update={"opinions_needed": _count(opinions, needed)})
+    return found
+
+
+def _more(found: Judged, change: Change, margin: float, opinions: int) -> Judged:
+    """Return it with the number of opinions that would tell."""
+    assert change.contrast is not None
+    times = change.contrast.times(margin, change.number)
+    if times is not None and times <= 1:  # these would have told: it is near the margin
+        times = change.contrast.times(abs(change.contrast.difference + margin), change.number)
+    needed = _count(opinions, times)
+    if needed is None or times is None:
+        return found
+    low, high = (
+        _count(opinions, max(times * off, 1.0)) for off in change.contrast.spread_of_times()
+    )
+    return found.model_copy(
+        update={
+            "opinions_needed": needed,
+            "opinions_needed_low": low,
+            "opinions_needed_high": high,
+        }
+    )
+
+
+def _count(opinions: int, times: float | None) -> int | None:
+    if times is None or opinions * times > _NEVER:
+        return None
+    return math.ceil(opinions * times)

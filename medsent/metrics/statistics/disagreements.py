@@ -1,0 +1,92 @@
+"""How far two figures can be apart whose variants disagree too seldom for an interval.
+
+Replicates of a few disagreements vary too little, and those of none do not vary at all. What is
+known is a count: of so many opinions, the two disagreed on so few. That bounds the share of all
+opinions on which they would (Clopper and Pearson 1934; of none it is the rule of three), and so
+the difference that this share could make if the same variant were wrong on all of it.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy import optimize, stats
+
+from medsent.metrics.statistics.intervals import ALPHA, Floats
+
+_MOST_TIMES: Final = 1e4
+
+
+@dataclass(frozen=True)
+class Disagreements:
+    """Of the opinions that a figure is made of, those on which the two disagree."""
+
+    seen: int
+    opinions: float
+    """How many there are, as so many of equal size."""
+    influence: float
+    """How far the figure moves for each unit of the share that disagrees, at most."""
+    identical: bool
+    """Whether the two disagree on no label of any record at all."""
+
+    @classmethod
+    def about_label(
+        cls, seen: int, opinions: float, f1: float, identical: bool
+    ) -> "Disagreements | None":
+        """Return those about one label, of `opinions` where gold or a variant has it."""
+        if not opinions > seen or np.isnan(f1):
+            return None
+        return cls(seen, opinions, float(_steepest(np.array(f1))), identical)
+
+    @classmethod
+    def about_any(
+        cls, seen: int, opinions: float, f1: Floats, with_label: Floats
+    ) -> "Disagreements | None":
+        """Return those about any label, which macro F1 is a mean over.
+
+        `f1` and `with_label`, (L,), are each label's F1 and the opinions where gold or a variant
+        has it. At worst each opinion that disagrees does so about all that it has, which
+        is what opinions have on average, and the rarest label.
+        """
+        if not len(f1) or not opinions > seen or not (with_label > 0).all():
+            return None
+        steep = _steepest(f1)
+        rarest = (steep * np.maximum(opinions / with_label, 1)).max() / len(f1)
+        return cls(seen, opinions, float(rarest + steep.mean()), seen == 0)
+
+    def bound(self, number: int = 1, sides: int = 2) -> float:
+        """Return by how much the figures differ at most; one of `number` such bounds (Bonferroni).
+
+        0 where the two are identical: there is nothing by which one could be preferred.
+        """
+        return 0.0 if self.identical else min(self._bound(1.0, number, sides), 1.0)
+
+    def _bound(self, times: float, number: int, sides: int) -> float:
+        seen, all_ = self.seen * times, self.opinions * times
+        share = stats.beta.isf(ALPHA / sides / number, seen + 1, max(all_ - seen, 1e-9))
+        return float(share * self.influence)
+
+    def times(self, margin: float, number: int = 1, sides: int = 2) -> float | None:
+        """Return how many times as many opinions would bring the bound down to a margin.
+
+        They are taken to disagree as often. None where no number would.
+        """
+        if self._bound(_MOST_TIMES, number, sides) >= margin:
+            return None
+        if self._bound(1.0, number, sides) <= margin:
+            return 1.0
+        return float(
+            optimize.brentq(
+                lambda times: self._bound(times, number, sides) - margin, 1.0, _MOST_TIMES
+            )
+        )
+
+
+def _steepest(f1: Floats) -> Floats:
+    """Return how far F1 moves for each unit of the share that disagrees, at most, (L,).
+
+    The share q is of 2 tp + fp + fn of both variants together. Where the other one is right on
+    all of it, F1 falls by 2 q F1 / (1 + q) if labels are given that should not be, and by
+    2 q (2 - F1) / (3 - q) if labels are missed; the steepest of both is at an end of q.
+    """
+    return np.asarray(np.maximum(2 * f1, 2 - f1))
