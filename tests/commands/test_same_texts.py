@@ -95,7 +95,7 @@ def test_near_duplicates_count_as_one_where_that_is_asked(
     # Of an erased opinion nothing is left.
     [kept] = pq.read_table(folder / "predictions")["opinion_id"].slice(0, 1).to_pylist()
     assert opinion_hash(kept) in (folder / "clusters.json").read_text()
-    erase([folder], [kept])
+    erase([folder], {kept: "line 1"})
     assert opinion_hash(kept) not in (folder / "clusters.json").read_text()
     left = Clusters.read(RunFolder(folder))
     assert left is not None
