@@ -101,10 +101,11 @@ def test_near_duplicates_count_as_one_where_that_is_asked(
     assert left is not None
     assert len(left.clusters) == OPINIONS - 1
 
-    # Where it is asked no more, the figures are those of before.
+    # Where it is asked no more, the figures are those of before; where nothing is erased, of all.
     for file in source.glob("*.gone"):
         file.rename(file.with_suffix(".parquet"))
-    again = evaluate(plain.model_copy(update={"name": "again"})).parent
+    elsewhere = {"path": str(tmp_path / "elsewhere")}
+    again = evaluate(job(input={"path": str(source)}, output=elsewhere)).parent
     assert not (again / "clusters.json").exists()
     was, now = json.loads(before), json.loads((again / "metrics.json").read_text())
     assert was["variants"]["plain"]["labels"] == now["variants"]["plain"]["labels"]
