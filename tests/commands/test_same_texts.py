@@ -95,16 +95,17 @@ def test_near_duplicates_count_as_one_where_that_is_asked(
     # Of an erased opinion nothing is left.
     [kept] = pq.read_table(folder / "predictions")["opinion_id"].slice(0, 1).to_pylist()
     assert opinion_hash(kept) in (folder / "clusters.json").read_text()
-    erase([folder], [kept])
+    erase([folder], {kept: "line 1"})
     assert opinion_hash(kept) not in (folder / "clusters.json").read_text()
     left = Clusters.read(RunFolder(folder))
     assert left is not None
     assert len(left.clusters) == OPINIONS - 1
 
-    # Where it is asked no more, the figures are those of before.
+    # Where it is asked no more, the figures are those of before; where nothing is erased, of all.
     for file in source.glob("*.gone"):
         file.rename(file.with_suffix(".parquet"))
-    again = evaluate(plain.model_copy(update={"name": "again"})).parent
+    elsewhere = {"path": str(tmp_path / "elsewhere")}
+    again = evaluate(job(input={"path": str(source)}, output=elsewhere)).parent
     assert not (again / "clusters.json").exists()
     was, now = json.loads(before), json.loads((again / "metrics.json").read_text())
     assert was["variants"]["plain"]["labels"] == now["variants"]["plain"]["labels"]
