@@ -1,10 +1,75 @@
-"""What keeps the libraries quiet, and what keeps opinions here however much is to be said."""
+"""What is printed, once and by the command line alone; what keeps opinions here."""
 
+import io
+import logging
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import pytest
 
-from medsent.console import ENVIRONMENT, PRIVATE, quieten
+from medsent.console import ENVIRONMENT, PRIVATE, printing, quieten
+
+LOGGER = logging.getLogger("medsent.somewhere")
+
+
+@pytest.fixture
+def root() -> Iterator[io.StringIO]:
+    """A handler such as Ray and vLLM give the root logger; what it writes."""
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    logging.getLogger().addHandler(handler)
+    yield written
+    logging.getLogger().removeHandler(handler)
+
+
+def test_the_command_line_prints_messages_alone_and_once(
+    root: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with printing():
+        LOGGER.info("scored 100% of {them}")
+        LOGGER.warning("Warning: few")
+        LOGGER.debug("not told")
+    assert tuple(capsys.readouterr()) == ("scored 100% of {them}\nWarning: few\n", "")
+    assert root.getvalue() == ""
+
+
+def test_a_stream_that_is_closed_ends_the_command_as_it_does_for_print(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Closed(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    with printing(), pytest.raises(BrokenPipeError):
+        LOGGER.info("a line")
+
+
+def test_afterwards_the_logger_is_as_it_was(
+    root: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match="an error"), printing():
+        raise ValueError("an error")
+    LOGGER.info("for no one")
+    LOGGER.warning("for the caller's handler")
+    assert tuple(capsys.readouterr()) == ("", "")
+    assert root.getvalue() == "for the caller's handler\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "printed"),
+    [
+        ("", ""),
+        ("logging.basicConfig(level=logging.INFO)", "INFO:medsent.a:b\nWARNING:medsent.a:c\n"),
+    ],
+)
+def test_the_library_prints_what_its_caller_asks_for(before: str, printed: str) -> None:
+    code = f"import logging, medsent\n{before}\nmine = logging.getLogger('medsent.a')\n"
+    code += "mine.info('b')\nmine.warning('c')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", printed)
 
 
 @pytest.mark.parametrize("verbose", ["", "1"])
