@@ -16,12 +16,19 @@ LOGGER = logging.getLogger("medsent.somewhere")
 
 @pytest.fixture
 def root() -> Iterator[io.StringIO]:
-    """A handler such as Ray and vLLM give the root logger; what it writes."""
+    """A handler such as Ray and vLLM give the root logger; what it writes.
+
+    The level is Python's own: MLflow's migrations, which another test may run, lower it.
+    """
     written = io.StringIO()
     handler = logging.StreamHandler(written)
-    logging.getLogger().addHandler(handler)
+    logger = logging.getLogger()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING)
     yield written
-    logging.getLogger().removeHandler(handler)
+    logger.setLevel(level)
+    logger.removeHandler(handler)
 
 
 def test_the_command_line_prints_messages_alone_and_once(
