@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 from numpy.polynomial import polynomial
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from medsent.metrics.statistics.intervals import ALPHA, Floats
 from medsent.metrics.statistics.replicates import Drawn
@@ -140,7 +140,7 @@ class Contrast:
         def excess(log_times: float) -> float:
             times = float(np.exp(log_times))
             df = max(self.df * times, 1.0)
-            t, power = stats.t.isf(ALPHA / sides / number, df), stats.t.ppf(POWER, df)
+            t, power = special.stdtrit(df, [1 - ALPHA / sides / number, POWER])
             return float((t * reach + power * se) / np.sqrt(times) - difference)
 
         if excess(-_FAR) <= 0 or excess(_FAR) >= 0:
