@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -146,6 +147,8 @@ def judged(
     if bounds.low is None and change.disagreements is not None:
         bound = change.disagreements.bound(change.number)
         bounds = Bounds(-bound, bound)
+    elif change.contrast is not None and change.influence is not None:
+        bounds = replace(bounds, low=change.contrast.careful_low(change.influence, change.number))
     found = Judged(
         decision=decide(bounds.low, bounds.high, margin),
         margin=margin,
@@ -170,16 +173,17 @@ def judged(
 def _more(found: Judged, change: Change, margin: float, opinions: int, widened: float) -> Judged:
     """Return it with the number of opinions that would tell."""
     assert change.contrast is not None
+    contrast = change.contrast
+    scarce = margin * (change.influence or 0.0) / contrast.se(contrast.difference) ** 2
     # A variance so many times as large hides what is as many times the root of that smaller.
-    times = change.contrast.times(margin / math.sqrt(widened), change.number)
+    hidden = math.sqrt(max(widened, scarce))
+    times = contrast.times(margin / hidden, change.number)
     if times is not None and times <= 1:  # these would have told: it is near the margin
-        times = change.contrast.times(abs(change.contrast.difference + margin), change.number)
+        times = contrast.times(abs(contrast.difference + margin) / hidden, change.number)
     needed = _count(opinions, times)
-    if needed is None or times is None:
+    if needed is None or times is None or times <= 1:
         return found
-    low, high = (
-        _count(opinions, max(times * off, 1.0)) for off in change.contrast.spread_of_times()
-    )
+    low, high = (_count(opinions, max(times * off, 1.0)) for off in contrast.spread_of_times())
     return found.model_copy(
         update={
             "opinions_needed": needed,
