@@ -261,14 +261,13 @@ def _comparison(
     pair = state.pairs.get(ALL, {}).get(names) or Pair.none(len(state.scope.labels))
     overall = overall_changes(pair, (_side(state, ALL, baseline), _side(state, ALL, candidate)))
     tests: Sequence[float | None] = mcnemar_p(pair) or [None] * len(state.scope.labels)
-    known, opinions = label_changes(pair), opinions_of(pair)
+    known = label_changes(pair)
     labels = {
         label: _change(change, test, *support)
         for label, change, test, support in zip(
             state.scope.labels, known, tests, _opinions(pair), strict=True
         )
     }
-    with_label = {name: each.opinions for name, each in labels.items() if each.opinions is not None}
     by_name = dict(zip(state.scope.labels, known, strict=True))
     return Comparison(
         baseline=baseline,
@@ -281,8 +280,8 @@ def _comparison(
         ),
         labels_left_out=left_out,
         slices=_slice_changes(state, names),
-        opinions=opinions,
-        verdict=margins and judge(overall, by_name, margins, opinions, with_label),
+        opinions=opinions_of(pair),
+        verdict=margins and judge(overall, by_name, margins, pair),
     )
 
 

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from medsent.metrics.statistics.changes import SUPPORTED, Change
-from medsent.metrics.statistics.estimates import FEW_OPINIONS, Bounds
+from medsent.metrics.statistics.estimates import FEW_OPINIONS, Bounds, opinions_with
 from medsent.metrics.statistics.replicates import SUCCESS
 from medsent.metrics.verdict import Decision, Judged, Margins, Verdict, decide
 from medsent.reducer.pairs import BOTH, Pair
@@ -31,19 +32,13 @@ def opinions_of(pair: Pair) -> int | None:
 
 
 def judge(
-    overall: Mapping[str, Change],
-    labels: Mapping[str, Change],
-    margins: Margins,
-    opinions: int | None,
-    with_label: Mapping[str, int],
+    overall: Mapping[str, Change], labels: Mapping[str, Change], margins: Margins, pair: Pair
 ) -> Verdict:
-    """Return the verdict on a comparison, from what is known of its differences.
-
-    `opinions` is how many are compared, and `with_label` how many have each label in gold.
-    """
-    macro = overall[SUPPORTED]
-    of_macro = judged(macro, margins.overall, opinions)
+    """Return the verdict on a pair, from what is known of its differences; labels in its order."""
+    macro, opinions = overall[SUPPORTED], opinions_of(pair)
+    of_macro = judged(macro, margins.overall, opinions, widened=_widened(macro, pair))
     of_answers = judged(overall[SUCCESS], margins.overall, opinions)
+    with_label = _with_label(pair, labels)
     of_labels = {
         name: judged(change, margin, opinions, with_label.get(name))
         for name, change in labels.items()
@@ -68,6 +63,30 @@ def judge(
         undecided=undecided,
     )
     return found if found.decision != "cannot_tell" else _with_needs(found, macro, list(labels))
+
+
+def _with_label(pair: Pair, labels: Iterable[str]) -> dict[str, int]:
+    """Return how many opinions have each label in gold; nothing without replicates."""
+    if pair.resampled is None:
+        return {}
+    return dict(zip(labels, opinions_with(pair.resampled[0].positives).tolist(), strict=True))
+
+
+def _widened(macro: Change, pair: Pair) -> float:
+    """Return how many times as much macro F1 varies once the labels count that are too rare now.
+
+    More opinions bring them in. A label's difference varies as one over the records that have
+    it; times these, it is taken for the same in all labels, the median of those that count.
+    """
+    if macro.shares is None:
+        return 1.0
+    shares, positives = np.array(macro.shares), pair.baseline.tp + pair.baseline.fn
+    counts, rare = shares != 0, (shares == 0) & (positives > 0)
+    if not rare.any():
+        return 1.0
+    each = float(np.median(shares[counts] * positives[counts]))
+    number = counts.sum() / (counts.sum() + rare.sum())
+    return float(max(1.0, number**2 * (1 + (each / (positives[rare] + 1)).sum())))
 
 
 def _together(
@@ -112,17 +131,24 @@ def _widest(macro: Change, labels: Sequence[str]) -> list[str]:
 
 
 def judged(
-    change: Change, margin: float, opinions: int | None, with_label: int | None = None
+    change: Change,
+    margin: float,
+    opinions: int | None,
+    with_label: int | None = None,
+    widened: float = 1.0,
 ) -> Judged:
     """Return what is said of one figure, and how many opinions would tell where it cannot be.
 
     `opinions` is how many are compared. Of a label, `with_label` have it in gold: where these are
-    too few for an interval, as many are asked for as hold enough at that rate.
+    too few for an interval, as many are asked for as hold enough at that rate. Of macro F1,
+    the variance will be `widened` so many times by the labels that are too rare now.
     """
     bounds = change.simultaneous or change.difference
     if bounds.low is None and change.disagreements is not None:
         bound = change.disagreements.bound(change.number)
         bounds = Bounds(-bound, bound)
+    elif change.contrast is not None and change.influence is not None:
+        bounds = replace(bounds, low=change.contrast.careful_low(change.influence, change.number))
     found = Judged(
         decision=decide(bounds.low, bounds.high, margin),
         margin=margin,
@@ -133,7 +159,7 @@ def judged(
         return found
     few = change.disagreements
     if change.contrast is not None:
-        return _more(found, change, margin, opinions)
+        return _more(found, change, margin, opinions, widened)
     if few is not None:
         needed = few.times(margin, change.number)
         return found.model_copy(update={"opinions_needed": _count(opinions, needed)})
@@ -144,18 +170,20 @@ def judged(
     return found
 
 
-def _more(found: Judged, change: Change, margin: float, opinions: int) -> Judged:
+def _more(found: Judged, change: Change, margin: float, opinions: int, widened: float) -> Judged:
     """Return it with the number of opinions that would tell."""
     assert change.contrast is not None
-    times = change.contrast.times(margin, change.number)
+    contrast = change.contrast
+    scarce = margin * (change.influence or 0.0) / contrast.se(contrast.difference) ** 2
+    # A variance so many times as large hides what is as many times the root of that smaller.
+    hidden = math.sqrt(max(widened, scarce))
+    times = contrast.times(margin / hidden, change.number)
     if times is not None and times <= 1:  # these would have told: it is near the margin
-        times = change.contrast.times(abs(change.contrast.difference + margin), change.number)
+        times = contrast.times(abs(contrast.difference + margin) / hidden, change.number)
     needed = _count(opinions, times)
-    if needed is None or times is None:
+    if needed is None or times is None or times <= 1:
         return found
-    low, high = (
-        _count(opinions, max(times * off, 1.0)) for off in change.contrast.spread_of_times()
-    )
+    low, high = (_count(opinions, max(times * off, 1.0)) for off in contrast.spread_of_times())
     return found.model_copy(
         update={
             "opinions_needed": needed,

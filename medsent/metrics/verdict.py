@@ -53,8 +53,9 @@ class Judged(Part):
     margin: float
     """How much lower the candidate's figure may be."""
     low: Figure = None
-    """Lower end of the interval that decides: of a label that of all labels at once. Of variants
-    that disagree on too few opinions for one, how far they can be apart at most."""
+    """Lower end of the interval that decides: of a label that of all labels at once. It is lower
+    than that of the difference where the two disagree on few opinions; of variants that do on
+    too few for an interval, it is how far they can be apart at most."""
     high: Figure = None
     """Upper end."""
     opinions_needed: int | None = None

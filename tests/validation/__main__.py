@@ -137,7 +137,7 @@ def verdict_tables(found: Decided) -> Iterator[str]:
     yield ""
     yield f"| wrong verdict | how often | +- | of | goal at most {MOST_WRONG:.0f}% |"
     yield "|---|--:|--:|--:|---|"
-    wrong = [("worse", "ship"), ("equal", "block"), ("alike", "block")]
+    wrong = [("worse", "ship"), ("damaged", "ship"), ("equal", "block"), ("alike", "block")]
     for kind in (*KINDS, ANY):
         for scenario, decision in wrong:
             for opinions in deciding.SIZES:

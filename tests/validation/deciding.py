@@ -1,7 +1,8 @@
 """How often a comparison is to be shipped, blocked or left open, by how good the candidate is.
 
-Candidates of the second population: equal, nearly identical, worse by just the margin at every
-label, or better. All their answers are usable, so that F1 alone decides.
+Candidates of the second population: worse by just the margin at every label, in answers of their
+own or in a few opinions alone (damaged), equal, nearly identical, or better. All their answers
+are usable, so that F1 alone decides.
 """
 
 from collections import defaultdict
@@ -11,18 +12,20 @@ from typing import Final
 
 import numpy as np
 
-from medsent.commands.nightly.verdict import decision_on
 from medsent.labels import LABELS
-from medsent.metrics.build import build_metrics
-from medsent.metrics.model import Comparison, Run
-from medsent.metrics.verdict import Margins
+from medsent.metrics.judgement import judge
+from medsent.metrics.statistics.changes import SUPPORTED, Change, label_changes, supported_change
+from medsent.metrics.statistics.estimates import Bounds
+from medsent.metrics.statistics.replicates import SUCCESS
+from medsent.metrics.verdict import Margins, Verdict, decide
+from medsent.reducer.slices import ALL
 from medsent.reducer.state import Scope, reduce_batches
 from tests.validation.multilevel import Multilevel
 from tests.validation.population import MARGIN, VARIANTS, Scenario
 from tests.validation.tally import Tallies, merge, tallies
 
 SIZES: Final = (60, 150, 400, 1500, 3000)
-SCENARIOS: Final[tuple[Scenario, ...]] = ("worse", "equal", "alike", "better")
+SCENARIOS: Final[tuple[Scenario, ...]] = ("worse", "damaged", "equal", "alike", "better")
 DECISIONS: Final = ("ship", "block", "cannot_tell")
 KINDS: Final = ("macro F1", "the whole", "the gate's macro F1")
 ANY: Final = "any label"
@@ -53,15 +56,16 @@ def decided(scenario: Scenario, opinions: int, seed: int, replicates: int = 1000
     rng = np.random.default_rng([seed, opinions, 1, *scenario.encode()])
     rows = Multilevel.of(scenario).sample(opinions, 0, rng, unusable=0.0)
     scope = Scope.of(VARIANTS, LABELS, pairs=[VARIANTS], replicates=replicates, seed=seed)
-    run = Run(name="sample", fingerprint="0")
-    margins = Margins(MARGIN, MARGIN)
-    built = build_metrics(reduce_batches([rows], scope), run=run, margins=margins)
+    pair = reduce_batches([rows], scope).pairs[ALL][VARIANTS]
+    labels = dict(zip(LABELS, label_changes(pair), strict=True))
+    macro = supported_change(pair)
+    answers = Change(1.0, 1.0, Bounds(0.0, 0.0), Bounds())
+    overall = {SUPPORTED: macro, SUCCESS: answers}
+    verdict = judge(overall, labels, Margins(MARGIN, MARGIN), pair)
     found, at = Decided(), f"{scenario} @ {opinions}"
-    for kind, decision in _decisions(built.comparisons[0]):
+    for kind, decision in _decisions(verdict, macro):
         for each in DECISIONS:
             found.tallies[f"{kind}: {each}, {at}"].add(each in decision)
-    verdict = built.comparisons[0].verdict
-    assert verdict is not None
     if verdict.macro_f1.opinions_needed is not None:
         found.needed[at].append(verdict.macro_f1.opinions_needed)
     for tally in found.tallies.values():
@@ -69,11 +73,10 @@ def decided(scenario: Scenario, opinions: int, seed: int, replicates: int = 1000
     return found
 
 
-def _decisions(pair: Comparison) -> Iterator[tuple[str, set[str]]]:
+def _decisions(verdict: Verdict, macro: Change) -> Iterator[tuple[str, set[str]]]:
     """Yield what each kind decides; of labels all that any of them does."""
-    verdict = pair.verdict
-    assert verdict is not None
     yield "macro F1", {verdict.macro_f1.decision}
     yield "the whole", {verdict.decision}
-    yield "the gate's macro F1", {decision_on(pair.overall["macro_f1_supported"], MARGIN)}
+    if macro.one_sided is not None:
+        yield "the gate's macro F1", {decide(macro.one_sided.low, macro.one_sided.high, MARGIN)}
     yield ANY, {each.decision for each in verdict.labels.values()}

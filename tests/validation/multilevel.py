@@ -71,7 +71,8 @@ class Multilevel:
     def of(cls, scenario: Scenario) -> "Multilevel":
         """Equal variants, nearly identical ones, equal F1 by opposite biases, or an unequal one.
 
-        That is better by `GAIN` or worse by `MARGIN`.
+        That is better by `GAIN`, worse by `MARGIN`, or the same but for labels that it has lost
+        (damaged): all of an opinion's right ones at once, so that F1 is lower by `MARGIN`.
         """
         f1 = np.tile(_F1, (2, 1))
         found = f1.copy()
@@ -87,6 +88,8 @@ class Multilevel:
         real = PREVALENCE * _KNOWN[1]  # F1 is that of the records whose gold is known
         given = real * (2 * found / f1 - 1)
         false = (given - real * found) / ((1 - PREVALENCE) * _KNOWN[0])
+        if scenario == "damaged":
+            found[1] *= 1 - _lost(f1[0], found[0])
         rng = np.random.default_rng(0)
         readers = np.geomspace(1, 12, READERS)
         tastes = rng.normal(0, _READER_SD, (READERS, len(LABELS)))
@@ -153,6 +156,9 @@ class Multilevel:
         if self.scenario == "alike":
             anew = rng.random(gold.shape) < _REDRAWN
             given[1] = np.where(anew, given[1], given[0])
+        if self.scenario == "damaged":
+            lost = rng.random(labels) < 1 - self.found[1] / self.found[0]
+            given[1] = given[0] & ~(gold & lost[opinion])
         return gold.astype(np.int8), [each.astype(np.int8) for each in given], opinion, reader
 
     def _answer(
@@ -175,6 +181,17 @@ class Multilevel:
         found = np.stack([_solved(share, _ERROR_SD, none, alone) for share in self.found])
         false = np.stack([_solved(share, _ERROR_SD, none, alone) for share in self.false])
         return found, false
+
+
+def _lost(f1: Floats, found: Floats) -> Floats:
+    """Return the share of the right labels, (21,), without which F1 is lower by `MARGIN`.
+
+    Of each record with the label a variant finds `found`; with all that it gives beside these
+    that is 2 found / f1. F1 without a share s of the right ones is 2 found (1 - s) over that
+    less s found.
+    """
+    whole, goal = 2 * found / f1, f1 - MARGIN
+    return np.asarray((2 * found - goal * whole) / (found * (2 - goal)))
 
 
 def _solved(shares: Floats, sd: float, tastes: Floats, readers: Floats) -> Floats:

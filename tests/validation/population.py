@@ -21,7 +21,7 @@ from medsent.reducer.state import Scope, reduce_batches
 from tests.predicted import Answers, batch
 
 Floats = npt.NDArray[np.float64]
-Scenario: TypeAlias = Literal["equal", "alike", "biases", "better", "worse"]
+Scenario: TypeAlias = Literal["equal", "alike", "biases", "better", "worse", "damaged"]
 
 VARIANTS: Final = ("baseline", "candidate")
 PREVALENCE: Final = np.geomspace(0.02, 0.4, len(LABELS))

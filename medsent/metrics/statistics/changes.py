@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from medsent.metrics.statistics.contrasts import Contrast
-from medsent.metrics.statistics.disagreements import Disagreements
+from medsent.metrics.statistics.disagreements import Disagreements, influence
 from medsent.metrics.statistics.estimates import (
     FEW_OPINIONS,
     ROUGH_BELOW,
@@ -63,7 +63,8 @@ class Change:
     simultaneous: Bounds | None = None
     """Of candidate - baseline, for all the figures that stand beside it at once."""
     one_sided: Bounds | None = None
-    """Either bound of candidate - baseline by itself, for all those figures at once."""
+    """Either bound of candidate - baseline by itself, for all those figures at once. The lower
+    one is careful where the two disagree on few opinions."""
     detectable_one_sided: float | None = None
     """By how much a true difference must be beyond a limit, for that bound to be with 80% power."""
     contrast: Contrast | None = None
@@ -72,6 +73,8 @@ class Change:
     """Of so many figures `simultaneous` and `one_sided` hold at once."""
     disagreements: Disagreements | None = None
     """What bounds the difference where the two disagree on too few opinions for an interval."""
+    influence: float | None = None
+    """By how much one opinion moves the figure; None where that is not known."""
     shares: tuple[float, ...] | None = None
     """Of macro F1: what each label makes of the difference's variance."""
 
@@ -88,6 +91,7 @@ def label_changes(pair: Pair) -> list[Change]:
     ]
     opinions = opinions_with(pair.resampled[0].positives)
     with_label, identical = clusters(drawn[0].wholes + drawn[1].wholes), not _any_disagreeing(pair)
+    each = influence(base, with_label)
     return corrected(
         [
             _change(
@@ -98,6 +102,7 @@ def label_changes(pair: Pair) -> list[Change]:
                 few=Disagreements.about_label(
                     len(pair.disagreeing[i]), float(with_label[i]), float(base[i]), identical
                 ),
+                influence=float(each[i]),
             )
             for i in range(len(base))
         ]
@@ -156,13 +161,15 @@ def supported_change(pair: Pair) -> Change:
     base, candidate = (macro_replicates(side, "f1", kept) for side in pair.resampled)
     values = [_mean(Cells.of(side), kept) for side in sides]
     differing = _any_disagreeing(pair)
-    few = Disagreements.about_any(
-        len(differing),
-        base.opinions,
-        Cells.of(pair.baseline).value("f1")[kept],
-        clusters(base.wholes + candidate.wholes),
+    f1 = Cells.of(pair.baseline).value("f1")[kept]
+    with_label = clusters(base.wholes + candidate.wholes)
+    found = _change(
+        (values[0], values[1]),
+        (base, candidate),
+        _few_disagreeing(differing),
+        few=Disagreements.about_any(len(differing), base.opinions, f1, with_label),
+        influence=float(influence(f1, with_label).mean() / len(f1)) if len(f1) else None,
     )
-    found = _change((values[0], values[1]), (base, candidate), _few_disagreeing(differing), few=few)
     if found.contrast is None:
         return found
     return replace(found, shares=_shares(base, candidate, kept))
@@ -194,10 +201,12 @@ def _simultaneous(change: Change, number: int, sides: int = 2) -> Bounds:
 
 def _bounded(change: Change, number: int) -> Change:
     """Return the change with bounds of one side, as one of so many."""
-    found = change.contrast
+    found, bounds = change.contrast, _simultaneous(change, number, sides=1)
+    if found is not None and change.influence is not None:
+        bounds = replace(bounds, low=found.careful_low(change.influence, number, sides=1))
     return replace(
         change,
-        one_sided=_simultaneous(change, number, sides=1),
+        one_sided=bounds,
         detectable_one_sided=None if found is None else found.detectable(number, sides=1),
     )
 
@@ -261,6 +270,7 @@ def _change(
     none: NoInterval | None = None,
     rough: bool = False,
     few: Disagreements | None = None,
+    influence: float | None = None,
 ) -> Change:
     base, candidate = values
     between = drawn[1].minus(drawn[0])
@@ -285,6 +295,7 @@ def _change(
         detectable=found.detectable(),
         detectable_range=found.detectable_range(),
         contrast=found,
+        influence=influence,
     )
     return _bounded(change, 1)
 

@@ -82,6 +82,15 @@ class Disagreements:
         )
 
 
+def influence(f1: Floats, opinions: Floats) -> Floats:
+    """Return by how much one opinion moves F1, (L,), of so many where gold or a variant has it.
+
+    That is half of the steepest: an opinion of which one variant has lost all labels is of the
+    other's 2 tp + fp + fn as much.
+    """
+    return np.asarray(_steepest(f1) / 2 / opinions)
+
+
 def _steepest(f1: Floats) -> Floats:
     """Return how far F1 moves for each unit of the share that disagrees, at most, (L,).
 

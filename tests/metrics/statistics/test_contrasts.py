@@ -132,3 +132,33 @@ def test_ends_stay_within_what_a_difference_can_be() -> None:
     found = Contrast(0.5, 0.6, variances, 0.5, 0.5, 9.0)
     assert found.interval(21) == (-1.0, 1.0)
     assert found.detectable(21) is None
+
+
+def test_the_careful_end_is_lower_only_where_few_opinions_disagree() -> None:
+    found = contrast((0.4, 0.42))
+    low, _ = found.interval()
+    assert found.careful_low(0.0) == low
+    assert found.careful_low(1 / OPINIONS / 10) == low
+    large = found.careful_low(0.2)
+    assert large < low
+    # At it, the difference is as many standard errors off, by the variance of as many losses.
+    assert found.difference - large == pytest.approx(
+        found.quantile() * np.sqrt(-large * 0.2), rel=1e-6
+    )
+    assert found.careful_low(0.2, number=21) < large < found.careful_low(0.2, sides=1)
+
+
+def test_so_many_times_as_many_opinions_show_a_difference() -> None:
+    found = contrast((0.4, 0.42))
+    detectable = found.detectable()
+    assert detectable is not None
+    assert found.times(detectable) == pytest.approx(1, rel=1e-3)
+    assert found.times(detectable / 2) == pytest.approx(4, rel=0.02)
+    tenth, more = found.times(detectable / 10), found.times(detectable / 10, number=21)
+    assert tenth is not None
+    assert more is not None
+    assert more > tenth > 99
+    assert found.times(0.0) is None
+    assert found.times(1e-7) is None
+    low, high = found.spread_of_times()
+    assert low < 1 < high
