@@ -20,7 +20,7 @@ PACKAGE := .venv/.package-$(call key,$(LOCK) pyproject.toml)
 UNFINISHED := .venv-unfinished
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check train chaos fuzz-inputs erasures scale month backfill-scale validate-statistics bench bench-gpu bench-reduce bench-prompts setup clean distclean
+.PHONY: help demo test check train chaos fuzz-inputs erasures scale month backfill-scale validate-statistics bench bench-gpu bench-reduce bench-prompts bench-repeats setup clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -74,6 +74,9 @@ bench-reduce: $(PACKAGE) ## Time and memory of the report's numbers, from 10,000
 
 bench-prompts: $(PACKAGE) ## Prompts made a second, against whole prompts tokenised in one call (a minute)
 	@$(BIN)/python -m tests.bench.prompts $(ARGS)
+
+bench-repeats: $(PACKAGE) ## Answers that flip when records are asked again, many at a time and one (ten minutes)
+	@$(BIN)/python -m tests.bench.repeats $(ARGS)
 
 setup: $(PACKAGE) ## Only set up .venv; the others do it by themselves
 

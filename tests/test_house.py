@@ -37,6 +37,7 @@ UPWARDS = (
 """Each imports of itself and of those before it alone."""
 SPARING = {
     "medsent.cli": "`--help` in a moment: the commands import torch, ray and transformers",
+    "medsent.commands.making": "the same",
     "medsent.commands.previews": "the same",
 }
 """Modules that import our own within functions, and why."""

@@ -15,6 +15,7 @@ from medsent.errors import MedsentError, RunError, UsageError, place_of
 from medsent.report.write import FILES, reduce_run, write_files
 from medsent.runs.erased import LISTS, Erased, found_in, list_erased, listed_in, opinion_hash
 from medsent.runs.folder import RunFolder
+from medsent.runs.repeats import repeats_of
 from medsent.storage.paths import AnyPath, any_path
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def erase(folders: Sequence[str | AnyPath], opinion_ids: Mapping[str, str]) -> s
     """
     if not all(opinion_ids):
         raise UsageError("--opinion-id: an id is empty, and every record without one would go")
-    runs = _runs([any_path(folder).resolve() for folder in folders])
+    runs = _with_repeats(_runs([any_path(folder).resolve() for folder in folders]))
     outputs = list(dict.fromkeys([*(run.path.parent for run in runs), *_linked_from(folders)]))
     for output in outputs:
         list_erased(output, opinion_ids)
@@ -88,6 +89,11 @@ def _runs(folders: Sequence[AnyPath]) -> list[RunFolder]:
     if not runs:
         raise UsageError("erase: none of the folders is a run's")
     return runs
+
+
+def _with_repeats(runs: Sequence[RunFolder]) -> list[RunFolder]:
+    """Return runs with their repeats, which hold the same opinions."""
+    return list(dict.fromkeys(each for run in runs for each in (run, *repeats_of(run))))
 
 
 def _linked_from(folders: Sequence[str | AnyPath]) -> Iterator[AnyPath]:

@@ -1,11 +1,16 @@
 """The settings of the engines: how many there are, of which kind, and when one counts as dead."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from medsent.config.loader import Settings, is_kept
 from medsent.config.secrets import refuse_secrets
+
+NO_INVARIANCE: Final = (
+    "engine.batch_invariant: vLLM has it for GPUs alone, and the engines run on CPUs here; there "
+    "engine.max_num_seqs: 1 asks one record at a time"
+)
 
 
 class Replicas(Settings):
@@ -56,6 +61,9 @@ class VllmSettings(_EngineBounds):
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
     kv_cache_gib: int = Field(2, ge=1)
     """Memory of the KV cache on a CPU."""
+    batch_invariant: bool = False
+    """Whether an answer is not to depend on which others are in its batch: vLLM's own switch, for
+    GPUs alone. It takes slower kernels."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Any other argument of vLLM's engine, passed on as it is; no secrets."""
 
@@ -65,6 +73,12 @@ class VllmSettings(_EngineBounds):
         if not is_kept(info):  # of an old run opinions must still be erased
             refuse_secrets(options)
         return options
+
+    @model_validator(mode="after")
+    def _invariant_on_gpus(self) -> "VllmSettings":
+        if self.batch_invariant and self.device == "cpu":
+            raise ValueError(NO_INVARIANCE)
+        return self
 
     def sequences(self, on_gpu: bool) -> int:
         """Return how many sequences at a time there are on such a device."""

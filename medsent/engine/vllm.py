@@ -65,7 +65,8 @@ class EnginePlan:
     def environment(self) -> dict[str, str]:
         """Return the variables that must be set before vLLM is imported."""
         on_cpu = {} if self.on_gpu else cpu.environment(self.settings.kv_cache_gib)
-        return {**_ENVIRONMENT, **on_cpu}
+        invariant = {"VLLM_BATCH_INVARIANT": "1"} if self.settings.batch_invariant else {}
+        return {**_ENVIRONMENT, **on_cpu, **invariant}
 
 
 def has_gpu() -> bool:

@@ -12,6 +12,7 @@ from medsent.errors import RunError
 from medsent.metrics.calibration import calibrate
 from medsent.metrics.estimate import Estimate, defined, over
 from medsent.metrics.findings.catalogue import find
+from medsent.metrics.flips import with_repeats
 from medsent.metrics.judgement import judge, opinions_of
 from medsent.metrics.model import (
     Change,
@@ -51,6 +52,7 @@ from medsent.metrics.verdict import Margins
 from medsent.predictions import AnswerStatus
 from medsent.reducer.counts import Counts
 from medsent.reducer.pairs import BOTH, Pair
+from medsent.reducer.repeats import Repetition
 from medsent.reducer.resamples import Resamples
 from medsent.reducer.slices import ALL, SliceKey
 from medsent.reducer.state import Reduction
@@ -96,6 +98,7 @@ def build_metrics(
     labels_left_out: Mapping[str, list[str]] | None = None,
     compared: Sequence[tuple[str, str]] | None = None,
     margins: Margins | None = None,
+    repeated: tuple[Repetition, Sequence[str]] | None = None,
 ) -> Metrics:
     """Return all numbers of a report; the same state and context give the same, to the bit.
 
@@ -103,7 +106,8 @@ def build_metrics(
     run was asked for. `unread` are records that no prediction holds, since they could not be
     read, by reason. `share` is what a route is configured with. `labels_left_out` are those that
     only one of two compared runs has, by variant. `compared` are the pairs that the report
-    compares; all of the state's where None. Without `margins` no comparison has a verdict. Raises
+    compares; all of the state's where None. Without `margins` no comparison has a verdict.
+    `repeated` is what was counted over the run and its repeats, with the folders of these. Raises
     `RunError` where the input is not scored + quarantined.
     """
     variants = {name: _variant(state, name) for name in state.scope.judged}
@@ -119,6 +123,8 @@ def build_metrics(
         timing=_timing(timing or Timing(), state.scored),
         provenance=dict(provenance or {}),
     )
+    if repeated is not None:
+        built = with_repeats(built, *repeated)
     return built.model_copy(update={"findings": find(built)})
 
 

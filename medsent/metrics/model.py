@@ -13,6 +13,7 @@ from medsent.errors import RunError
 from medsent.metrics.calibration import Calibration
 from medsent.metrics.cost import Cheapest, Cost, CostChange
 from medsent.metrics.estimate import Estimated, Figure, Part
+from medsent.metrics.repeats import Repeats
 from medsent.metrics.statistics.comparisons import ChangeKind
 from medsent.metrics.throughput import VariantThroughput
 from medsent.metrics.verdict import Verdict
@@ -225,6 +226,10 @@ class Change(Part):
     at_most: Figure = Field(None, exclude_if=_is_none)
     """How far the difference can be from 0, where the two disagree on too few opinions for an
     interval; 0 where they never do. It holds with 95% certainty, for all labels at once."""
+    moved_by_repeats: Figure = Field(None, exclude_if=_is_none)
+    """By how much the two figures moved, added up, when the same records were asked again; a
+    difference that is not larger may come from how requests were batched. Only there where the
+    run has repeats."""
     mcnemar_p: Figure = None
     """McNemar's exact test of which is right more often; only with one record an opinion."""
     opinions: int | None = None
@@ -360,6 +365,8 @@ class Metrics(Part):
     cheapest: Cheapest | None = Field(None, exclude_if=_is_none)
     """Which variant costs least and is as good as the best; not there without a price, or where
     the variants cannot be compared."""
+    repeats: Repeats | None = Field(None, exclude_if=_is_none)
+    """What asking the same records again changed; not there where the run has no repeats."""
     findings: list[Finding] = []
     """What the rules found."""
     timing: Timing = Timing()

@@ -227,7 +227,22 @@ _COST: Final = Term(
 )
 
 
-def definitions(labels: int, *, priced: bool = False, judged: bool = False) -> list[Term]:
+_REPEATS: Final = Term(
+    "repeats",
+    "Repeats, flips",
+    "The same records were asked again by the same job. An engine answers many requests in one "
+    "batch, and which of them stand together differs from one time to the next; the rounding of "
+    "its numbers differs with it, and a close answer may turn over. Such a label is a flip. A "
+    "figure moves by its highest value less its lowest over these times; the difference of two "
+    "figures by as much as both move, added up. A difference that is not larger than that may come "
+    "from the batches alone. An interval does not tell of it: it is of other opinions, not of "
+    "other batches.",
+)
+
+
+def definitions(
+    labels: int, *, priced: bool = False, judged: bool = False, repeated: bool = False
+) -> list[Term]:
     """Return the terms of a report on so many labels: figures, then the rules of findings."""
     which = f"each of the {counted(labels, 'label')}" if labels > 1 else "the label"
     record = Term(
@@ -238,4 +253,5 @@ def definitions(labels: int, *, priced: bool = False, judged: bool = False) -> l
     )
     rules = [Term(f"rule-{rule.name}", f"Rule {rule.name}", rule.decides) for rule in RULES]
     verdict = [_VERDICT] if judged else []
-    return [record, *verdict, *_FIGURES, *([_COST] if priced else []), *rules]
+    asked = [term for term, wanted in ((_COST, priced), (_REPEATS, repeated)) if wanted]
+    return [record, *verdict, *_FIGURES, *asked, *rules]

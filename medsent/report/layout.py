@@ -20,6 +20,7 @@ from medsent.report.tables import calibration as probabilities
 from medsent.report.tables import run as operations
 from medsent.report.tables import scores, slices
 from medsent.report.tables.cost import cost_tables
+from medsent.report.tables.repeats import repeat_tables
 from medsent.report.tables.route import routed
 from medsent.report.verdict import key_figures, verdict
 
@@ -45,6 +46,7 @@ def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
         Section("route", "Route", list(routed(metrics, metrics.route)) if metrics.route else []),
         Section("overall", "Overall", list(_overall(metrics))),
         Section("cost", "Cost", list(cost_tables(metrics))),
+        Section("repeats", "Asked again", list(repeat_tables(metrics))),
         Section("labels", "Labels", [*drawn[1:], *_labels(metrics)]),
         Section("calibration", "Calibration", list(_calibration(metrics))),
         Section("slices", "Slices", list(_slices(metrics))),
@@ -64,6 +66,7 @@ def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
             len(metrics.labels),
             priced=any(each.cost for each in metrics.variants.values()),
             judged=any(pair.verdict for pair in metrics.comparisons),
+            repeated=metrics.repeats is not None,
         ),
         plot=drawn[0] if drawn else None,
     )

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from medsent.metrics.estimate import Estimated, value_of
+from medsent.metrics.findings.repeats import within
 from medsent.metrics.findings.wording import first, listed
 from medsent.metrics.format import (
     count,
@@ -44,7 +45,8 @@ def verdict(metrics: Metrics) -> list[str]:
     if not metrics.comparisons:
         first, *rest = _alone(metrics)
         return [first, *cost_sentences(metrics), *rest, _coverage(metrics)]
-    sentences = [*map(decided, metrics.comparisons), *cost_sentences(metrics)]
+    moved = [sentence for sentence in map(within, metrics.comparisons) if sentence]
+    sentences = [*map(decided, metrics.comparisons), *moved, *cost_sentences(metrics)]
     return [*sentences, *_basis(metrics), _coverage(metrics)]
 
 

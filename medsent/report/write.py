@@ -16,6 +16,7 @@ from medsent.metrics.headline import is_evaluated
 from medsent.metrics.leakage import refuse_run
 from medsent.metrics.model import Metrics, Run, Timing
 from medsent.metrics.verdict import Margins
+from medsent.reducer.repeats import Repetition, columns_of
 from medsent.reducer.slices import MAX_VALUES
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.decision import short
@@ -24,11 +25,13 @@ from medsent.report.examples import examples
 from medsent.report.html import render_html
 from medsent.report.layout import contents
 from medsent.report.markdown import render_markdown
+from medsent.report.tables.repeats import asked_again
 from medsent.report.tables.route import route_taken
 from medsent.runs.clusters import Clusters
 from medsent.runs.folder import QUOTING, RunFolder
 from medsent.runs.log import Scored
 from medsent.runs.manifest import Manifest
+from medsent.runs.repeats import records_of_all, repeats_of
 from medsent.storage.paths import AnyPath
 
 logger = logging.getLogger(__name__)
@@ -111,12 +114,24 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: Manifest) -> Metrics
         unread={predictions.Reason.BAD_SHARD: records.unread},
         compared=_compared(config),
         margins=Margins.of(config.statistics),
+        repeated=_repeated(run, scope),
     )
     if rates is None:
         return built
     found = {name: variant_cost(state.throughput, name, rates) for name in config.variants}
     costs = {name: cost for name, cost in found.items() if cost is not None}
     return with_costs(built, state, costs, config.statistics.margin)
+
+
+def _repeated(run: RunFolder, scope: Scope) -> tuple[Repetition, list[str]] | None:
+    """Count the run's records and those of its complete repeats; None where it has none."""
+    repeats = [each for each in repeats_of(run) if each.manifest() and each.holds_predictions()]
+    if not repeats:
+        return None
+    counted = Repetition(scope, len(repeats) + 1)
+    for batches in records_of_all([run, *repeats], columns_of(scope), rows_at_a_time(scope)):
+        counted.add(batches)
+    return counted, [each.path.name for each in repeats]
 
 
 def rows_at_a_time(scope: Scope) -> int:
@@ -171,6 +186,7 @@ def summary(metrics: Metrics) -> list[str]:
         lines.append(f"  {name}: {', '.join(parts)}")
     if metrics.route is not None:
         lines.append(f"  {route_taken(metrics, metrics.route)}")
+    lines += [f"  {told}" for told in asked_again(metrics)]
     if is_evaluated(metrics):
         lines += [f"  {short(pair)}" for pair in metrics.comparisons]
     return lines

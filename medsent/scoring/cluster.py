@@ -16,7 +16,7 @@ import ray
 from ray._private.state import state as ray_state
 from ray.exceptions import AuthenticationError
 
-from medsent.config.engine import VllmSettings
+from medsent.config.engine import NO_INVARIANCE, VllmSettings
 from medsent.config.job import JobConfig
 from medsent.engine.vllm import has_gpu
 from medsent.errors import ConfigError, EngineError
@@ -60,7 +60,7 @@ def connect(config: JobConfig) -> None:
         _join() if _is_elsewhere() else _start(config)
     capacity = _capacity()
     _refuse_too_small(config, capacity)
-    _refuse_no_gpu_to_pay(config, capacity)
+    _refuse_lack_of_gpus(config, capacity)
 
 
 def check_cluster(config: JobConfig) -> Capacity:
@@ -75,7 +75,7 @@ def check_cluster(config: JobConfig) -> Capacity:
     cpus = _local_cpus(config)
     capacity = Capacity(cpus, gpus, gpus, ((cpus, gpus),))
     _refuse_too_small(config, capacity)
-    _refuse_no_gpu_to_pay(config, capacity)
+    _refuse_lack_of_gpus(config, capacity)
     return capacity
 
 
@@ -303,8 +303,13 @@ def _refuse_too_small(config: JobConfig, capacity: Capacity) -> None:
         )
 
 
-def _refuse_no_gpu_to_pay(config: JobConfig, capacity: Capacity) -> None:
-    if config.price and config.price.per_gpu_hour and "num_gpus" not in _scorer(config, capacity):
+def _refuse_lack_of_gpus(config: JobConfig, capacity: Capacity) -> None:
+    """Refuse settings that only GPUs have, where the engines run on CPUs."""
+    if "num_gpus" in _scorer(config, capacity):
+        return
+    if getattr(config.engine, "batch_invariant", False):
+        raise ConfigError(NO_INVARIANCE)
+    if config.price and config.price.per_gpu_hour:
         raise ConfigError(
             "price.per_gpu_hour: the engines run on CPUs here; give price.per_machine_hour"
         )

@@ -80,6 +80,8 @@ class Identity:
         }
         if isinstance(self.config.engine, VllmSettings) and model.dtype != "float32":
             parts["head_dtype"] = "float32"  # as `engine.text_model` has it, unless options do not
+        if getattr(self.config.engine, "batch_invariant", False):
+            parts["batch_invariant"] = [True]
         if any(v.prompt != v.method.prompt() for v in self.variants):
             parts["persona_names"] = {name: each.name for name, each in self.personas.items()}
         if (words := [label.word for label in self.labels.all]) and any(words):

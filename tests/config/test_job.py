@@ -40,6 +40,12 @@ def test_an_engine_is_vllm_unless_it_says_otherwise() -> None:
     assert scripted == ScriptedSettings(kind="scripted", latency_s=0.5)
 
 
+def test_batches_are_not_made_invariant_without_gpus() -> None:
+    assert made(engine={"batch_invariant": True}).engine == VllmSettings(batch_invariant=True)
+    with pytest.raises(ValidationError, match=r"engine\.max_num_seqs: 1 asks one record at a time"):
+        made(engine={"batch_invariant": True, "device": "cpu"})
+
+
 @pytest.mark.parametrize("file", ["demo.yaml", "demo-json.yaml", "evaluate.yaml"])
 def test_the_jobs_that_ship_can_be_read(file: str) -> None:
     config = load_settings(JobConfig, Path("jobs") / file)

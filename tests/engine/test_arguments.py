@@ -193,6 +193,7 @@ def test_an_engine_on_gpus_starts_without_a_compiler_of_cuda_and_as_processes_of
     variables = plan.environment()
     assert variables["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
     assert "VLLM_CACHE_ROOT" not in variables  # the cluster's to say
+    assert "VLLM_BATCH_INVARIANT" not in variables
 
 
 def test_vllm_knows_the_variables_that_it_is_given() -> None:
@@ -200,6 +201,9 @@ def test_vllm_knows_the_variables_that_it_is_given() -> None:
 
     dockerfile = Path("cluster/Dockerfile.gpu").read_text(encoding="utf-8")
     manifest = Path("cluster/raycluster.yaml").read_text(encoding="utf-8")
-    given = set(re.findall(r"\bVLLM_\w+", " ".join([*vllm._ENVIRONMENT, dockerfile, manifest])))
+    engine = VllmSettings(device="gpu", batch_invariant=True)
+    own = EnginePlan("model", engine, ModelSettings(source="model")).environment()
+    given = set(re.findall(r"\bVLLM_\w+", " ".join([*own, dockerfile, manifest])))
     assert given <= set(envs.environment_variables)
+    assert own["VLLM_BATCH_INVARIANT"] == "1"
     assert {"VLLM_USE_FLASHINFER_SAMPLER", "VLLM_CACHE_ROOT", "VLLM_USE_DEEP_GEMM"} <= given

@@ -194,6 +194,14 @@ def test_a_ray_that_does_not_start_is_one_line(job: JobBuilder, tmp_path: Path) 
     assert done.stderr.splitlines()[-1].startswith("medsent: Ray did not start on this machine (")
 
 
+def test_batches_are_not_made_invariant_on_a_machine_without_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "has_gpu", lambda: False)
+    with pytest.raises(ConfigError, match=r"engine\.batch_invariant: vLLM has it for GPUs alone"):
+        check_cluster(plan(engine={"kind": "vllm", "batch_invariant": True}))
+
+
 def test_gpus_are_not_paid_for_on_a_machine_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "has_gpu", lambda: False)
     priced = plan(engine={"kind": "vllm"}, price={"per_gpu_hour": 2.5})

@@ -84,6 +84,7 @@ OTHERS = {
     "length": replace(PLAIN, config=config(model={"max_model_len": 512})),
     "quantization": replace(PLAIN, config=config(model={"quantization": "fp8"})),
     "engine": replace(PLAIN, config=config(engine={"kind": "scripted"})),
+    "batches": replace(PLAIN, config=config(engine={"batch_invariant": True})),
     "options": replace(PLAIN, config=config(engine={"options": {"seed": 3}})),
     "fewer variants": with_variants(variant("plain")),
     "name": with_variants(variant("plain"), variant("other", "json")),

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from medsent.metrics.findings import advice, attention, compared, support, tradeoffs
+from medsent.metrics.findings import advice, attention, compared, repeats, support, tradeoffs
 from medsent.metrics.findings.bounds import (
     BELIEVABLE,
     CALIBRATED,
@@ -23,8 +23,8 @@ from medsent.metrics.statistics.changes import FEW_DISAGREEING
 
 _AT_ONCE: Final = "The interval is widened for the number of figures beside it (Bonferroni)."
 
-_WITHOUT_TESTS: Final = ("untested", "quarantine")
-"""The rules that need no replicates: that there are none, and a count of the input."""
+_WITHOUT_TESTS: Final = ("untested", "asked_again", "within_repeats", "quarantine")
+"""The rules that need no replicates: that there are none, and counts."""
 
 RULES: Final = (
     Rule(
@@ -65,6 +65,12 @@ RULES: Final = (
         "key_findings",
         "The labels that were tested and whose corrected p is 0.05 or more.",
         compared.labels_undecided,
+    ),
+    Rule(
+        "asked_again",
+        "key_findings",
+        "States what asking the same records again changed, where the run has repeats.",
+        repeats.asked_again,
     ),
     Rule(
         "standout_gain",
@@ -108,6 +114,13 @@ RULES: Final = (
         f"The tested labels whose detectable difference is over {100 * VISIBLE:.0f} points, before "
         "correction for the number of labels.",
         support.detectable,
+    ),
+    Rule(
+        "within_repeats",
+        "areas_for_attention",
+        "A difference of another size than 0 that is not larger than what the two figures moved by "
+        "over the run and its repeats, added up.",
+        repeats.within_repeats,
     ),
     Rule(
         "answers_unusable",

@@ -2,9 +2,9 @@
 
 Random weights: speed does not depend on their values, and answers are made as long as a trained
 model's. The model is served as the job serves it: the text model alone, out of its wrapper.
-Measures bare vLLM with an adapter of rank 16 beside the base model, merged, and in FP8;
-`ray.data.llm` with the same settings; and the job itself. Prints one table and writes one JSON
-file, anew after each contender.
+Measures bare vLLM with an adapter of rank 16 beside the base model, merged, in FP8, and with
+batch-invariant kernels; `ray.data.llm` with the same settings; and the job itself. Prints one
+table and writes one JSON file, anew after each contender.
 """
 
 import argparse
@@ -135,7 +135,7 @@ def _prepare(
         "stated": asdict(_stated(name, options.peak_tflops)),
         "settings": {
             each.name: {key: _told(value) for key, value in bench.arguments(each).items()}
-            for each in contenders.ENGINES
+            for each in bench.contenders
         },
     }
 
@@ -153,7 +153,7 @@ def _stated(name: str, given: list[float] | None) -> Rates:
 
 def _rows(bench: Bench, options: argparse.Namespace) -> Iterator[Measured]:
     chosen = options.only or contenders.NAMES
-    for contender in contenders.ENGINES:
+    for contender in bench.contenders:
         if contender.name in chosen:
             yield from bench.engine(contender)
     if contenders.PEER in chosen:

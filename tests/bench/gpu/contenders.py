@@ -59,6 +59,11 @@ class Contender:
     """Of the engine, where they are not the job's own."""
 
     @property
+    def needs_gpu(self) -> bool:
+        """Whether vLLM has it for GPUs alone."""
+        return bool(self.settings.get("batch_invariant"))
+
+    @property
     def written(self) -> bool:
         """Whether any answer is text."""
         return any(traffic in ("bits", "json") for _, traffic in self.asks)
@@ -80,6 +85,12 @@ ENGINES: Final = (
     Contender("merged", _ALL),
     Contender("fp8", _ALL, eight_bits=True),
     Contender("fp8-lora", (("adapter", SHARED), ("both", SHARED)), eight_bits=True, adapted=True),
+    Contender(
+        "batch-invariant",
+        (("adapter", SHARED), ("both", SHARED)),
+        adapted=True,
+        settings={"batch_invariant": True},
+    ),
 )
 """`merged`: no adapter is served, so that it is the base model, or one with an adapter in it."""
 

@@ -52,6 +52,10 @@ def ratios(rows: Sequence[Measured]) -> dict[str, float]:
         "the adapter's slowdown against a merged model": (("merged", "base"), ("lora", "adapter")),
         "FP8 against bf16, merged": (("fp8", "base"), ("merged", "base")),
         "FP8 against bf16, adapter": (("fp8-lora", "adapter"), ("lora", "adapter")),
+        "batch-invariant against vLLM's fastest kernels, adapter": (
+            ("batch-invariant", "adapter"),
+            ("lora", "adapter"),
+        ),
         "the job against bare vLLM, base and adapter": (("job", "both"), ("lora", "both")),
         "the job against ray.data.llm, base and adapter": (
             ("job", "both"),

@@ -17,7 +17,7 @@ from medsent.labels import LABELS
 from medsent.models.source import load_tokenizer
 from tests.bench import ray_data_llm
 from tests.bench.bare import BareVllm
-from tests.bench.gpu.contenders import JOB, PEER, SHARED, Contender, Traffic, Who
+from tests.bench.gpu.contenders import ENGINES, JOB, PEER, SHARED, Contender, Traffic, Who
 from tests.bench.gpu.shapes import TARGETS
 from tests.bench.job import run_job
 from tests.bench.timing import Edges, Round
@@ -65,6 +65,11 @@ class Bench:
     """vLLM's name for FP8."""
     traffic: dict[str, Traffic]
     rounds: int
+
+    @property
+    def contenders(self) -> list[Contender]:
+        """The engines that the device can have."""
+        return [each for each in ENGINES if self.device == "gpu" or not each.needs_gpu]
 
     def plan(self, contender: Contender) -> EnginePlan:
         """Return the engine that a contender starts."""
