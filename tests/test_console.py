@@ -18,17 +18,19 @@ LOGGER = logging.getLogger("medsent.somewhere")
 def root() -> Iterator[io.StringIO]:
     """A handler such as Ray and vLLM give the root logger; what it writes.
 
-    The level is Python's own: MLflow's migrations, which another test may run, lower it.
+    Levels are Python's own, whatever a library or a test before has made of them.
     """
     written = io.StringIO()
     handler = logging.StreamHandler(written)
-    logger = logging.getLogger()
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.WARNING)
+    ours, top = logging.getLogger("medsent"), logging.getLogger()
+    before = {each: each.level for each in (ours, top)}
+    ours.setLevel(logging.NOTSET)
+    top.setLevel(logging.WARNING)
+    top.addHandler(handler)
     yield written
-    logger.setLevel(level)
-    logger.removeHandler(handler)
+    top.removeHandler(handler)
+    for each, level in before.items():
+        each.setLevel(level)
 
 
 def test_the_command_line_prints_messages_alone_and_once(
