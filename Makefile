@@ -6,6 +6,8 @@ PYTHON ?= $(shell for python in python3.11 python3; do \
 TORCH ?= --require-hashes -r requirements/torch.txt
 LOCK ?= requirements/cpu.txt
 ARGS ?=
+# Two processes, one module in each at a time: ARGS="-n 0" is one, as a debugger needs.
+PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --require-virtualenv install -qq --disable-pip-version-check --no-input
@@ -20,7 +22,7 @@ PACKAGE := .venv/.package-$(call key,$(LOCK) pyproject.toml)
 UNFINISHED := .venv-unfinished
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check train chaos fuzz-inputs erasures scale month backfill-scale validate-statistics bench bench-gpu bench-reduce bench-prompts bench-repeats setup clean distclean
+.PHONY: help demo test test-fast check train chaos fuzz-inputs erasures scale month backfill-scale validate-statistics bench bench-gpu bench-reduce bench-prompts bench-repeats setup clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,7 +31,10 @@ demo: $(PACKAGE) ## Score the demo's opinions with the embedded model, baseline 
 	@$(BIN)/medsent demo $(ARGS)
 
 test: $(PACKAGE) ## Run the tests, the real engine included (ARGS="-k reducer" for a part)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-fast: $(PACKAGE) ## Those that start no Ray, no engine, and take a moment each (two minutes)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not ray and not engine and not slow" $(ARGS)
 
 check: $(PACKAGE) ## Lint, formatting and strict types
 	@$(BIN)/ruff check .

@@ -42,6 +42,22 @@ def pytest_configure() -> None:
     settings.load_profile("untimed")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what shares the session's Ray, and say which tests one process runs after each other.
+
+    Those of a module share its fixtures. Those of real engines stand in one line, since two
+    engines would wait for each other's threads at every matrix product.
+    """
+    for item in items:
+        if {"cluster", "joining", "finished"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("ray")
+    engines = {item.path for item in items if item.get_closest_marker("engine")}
+    for item in items:
+        module = item.nodeid.split("::")[0]
+        group = "engines" if item.path in engines else module
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_collection_finish() -> None:
     """Look no more for garbage among the million objects of the libraries, imported by now.
 

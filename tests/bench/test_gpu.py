@@ -22,6 +22,8 @@ from tests.bench.gpu.shapes import TEXT_12B, TEXT_TINY, attention, write_adapter
 from tests.bench.limit import Shape, read_shape
 from tests.bench.timing import Round
 
+pytestmark = pytest.mark.slow
+
 SHAPE = Shape([(10, 10)], 1, (10, 20))
 """100 parameters in the layers, 200 in the output."""
 UNKNOWN = Rates(None, None)

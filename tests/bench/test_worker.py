@@ -12,6 +12,8 @@ import pytest
 from medsent.engine import watchdog
 from tests.bench.worker import Worker
 
+pytestmark = pytest.mark.slow
+
 RUNNING = {psutil.STATUS_RUNNING, psutil.STATUS_SLEEPING, psutil.STATUS_DISK_SLEEP}
 
 

@@ -14,6 +14,8 @@ from cluster.start_night import Api, night, run
 from tests.cluster.manifests import CLUSTER
 from tests.cluster.schemas import problem
 
+pytestmark = pytest.mark.slow
+
 DATE = "2026-11-27"
 TEMPLATE = yaml.safe_load((CLUSTER / "rayjob-nightly.yaml").read_text(encoding="utf-8"))
 GONE, BUSY, DROPPED = ({"the server": told} for told in ("is gone", "is busy", "hangs up"))

@@ -17,6 +17,8 @@ from medsent.commands import evaluate as evaluation
 from medsent.scoring import cautions
 from tests.conftest import MARKER, Finished, job_values
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = [
     *("evaluate", "nightly", "backfill", "erase", "requeue"),
     *("check", "prompt", "report", "compare", "thresholds", "train", "demo"),

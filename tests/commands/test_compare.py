@@ -22,6 +22,8 @@ from tests.conftest import job_values, logged
 from tests.predicted import Answers, batch, named
 from tests.written import write_manifest
 
+pytestmark = pytest.mark.slow
+
 ROWS = 120
 GOLD = (np.random.default_rng(0).random((ROWS, 21)) < 0.4).astype(np.int8)
 

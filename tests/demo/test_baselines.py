@@ -10,6 +10,8 @@ from medsent.demo.baselines import Baseline, tuned_macro_f1
 from medsent.demo.data import Split
 from medsent.labels import LABELS
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "train": Split(opinions=240, readers=4, shards=4, seed=11),
     "validation": Split(opinions=150, readers=4, shards=1, seed=12),

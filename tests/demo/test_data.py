@@ -17,6 +17,8 @@ from medsent.input.gold import gold_matrix
 from medsent.labels import LABELS
 from medsent.metrics.statistics.thresholds import best_f1_thresholds
 
+pytestmark = pytest.mark.slow
+
 PLAIN = str.maketrans("ąćęłńóśźżĄĆĘŁŃÓŚŹŻ", "acelnoszzACELNOSZZ")
 SMALL = Split(opinions=300, readers=4, shards=1, seed=77)
 

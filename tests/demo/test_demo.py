@@ -18,6 +18,8 @@ from tests.asked import onepass, shipped_prompter
 from tests.conftest import command, predictions_of
 from tests.plain import load_plain, plain_logits
 
+pytestmark = pytest.mark.engine
+
 RECORDS = 40
 ADAPTER = Path("medsent/demo/adapter")
 COMPARED = 12

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from medsent.engine import lora_cpu
 from medsent.errors import EngineError
 
+pytestmark = pytest.mark.slow
+
 INPUTS, RANK, WIDTHS = 64, 8, (48, 16, 16)
 ADAPTERS = 2
 # One slot more than adapters, empty: the stock operations take "no adapter" for the last.

@@ -22,6 +22,8 @@ from tests.asked import onepass, shipped_prompter
 from tests.engine.quantised import CONFIG, dequantised, is_rounded, write_quantised
 from tests.plain import load_plain, plain_logits
 
+pytestmark = pytest.mark.engine
+
 ADAPTER = Path("medsent/demo/adapter")
 LACKS = cpu.missing_kernel("compressed-tensors", CONFIG)
 VARIANTS = (None, "finetuned")

@@ -11,6 +11,8 @@ from medsent.config.job import ModelSettings
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import EngineDiedError, EngineError
 
+pytestmark = pytest.mark.engine
+
 SHAPE = {
     "hidden_size": 32,
     "intermediate_size": 64,

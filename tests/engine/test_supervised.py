@@ -21,6 +21,8 @@ from medsent.engine.scripted.faults import Faults
 from medsent.engine.supervised import SupervisedEngine
 from medsent.errors import EngineDiedError, EngineError, EngineGoneError, EngineKillerError
 
+pytestmark = pytest.mark.slow
+
 ASK = Ask(max_tokens=1, token_ids=tuple(range(100, 122)))
 DEADLY, HANGING = 666, 667
 EASY = 7

@@ -27,6 +27,8 @@ from tests.asked import json_object, shipped_method, shipped_prompter
 from tests.plain import load_plain, plain_logits
 from tests.wrapped import NAMINGS, write_renamed
 
+pytestmark = pytest.mark.engine
+
 ADAPTER = Path("medsent/demo/adapter")
 VARIANTS = (None, *NAMINGS)
 RECORDS: dict[Any, int] = {"onepass": 6, "bits": 2, "json": 1}

@@ -35,6 +35,8 @@ from medsent.scoring.adapter_probe import check_effects
 from tests.asked import onepass, shipped_method, shipped_prompter
 from tests.plain import load_plain, plain_logits
 
+pytestmark = pytest.mark.engine
+
 ADAPTER = Path("medsent/demo/adapter")
 RECORDS = 32
 

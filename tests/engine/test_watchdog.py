@@ -17,6 +17,8 @@ from medsent.engine import watchdog
 from medsent.engine.crash_report import CrashReport
 from medsent.engine.vllm import EnginePlan
 
+pytestmark = pytest.mark.slow
+
 WATCHING = """
 import subprocess, sys, time
 from medsent.engine import watchdog
@@ -153,7 +155,7 @@ def test_another_process_of_the_owners_number_is_not_the_owner() -> None:
     assert ended.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("owner", ["", "nonsense", f"{os.getpid()}:0"])
+@pytest.mark.parametrize("owner", ["", "nonsense", f"{os.getpid()}:0"], ids=["no", "bad", "own"])
 def test_who_has_no_owner_or_is_the_owner_does_not_watch(
     owner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,8 @@ from medsent.reducer.slices import ALL
 from medsent.reducer.state import Scope, reduce_batches
 from tests.predicted import Answers, batch
 
+pytestmark = pytest.mark.slow
+
 Matrix = npt.NDArray[np.int8]
 MARGINS = Margins(0.02, 0.02)
 ANGER = LABELS.index("anger")

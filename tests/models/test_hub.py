@@ -20,6 +20,8 @@ from tests.chaos.tokenizer import write_tokenizer
 from tests.conftest import AdapterWriter, JobBuilder
 from tests.models.hub import LARGE, Hub, commit, served
 
+pytestmark = pytest.mark.slow
+
 
 def tokenizer_files() -> dict[str, bytes]:
     """Return a small tokenizer's files: a plan loads it."""

@@ -38,6 +38,8 @@ from tests.commands.training.sessions import Killed, kill_at
 from tests.conftest import AdapterWriter, JobBuilder, captured, logged
 from tests.plain import load_plain, plain_logits
 
+pytestmark = pytest.mark.slow
+
 ADAPTER = Path("medsent/demo/adapter")
 ROUNDING = 0.15
 """The mean difference of a label's logit that weights in bfloat16 may make."""
@@ -190,6 +192,7 @@ def further(merged_wrapper: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return adapter
 
 
+@pytest.mark.engine
 def test_a_merged_wrapper_and_an_adapter_on_it_answer_so_under_the_real_engine(
     merged_wrapper: Path,
     further: Path,

@@ -21,6 +21,8 @@ from medsent.models.served import kernel_targets
 from tests.conftest import AdapterWriter, job_values, merged
 from tests.models.checkpoints import OLMO, TEXT, WRAPPER, write_model
 
+pytestmark = pytest.mark.slow
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "DoRA": ({"use_dora": True}, "does not yet support DoRA"),
     "saved modules": ({"modules_to_save": ["lm_head"]}, "Unsupported modules_to_save"),

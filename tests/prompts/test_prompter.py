@@ -18,6 +18,8 @@ from medsent.prompts.prompter import Prompter
 from tests.asked import shipped_prompter
 from tests.prompts.models import CHATML, byte_level, tiny
 
+pytestmark = pytest.mark.slow
+
 ORDINARY = [
     "The nurse was kind, but I waited for two hours.",
     "Pani doktor była miła i wszystko spokojnie wyjaśniła.",

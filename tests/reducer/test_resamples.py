@@ -18,6 +18,8 @@ from medsent.reducer.weights import opinion_keys, poisson_weights
 from tests.predicted import Answers, batch, random_rows
 from tests.reducer.test_state import shuffled_parts
 
+pytestmark = pytest.mark.slow
+
 PAIR = ("baseline", "candidate")
 SCOPE = Scope.of(PAIR, LABELS, ["language", "clinic"], pairs=[PAIR], replicates=20, seed=3)
 UNSLICED = Scope.of(PAIR, LABELS, pairs=[PAIR], replicates=20)

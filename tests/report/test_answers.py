@@ -6,14 +6,14 @@ from medsent.metrics.model import Metrics
 from medsent.predictions import AnswerStatus
 from medsent.report.layout import contents
 from medsent.report.markdown import render_markdown
-from tests.report.test_markdown import table
+from medsent.report.tables.run import statuses
 
 
 @pytest.mark.parametrize("status", list(AnswerStatus)[1:])
 def test_every_status_of_an_answer_is_told_in_words(run: Metrics, status: str) -> None:
     baseline = run.variants["baseline"].model_copy(update={"answer_statuses": {status: 609}})
     changed = run.model_copy(update={"variants": {**run.variants, "baseline": baseline}})
-    row = table(render_markdown(contents(changed)), "Answers by status")[1]
+    row = [cell.text for cell in statuses(changed).rows[0]]
     assert (row[0], row[1], *row[3:]) == ("baseline", status, "609", "100.0%")
     assert len(row[2].split()) > 3
 

@@ -12,6 +12,8 @@ from medsent.report.markdown import render_markdown
 from medsent.report.tables.cost import cost_sentences, money
 from tests.report.sample import ATTACK, metrics
 
+pytestmark = pytest.mark.slow
+
 PRICE = PriceSettings(per_replica_hour=36.0)
 
 

@@ -16,6 +16,8 @@ from tests.metrics.test_judgement import compared, flipped, gold, report
 from tests.predicted import Answers
 from tests.report.sample import metrics
 
+pytestmark = pytest.mark.slow
+
 TRUTH = gold(3000)
 GOOD, ALIKE, BAD = flipped(TRUTH, 0.1, 1), flipped(TRUTH, 0.1, 2), flipped(TRUTH, 0.2, 3)
 INTERVAL = r"\(95% interval [+−0-9.]+ to [+−0-9.]+\)"

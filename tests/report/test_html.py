@@ -17,6 +17,8 @@ from medsent.report.layout import contents
 from medsent.report.markdown import escape, render_markdown
 from tests.report.sample import ATTACK, NOTE, metrics
 
+pytestmark = pytest.mark.slow
+
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 FETCHES = {"src", "srcset", "href", "xlink:href", "data", "action", "poster", "background", "style"}
 RESOURCES = {"script", "link", "img", "iframe", "object", "embed", "audio", "video", "base", "form"}

@@ -24,6 +24,8 @@ from medsent.report.verdict import verdict
 from tests.report.said import PAIR, pair_of, put, puts
 from tests.report.sample import ATTACK, NOTE, metrics
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def text(run: Metrics) -> str:

@@ -12,6 +12,8 @@ from medsent.report.layout import contents
 from tests.report.browser import CHROMIUM, Page, new_page
 from tests.report.sample import ATTACK, PERSONAS, metrics
 
+pytestmark = pytest.mark.slow
+
 NARROW = 400
 A4_WIDTH = 688  # in CSS pixels, less the margins
 SORTABLE = "document.querySelector('#labels table[data-sortable]')"

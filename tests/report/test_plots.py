@@ -19,6 +19,8 @@ from medsent.report.tables import calibration as probabilities
 from tests.predicted import named
 from tests.report.sample import metrics
 
+pytestmark = pytest.mark.slow
+
 Draw = Callable[[Metrics], Plot]
 
 

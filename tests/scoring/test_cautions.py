@@ -23,6 +23,8 @@ from medsent.scoring.cautions import cautions
 from medsent.scoring.plan import make_plan
 from tests.conftest import AdapterWriter, JobBuilder
 
+pytestmark = pytest.mark.slow
+
 CARD = "It predicts labels, by the answer method `{method}` of medsent. Trained by `medsent train`."
 
 Cautioned = Callable[..., list[str]]

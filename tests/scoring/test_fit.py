@@ -15,6 +15,8 @@ from medsent.scoring import cluster
 from medsent.scoring.cluster import Capacity, check_cluster, engines_held, occupancy, shortfalls
 from tests.conftest import JobBuilder, job_values, merged
 
+pytestmark = pytest.mark.slow
+
 
 def plan(**groups: object) -> JobConfig:
     values = job_values(Path("unused"), Path("unused"), Path("unused"))

@@ -35,6 +35,8 @@ from medsent.scoring.scorer import Scorer
 from tests.conftest import MARKER, AdapterWriter, JobBuilder
 from tests.input import record_rows
 
+pytestmark = pytest.mark.slow
+
 
 class Told:
     """Stands for the monitor's handle: notes each call, and answers as it is told to."""

@@ -8,6 +8,8 @@ from medsent.errors import LeaseError
 from medsent.storage.lease import Lease
 from medsent.storage.paths import any_path, located
 
+pytestmark = pytest.mark.slow
+
 
 def lease(bucket: str) -> Lease:
     where = located(any_path(f"s3://{bucket}/runs/one/lease"))

@@ -30,6 +30,8 @@ from tests.storage.contenders import (
     write,
 )
 
+pytestmark = pytest.mark.slow
+
 CONTENDERS = 8
 
 

@@ -13,6 +13,8 @@ from pyarrow import fs
 
 from tests.storage.contenders import Saying, beats, claim, lease, rewritten, starting, write
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

@@ -30,6 +30,8 @@ from medsent.storage.paths import (
 from tests.conftest import JobBuilder
 from tests.storage.server import ANYONE, Server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(bucket: str) -> ObjectPath:

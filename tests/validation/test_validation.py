@@ -15,6 +15,8 @@ from tests.validation.population import GAIN, VARIANTS, Population, Scenario, f1
 from tests.validation.study import Size, Study
 from tests.validation.tally import Tally
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = 25
 
 

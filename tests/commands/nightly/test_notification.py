@@ -15,6 +15,8 @@ from medsent.commands.nightly.notification import notify
 from medsent.commands.nightly.settings import NotifySettings, Status
 from tests.conftest import logged
 
+pytestmark = pytest.mark.slow
+
 TOLD = {"text": "the gate is closed", "night": "2026-11-01", "gate": {"rules": []}}
 
 

@@ -31,6 +31,8 @@ from tests.report.browser import CHROMIUM, Page, new_page
 from tests.report.sample import ATTACK
 from tests.report.test_page import CONTRASTS, NARROW
 
+pytestmark = pytest.mark.slow
+
 FIRST = date(2026, 11, 1)
 NIGHTS = 30
 REGRESSION, SHIFT = 9, 16

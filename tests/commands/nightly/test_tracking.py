@@ -24,6 +24,8 @@ from tests.commands.nightly.evidence import NIGHT, VARIANT
 from tests.commands.nightly.test_history import gate
 from tests.conftest import job_values
 
+pytestmark = pytest.mark.slow
+
 START_S = 120
 
 

@@ -20,6 +20,8 @@ from medsent.commands.training.readings import Readings
 from medsent.commands.training.task import open_task
 from medsent.labels import LABELS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def objective(config: TrainingConfig, tokenizer: Any) -> Objective:

@@ -23,6 +23,8 @@ from medsent.labels import LABELS
 from tests.commands.training.sessions import Killed, changed, kill_at
 from tests.conftest import logged
 
+pytestmark = pytest.mark.slow
+
 IN_TEXT, IN_WRAPPER = "base_model.model.model.", "base_model.model.model.language_model."
 
 

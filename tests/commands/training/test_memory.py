@@ -28,6 +28,8 @@ from medsent.personas import load_personas
 from tests.commands.training.sessions import changed
 from tests.conftest import captured, logged
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def in_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:

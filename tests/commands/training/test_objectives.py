@@ -24,6 +24,8 @@ from medsent.commands.training.task import open_task
 from medsent.labels import LABELS
 from medsent.prompts.file import PromptFile
 
+pytestmark = pytest.mark.slow
+
 READER_FIRST = PromptFile.model_validate(
     {
         "messages": [

@@ -23,6 +23,8 @@ from medsent.personas import load_personas
 from tests.commands.training.sessions import Killed, changed, kill_at
 from tests.conftest import logged
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_resumed_training_ends_in_the_same_weights(
     config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -27,6 +27,8 @@ from medsent.prompts.file import load_prompt, shipped_prompt
 from medsent.scoring.variant import open_thresholds, open_variants
 from tests.commands.training.sessions import changed
 
+pytestmark = pytest.mark.slow
+
 Settings = Callable[..., TrainingConfig]
 
 PROMPT = {

@@ -29,6 +29,8 @@ from tests.report.said import (
 )
 from tests.report.sample import metrics
 
+pytestmark = pytest.mark.slow
+
 
 def test_macro_f1_is_higher(run: Metrics) -> None:
     found = one(run, "overall_change")
