@@ -13,6 +13,8 @@ from medsent.storage.paths import AnyPath, ObjectPath, any_path, open_parquet, w
 _AHEAD = 8
 """Objects that are read before they are asked for: each costs several round trips."""
 _BLOCK_ROWS = 4096
+MOST_BYTES = 2**30
+"""Of rows that are put together: a column of strings holds 2 GiB at most."""
 
 Look = Callable[[pq.ParquetFile], None]
 
@@ -67,6 +69,9 @@ def read(
     """Yield what some files of predictions, or of rows of their kind, hold in the same way."""
     waiting: list[pa.RecordBatch] = []
     for batch in _each(some, columns, rows, look):
+        if waiting and _bytes(waiting) + batch.nbytes > MOST_BYTES:
+            yield _as_one(waiting)
+            waiting = []
         waiting.append(batch)
         if sum(part.num_rows for part in waiting) >= rows:
             yield _as_one(waiting)
@@ -75,10 +80,17 @@ def read(
         yield _as_one(waiting)
 
 
-def _as_one(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+def _bytes(parts: Sequence[pa.RecordBatch]) -> int:
+    return sum(part.nbytes for part in parts)
+
+
+def _as_one(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(parts) == 1:
+        return parts[0]
     if _alike(parts):
         return pa.concat_batches(parts)
-    return next(iter(_together(parts).combine_chunks().to_batches()), parts[0])
+    [one] = _together(list(parts)).combine_chunks().to_batches() or parts[:1]
+    return one
 
 
 def _together(parts: list[pa.RecordBatch]) -> pa.Table:

@@ -276,8 +276,10 @@ def append_line(target: AnyPath, line: str) -> None:
     if isinstance(target, ObjectPath):
         (target / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.json").write_bytes(line.encode())
         return
-    with target.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    with target.open("a+b") as file:
+        torn = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
+        # What a kill left of a line stays a line by itself, so that it does not spoil this one.
+        file.write(b"\n" * torn + line.encode() + b"\n")
 
 
 def read_lines(target: AnyPath) -> list[str]:

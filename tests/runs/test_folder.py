@@ -28,6 +28,16 @@ def test_a_job_finds_its_folder_again(job: JobBuilder, tmp_path: Path) -> None:
     assert len(run.events(Started)) == 1
 
 
+def test_a_line_that_a_kill_cut_short_spoils_no_other(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.log(Started(done=1, versions={}))
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"event": "start", "done": 5')
+    run.log(Started(done=2, versions={}))
+    run.log(Started(done=3, versions={}))
+    assert [each.done for each in run.events(Started)] == [1, 2, 3]
+
+
 def test_the_configuration_is_the_latest(job: JobBuilder, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.keep_config(job())
