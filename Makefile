@@ -7,7 +7,7 @@ TORCH ?= --require-hashes -r requirements/torch.txt
 LOCK ?= requirements/cpu.txt
 ARGS ?=
 # Two processes, one module in each at a time: ARGS="-n 0" is one, as a debugger needs.
-PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
+PARALLEL := -n 2 --no-loadscope-reorder
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --require-virtualenv install -qq --disable-pip-version-check --no-input

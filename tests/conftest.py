@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,19 +44,31 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what shares the session's Ray, and say which tests one process runs after each other.
-
-    Those of a module share its fixtures. Those of real engines stand in one line, since two
-    engines would wait for each other's threads at every matrix product.
-    """
+    """Mark what shares the session's Ray."""
     for item in items:
         if {"cluster", "joining", "finished"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("ray")
-    engines = {item.path for item in items if item.get_closest_marker("engine")}
-    for item in items:
-        module = item.nodeid.split("::")[0]
-        group = "engines" if item.path in engines else module
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each of several processes one module at a time, whose fixtures its tests share.
+
+    All modules of real engines go to one process, since two engines would wait for each
+    other's threads at every matrix product.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    @cache
+    def group(module: str) -> str:
+        text = (config.rootpath / module).read_text(encoding="utf-8")
+        return "engines" if "pytest.mark.engine" in text else module
+
+    class ByModule(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid.split("::")[0])
+
+    return ByModule(config, log)
 
 
 def pytest_collection_finish() -> None:
