@@ -7,6 +7,7 @@ opposite kinds are found to differ too often. Interval and test cannot contradic
 can the interval of the difference and that of the ratio, which is Fieller's (1954).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -178,13 +179,13 @@ class Contrast:
         return max(low, -1.0), min(high, 1.0)
 
     def _ends(self, number: int, sides: int) -> tuple[float, float]:
-        t2 = self.quantile(number, sides) ** 2
+        t = self.quantile(number, sides)
         start, slope = self._at(0.0), self._at(1.0) - self._at(0.0)
         cross = float(start @ self.covariance @ slope)
         # (d - x)^2 <= t^2 Var(start + x slope)
         gap = [self.difference, -1.0]
         variance = np.array([self._variance(start), 2 * cross, self._variance(slope)])
-        return _around(np.convolve(gap, gap) - t2 * variance, self.difference)
+        return _around(np.convolve(gap, gap) - t**2 * variance, self._inside(self.difference, t))
 
     def relative(self) -> tuple[float, float] | None:
         """Return the interval of candidate / baseline - 1; None where it has no end."""
@@ -202,9 +203,17 @@ class Contrast:
             for i in range(4)
             for j in range(4)
         )
-        poly = np.convolve(gap, gap) - self.quantile() ** 2 * variance
-        low, high = _around(poly, self.difference / self.baseline)
+        t = self.quantile()
+        poly = np.convolve(gap, gap) - t**2 * variance
+        low, high = _around(poly, self._inside(self.difference / self.baseline, t))
         return None if np.isinf(high) else (max(low, -1.0), high)
+
+    def _inside(self, seen: float, t: float) -> list[float]:
+        """Return what an interval holds whatever its ends: what was seen and, not rejected, zero.
+
+        Where the figures are hardly known, what is not rejected may be in two parts.
+        """
+        return [seen, *([0.0] if abs(self.difference) <= t * self.se(0.0) else [])]
 
     @staticmethod
     def _at(difference: float) -> Floats:
@@ -215,9 +224,9 @@ class Contrast:
         return max(float(factors @ self.covariance @ factors), 0.0)
 
 
-def _around(poly: Floats, inside: float) -> tuple[float, float]:
-    """Return the real roots next to a point on either side; infinite where there is none."""
+def _around(poly: Floats, inside: Sequence[float]) -> tuple[float, float]:
+    """Return the real roots next to some points on either side; infinite where there is none."""
     roots = polynomial.polyroots(poly)
     real = roots.real[np.abs(roots.imag) < _REAL * (1 + np.abs(roots.real))]
-    below, above = real[real <= inside], real[real >= inside]
+    below, above = real[real <= min(inside)], real[real >= max(inside)]
     return float(below.max(initial=-np.inf)), float(above.min(initial=np.inf))

@@ -162,3 +162,21 @@ def test_so_many_times_as_many_opinions_show_a_difference() -> None:
     assert found.times(1e-7) is None
     low, high = found.spread_of_times()
     assert low < 1 < high
+
+
+def test_no_interval_contradicts_its_test_where_the_baseline_is_hardly_known() -> None:
+    """What is not rejected is then in two parts at times, and zero in the other one."""
+    rng, in_two_parts = np.random.default_rng(0), 0
+    for _ in range(4000):
+        root = rng.normal(size=(4, 4)) * rng.choice([0.02, 0.1, 0.3], 4)[:, None]
+        base, new = rng.uniform(0.02, 0.6, 2)
+        found = Contrast(base, new, root @ root.T, base, rng.uniform(0.2, 0.8), rng.uniform(8, 60))
+        low, high = found.interval()
+        assert (low <= 0 <= high) == (found.p >= 0.05)
+        ends = found.relative()
+        if ends is None:
+            in_two_parts += found.p >= 0.05 and found.difference < 0
+        else:
+            assert (ends[0] <= 0 <= ends[1]) == (found.p >= 0.05)
+            assert ends[0] <= found.difference / base <= ends[1]
+    assert in_two_parts
