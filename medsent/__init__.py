@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medsent.commands.compare import compare_runs
     from medsent.commands.evaluate import evaluate, rewrite_report
+    from medsent.commands.repeat import evaluate_repeatedly
     from medsent.config.job import JobConfig, load_config
     from medsent.errors import MedsentError
     from medsent.metrics.model import Metrics, read_metrics
@@ -34,6 +35,7 @@ _HOMES = {
     "Plan": "scoring.plan",
     "compare_runs": "commands.compare",
     "evaluate": "commands.evaluate",
+    "evaluate_repeatedly": "commands.repeat",
     "load_config": "config.job",
     "make_plan": "scoring.plan",
     "read_metrics": "metrics.model",
@@ -49,6 +51,7 @@ __all__ = [
     "__version__",
     "compare_runs",
     "evaluate",
+    "evaluate_repeatedly",
     "load_config",
     "make_plan",
     "read_metrics",

@@ -63,7 +63,7 @@ def evaluate(
             min=1,
             metavar="TIMES",
             help="Score the same records so many times in all, each time in a run of its own, and "
-            "report which answers flip and how far every figure moves by that alone.",
+            "report which answers flip and how far averages and labels' figures move by it.",
         ),
     ] = 1,
 ) -> None:

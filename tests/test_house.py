@@ -118,6 +118,7 @@ def test_the_public_names() -> None:
         "__version__",
         "compare_runs",
         "evaluate",
+        "evaluate_repeatedly",
         "load_config",
         "make_plan",
         "read_metrics",

@@ -12,7 +12,7 @@ from medsent.errors import RunError
 from medsent.metrics.calibration import calibrate
 from medsent.metrics.estimate import Estimate, defined, over
 from medsent.metrics.findings.catalogue import find
-from medsent.metrics.flips import with_repeats
+from medsent.metrics.flips import repeats
 from medsent.metrics.judgement import judge, opinions_of
 from medsent.metrics.model import (
     Change,
@@ -98,7 +98,7 @@ def build_metrics(
     labels_left_out: Mapping[str, list[str]] | None = None,
     compared: Sequence[tuple[str, str]] | None = None,
     margins: Margins | None = None,
-    repeated: tuple[Repetition, Sequence[str]] | None = None,
+    repeated: Repetition | None = None,
 ) -> Metrics:
     """Return all numbers of a report; the same state and context give the same, to the bit.
 
@@ -107,24 +107,23 @@ def build_metrics(
     read, by reason. `share` is what a route is configured with. `labels_left_out` are those that
     only one of two compared runs has, by variant. `compared` are the pairs that the report
     compares; all of the state's where None. Without `margins` no comparison has a verdict.
-    `repeated` is what was counted over the run and its repeats, with the folders of these. Raises
-    `RunError` where the input is not scored + quarantined.
+    `repeated` is what was counted over the run and its repeats. Raises `RunError` where the
+    input is not scored + quarantined.
     """
     variants = {name: _variant(state, name) for name in state.scope.judged}
+    pairs = state.scope.pairs if compared is None else compared
     built = Metrics(
         run=run,
         records=_records(state, input_records, duplicate_record_ids, unread or {}),
         variants=variants,
         comparisons=[
-            _comparison(state, *pair, dict(labels_left_out or {}), margins)
-            for pair in (state.scope.pairs if compared is None else compared)
+            _comparison(state, *pair, dict(labels_left_out or {}), margins) for pair in pairs
         ],
         route=_route(state, share),
         timing=_timing(timing or Timing(), state.scored),
+        repeats=None if repeated is None else repeats(repeated, state, pairs),
         provenance=dict(provenance or {}),
     )
-    if repeated is not None:
-        built = with_repeats(built, *repeated)
     return built.model_copy(update={"findings": find(built)})
 
 

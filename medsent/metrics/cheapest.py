@@ -8,6 +8,7 @@ from medsent.metrics.cost import Amount, Cheapest, Cost, Standing, cost_change
 from medsent.metrics.estimate import defined
 from medsent.metrics.model import Metrics
 from medsent.metrics.statistics.changes import supported_change
+from medsent.metrics.statistics.estimates import Bounds
 from medsent.metrics.verdict import Decision, decide
 from medsent.reducer.slices import ALL
 from medsent.reducer.state import Reduction
@@ -44,26 +45,27 @@ def with_costs(
     )
 
 
-def _differences(state: Reduction) -> dict[tuple[str, str], Amount]:
-    """Return the second variant's macro F1 less the first's, of all pairs in either order."""
+def _differences(state: Reduction) -> dict[tuple[str, str], tuple[Amount, Bounds]]:
+    """Return the second variant's macro F1 less the first's, of all pairs in either order.
+
+    Each with the ends that decide whether the second is as good.
+    """
     found = {}
     for (first, second), pair in state.pairs.get(ALL, {}).items():
-        change = supported_change(pair)
-        value = defined(change.candidate - change.baseline)
-        if value is not None:
-            bounds = change.difference
-            there = Amount(value=value, low=bounds.low, high=bounds.high)
-            found[first, second], found[second, first] = there, _turned(there)
+        for names, one in (((first, second), pair), ((second, first), pair.turned())):
+            change = supported_change(one)
+            value = defined(change.candidate - change.baseline)
+            if value is not None:
+                shown = change.difference
+                there = Amount(value=value, low=shown.low, high=shown.high)
+                found[names] = there, change.deciding
     return found
 
 
-def _turned(amount: Amount) -> Amount:
-    low, high = (None if end is None else -end for end in (amount.high, amount.low))
-    return Amount(value=-amount.value, low=low, high=high)
-
-
 def _cheapest(
-    differences: Mapping[tuple[str, str], Amount], costs: Mapping[str, Cost], margin: float
+    differences: Mapping[tuple[str, str], tuple[Amount, Bounds]],
+    costs: Mapping[str, Cost],
+    margin: float,
 ) -> Cheapest | None:
     """Return the choice among variants of known costs; None where two cannot be compared."""
     names = list(costs)
@@ -73,14 +75,16 @@ def _cheapest(
         return None
 
     def wins(name: str) -> int:
-        return sum(differences[other, name].value >= 0 for other in names if other != name)
+        return sum(differences[other, name][0].value >= 0 for other in names if other != name)
 
     best = max(names, key=wins)
     beside = {
-        name: Standing(difference=each, non_inferior=_AS_GOOD[decide(each.low, each.high, margin)])
+        name: Standing(
+            difference=each, non_inferior=_AS_GOOD[decide(bounds.low, bounds.high, margin)]
+        )
         for name in names
         if name != best
-        for each in [differences[best, name]]
+        for each, bounds in [differences[best, name]]
     }
     good = [best, *(name for name, each in beside.items() if each.non_inferior)]
     return Cheapest(

@@ -1,88 +1,119 @@
 """Repeats among a report's numbers: what flipped, and how far each difference may have moved."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Final
 
-from medsent.metrics.estimate import Figure
-from medsent.metrics.model import Change, Comparison, Metrics
-from medsent.metrics.repeats import LabelRepeats, RepeatedVariant, Repeats, Spread
+from medsent.metrics.estimate import Figure, defined
+from medsent.metrics.repeats import (
+    RepeatedChange,
+    RepeatedComparison,
+    RepeatedLabel,
+    RepeatedVariant,
+    Repeats,
+    Spread,
+)
+from medsent.metrics.statistics.changes import SUPPORTED, supported_labels
 from medsent.metrics.statistics.metrics import label_figures, overall_figures
+from medsent.metrics.statistics.replicates import SUCCESS
 from medsent.reducer.counts import Counts
+from medsent.reducer.pairs import Pair
 from medsent.reducer.repeats import Repetition, VariantRepeats
+from medsent.reducer.slices import ALL
+from medsent.reducer.state import Reduction
 
-_SUCCESS: Final = "generation_success_rate"
+Values = dict[str, float]
+
+_COUNTS: Final = ("support",)
+"""Of a label's figures those that are no shares: they are the same each time."""
 
 
-def with_repeats(metrics: Metrics, counted: Repetition, runs: Sequence[str]) -> Metrics:
-    """Return a report's numbers with what was counted over the run and its repeats.
-
-    `runs` are the folders of the repeats.
-    """
-    found = Repeats(
-        runs=list(runs),
+def repeats(counted: Repetition, state: Reduction, compared: Sequence[tuple[str, str]]) -> Repeats:
+    """Return what was counted over a run, whose own state this is, and its repeats."""
+    return Repeats(
+        runs=list(counted.runs),
+        unfinished=list(counted.unfinished),
         records=counted.records,
-        left_out=metrics.records.scored - counted.records,
+        left_out=state.scored - counted.records,
         variants={
             name: _variant(each, counted.scope.labels) for name, each in counted.variants.items()
         },
+        comparisons=[_comparison(counted, state, pair) for pair in compared],
     )
-    comparisons = [_with_moves(metrics, pair, counted) for pair in metrics.comparisons]
-    return metrics.model_copy(update={"comparisons": comparisons, "repeats": found})
 
 
 def _variant(counted: VariantRepeats, labels: Sequence[str]) -> RepeatedVariant:
     overall = [overall_figures(counts) for counts in counted.counts]
-    f1 = _f1(counted.counts)
+    by_label = [_by_label(counts) for counts in counted.counts]
     return RepeatedVariant(
+        asked=counted.asked,
         answered=counted.answered,
         flipped=counted.flipped,
         sometimes_answered=counted.sometimes,
         overall={name: Spread.of(each[name] for each in overall) for name in overall[0]},
         labels={
-            name: LabelRepeats(flips=int(counted.flips[i]), f1=Spread.of(each[i] for each in f1))
-            for i, name in enumerate(labels)
+            label: RepeatedLabel(
+                flips=int(counted.flips[i]),
+                figures={
+                    name: Spread.of(each[name][i] for each in by_label) for name in by_label[0]
+                },
+            )
+            for i, label in enumerate(labels)
         },
     )
 
 
-def _with_moves(metrics: Metrics, pair: Comparison, counted: Repetition) -> Comparison:
-    """Return a comparison whose changes tell by how much the two figures moved, added up."""
-    names, labels = (pair.baseline, pair.candidate), counted.scope.labels
-    supported = [metrics.variants[name].overall.supported_labels for name in names]
-    kept = [i for i, label in enumerate(labels) if all(label in each for each in supported)]
-    sides = list(zip(*counted.pairs[names], strict=True))
-    overall = [[_overall(counts, kept) for counts in side] for side in sides]
-    answered = [[overall_figures(c)[_SUCCESS] for c in counted.variants[n].counts] for n in names]
-    moved = {
-        name: _added_up([each[name] for each in side] for side in overall) for name in overall[0][0]
-    } | {_SUCCESS: _added_up(answered)}
-    f1 = [_f1(side) for side in sides]
-    by_label = {
-        name: _added_up([each[i] for each in side] for side in f1) for i, name in enumerate(labels)
-    }
-    return pair.model_copy(
-        update={"overall": _moved(pair.overall, moved), "labels": _moved(pair.labels, by_label)}
+def _by_label(counts: Counts) -> dict[str, list[float]]:
+    figures = asdict(label_figures(counts))
+    return {name: each.tolist() for name, each in figures.items() if name not in _COUNTS}
+
+
+def _comparison(
+    counted: Repetition, state: Reduction, names: tuple[str, str]
+) -> RepeatedComparison:
+    labels = counted.scope.labels
+    pair = state.pairs.get(ALL, {}).get(names) or Pair.none(len(labels))
+    kept = supported_labels(pair)
+    sides: list[list[Values]] = []
+    for name, times in zip(names, zip(*counted.pairs[names], strict=True), strict=True):
+        every = [overall_figures(counts)[SUCCESS] for counts in counted.variants[name].counts]
+        sides.append(
+            [
+                {**_overall(counts, kept), SUCCESS: success}
+                for counts, success in zip(times, every, strict=True)
+            ]
+        )
+    by_label = [
+        [dict(zip(labels, _by_label(counts)["f1"], strict=True)) for counts in times]
+        for times in zip(*counted.pairs[names], strict=True)
+    ]
+    return RepeatedComparison(
+        baseline=names[0],
+        candidate=names[1],
+        overall=_changes(sides),
+        labels=_changes(by_label),
     )
 
 
-def _overall(counts: Counts, kept: Sequence[int]) -> dict[str, float]:
+def _overall(counts: Counts, kept: Sequence[int]) -> Values:
     f1 = label_figures(counts).f1[list(kept)]
     supported = float(f1.mean()) if len(f1) else float("nan")
-    return {**overall_figures(counts), "macro_f1_supported": supported}
+    return {**overall_figures(counts), SUPPORTED: supported}
 
 
-def _f1(times: Sequence[Counts]) -> list[list[float]]:
-    return [label_figures(counts).f1.tolist() for counts in times]
+def _changes(sides: Sequence[Sequence[Values]]) -> dict[str, RepeatedChange]:
+    """Return the change of each figure; `sides` are those of baseline and candidate each time."""
+    baseline, candidate = sides
+    return {
+        name: RepeatedChange(
+            difference=defined(candidate[0][name] - baseline[0][name]),
+            moved=_added_up([each[name] for each in side] for side in sides),
+        )
+        for name in baseline[0]
+    }
 
 
 def _added_up(sides: Iterable[Sequence[float]]) -> Figure:
     """Return the widths of both sides' figures, over the times, added up."""
     widths = [Spread.of(side).width for side in sides]
     return None if None in widths else sum(width for width in widths if width is not None)
-
-
-def _moved(changes: Mapping[str, Change], by: Mapping[str, Figure]) -> dict[str, Change]:
-    return {
-        name: change.model_copy(update={"moved_by_repeats": by[name]})
-        for name, change in changes.items()
-    }

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from medsent.metrics.statistics.changes import SUPPORTED, Change
-from medsent.metrics.statistics.estimates import FEW_OPINIONS, Bounds, opinions_with
+from medsent.metrics.statistics.estimates import FEW_OPINIONS, opinions_with
 from medsent.metrics.statistics.replicates import SUCCESS
 from medsent.metrics.verdict import Decision, Judged, Margins, Verdict, decide
 from medsent.reducer.pairs import BOTH, Pair
@@ -143,12 +142,7 @@ def judged(
     too few for an interval, as many are asked for as hold enough at that rate. Of macro F1,
     the variance will be `widened` so many times by the labels that are too rare now.
     """
-    bounds = change.simultaneous or change.difference
-    if bounds.low is None and change.disagreements is not None:
-        bound = change.disagreements.bound(change.number)
-        bounds = Bounds(-bound, bound)
-    elif change.contrast is not None and change.influence is not None:
-        bounds = replace(bounds, low=change.contrast.careful_low(change.influence, change.number))
+    bounds = change.deciding
     found = Judged(
         decision=decide(bounds.low, bounds.high, margin),
         margin=margin,

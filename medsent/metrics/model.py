@@ -226,10 +226,6 @@ class Change(Part):
     at_most: Figure = Field(None, exclude_if=_is_none)
     """How far the difference can be from 0, where the two disagree on too few opinions for an
     interval; 0 where they never do. It holds with 95% certainty, for all labels at once."""
-    moved_by_repeats: Figure = Field(None, exclude_if=_is_none)
-    """By how much the two figures moved, added up, when the same records were asked again; a
-    difference that is not larger may come from how requests were batched. Only there where the
-    run has repeats."""
     mcnemar_p: Figure = None
     """McNemar's exact test of which is right more often; only with one record an opinion."""
     opinions: int | None = None

@@ -1,13 +1,14 @@
 """Files of predictions: read in batches, a run's or some of them, and written anew."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medsent.errors import RunError
+from medsent.storage.ahead import in_turn
 from medsent.storage.paths import AnyPath, ObjectPath, any_path, open_parquet, write_whole
 
 _AHEAD = 8
@@ -116,18 +117,14 @@ def _each(
                 look(parquet)
                 yield from parquet.iter_batches(rows, columns=columns)
         return
-    coming: deque[Future[Iterable[pa.RecordBatch]]] = deque()
+    of_object = partial(_of_object, columns, rows, look)
     with ThreadPoolExecutor(_AHEAD) as threads:
-        for file in found:
-            coming.append(threads.submit(_of_object, file, columns, rows, look))
-            if len(coming) > _AHEAD:
-                yield from coming.popleft().result()
-        while coming:
-            yield from coming.popleft().result()
+        for batches in in_turn(threads, of_object, found, _AHEAD):
+            yield from batches
 
 
 def _of_object(
-    file: AnyPath, columns: Sequence[str] | None, rows: int, look: Look
+    columns: Sequence[str] | None, rows: int, look: Look, file: AnyPath
 ) -> Iterable[pa.RecordBatch]:
     """Return an object's batches: already read where it is a block, else as they are asked for."""
     parquet = open_parquet(file)

@@ -1,7 +1,7 @@
 """Two variants side by side, on the records that both answered."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -44,6 +44,17 @@ class Pair(ByFields):
             [Sketch() for _ in range(labels)],
             Sketch(),
             Sketch(),
+        )
+
+    def turned(self) -> "Pair":
+        """Return the counts with the baseline as the candidate."""
+        resampled = None if self.resampled is None else self.resampled[::-1]
+        return replace(
+            self,
+            baseline=self.candidate,
+            candidate=self.baseline,
+            resampled=resampled,
+            discordant=self.discordant[:, ::-1],
         )
 
     def merge(self, other: "Pair") -> "Pair":

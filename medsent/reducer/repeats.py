@@ -1,4 +1,4 @@
-"""Counts of the same records asked several times: each time's, and what was not the same."""
+"""Counts of the same records, asked several times: of each time, and what was not the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from medsent.predictions import AnswerStatus, label_matrix
+from medsent.predictions import ROUTED, AnswerStatus, label_matrix
 from medsent.reducer.counts import Counts, Ints, Matrix, count_groups
 from medsent.reducer.state import Answers, Scope
 
@@ -19,41 +19,43 @@ class VariantRepeats:
     """Of each time."""
     flips: Ints
     """(L,): records with a usable answer each time, but not the same one for the label."""
+    asked: int = 0
+    """Records that it was asked about each time."""
     answered: int = 0
-    """Records with a usable answer each time."""
+    """Of these, records with a usable answer each time."""
     flipped: int = 0
-    """Of these, records of which any label was not the same each time."""
+    """Of the answered, records of which any label was not the same each time."""
     sometimes: int = 0
-    """Records with a usable answer at some times, and none at others."""
+    """Of the asked, records with a usable answer at some times, and none at others."""
 
 
 @dataclass
 class Repetition:
-    """What was counted of records that were asked `times` times."""
+    """What was counted of records that a run and each of its repeats have scored."""
 
     scope: Scope
-    times: int
+    runs: tuple[str, ...]
+    """The folders of the repeats."""
+    unfinished: tuple[str, ...] = ()
+    """Those of repeats that are left out."""
     records: int = 0
     variants: dict[str, VariantRepeats] = field(init=False)
     pairs: dict[tuple[str, str], list[tuple[Counts, Counts]]] = field(init=False)
     """Of each time, baseline and candidate on the records that both answered then."""
 
     def __post_init__(self) -> None:
-        none = Counts.none(len(self.scope.labels))
+        none, times = Counts.none(len(self.scope.labels)), len(self.runs) + 1
         self.variants = {
-            name: VariantRepeats([none] * self.times, np.zeros(len(self.scope.labels), np.int64))
-            for name in self.scope.variants
+            name: VariantRepeats([none] * times, np.zeros(len(self.scope.labels), np.int64))
+            for name in self.scope.judged
         }
-        self.pairs = {pair: [(none, none)] * self.times for pair in self.scope.pairs}
+        self.pairs = {pair: [(none, none)] * times for pair in self.scope.pairs}
 
     def add(self, batches: Sequence[pa.RecordBatch]) -> None:
         """Count a batch of each time: the same scored records in the same order."""
         gold = label_matrix(batches[0]["gold"], "")
         self.records += len(gold)
-        answers = [
-            {name: self.scope.answers(name, batch[name]) for name in self.scope.variants}
-            for batch in batches
-        ]
+        answers = [self.scope.all_answers(batch) for batch in batches]
         for name, counted in self.variants.items():
             self._count(counted, gold, [each[name] for each in answers])
         for (baseline, candidate), known in self.pairs.items():
@@ -67,11 +69,13 @@ class Repetition:
         counted.counts = [
             old.merge(_counts(gold, each)) for old, each in zip(counted.counts, times, strict=True)
         ]
-        answered = np.array([each.answered for each in times])
+        asked = np.all([each.asked for each in times], axis=0)
+        answered = np.array([each.answered & asked for each in times])
         always = answered.all(axis=0)
         labels = np.array([each.labels[always] for each in times])
         differing = (labels != labels[0]).any(axis=0)
         counted.flips = counted.flips + differing.sum(axis=0)
+        counted.asked += int(asked.sum())
         counted.answered += int(always.sum())
         counted.flipped += int(differing.any(axis=1).sum())
         counted.sometimes += int((answered.any(axis=0) & ~always).sum())
@@ -80,7 +84,8 @@ class Repetition:
 def columns_of(scope: Scope) -> list[str]:
     """Return the columns, and fields of columns, that are counted."""
     fields = ("status", "labels", "probabilities")
-    return ["gold", *(f"{name}.{each}" for name in scope.variants for each in fields)]
+    routed = [ROUTED] if scope.route else []
+    return ["gold", *routed, *(f"{name}.{each}" for name in scope.variants for each in fields)]
 
 
 def _counts(gold: Matrix, answers: Answers) -> Counts:

@@ -97,6 +97,15 @@ class Scope:
         asked = np.asarray(column.is_valid()) if self.route else np.ones(len(column), dtype=bool)
         return Answers(labels, probabilities, answered, *_encode(status), asked)
 
+    def all_answers(self, rows: pa.RecordBatch) -> "dict[str, Answers]":
+        """Return a batch's answers of each variant, and with a route those that count."""
+        answers = {name: self.answers(name, rows[name]) for name in self.variants}
+        if self.route:
+            candidate, fallback = (answers[name] for name in self.route)
+            mine = np.asarray(pc.fill_null(pc.equal(rows[ROUTED], self.route[0]), False))
+            answers[ROUTED] = candidate.where(mine, fallback)
+        return answers
+
 
 class _Mergeable(Protocol):
     def merge(self, other: Self, /) -> Self: ...
@@ -186,7 +195,7 @@ class Reduction:
         groups = list(groupings(rows, [c for c in self.scope.slices if c not in self.crowded]))
         self.crowded |= {g.keys[0][0] for g in groups if is_crowded(g.keys[0][0], g.keys)}
         groups = [group for group in groups if group.keys[0][0] not in self.crowded]
-        answers = self._answers(rows)
+        answers = self.scope.all_answers(rows)
         for variant, answer in answers.items():
             for group in groups:
                 self._count(group, variant, gold, answer)
@@ -249,16 +258,6 @@ class Reduction:
         rows = rows.filter(scored) if rest.num_rows else rows
         self.scored += rows.num_rows
         return rows
-
-    def _answers(self, rows: pa.RecordBatch) -> dict[str, Answers]:
-        """Return the answers of each variant, and with a route those that count."""
-        scope = self.scope
-        answers = {name: scope.answers(name, rows[name]) for name in scope.variants}
-        if scope.route:
-            candidate, fallback = (answers[name] for name in scope.route)
-            mine = np.asarray(pc.fill_null(pc.equal(rows[ROUTED], scope.route[0]), False))
-            answers[ROUTED] = candidate.where(mine, fallback)
-        return answers
 
     def _count(self, group: Grouping, variant: str, gold: Matrix, answer: Answers) -> None:
         at = slice(None) if answer.asked.all() else answer.asked

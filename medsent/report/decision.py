@@ -141,6 +141,7 @@ def _as_are(others: Sequence[str]) -> str:
 def _needed(pair: Comparison, found: Verdict) -> str:
     """Say what keeps it from being told, and about how many opinions would tell."""
     who, how = _in_question(found)
+    how += _judged_lower(pair, found)
     if found.opinions_needed is None or pair.opinions is None:
         return f"{who} may be worse by more than {how}"
     verb = "are" if len(found.undecided) > 1 and found.macro_f1.decision == "ship" else "is"
@@ -159,6 +160,17 @@ def _in_question(found: Verdict) -> tuple[str, str]:
         by = f"{_points(min(margins))} points" if len(margins) == 1 else "their margins"
         return first(found.undecided), by
     return "its share of usable answers", f"{_points(found.usable_answers.margin)} points"
+
+
+def _judged_lower(pair: Comparison, found: Verdict) -> str:
+    """Say so where the interval lies within the margin, and what it is judged by does not."""
+    shown, judged, margin = headline(pair)[1].difference, found.macro_f1.low, found.macro_f1.margin
+    if shown is None or shown.low is None or judged is None or not judged < -margin <= shown.low:
+        return ""
+    return (
+        f" (its lower end is taken as {points(judged)}, since the two disagree on few opinions, so "
+        "that chance may hide a loss)"
+    )
 
 
 def _points(margin: float) -> str:

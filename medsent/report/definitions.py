@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from medsent.metrics.findings.catalogue import RULES
+from medsent.metrics.findings.catalogue import OF_REPEATS, RULES
 from medsent.metrics.format import counted
 from medsent.report.document import Term
 
@@ -236,7 +236,8 @@ _REPEATS: Final = Term(
     "figure moves by its highest value less its lowest over these times; the difference of two "
     "figures by as much as both move, added up. A difference that is not larger than that may come "
     "from the batches alone. An interval does not tell of it: it is of other opinions, not of "
-    "other batches.",
+    "other batches. With few times chance alone exceeds it: of differences that batches alone "
+    "made, 17 to 35% are larger with 2 times, under 5% with 4.",
 )
 
 
@@ -251,7 +252,11 @@ def definitions(
         "One opinion as read by one persona: the unit that is scored and counted. Each record "
         f"carries a yes or no for {which}.",
     )
-    rules = [Term(f"rule-{rule.name}", f"Rule {rule.name}", rule.decides) for rule in RULES]
+    rules = [
+        Term(f"rule-{rule.name}", f"Rule {rule.name}", rule.decides)
+        for rule in RULES
+        if repeated or rule.name not in OF_REPEATS
+    ]
     verdict = [_VERDICT] if judged else []
     asked = [term for term, wanted in ((_COST, priced), (_REPEATS, repeated)) if wanted]
     return [record, *verdict, *_FIGURES, *asked, *rules]

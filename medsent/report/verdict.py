@@ -45,8 +45,7 @@ def verdict(metrics: Metrics) -> list[str]:
     if not metrics.comparisons:
         first, *rest = _alone(metrics)
         return [first, *cost_sentences(metrics), *rest, _coverage(metrics)]
-    moved = [sentence for sentence in map(within, metrics.comparisons) if sentence]
-    sentences = [*map(decided, metrics.comparisons), *moved, *cost_sentences(metrics)]
+    sentences = [*map(decided, metrics.comparisons), *within(metrics), *cost_sentences(metrics)]
     return [*sentences, *_basis(metrics), _coverage(metrics)]
 
 

@@ -6,11 +6,13 @@ from typing import Final
 
 from medsent import predictions
 from medsent.config.job import JobConfig
+from medsent.errors import RunError
 from medsent.metrics.build import build_metrics
 from medsent.metrics.cheapest import every_pair, with_costs
 from medsent.metrics.cost import Rates, variant_cost
 from medsent.metrics.cuts import KeptCuts, cuts_in_use
 from medsent.metrics.estimate import Estimate, value_of
+from medsent.metrics.findings.repeats import told
 from medsent.metrics.format import percent, significant
 from medsent.metrics.headline import is_evaluated
 from medsent.metrics.leakage import refuse_run
@@ -25,7 +27,6 @@ from medsent.report.examples import examples
 from medsent.report.html import render_html
 from medsent.report.layout import contents
 from medsent.report.markdown import render_markdown
-from medsent.report.tables.repeats import asked_again
 from medsent.report.tables.route import route_taken
 from medsent.runs.clusters import Clusters
 from medsent.runs.folder import QUOTING, RunFolder
@@ -123,15 +124,25 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: Manifest) -> Metrics
     return with_costs(built, state, costs, config.statistics.margin)
 
 
-def _repeated(run: RunFolder, scope: Scope) -> tuple[Repetition, list[str]] | None:
+def _repeated(run: RunFolder, scope: Scope) -> Repetition | None:
     """Count the run's records and those of its complete repeats; None where it has none."""
-    repeats = [each for each in repeats_of(run) if each.manifest() and each.holds_predictions()]
-    if not repeats:
+    every = repeats_of(run)
+    try:
+        whole = [each for each in every if each.manifest() and each.holds_predictions()]
+        names = [each.path.name for each in every]
+        unfinished = [each.path.name for each in every if each not in whole]
+        if unfinished:
+            logger.info(f"Repeats that are not complete are left out: {', '.join(unfinished)}")
+        if not whole:
+            return None
+        done = [name for name in names if name not in unfinished]
+        counted = Repetition(scope, tuple(done), tuple(unfinished))
+        for batches in records_of_all([run, *whole], columns_of(scope), rows_at_a_time(scope)):
+            counted.add(batches)
+        return counted
+    except RunError as error:  # a report on the run itself does not need them
+        logger.info(f"Warning: the report tells nothing of repeats: {error}")
         return None
-    counted = Repetition(scope, len(repeats) + 1)
-    for batches in records_of_all([run, *repeats], columns_of(scope), rows_at_a_time(scope)):
-        counted.add(batches)
-    return counted, [each.path.name for each in repeats]
 
 
 def rows_at_a_time(scope: Scope) -> int:
@@ -186,7 +197,7 @@ def summary(metrics: Metrics) -> list[str]:
         lines.append(f"  {name}: {', '.join(parts)}")
     if metrics.route is not None:
         lines.append(f"  {route_taken(metrics, metrics.route)}")
-    lines += [f"  {told}" for told in asked_again(metrics)]
+    lines += [f"  {sentence}" for sentence in told(metrics)]
     if is_evaluated(metrics):
         lines += [f"  {short(pair)}" for pair in metrics.comparisons]
     return lines

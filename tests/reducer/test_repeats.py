@@ -9,7 +9,7 @@ import pytest
 
 from medsent.labels import LABELS
 from medsent.reducer.pairs import Pair
-from medsent.reducer.repeats import Repetition
+from medsent.reducer.repeats import Repetition, columns_of
 from medsent.reducer.slices import ALL
 from medsent.reducer.state import Scope, reduce_batches
 from tests.predicted import Answers, batch, random_rows
@@ -28,7 +28,7 @@ def test_flips_are_the_labels_that_were_not_the_same_each_time() -> None:
     third[2] = [0, 1, 1]  # of no usable answer, which counts for nothing
     statuses = (["ok"] * 4, ["ok"] * 4, ["ok", "ok", "truncated", "ok"])
     scope = Scope.of(["v"], ["label 0", "label 1", "label 2"])
-    counted = Repetition(scope, 3)
+    counted = Repetition(scope, ("second", "third"))
     counted.add(
         [
             batch(gold, {"v": Answers(labels, status)})
@@ -44,8 +44,8 @@ def test_flips_are_the_labels_that_were_not_the_same_each_time() -> None:
 def test_flips_are_of_the_labels_that_thresholds_make() -> None:
     gold = np.zeros((3, 1), np.int8)
     none = np.zeros((3, 1), np.int8)
-    given = (np.float32([[0.29], [0.31], [0.9]]), np.float32([[0.31], [0.32], [0.4]]))
-    counted = Repetition(Scope.of(["v"], ["label 0"], thresholds={"v": {"label 0": 0.3}}), 2)
+    given = np.array([[[0.29], [0.31], [0.9]], [[0.31], [0.32], [0.4]]], np.float32)
+    counted = Repetition(Scope.of(["v"], ["label 0"], thresholds={"v": {"label 0": 0.3}}), ("2",))
     counted.add([batch(gold, {"v": Answers(none, probabilities=each)}) for each in given])
     assert counted.variants["v"].flips.tolist() == [1]
 
@@ -59,7 +59,7 @@ def test_counts_of_each_time_are_those_of_a_report_on_it(parts: int) -> None:
     # The gold is of the records, not of who asked.
     gold = times[0].schema.get_field_index("gold")
     times[1] = times[1].set_column(gold, "gold", times[0]["gold"])
-    counted = Repetition(SCOPE, 2)
+    counted = Repetition(SCOPE, ("2",))
     edges = np.linspace(0, scored.sum(), parts + 1).astype(int)
     for start, end in pairwise(edges):
         counted.add([each.slice(start, end - start) for each in times])
@@ -75,14 +75,27 @@ def test_counts_of_each_time_are_those_of_a_report_on_it(parts: int) -> None:
 
 
 def test_a_route_counts_each_variant_on_the_records_that_it_was_asked_about() -> None:
-    rows = random_rows(5, 40, 0.1, 0.4, 0.0)
-    rows = rows.filter(np.asarray(rows["outcome"].to_pylist()) == "scored")
-    asked = np.arange(rows.num_rows) % 2 == 0
-    place = rows.schema.get_field_index("candidate")
-    column = pc.if_else(pa.array(asked), rows["candidate"], None)
-    rows = rows.set_column(place, rows.schema.field(place), column)
-    counted = Repetition(Scope.of(VARIANTS, LABELS, route=("candidate", "baseline")), 2)
-    counted.add([rows, rows])
-    found = counted.variants["candidate"]
-    assert found.answered == sum(found.counts[0].statuses.values()) == asked.sum()
-    assert (found.flipped, found.sometimes) == (0, 0)
+    """The fallback is asked where the candidate's answer cannot be used, so not each time."""
+    gold = np.zeros((4, 1), np.int8)
+    yes, no = np.ones((4, 1), np.int8), np.zeros((4, 1), np.int8)
+    scope = Scope.of(["new", "old"], ["label 0"], route=("new", "old"))
+    counted = Repetition(scope, ("2",))
+    batches = []
+    for lost in ([], [1]):
+        asked = {"new": [0, 1], "old": [2, 3, *lost]}
+        statuses = ["truncated" if i in lost else "ok" for i in range(4)]
+        routed = ["new" if i in (0, 1) and i not in lost else "old" for i in range(4)]
+        rows = batch(gold, {"new": Answers(yes, statuses), "old": Answers(no)}, {"routed": routed})
+        for name, some in asked.items():
+            place = rows.schema.get_field_index(name)
+            mine = pa.array([i in some for i in range(4)])
+            column = pc.if_else(mine, rows[name], None)
+            rows = rows.set_column(place, rows.schema.field(place), column)
+        batches.append(rows)
+    counted.add(batches)
+    found = {
+        name: (each.asked, each.answered, each.flipped, each.sometimes)
+        for name, each in counted.variants.items()
+    }
+    assert found == {"new": (2, 1, 0, 1), "old": (2, 2, 0, 0), "routed": (4, 4, 1, 0)}
+    assert set(columns_of(scope)) >= {"gold", "routed", "new.labels"}

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from medsent.errors import RunError
 from medsent.runs.folder import RunFolder
 from medsent.runs.repeats import records_of_all, repeat_name, repeats_of
 from tests.predicted import Answers, batch
@@ -39,6 +41,8 @@ def test_repeats_are_the_runs_of_the_same_fingerprint_in_their_order(tmp_path: P
     assert repeats_of(run) == []
     names = [f"{repeat_name('my.job', n)}-0123456789ab" for n in (10, 2)]
     others = (
+        "my.job-repeat-1-0123456789ab",
+        "my.job-repeat-02-0123456789ab",
         "my.job-repeat-2-ffffffffffff",
         "my.job-repeat-x-0123456789ab",
         "myxjob-repeat-2-0123456789ab",
@@ -63,6 +67,14 @@ def test_records_come_in_one_order_however_each_run_wrote_them(tmp_path: Path) -
         (9, "x"),
     ]
     assert [len(batches[0]) for batches in records_of_all(runs, ["gold"], 4)] == [4, 1]
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    runs = [run_at(tmp_path / name, {"a-000000": ([1, 2], ["x"] * 2)}) for name in "12"]
+    file = tmp_path / "2/predictions/a-000000.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(RunError, match=r"2/predictions/a-000000\.parquet cannot be read"):
+        read(runs)
 
 
 def test_records_that_one_run_lacks_are_left_out(tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ from medsent.metrics.statistics.changes import FEW_DISAGREEING
 
 _AT_ONCE: Final = "The interval is widened for the number of figures beside it (Bonferroni)."
 
-_WITHOUT_TESTS: Final = ("untested", "asked_again", "within_repeats", "quarantine")
+OF_REPEATS: Final = ("asked_again", "within_repeats")
+"""The rules that only a run with repeats has a use for."""
+_WITHOUT_TESTS: Final = ("untested", *OF_REPEATS, "quarantine")
 """The rules that need no replicates: that there are none, and counts."""
 
 RULES: Final = (
@@ -118,8 +120,8 @@ RULES: Final = (
     Rule(
         "within_repeats",
         "areas_for_attention",
-        "A difference of another size than 0 that is not larger than what the two figures moved by "
-        "over the run and its repeats, added up.",
+        "A difference, on the records that the run and each repeat have scored, that is not larger "
+        "than what the two figures moved by over these times, added up.",
         repeats.within_repeats,
     ),
     Rule(

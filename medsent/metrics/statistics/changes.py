@@ -78,6 +78,22 @@ class Change:
     shares: tuple[float, ...] | None = None
     """Of macro F1: what each label makes of the difference's variance."""
 
+    @property
+    def deciding(self) -> Bounds:
+        """Between which ends it is judged whether the candidate is worse by more than a margin.
+
+        Those of all labels at once where it is one of them, the lower one careful where the two
+        disagree on few opinions; of two that disagree on too few for an interval, how far they
+        can be apart.
+        """
+        bounds = self.simultaneous or self.difference
+        if bounds.low is None and self.disagreements is not None:
+            bound = self.disagreements.bound(self.number)
+            return Bounds(-bound, bound)
+        if self.contrast is None or self.influence is None:
+            return bounds
+        return replace(bounds, low=self.contrast.careful_low(self.influence, self.number))
+
 
 def label_changes(pair: Pair) -> list[Change]:
     """Return the change of each label's F1; p-values are corrected over the labels."""
@@ -146,6 +162,13 @@ def overall_changes(pair: Pair, whole: tuple[Side, Side]) -> dict[str, Change]:
             found[name] = _bare(values[0][name], values[1][name], "too_few_opinions")
     found[SUPPORTED] = supported_change(pair)
     return found
+
+
+def supported_labels(pair: Pair) -> list[int]:
+    """Return where the labels stand that `supported_change` is over: all without replicates."""
+    if pair.resampled is None:
+        return list(range(pair.baseline.labels))
+    return [int(i) for i in np.flatnonzero(_kept(pair)["f1"])]
 
 
 def supported_change(pair: Pair) -> Change:

@@ -1,46 +1,55 @@
 """What asking the same records again changed: by variant, by label, and for each difference."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
-from medsent.metrics.estimate import value_of
-from medsent.metrics.findings.repeats import is_within, told, within
 from medsent.metrics.format import count, counted, percent, points
-from medsent.metrics.headline import headline
-from medsent.metrics.model import Change, Comparison, Metrics
-from medsent.metrics.repeats import RepeatedVariant, Repeats, Spread
-from medsent.report.document import Block, Cell, Column, Table, undefined
+from medsent.metrics.model import Metrics
+from medsent.metrics.repeats import RepeatedChange, RepeatedComparison, Repeats, Spread
+from medsent.report.document import Block, Cell, Column, Table, Text, undefined
 
-_AVERAGES = {
+_AVERAGES: Final = {
     "macro_f1": "Macro F1",
+    "macro_f1_supported": "Macro F1 over the labels with enough opinions",
+    "macro_precision": "Macro precision",
+    "macro_recall": "Macro recall",
     "micro_f1": "Micro F1",
     "weighted_f1": "Weighted F1",
     "samples_f1": "Samples F1",
-    "hamming_accuracy": "Labels right",
-    "subset_accuracy": "Records all right",
-    "generation_success_rate": "Usable answers",
+    "hamming_accuracy": "Hamming accuracy",
+    "subset_accuracy": "Subset accuracy",
+    "generation_success_rate": "Generation success rate",
 }
-_NONE = "undefined at one of the times at least"
-
-
-def asked_again(metrics: Metrics) -> Iterator[str]:
-    """Yield what a command prints of the repeats, where a run has any."""
-    if metrics.repeats is None:
-        return
-    for name, variant in metrics.repeats.variants.items():
-        yield f"asked {metrics.repeats.times} times, {name} {told(variant)}"
-    for pair in metrics.comparisons:
-        if sentence := within(pair):
-            yield sentence
+_OF_LABELS: Final = {"f1": "F1", "precision": "Precision", "recall": "Recall"}
+_NONE: Final = "undefined at one of the times at least"
 
 
 def repeat_tables(metrics: Metrics) -> Iterator[Block]:
     """Yield the tables of the repeats, where a run has any."""
-    if metrics.repeats is None:
+    repeats = metrics.repeats
+    if repeats is None:
         return
-    yield _by_variant(metrics.repeats)
-    for pair in metrics.comparisons:
+    yield Text(_basis(repeats))
+    if not repeats.records:
+        return
+    yield _by_variant(repeats)
+    for pair in repeats.comparisons:
         yield _differences(pair)
-    yield _figures(metrics.repeats, metrics.labels)
+    yield _averages(repeats)
+    for name in repeats.variants:
+        yield _by_label(repeats, name)
+
+
+def _basis(repeats: Repeats) -> str:
+    """Say which records are compared, and what was left out."""
+    runs = ", ".join(repeats.runs)
+    records = counted(repeats.records, "record")
+    told = f"{records}, each asked {repeats.times} times: here and in {runs}."
+    if repeats.left_out:
+        told += f" {count(repeats.left_out)} scored here are not in every repeat, and left out."
+    if repeats.unfinished:
+        told += f" Not complete, and left out: {', '.join(repeats.unfinished)}."
+    return told
 
 
 def _by_variant(repeats: Repeats) -> Table:
@@ -58,71 +67,58 @@ def _by_variant(repeats: Repeats) -> Table:
             _number(each.answered),
             _number(each.flipped),
             _share(each.flipped, each.answered),
-            _number(sum(label.flips for label in each.labels.values())),
+            _number(each.flips),
             _number(each.sometimes_answered),
         ]
         for name, each in repeats.variants.items()
     ]
-    notes = [
-        f"{counted(repeats.records, 'record')}, each asked {repeats.times} times: by this run and "
-        f"by {', '.join(repeats.runs)}."
-    ]
-    if repeats.left_out:
-        notes.append(f"{count(repeats.left_out)} of this run are not in every repeat.")
-    return Table("The same records, asked again", columns, rows, notes)
+    return Table("The same records, asked again", columns, rows)
 
 
-def _figures(repeats: Repeats, labels: Sequence[str]) -> Table:
-    columns = [
-        Column("Figure", "text"),
-        *(
-            Column(title, group=name, define="repeats")
-            for name in repeats.variants
-            for title in ("Flips", "Lowest to highest")
-        ),
-    ]
-    variants = repeats.variants.values()
-    averages = [
-        [
-            Cell(title),
-            *(cell for each in variants for cell in (Cell(""), _spread(each.overall[key]))),
-        ]
-        for key, title in _AVERAGES.items()
-    ]
-    by_label = [
-        [Cell(f"F1 of {label}"), *(cell for each in variants for cell in _label(each, label))]
-        for label in labels
-    ]
-    return Table("Figures at each time", columns, averages + by_label, folded=True)
-
-
-def _label(variant: RepeatedVariant, label: str) -> list[Cell]:
-    found = variant.labels[label]
-    return [_number(found.flips), _spread(found.f1)]
-
-
-def _differences(pair: Comparison) -> Table:
-    name, change = headline(pair)
-    changes = {f"{name[0].upper()}{name[1:]}": change}
-    changes |= {title: pair.overall[key] for key, title in _AVERAGES.items()}
+def _differences(pair: RepeatedComparison) -> Table:
+    changes = {title: pair.overall[key] for key, title in _AVERAGES.items()}
     changes |= {f"F1 of {label}": each for label, each in pair.labels.items()}
     columns = [
         Column("Figure", "text"),
         Column("Difference, points"),
-        Column("Repeats move it by", define="repeats"),
-        Column("It is larger", "text"),
+        Column("Repeats moved it by at most", define="repeats"),
+        Column("Larger than that", "text"),
     ]
     rows = [[Cell(title), *_difference(each)] for title, each in changes.items()]
-    caption = f"Differences beside what repeats move: {pair.candidate} against {pair.baseline}"
+    caption = f"Differences beside what repeats moved: {pair.candidate} against {pair.baseline}"
     return Table(caption, columns, rows, folded=True)
 
 
-def _difference(change: Change) -> list[Cell]:
-    value, by = value_of(change.difference), change.moved_by_repeats
-    if value is None or by is None:
+def _difference(change: RepeatedChange) -> list[Cell]:
+    value, moved = change.difference, change.moved
+    if value is None or moved is None:
         return [undefined(_NONE) for _ in range(3)]
-    larger = "no" if is_within(change) or not value else "yes"
-    return [Cell(points(value), value), Cell(f"{100 * by:.1f}", by), Cell(larger)]
+    larger = "yes" if abs(value) > moved else "no"
+    return [Cell(points(value), value), Cell(f"{100 * moved:.1f}", moved), Cell(larger)]
+
+
+def _averages(repeats: Repeats) -> Table:
+    columns = [Column("Figure", "text"), *(Column(name) for name in repeats.variants)]
+    rows = [
+        [Cell(title), *(_spread(each.overall[key]) for each in repeats.variants.values())]
+        for key, title in _AVERAGES.items()
+        if key != "macro_f1_supported"  # over which labels is said of two variants together
+    ]
+    return Table("Averages, lowest to highest of these times", columns, rows, folded=True)
+
+
+def _by_label(repeats: Repeats, name: str) -> Table:
+    columns = [
+        Column("Label", "text"),
+        Column("Flips", define="repeats"),
+        *(Column(title) for title in _OF_LABELS.values()),
+    ]
+    rows: list[Sequence[Cell]] = [
+        [Cell(label), _number(each.flips), *(_spread(each.figures[key]) for key in _OF_LABELS)]
+        for label, each in repeats.variants[name].labels.items()
+    ]
+    caption = f"Labels of {name}, lowest to highest of these times"
+    return Table(caption, columns, rows, folded=True, sortable=True)
 
 
 def _spread(spread: Spread) -> Cell:
@@ -138,5 +134,5 @@ def _number(number: int) -> Cell:
 
 def _share(part: int, whole: int) -> Cell:
     if not whole:
-        return undefined("no record answered each time")
+        return undefined("no record was answered each time")
     return Cell(percent(part / whole), part / whole)
