@@ -7,8 +7,10 @@ from medsent.labels import LABELS
 from medsent.metrics.build import build_metrics
 from medsent.metrics.cheapest import every_pair, with_costs
 from medsent.metrics.cost import Amount, Cost
-from medsent.metrics.model import Metrics, Run
+from medsent.metrics.model import Comparison, Metrics, Run
+from medsent.metrics.verdict import Margins
 from medsent.reducer.state import Scope, reduce_batches
+from medsent.report.decision import decided
 from tests.predicted import Answers, batch
 
 ROWS = 800
@@ -124,3 +126,47 @@ def test_numbers_without_a_price_say_nothing_of_one() -> None:
     assert '"cost"' not in text
     assert '"cheapest"' not in text
     assert Metrics.model_validate_json(text).cheapest is None
+
+
+def test_it_is_as_good_by_what_the_verdict_goes_by() -> None:
+    """Where two disagree on few opinions, their interval alone would say so too soon."""
+    labels, names = ("anger", "joy"), ("good", "damaged")
+    gold = (np.random.default_rng(0).random((600, 2)) < 0.2).astype(np.int8)
+    damaged = gold.copy()
+    damaged[np.flatnonzero(gold[:, 0])[:8], 0] = 0
+    scope = Scope.of(names, labels, pairs=[names], replicates=400)
+    columns = {"opinion_id": [str(index) for index in range(len(gold))]}
+    answers = dict(zip(names, map(Answers, (gold, damaged)), strict=True))
+    state = reduce_batches([batch(gold, answers, columns, labels)], scope)
+    one = Amount(value=1.0)
+    cost = Cost(
+        replica_hours_per_million_records=one,
+        shared=0.0,
+        money_per_million_records=one,
+        currency="USD",
+    )
+
+    def judged(margin: float) -> tuple[Comparison, bool | None]:
+        built = build_metrics(state, run=Run(name="r", fingerprint="f"), margins=Margins(margin))
+        found = with_costs(built, state, dict.fromkeys(names, cost), margin)
+        assert found.cheapest is not None
+        return found.comparisons[0], found.cheapest.beside_best["damaged"].non_inferior
+
+    pair, _ = judged(0.02)
+    difference = pair.overall["macro_f1_supported"].difference
+    assert pair.verdict is not None
+    assert difference is not None
+    ends = (pair.verdict.macro_f1.low, difference.low)
+    assert ends[0] is not None
+    assert ends[1] is not None
+    assert ends[0] < ends[1] - 0.001
+    for margin, good, decision in (
+        (-ends[1] - 0.001, None, "cannot_tell"),
+        (-sum(ends) / 2, None, "cannot_tell"),
+        (-ends[0] + 0.001, True, "ship"),
+    ):
+        pair, found = judged(margin)
+        assert pair.verdict is not None
+        assert (found, pair.verdict.macro_f1.decision) == (good, decision)
+        between = -ends[1] < margin < -ends[0]
+        assert ("since the two disagree on few opinions" in decided(pair)) == between

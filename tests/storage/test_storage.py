@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +16,7 @@ from medsent.errors import ConfigError, InputError, StorageError
 from medsent.input.files import find_files
 from medsent.runs.folder import RunFolder
 from medsent.runs.log import Scored, Started
+from medsent.runs.repeats import records_of_all, repeats_of
 from medsent.scoring.opening import open_run, run_of, try_output
 from medsent.scoring.plan import make_plan
 from medsent.storage.paths import (
@@ -28,6 +30,7 @@ from medsent.storage.paths import (
     write_whole,
 )
 from tests.conftest import JobBuilder
+from tests.predicted import Answers, batch
 from tests.storage.server import ANYONE, Server
 
 pytestmark = pytest.mark.slow
@@ -91,6 +94,21 @@ def test_a_table_is_read_by_the_columns_asked_for(folder: ObjectPath) -> None:
     write_whole(folder / "t.parquet", written.getvalue().to_pybytes())
     with open_parquet(folder / "t.parquet") as parquet:
         assert parquet.read(columns=["b"]) == table.select(["b"])
+
+
+def test_a_run_s_repeats_are_found_and_read_there(folder: ObjectPath) -> None:
+    runs = [RunFolder(folder / name) for name in ("job-f", "job-repeat-2-f")]
+    rows = batch(np.ones((3, 1), np.int8), {"v": Answers(np.ones((3, 1), np.int8))})
+    place = rows.schema.get_field_index("row_hash")
+    for run, hashes in zip(runs, ([1, 2, 3], [3, 1, 4]), strict=True):
+        rows = rows.set_column(place, "row_hash", pa.array(hashes, pa.uint64()))
+        written = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_batches([rows]), written)
+        write_whole(run.predictions / "a-000000.parquet", written.getvalue().to_pybytes())
+    write_whole(runs[0].predictions / "b-000000.parquet", written.getvalue().to_pybytes())
+    assert repeats_of(runs[0]) == [runs[1]]
+    [found] = records_of_all(runs, ["v.status"], rows=100)
+    assert [each["row_hash"].to_pylist() for each in found] == [[1, 3], [1, 3]]
 
 
 def test_a_runs_log_is_an_object_a_line(folder: ObjectPath, server: Server, bucket: str) -> None:
