@@ -37,6 +37,8 @@ SCRIPT = "<script>alert(1)</script>"
 def pytest_configure() -> None:
     """Quieten Ray before a test imports it (so not above), and time no example of hypothesis."""
     quieten()
+    # Ray's workers give way to all other processes by default, here to those of other tests.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     # Each actor is a process to start, and the tests' shards are few.
     os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
     settings.register_profile("untimed", deadline=None)

@@ -17,7 +17,7 @@ import psutil
 
 CPUS = 6
 """Logical CPUs of a node that scores: one would do for two scorers."""
-PATIENCE_S = 120
+PATIENCE_S = 400
 _RAY = Path(sys.executable).with_name("ray")
 _SETTINGS = {
     # A dead node is known as such after about three seconds rather than half a minute.

@@ -30,7 +30,7 @@ from tests.scoring.slow_reading import ENGINES, PAUSE_S
 pytestmark = pytest.mark.ray
 
 RECORDS = 4800
-PATIENCE_S = 120
+PATIENCE_S = 400
 CPUS, MORE_CPUS = 2, 3
 """Of the first node, for one engine and what reading takes, and of the other, for three more."""
 

@@ -16,7 +16,7 @@ from tests.conftest import JobBuilder, logged, predictions_of
 
 pytestmark = pytest.mark.ray
 
-PATIENCE_S = 120
+PATIENCE_S = 400
 
 
 def committed(run: Path) -> list[Path]:

@@ -13,7 +13,7 @@ import yaml
 
 from tests.storage.server import Server
 
-PATIENCE_S = 180
+PATIENCE_S = 400
 _SENT = ("AWS_", "MEDSENT_", "NO_PROXY")
 
 

@@ -34,7 +34,7 @@ from tests.commands.backfill.opinions import PERSONAS, expected, outcomes, write
 
 pytestmark = pytest.mark.ray
 
-PATIENCE_S = 120
+PATIENCE_S = 400
 
 
 def manifest(run: Path) -> dict[str, Any]:
