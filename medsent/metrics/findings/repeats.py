@@ -36,7 +36,7 @@ def within_repeats(metrics: Metrics) -> Iterator[Said]:
     """Name the differences that are not larger than what the two figures moved by when repeated."""
     for pair, again in _compared(metrics):
         labels = [label for label, change in again.labels.items() if change.is_within]
-        whole = _within(pair, again)
+        whole = _within(metrics, pair, again)
         sentences = [] if whole is None else [whole]
         if labels:
             sentences.append(
@@ -75,7 +75,7 @@ def told(metrics: Metrics) -> Iterator[str]:
 def within(metrics: Metrics) -> Iterator[str]:
     """Yield a sentence for each comparison whose difference may come from repeating alone."""
     for pair, again in _compared(metrics):
-        if sentence := _within(pair, again):
+        if sentence := _within(metrics, pair, again):
             yield sentence
 
 
@@ -117,12 +117,14 @@ def _headline(pair: Comparison, again: RepeatedComparison) -> tuple[str, Repeate
     return name, again.overall[key]
 
 
-def _within(pair: Comparison, again: RepeatedComparison) -> str | None:
+def _within(metrics: Metrics, pair: Comparison, again: RepeatedComparison) -> str | None:
     name, change = _headline(pair, again)
-    if change.moved is None or not change.is_within:
+    if change.moved is None or not change.is_within or metrics.repeats is None:
         return None
+    records = f" on the {count(metrics.repeats.records)} records that every time has scored"
     return (
-        f"The difference in {name} between {pair.candidate} and {pair.baseline}, "
+        f"The difference in {name} between {pair.candidate} and {pair.baseline}"
+        f"{records if metrics.repeats.left_out else ''}, "
         f"{points(change.difference)} points, is not larger than what asking the same records "
         f"again moves the two by, {100 * change.moved:.1f} points: how requests were batched may "
         "alone have made it."
