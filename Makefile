@@ -6,8 +6,9 @@ PYTHON ?= $(shell for python in python3.11 python3; do \
 TORCH ?= --require-hashes -r requirements/torch.txt
 LOCK ?= requirements/cpu.txt
 ARGS ?=
-# Two processes, one module in each at a time: ARGS="-n 0" is one, as a debugger needs.
-PARALLEL := -n 2 --no-loadscope-reorder
+# Tests of a moment run in two processes; ARGS="-n 0" is one, as a debugger needs.
+FAST := not ray and not engine and not slow and not campaign
+PARALLEL := -n 2 --dist loadfile
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --require-virtualenv install -qq --disable-pip-version-check --no-input
@@ -22,7 +23,7 @@ PACKAGE := .venv/.package-$(call key,$(LOCK) pyproject.toml)
 UNFINISHED := .venv-unfinished
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check train chaos fuzz-inputs erasures scale month backfill-scale validate-statistics bench bench-gpu bench-reduce bench-prompts bench-repeats setup clean distclean
+.PHONY: help demo test test-fast campaigns check train chaos fuzz-inputs erasures scale month backfill-scale validate-statistics bench bench-gpu bench-reduce bench-prompts bench-repeats setup clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -30,11 +31,18 @@ help: ## Show this list
 demo: $(PACKAGE) ## Score the demo's opinions with the embedded model, baseline against adapter
 	@$(BIN)/medsent demo $(ARGS)
 
+# pytest's exit code 5 is that a part has none of the tests that ARGS names.
 test: $(PACKAGE) ## Run the tests, the real engine included (ARGS="-k reducer" for a part)
-	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+	@fast=0; $(BIN)/python -m pytest $(PARALLEL) -m "$(FAST)" $(ARGS) || fast=$$?; \
+	[ $$fast -eq 0 ] || [ $$fast -eq 5 ] || exit $$fast; \
+	rest=0; $(BIN)/python -m pytest -m "not campaign and not ($(FAST))" $(ARGS) || rest=$$?; \
+	[ $$rest -ne 5 ] || rest=$$fast; exit $$rest
 
 test-fast: $(PACKAGE) ## Those that start no Ray, no engine, and take a moment each (two minutes)
-	@$(BIN)/python -m pytest $(PARALLEL) -m "not ray and not engine and not slow" $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "$(FAST)" $(ARGS)
+
+campaigns: $(PACKAGE) ## The tests that take minutes: kills of every kind, pools that grow (seven minutes)
+	@$(BIN)/python -m pytest -m campaign $(ARGS)
 
 check: $(PACKAGE) ## Lint, formatting and strict types
 	@$(BIN)/ruff check .

@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +36,6 @@ SCRIPT = "<script>alert(1)</script>"
 def pytest_configure() -> None:
     """Quieten Ray before a test imports it (so not above), and time no example of hypothesis."""
     quieten()
-    # Ray's workers give way to all other processes by default, here to those of other tests.
-    os.environ.setdefault("RAY_worker_niceness", "0")
     # Each actor is a process to start, and the tests' shards are few.
     os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
     settings.register_profile("untimed", deadline=None)
@@ -50,27 +47,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"cluster", "joining", "finished"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("ray")
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each of several processes one module at a time, whose fixtures its tests share.
-
-    All modules of real engines go to one process, since two engines would wait for each
-    other's threads at every matrix product.
-    """
-    from xdist.scheduler import LoadScopeScheduling
-
-    @cache
-    def group(module: str) -> str:
-        text = (config.rootpath / module).read_text(encoding="utf-8")
-        return "engines" if "pytest.mark.engine" in text else module
-
-    class ByModule(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return group(nodeid.split("::")[0])
-
-    return ByModule(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.chaos.job import REPOSITORY
 from tests.chaos.kills import KINDS
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.campaign]
 
 KILLS = len(KINDS)
 _SHORT = (

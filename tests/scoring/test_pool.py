@@ -27,7 +27,7 @@ from tests.chaos.opinions import write_shards
 from tests.conftest import job_values, merged, predictions_of
 from tests.scoring.slow_reading import ENGINES, PAUSE_S
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.campaign]
 
 RECORDS = 4800
 PATIENCE_S = 400
