@@ -97,8 +97,8 @@ def _lines(
     yield from _copies(plan)
     for caution in cautions(plan, sampled):
         yield "Warning", caution
-    for bad in shards.bad:
-        yield "Bad shard", bad.message
+    for message in (*(bad.message for bad in shards.bad), *sampled.damaged):
+        yield "Bad shard", message
     if shards.passed_over:
         yield "Passed over", _passed_over(shards.passed_over)
     yield from _cluster(plan.config, here)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from medsent.input.reading import BATCH_ROWS
 from medsent.input.records import RecordReader, fan_out
-from medsent.input.shard import Shard
+from medsent.input.shard import Shard, ShardError
 from medsent.input.shards import Shards
 
 _SHARDS: Final = 5
@@ -29,8 +29,8 @@ def spread_over(shards: Shards, most: int = _SHARDS) -> list[Shard]:
 class Lookup:
     """The records of some shards, each row read by the persona it names or by all `readers`.
 
-    All methods raise `InputError` where a shard is damaged inside, and `StorageError` where the
-    storage does not give it.
+    All methods raise `InputError` where a shard is damaged inside, but `spread` where it is told
+    to pass it over, and `StorageError` where the storage does not give it.
     """
 
     def __init__(
@@ -52,16 +52,23 @@ class Lookup:
         rows = (row for table in tables for row in fan_out(table, self._readers).to_pylist())
         return list(islice(rows, count))
 
-    def spread(self, count: int) -> list[Row]:
-        """Return about so many: the first of some shards, from the first shard to the last."""
+    def spread(self, count: int, damaged: list[str] | None = None) -> list[Row]:
+        """Return about so many: the first of some shards, from the first shard to the last.
+
+        Shards that are damaged inside are passed over where there is a list for what they are.
+        """
         some = spread_over(self._shards)
         most = max(1, count // (max(1, len(some)) * max(1, len(self._readers))))
-        return [
-            row
-            for shard in some
-            for table in islice(self._records.read(shard, rows=most), 1)
-            for row in fan_out(table, self._readers).to_pylist()
-        ]
+        rows: list[Row] = []
+        for shard in some:
+            try:
+                for table in islice(self._records.read(shard, rows=most), 1):
+                    rows += fan_out(table, self._readers).to_pylist()
+            except ShardError as error:
+                if damaged is None:
+                    raise
+                damaged.append(str(error))
+        return rows
 
     def named(self, record_ids: Collection[str]) -> dict[str, list[Row]]:
         """Return record_id to its records, in the same order, for those that are there."""

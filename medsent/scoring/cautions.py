@@ -38,15 +38,24 @@ class Sampled:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self.damaged: list[str] = []
+        """What is wrong inside shards that were looked at, where the job goes on without them."""
 
     @cached_property
     def rows(self) -> list[Row]:
-        """About `SAMPLE` records, quarantined ones among them. Raises `InputError`."""
+        """About `SAMPLE` records, quarantined ones among them. Raises `InputError`.
+
+        Not for a damaged shard that the job would quarantine, unless there is no other.
+        """
         plan = self._plan
         looked_up = Lookup(
             plan.shards, plan.personas, plan.readers, plan.longest_text, plan.languages
         )
-        return looked_up.spread(SAMPLE)
+        goes_on = plan.config.input.on_bad_shard == "quarantine"
+        rows = looked_up.spread(SAMPLE, self.damaged if goes_on else None)
+        if self.damaged and not rows:
+            raise InputError("; ".join(self.damaged))
+        return rows
 
     @cached_property
     def gold(self) -> GoldSample:

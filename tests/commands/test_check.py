@@ -20,6 +20,7 @@ from medsent.scoring.identity import versions
 from medsent.scoring.opening import run_of
 from medsent.scoring.plan import make_plan
 from tests.conftest import JobBuilder, logged
+from tests.input.test_unreadable import corrupt
 
 HERE = Capacity(4, 0, 0, ((4, 0),))
 
@@ -198,3 +199,22 @@ def test_trying_an_output_leaves_nothing_there(
     before = sorted(tmp_path.rglob("*"))
     checked(config)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_shard_that_is_damaged_inside_stops_no_job_that_would_quarantine_it(
+    tmp_path: Path, demo_shard: Path, job: JobBuilder, checked: Callable[[JobConfig], list[str]]
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("a", "b"):
+        shutil.copy(demo_shard, source / f"{name}.parquet")
+    corrupt(source / "b.parquet", "text", header=True)
+    found = checked(job(input={"path": str(source), "on_bad_shard": "quarantine"}))
+    assert found[-1].startswith("Ready: ")
+    [bad] = [line for line in found if line.startswith("Bad shard")]
+    assert "b.parquet is damaged inside" in bad
+    with pytest.raises(InputError, match=r"b\.parquet is damaged inside"):
+        checked(job(input={"path": str(source)}))
+    corrupt(source / "a.parquet", "text", header=True)
+    with pytest.raises(InputError, match=r"a\.parquet is damaged inside.*; .*b\.parquet is"):
+        checked(job(input={"path": str(source), "on_bad_shard": "quarantine"}))
