@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -44,7 +45,7 @@ def draw(count: int, number: int) -> Iterator[Drawn]:
 
     @seed(number)
     @settings(
-        max_examples=count,
+        max_examples=2 * count,  # some are drawn again
         database=None,
         deadline=None,
         phases=[Phase.generate],
@@ -55,7 +56,7 @@ def draw(count: int, number: int) -> Iterator[Drawn]:
         made.append(drawn)
 
     collect()
-    return iter(dict.fromkeys(made))
+    return islice(dict.fromkeys(made), count)
 
 
 def _connect() -> None:
