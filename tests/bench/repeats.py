@@ -22,7 +22,7 @@ from medsent.metrics.repeats import Repeats
 
 _ONE, _MANY = 1, 64
 _JOB = Path("jobs/demo-json.yaml")
-_READERS = 16
+_READERS = 4
 """Records of an opinion in the demo's data."""
 
 
