@@ -1,9 +1,9 @@
 """`make bench-repeats`: which answers flip when the same records are asked again.
 
-The demo's job of `json` beside `onepass` with the adapter, under the real engine: many requests
-at a time, where the batches differ from one time to the next, and one at a time, where nothing
-differs. Each number of requests is a job of its own, asked twice. Returns 1 where an answer
-flipped with one request at a time.
+The demo's job, `onepass` with the base model and with the adapter, under the real engine: many
+requests at a time, where the batches differ from one time to the next, and one at a time, where
+nothing differs. Each number of requests is a job of its own, asked twice. Returns 1 where an
+answer flipped with one request at a time.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from medsent.metrics.model import read_metrics
 from medsent.metrics.repeats import Repeats
 
 _ONE, _MANY = 1, 64
-_JOB = Path("jobs/demo-json.yaml")
+_JOB = Path("jobs/demo.yaml")
 _READERS = 4
 """Records of an opinion in the demo's data."""
 
