@@ -248,7 +248,9 @@ class Scorer:
             return
         draining = asyncio.create_task(self._draining.wait())
         answered = asyncio.create_task(asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION))
-        await asyncio.wait([answered, draining], return_when=asyncio.FIRST_COMPLETED)
+        while not (await _any_of(answered, draining)):
+            # Also of an engine that answers no more: that is when somebody looks at it.
+            self._telemetry.waiting(self._in_flight)
         left = max(0.0, min(_LAST_ANSWERS_S, self._last_answers_at - time.monotonic()))
         await asyncio.wait([answered], timeout=left)
         unfinished = [task for task in (*tasks, answered, draining) if not task.done()]
@@ -297,6 +299,12 @@ class Scorer:
             self._monitor.answered.remote(self._unsaid)
             self._telemetry.waiting(self._in_flight)
             self._unsaid, self._said_at = 0, now
+
+
+async def _any_of(*tasks: "asyncio.Task[Any]") -> set["asyncio.Task[Any]"]:
+    """Wait for one of some tasks for a moment; return those that are done."""
+    done, _ = await asyncio.wait(tasks, timeout=_NOTE_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+    return done
 
 
 class _Drawing:
