@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 ADAPTER = HERE / "adapter"
 RECORDS = 40
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.campaign]
 
 
 @dataclass(frozen=True)
