@@ -84,7 +84,7 @@ def _comparison(
             ]
         )
     by_label = [
-        [dict(zip(labels, _by_label(counts)["f1"], strict=True)) for counts in times]
+        [dict(zip(labels, label_figures(counts).f1.tolist(), strict=True)) for counts in times]
         for times in zip(*counted.pairs[names], strict=True)
     ]
     return RepeatedComparison(

@@ -69,20 +69,17 @@ def read(
 ) -> Iterator[pa.RecordBatch]:
     """Yield what some files of predictions, or of rows of their kind, hold in the same way."""
     waiting: list[pa.RecordBatch] = []
+    held_rows = held_bytes = 0
     for batch in _each(some, columns, rows, look):
-        if waiting and _bytes(waiting) + batch.nbytes > MOST_BYTES:
+        size = batch.nbytes
+        if waiting and (held_rows >= rows or held_bytes + size > MOST_BYTES):
             yield _as_one(waiting)
-            waiting = []
+            waiting, held_rows, held_bytes = [], 0, 0
         waiting.append(batch)
-        if sum(part.num_rows for part in waiting) >= rows:
-            yield _as_one(waiting)
-            waiting = []
+        held_rows += batch.num_rows
+        held_bytes += size
     if waiting:
         yield _as_one(waiting)
-
-
-def _bytes(parts: Sequence[pa.RecordBatch]) -> int:
-    return sum(part.nbytes for part in parts)
 
 
 def _as_one(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:

@@ -129,14 +129,13 @@ def _repeated(run: RunFolder, scope: Scope) -> Repetition | None:
     every = repeats_of(run)
     try:
         whole = [each for each in every if each.manifest() and each.holds_predictions()]
-        names = [each.path.name for each in every]
         unfinished = [each.path.name for each in every if each not in whole]
         if unfinished:
             logger.info(f"Repeats that are not complete are left out: {', '.join(unfinished)}")
         if not whole:
             return None
-        done = [name for name in names if name not in unfinished]
-        counted = Repetition(scope, tuple(done), tuple(unfinished))
+        done = tuple(each.path.name for each in whole)
+        counted = Repetition(scope, done, tuple(unfinished))
         for batches in records_of_all([run, *whole], columns_of(scope), rows_at_a_time(scope)):
             counted.add(batches)
         return counted
