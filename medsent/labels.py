@@ -7,9 +7,9 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic import StringConstraints
 
-from medsent.config.loader import problem_text, read_yaml
+from medsent.config.loader import Settings, read_entries
 from medsent.errors import ConfigError
 from medsent.storage.paths import any_path
 
@@ -29,10 +29,8 @@ Name = Annotated[
 ]
 
 
-class Label(BaseModel):
+class Label(Settings):
     """One label."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name
     """A field of `labels` and `probabilities` in the predictions, and of the gold labels."""
@@ -77,13 +75,7 @@ def load_labels(path: str | None) -> Labels:
     Raises `ConfigError` naming the file and the entry at fault.
     """
     source = any_path(path) if path else files("medsent").joinpath("labels.yaml")
-    entries = read_yaml(source, f"the label file {path}", words=True)
-    try:
-        labels = TypeAdapter(tuple[Label, ...]).validate_python(entries)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = "".join(f", {part}" for part in first["loc"])
-        raise ConfigError(f"the label file {path}{where}: {problem_text(first['msg'])}") from error
+    labels = read_entries(Label, source, f"the label file {path}", words=True)
     found = Labels(labels)
     if not labels:
         raise ConfigError(f"the label file {path} names no label")

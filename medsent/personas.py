@@ -2,19 +2,17 @@
 
 from importlib.resources import files
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
+from pydantic import field_validator
 
-from medsent.config.loader import problem_text, read_yaml
+from medsent.config.loader import Settings, read_entries
 from medsent.errors import ConfigError
 from medsent.storage.paths import any_path
 
 _FALLBACK_LANGUAGE = "en"
 
 
-class Persona(BaseModel):
+class Persona(Settings):
     """One reader of opinions."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
     """What the column `persona` holds."""
@@ -51,15 +49,7 @@ def load_personas(path: str | None) -> dict[str, Persona]:
     Raises `ConfigError` naming the file and the entry at fault.
     """
     source = any_path(path) if path else files("medsent").joinpath("personas.yaml")
-    entries = read_yaml(source, f"the persona file {path}")
-    try:
-        personas = TypeAdapter(list[Persona]).validate_python(entries)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = "".join(f", {part}" for part in first["loc"])
-        raise ConfigError(
-            f"the persona file {path}{where}: {problem_text(first['msg'])}"
-        ) from error
+    personas = read_entries(Persona, source, f"the persona file {path}")
     by_id = {persona.id: persona for persona in personas}
     if len(by_id) != len(personas):
         raise ConfigError(f"the persona file {path} uses an id twice; ids must differ")

@@ -147,18 +147,6 @@ def _folded(name: str) -> str:
     return name.strip().casefold()
 
 
-def share(no: float, yes: float) -> float:
-    """Return the probability of yes from the natural logprobs of no and yes.
-
-    Renormalised over the two; NaN where both are impossible.
-    """
-    if no == yes:  # also both -inf, which says nothing
-        return 0.5 if math.isfinite(yes) else math.nan
-    difference = no - yes
-    # exp overflows beyond 709, where the share is zero to any precision.
-    return 1 / (1 + math.exp(difference)) if difference < 700 else 0.0
-
-
 def write(gold: Sequence[float], form: Form, tokenizer: Any) -> Targets:
     """Return the answer for a row of gold (L of 0, 1 or NaN), and its end.
 

@@ -8,8 +8,8 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
-from medsent.answers.json import share
 from medsent.engine.answer_form import Sheet
 from medsent.engine.protocol import Completion
 from medsent.errors import ModelError
@@ -41,15 +41,14 @@ class Choice:
 
         A token that was `chosen` and is neither counts for the value that it led to.
         """
-        sides = {value: [logprobs.get(token, -math.inf)] for value, token in self._sides}
+        no, yes = (logprobs.get(token, -math.inf) for token in (self.no, self.yes))
         if chosen not in (None, self.yes, self.no):
-            sides[given].append(logprobs.get(chosen, -math.inf))
-        no, yes = (float(np.logaddexp.reduce(sides[value])) for value in (False, True))
-        return share(no, yes)
-
-    @property
-    def _sides(self) -> tuple[tuple[bool, int], tuple[bool, int]]:
-        return (False, self.no), (True, self.yes)
+            led = logprobs.get(chosen, -math.inf)
+            if given:
+                yes = float(np.logaddexp(yes, led))
+            else:
+                no = float(np.logaddexp(no, led))
+        return float(expit(yes - no))  # NaN where neither is possible
 
 
 class Choices:

@@ -191,7 +191,7 @@ def compare_sides(sides: tuple[Side, Side], *, sliced: bool = True) -> Metrics:
         state,
         run=Run(name=_title(sides), fingerprint=_fingerprint(sides), note=" ".join(notes) or None),
         provenance={
-            **{side.name: side.manifest.provenance for side in sides},
+            **{side.name: side.manifest.sources() for side in sides},
             **({"clusters": clusters.told()} if clusters else {}),
         },
         labels_left_out=labels.left_out(base.name, candidate.name),

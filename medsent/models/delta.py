@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsent.errors import AdapterError
 from medsent.models.adapter import WEIGHTS, Adapter
-from medsent.models.lora import read_pairs, setting_of
-from medsent.models.modules import text_layer
+from medsent.models.lora import own_name, read_pairs, setting_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,12 +74,6 @@ def read_deltas(adapter: Adapter) -> dict[str, Delta]:
         scale = _scale(name, config, pair.module, pair.rank)
         deltas[own_name(pair.module)] = Delta(adapter.source, down, up, scale)
     return deltas
-
-
-def own_name(module: str) -> str:
-    """Return a text layer's module without what its model puts before it; others as they are."""
-    place = text_layer(module)
-    return place[1] if place else module
 
 
 def _refuse_other_kinds(source: str, config: Any) -> None:

@@ -159,12 +159,12 @@ def _refuse_unsound(name: str, matrix: Matrix) -> None:
 def _pair(name: str, module: str, found: dict[str, Matrix]) -> Pair:
     if len(found) != 2:
         raise AdapterError(
-            f"{name} lacks one half of {_own_name(module)}; the file is not a whole adapter"
+            f"{name} lacks one half of {own_name(module)}; the file is not a whole adapter"
         )
     pair = Pair(module, found["lora_A"], found["lora_B"])
     if pair.down.shape[0] != pair.up.shape[1]:
         raise AdapterError(
-            f"{name}: the halves of {_own_name(module)} have ranks {pair.down.shape[0]} and "
+            f"{name}: the halves of {own_name(module)} have ranks {pair.down.shape[0]} and "
             f"{pair.up.shape[1]}; the file is not a whole adapter"
         )
     return pair
@@ -178,7 +178,7 @@ def bind(name: str, pairs: list[Pair], config: dict[str, Any], modules: Modules)
     """
     bound: set[str] = set()
     for pair in pairs:
-        module = _own_name(pair.module) if modules.layered else pair.module
+        module = own_name(pair.module) if modules.layered else pair.module
         if module not in modules.sizes:
             raise AdapterError(f"{name} targets {module}, {_unbound(module, modules)}")
         if module in bound:
@@ -196,7 +196,8 @@ def bind(name: str, pairs: list[Pair], config: dict[str, Any], modules: Modules)
     )
 
 
-def _own_name(module: str) -> str:
+def own_name(module: str) -> str:
+    """Return a text layer's module without what its model puts before it; others as they are."""
     place = text_layer(module)
     return place[1] if place else module
 
@@ -237,7 +238,7 @@ def _check_rank(name: str, pair: Pair, config: dict[str, Any]) -> None:
     told = setting_of(name, pair.module, config, "rank_pattern", config["r"])
     if told != pair.rank:
         raise AdapterError(
-            f"{name}: {_own_name(pair.module)} has rank {pair.rank}, adapter_config.json says "
+            f"{name}: {own_name(pair.module)} has rank {pair.rank}, adapter_config.json says "
             f"{told!r}; the two files do not belong together"
         )
 

@@ -5,12 +5,14 @@ import logging
 import shutil
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from medsent.config.loader import Settings
 from medsent.engine.quantization import said_quantised
 from medsent.errors import AdapterError, ModelError, UsageError
 from medsent.models.adapter import ANSWER, LABELS, PROMPT, Adapter, fit_adapter
-from medsent.models.delta import Delta, own_name, read_deltas
+from medsent.models.delta import Delta, read_deltas
+from medsent.models.lora import own_name
 from medsent.models.source import CONTENT, PREPARED, WEIGHTS, content_sha256, resolve_model
 
 logger = logging.getLogger(__name__)
@@ -21,11 +23,7 @@ _BESIDE = CONTENT - WEIGHTS
 """The suffixes of what a model's folder holds besides weights."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class MergedModel(_Strict):
+class MergedModel(Settings):
     """The model that the adapter was folded into."""
 
     source: str
@@ -33,7 +31,7 @@ class MergedModel(_Strict):
     """Of its content, as in a run's provenance."""
 
 
-class MergedAdapter(_Strict):
+class MergedAdapter(Settings):
     """The adapter."""
 
     source: str
@@ -43,7 +41,7 @@ class MergedAdapter(_Strict):
     """Of its `adapter_config.json`."""
 
 
-class Merged(_Strict):
+class Merged(Settings):
     """What a merged model is made of; `medsent-merged.json` in its folder."""
 
     model: MergedModel

@@ -9,7 +9,6 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from medsent.config.loader import Settings, load_settings
-from medsent.errors import ConfigError
 from medsent.labels import Label, Labels
 from medsent.prompts.placeholders import (
     OPINION,
@@ -26,13 +25,6 @@ Wording = str | dict[str, str]
 """A text for every language, or language code to text."""
 
 _FALLBACK: Final = "en"
-
-
-def _checked(text: str, known: tuple[str, ...]) -> None:
-    try:
-        check_places(text, known)
-    except ConfigError as error:  # so that pydantic names the setting
-        raise ValueError(str(error)) from error
 
 
 class Turn(Settings):
@@ -67,7 +59,7 @@ class LabelList(Settings):
     @field_validator("each")
     @classmethod
     def _known_places(cls, each: str) -> str:
-        _checked(each, ("label", "description", "number"))
+        check_places(each, ("label", "description", "number"))
         return each
 
 
@@ -114,7 +106,7 @@ class PromptFile(Settings):
         for language in self.spoken or ("",):
             texts = [in_language(wording, language) for wording in self._wordings()]
             for text in texts:
-                _checked(text, PLACES)
+                check_places(text, PLACES)
             if not any(holds(text, (OPINION,)) for text in texts):
                 raise ValueError("it has no {opinion}" + (f" in {language!r}" if language else ""))
         return self

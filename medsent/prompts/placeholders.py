@@ -5,8 +5,6 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from medsent.errors import ConfigError
-
 OPINION: Final = "opinion"
 PERSONA: Final = ("persona", "persona.id", "persona.name", "persona.description")
 OTHERS: Final = ("language", "labels", "labels.described", "labels.count")
@@ -16,13 +14,13 @@ _PLACE = re.compile(r"\{\{([a-z][a-z_.]*)\}\}|\{([a-z][a-z_.]*)\}")
 """A word in braces; in two pairs of braces it is text. Other braces, as of JSON, are text too."""
 
 
-def check_places(text: str, known: Collection[str] = PLACES) -> None:
-    """Raise `ConfigError` where a text has a place that is none of the known ones."""
+def check_places(text: str, known: Collection[str]) -> None:
+    """Raise `ValueError` where a text has a place that is none of the known ones."""
     for name in places_in(text):
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {{{nearest[0]}}}?" if nearest else f"known are {_list(known)}"
-            raise ConfigError(
+            raise ValueError(
                 f"{{{name}}} is no place of a prompt; {hint} (For these characters themselves "
                 f"write {{{{{name}}}}}.)"
             )

@@ -103,7 +103,7 @@ def reduce_run(run: RunFolder, config: JobConfig, manifest: Manifest) -> Metrics
             seconds_per_sample=timing.scoring_s / timing.records if timing.records else None,
         ),
         provenance={
-            **manifest.provenance,
+            **manifest.sources(),
             "thresholds": {name: cuts.file for name, cuts in kept.root.items()},
             "shards_quarantined": [each.model_dump() for each in manifest.shards_quarantined],
             **({"clusters": clusters.told()} if clusters else {}),

@@ -10,10 +10,11 @@ import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import field_serializer
+from pydantic import PlainSerializer
 
 from medsent.errors import RunError
 from medsent.predictions import Outcome, Reason
@@ -33,15 +34,15 @@ _READERS = 16
 _STAYS = ("row_hash", "path", "persona")
 
 
+_Hashes = Annotated[frozenset[str], PlainSerializer(sorted)]
+"""Written in order."""
+
+
 class Listed(Written):
     """A file of an output folder's list."""
 
-    opinions: frozenset[str]
+    opinions: _Hashes
     """Hashes of their ids."""
-
-    @field_serializer("opinions")
-    def _in_order(self, opinions: frozenset[str]) -> list[str]:
-        return sorted(opinions)
 
 
 def list_erased(output: AnyPath, opinion_ids: Iterable[str]) -> None:
@@ -107,11 +108,11 @@ def _write_list(folder: AnyPath, hashes: Iterable[str]) -> None:
 class Erased(Written):
     """The opinions that a run must not hold: its own list, and its output folder's."""
 
-    opinions: frozenset[str]
+    opinions: _Hashes
     """Hashes of their ids."""
     pending: bool
     """Whether some of them may still stand in the run's files."""
-    found: frozenset[str] = frozenset()
+    found: _Hashes = frozenset()
     """Hashes of those that stood in the run when they were erased."""
 
     @classmethod
@@ -131,10 +132,6 @@ class Erased(Written):
     def write(self, run: RunFolder) -> None:
         """Write the list into a run, whole or not at all."""
         run.write(_FILE, self.to_json())
-
-    @field_serializer("opinions", "found")
-    def _in_order(self, opinions: frozenset[str]) -> list[str]:
-        return sorted(opinions)
 
     def with_opinions(self, opinion_ids: Iterable[str]) -> "Erased":
         """Return the list with more opinions, which are still to be taken out."""

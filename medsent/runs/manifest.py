@@ -101,7 +101,7 @@ class Manifest(Written):
     engine_deaths: int = 0
     timing: Timing
     provenance: dict[str, JsonValue]
-    """What made the predictions; a report shows it as it stands here."""
+    """What made the predictions, the input apart; runs of before list that here as well."""
 
     @field_validator("input", mode="before")
     @classmethod
@@ -119,6 +119,11 @@ class Manifest(Written):
     def _tells_what_was_asked(cls, provenance: dict[str, JsonValue]) -> dict[str, JsonValue]:
         Asked.model_validate(provenance)
         return provenance
+
+    def sources(self) -> dict[str, JsonValue]:
+        """Return where a report's numbers come from: what made them, and the shards."""
+        shards: dict[str, JsonValue] = {"input": [shard.told() for shard in self.input]}
+        return self.provenance | (shards if self.input else {})
 
     @property
     def asked(self) -> Asked:

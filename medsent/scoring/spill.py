@@ -9,12 +9,11 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from medsent.errors import ConfigError
+from medsent.storage.cache import alone
 
 _OWNER_ALONE = 0o700
 _RAYS_OWN = ("RAY_object_spilling_directory", "RAY_TMPDIR")
@@ -27,7 +26,7 @@ def spill_folder() -> Path:
     Raises `ConfigError` where another user could read it.
     """
     base = spill_base()
-    with _alone(base):
+    with alone(base / "all"):  # a lock that is made just now is not yet held
         _sweep(base)
         folder = base / uuid.uuid4().hex
         _HELD[folder] = _locked(folder.with_suffix(".lock"))
@@ -84,11 +83,3 @@ def _locked(file: Path) -> IO[str]:
         handle.close()
         raise
     return handle
-
-
-@contextmanager
-def _alone(base: Path) -> Iterator[None]:
-    """Let one process in at a time: a lock that is made just now is not yet held."""
-    with (base / "all").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

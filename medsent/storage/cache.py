@@ -45,7 +45,7 @@ def fetched(path: str) -> Path:
     listed = _listed(source)
     copy = cache_dir() / "fetched" / f"{source.name}-{_digest(listed)}"
     copy.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(_lock_of(copy)):
+    with alone(_lock_of(copy)):
         if not copy.is_dir():
             _fetch(source, copy, listed)
             _evict(copy.parent)
@@ -97,7 +97,7 @@ def _fetch(source: ObjectPath, copy: Path, listed: list[StoredFile]) -> None:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path) -> Iterator[None]:
     """Let one process of this machine in at a time; the end of a process lets the next one in."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from medsent.answers.file import AnswerFile
-from medsent.answers.json import JsonReader, Reading, share
+from medsent.answers.json import JsonReader, Reading
 from medsent.predictions import AnswerStatus as Status
 
 PAIR = ("fear", "joy")
@@ -369,18 +369,6 @@ def test_text_that_names_no_label_says_none(text: str, answer: AnswerFile) -> No
 
 
 # --- probabilities -----------------------------------------------------------------------------
-
-
-def test_shares_at_the_edges() -> None:
-    never = float("-inf")
-    assert [share(never, -1.0), share(-1.0, never), share(-5000.0, -1.0), share(-1.0, -5000.0)] == [
-        1.0,
-        0.0,
-        1.0,
-        0.0,
-    ]
-    assert share(-2.0, -2.0) == 0.5
-    assert share(never, never) != share(never, never)  # not a number
 
 
 @pytest.mark.parametrize(

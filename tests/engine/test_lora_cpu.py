@@ -131,34 +131,6 @@ def test_any_mixture_equals_the_sum_per_token(slots: list[int], seed: int) -> No
     check(y, reference(before, x, stacks_a, stacks_b, slots, 1.0), before, slots)
 
 
-@pytest.mark.parametrize("slots", STEPS.values(), ids=STEPS.keys())
-def test_shrink_then_expand_equals_the_sum_per_token(slots: list[int]) -> None:
-    stacks_a, stacks_b = stacks(torch.bfloat16)
-    before, x = batch(len(slots), torch.bfloat16)
-    y, shrunk = before.clone(), torch.zeros(len(WIDTHS), len(slots), RANK)
-    groups = lora_cpu.group_tokens(torch.tensor(slots, dtype=torch.long))
-    lora_cpu.set_shrunk(shrunk, x, stacks_a, groups, 0.5)
-    lora_cpu.add_expanded(y, shrunk, stacks_b, WIDTHS, groups)
-    check(y, reference(before, x, stacks_a, stacks_b, slots, 0.5), before, slots)
-
-
-@pytest.mark.parametrize("slots", [STEPS["unsorted"], STEPS["two runs"]])
-def test_expand_can_set_and_start_at_a_later_column(slots: list[int]) -> None:
-    _, stacks_b = stacks(torch.float32)
-    before = torch.full((len(slots), 5 + WIDTHS[0] + 2), torch.nan)
-    y, shrunk = before.clone(), torch.randn(1, len(slots), RANK)
-    groups = lora_cpu.group_tokens(torch.tensor(slots))
-    lora_cpu.add_expanded(y, shrunk, stacks_b[:1], WIDTHS[:1], groups, 5, add=False)
-    for row, slot in enumerate(slots):
-        middle = y[row, 5 : 5 + WIDTHS[0]]
-        if slot < 0:
-            assert middle.isnan().all()
-        else:
-            torch.testing.assert_close(middle, stacks_b[0][slot, 0] @ shrunk[0, row])
-    assert y[:, :5].isnan().all()
-    assert y[:, -2:].isnan().all()
-
-
 def test_layers_without_weights_do_not_change_a_bit() -> None:
     stacks_a, stacks_b = stacks(torch.bfloat16)
     before, x = batch(6, torch.bfloat16)
@@ -232,16 +204,6 @@ class TestInsideVllm:
         y = before.clone()
         wrapper = self.wrapper(lora_cpu.GroupedPunicaWrapperCPU, slots)
         wrapper.add_lora_linear(y, x, full_a, full_b, 1.0, WIDTHS)
-        check(y, reference(before, x, stacks_a, stacks_b, slots, 1.0), before, slots)
-
-    def test_sharded_layers_shrink_and_expand(self) -> None:
-        stacks_a, stacks_b = stacks(torch.bfloat16)
-        slots = STEPS["unsorted"]
-        before, x = batch(len(slots), torch.bfloat16)
-        y, shrunk = before.clone(), torch.zeros(len(WIDTHS), len(slots), RANK)
-        wrapper = self.wrapper(lora_cpu.GroupedPunicaWrapperCPU, slots)
-        wrapper.add_shrink(shrunk, x, tuple(stacks_a), 1.0)
-        wrapper.add_expand(y, shrunk, tuple(stacks_b), WIDTHS, offset_start=0, add_input=True)
         check(y, reference(before, x, stacks_a, stacks_b, slots, 1.0), before, slots)
 
     def test_padding_is_left_alone_and_missing_rows_are_an_error(self) -> None:

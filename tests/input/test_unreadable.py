@@ -88,7 +88,7 @@ def test_a_corrupt_page_is_found_by_reading(
     shards = opened(tmp_path)
     assert found_bad(shards) == []
     corrupt(tmp_path / "b.parquet", "text", group=2, header=header)
-    assert opened(tmp_path).listing() == shards.listing()
+    assert opened(tmp_path).files == shards.files
     [bad] = found_bad(shards)
     assert (bad.path, bad.reason, bad.rows) == (shards.files[1].path, "corrupt_page", 4000)
     assert bad.message.startswith(f"{bad.path} is damaged inside (row group 2 cannot be read); ")

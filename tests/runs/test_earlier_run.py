@@ -17,7 +17,7 @@ from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.report.write import reduce_run
 from medsent.runs.folder import RunFolder
 from medsent.runs.shared_labels import narrow_answers
-from tests.runs.numbers import differences, numbers
+from tests.runs.numbers import differences, numbers, other
 
 EARLIER = Path(__file__).parents[1] / "data" / "earlier-run"
 """40 records of two variants with a comparison, as that version wrote them; its `metrics.json.xz`
@@ -29,11 +29,11 @@ def run(tmp_path: Path) -> RunFolder:
     return RunFolder(Path(shutil.copytree(EARLIER, tmp_path / "earlier-0")))
 
 
-def test_its_numbers_are_the_same_to_the_byte(run: RunFolder) -> None:
+def test_its_numbers_are_the_same(run: RunFolder) -> None:
     before = lzma.decompress((run.path / "metrics.json.xz").read_bytes()).decode()
     made = reduce_run(run, run.config(), run.complete()).to_json()
-    assert numbers(made) == numbers(before)
-    assert differences(made) == differences(before)
+    assert other(numbers(made), numbers(before)) == {}
+    assert other(differences(made), differences(before)) == {}
     run.write("metrics.json", before)
     assert read_metrics(run.path / "metrics.json").to_json() == before
 

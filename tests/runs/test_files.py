@@ -104,6 +104,15 @@ def test_shards_of_the_first_runs_have_no_etag(run: RunFolder) -> None:
     assert [shard.etag for shard in run.complete().input] == ["2026-11-01T20:24:56"]
 
 
+def test_a_report_names_the_shards_that_the_manifest_lists_once(run: RunFolder) -> None:
+    shard = Shard("/a", 9, "1", 4)
+    now = write_manifest(run, 4, input=(shard,), provenance={"model": "m"})
+    before = write_manifest(
+        run, 4, input=(shard,), provenance={"model": "m", "input": [shard.told()]}
+    )
+    assert now.sources() == before.sources() == {"model": "m", "input": [shard.told()]}
+
+
 def test_what_a_newer_version_adds_is_passed_over(run: RunFolder) -> None:
     shard, bad = Shard("/a", 9, "1", 4), BadShard("/b", 9, "1", None, "other", "is bad")
     manifest = write_manifest(run, 4, input=(shard,))

@@ -39,11 +39,11 @@ def test_caches_lie_where_the_user_has_them(
 def test_copies_that_nobody_asks_for_go(tmp_path: Path) -> None:
     for name in ("old", "new", "asked"):
         (tmp_path / name).mkdir()
-        with cache._alone(tmp_path / f".{name}.lock"):
+        with cache.alone(tmp_path / f".{name}.lock"):
             pass
     for name in ("old", "asked"):
         os.utime(tmp_path / f".{name}.lock", (0, 0))
-    with cache._alone(tmp_path / ".asked.lock"):
+    with cache.alone(tmp_path / ".asked.lock"):
         os.utime(tmp_path / ".asked.lock", (0, 0))
         cache._evict(tmp_path)
     assert {path.name for path in tmp_path.glob("[!.]*")} == {"new", "asked"}

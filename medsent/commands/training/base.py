@@ -19,7 +19,7 @@ from transformers.utils import logging
 from medsent.commands.training.config import LoraSettings, TrainingConfig, TrainingModel
 from medsent.engine import cpu
 from medsent.errors import AdapterError, ConfigError, ModelError
-from medsent.models.delta import own_name
+from medsent.models.lora import own_name
 from medsent.models.modules import NAMINGS, text_layer
 
 _PREFIX = "base_model.model."

@@ -8,14 +8,13 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
     model_validator,
 )
 
+from medsent.config.loader import Settings
 from medsent.config.methods import MethodName
 from medsent.errors import ConfigError
 from medsent.input.texts import NO_TEXT
@@ -34,11 +33,7 @@ WITHHELD: Final = 1.0
 of exactly 1 is given it."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class TunedRun(_Strict):
+class TunedRun(Settings):
     """The run whose probabilities thresholds were tuned on."""
 
     name: str
@@ -46,7 +41,7 @@ class TunedRun(_Strict):
     variant: str
 
 
-class TunedOn(_Strict):
+class TunedOn(Settings):
     """The readings that thresholds were tuned on."""
 
     data_digest: str
@@ -119,7 +114,7 @@ class TunedOn(_Strict):
         return self.model_copy(update={"opinion_hashes": ids, "text_hashes": texts})
 
 
-class Thresholds(_Strict):
+class Thresholds(Settings):
     """A thresholds file: from which probability on each label is given."""
 
     method: MethodName
