@@ -14,6 +14,7 @@ from medsent.models.adapter import ANSWER, LABELS, PROMPT, Adapter, fit_adapter
 from medsent.models.delta import Delta, read_deltas
 from medsent.models.lora import own_name
 from medsent.models.source import CONTENT, PREPARED, WEIGHTS, content_sha256, resolve_model
+from medsent.models.weights import listed
 
 logger = logging.getLogger(__name__)
 
@@ -136,8 +137,7 @@ def _write_asked(adapter: Adapter, work: Path) -> None:
 
 def _weight_files(folder: Path) -> list[Path]:
     """Return the files that make up the checkpoint; a folder may hold it in a second form too."""
-    if (index := folder / "model.safetensors.index.json").is_file():
-        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    if places := listed(folder, "model"):
         files = [folder / name for name in sorted(set(places.values()))]
         if lost := next((file.name for file in files if not file.is_file()), None):
             raise ModelError(f"--model: {folder} has no {lost}, which its index names")

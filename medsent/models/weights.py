@@ -72,10 +72,13 @@ def read_tensors(folder: Path) -> Tensors:
     return {name: tensor for path in files.values() for name, tensor in _header(path)}
 
 
-def listed(folder: Path) -> dict[str, str]:
-    """Return tensor to file by the index; nothing where there is none."""
+def listed(folder: Path, form: str = "*") -> dict[str, str]:
+    """Return tensor to file by the index of a form, or of each; nothing where there is none.
+
+    Raises `ModelError` where an index is damaged.
+    """
     found: dict[str, str] = {}
-    for path in folder.glob("*.safetensors.index.json"):
+    for path in folder.glob(f"{form}.safetensors.index.json"):
         try:
             found |= json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         except (OSError, ValueError, KeyError, TypeError) as error:

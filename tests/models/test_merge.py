@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,13 @@ def test_what_cannot_be_merged_is_refused(
     finally:
         (tmp_path / "kept").rename(merged / PROVENANCE)
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_damaged_index_is_named(wrapped_model: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(wrapped_model, tmp_path / "damaged", copy_function=os.symlink)
+    (damaged / "model.safetensors.index.json").unlink()
+    (damaged / "model.safetensors.index.json").write_text("{}")
+    refused(ModelError, "index.json is damaged; fetch", damaged, ADAPTER, tmp_path / "out")
 
 
 def test_an_adapter_under_a_wrappers_names_is_merged_all_the_same(
