@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -181,3 +182,9 @@ def storage_failure(error: OSError, folder: object) -> StorageError:
         f"cannot write to {folder}: {why}. Nothing there is damaged; {remedy}, and the same "
         "command goes on from there"
     )
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """Write the first of some names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from medsent.commands.pace import Pace, cost
 from medsent.config.job import JobConfig
-from medsent.errors import ConfigError
+from medsent.errors import ConfigError, some_of
 from medsent.input.texts import LEAST, texts_among
 from medsent.metrics.leakage import has_gold
 from medsent.metrics.near_duplicates import grouped
@@ -129,12 +129,8 @@ def _copies(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _passed_over(paths: Sequence[str]) -> str:
-    named = ", ".join(map(shown, paths[:_MOST_NAMED]))
-    more = len(paths) - _MOST_NAMED
-    return (
-        f"{len(paths):,} files that are no shards by their names: {named}"
-        f"{f' and {more:,} more' if more > 0 else ''}"
-    )
+    named = some_of([*map(shown, paths)], _MOST_NAMED)
+    return f"{len(paths):,} files that are no shards by their names: {named}"
 
 
 def _cluster(config: JobConfig, here: bool) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from medsent.commands import erasure
 from medsent.commands.evaluate import held
-from medsent.errors import MedsentError, RunError, UsageError, place_of
+from medsent.errors import MedsentError, RunError, UsageError, place_of, some_of
 from medsent.report.write import FILES, reduce_run, write_files
 from medsent.runs.erased import LISTS, Erased, found_in, list_erased, listed_in, opinion_hash
 from medsent.runs.folder import RunFolder
@@ -154,11 +154,9 @@ def _tell_others(output: AnyPath, runs: Sequence[RunFolder]) -> None:
         and _may_hold(RunFolder(each), listed)
     ]
     if waiting:
-        more = len(waiting) - _MOST_NAMED
-        named = ", ".join(waiting[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
         logger.info(
-            f"Not looked into: {named}, in {output}. The next command that works on one of them "
-            "takes out what is erased; name them here to have it done now"
+            f"Not looked into: {some_of(waiting, _MOST_NAMED)}, in {output}. The next command that "
+            "works on one of them takes out what is erased; name them here to have it done now"
         )
 
 

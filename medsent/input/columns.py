@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from medsent.config.input import InputSettings
-from medsent.errors import InputError
+from medsent.errors import InputError, some_of
 from medsent.input.casting import both, held_as, is_date, is_gold, is_id, is_text
 from medsent.input.gold import is_vote
 from medsent.labels import nearest
@@ -158,11 +158,10 @@ def _refuse_part(
         return
     lacking = [label for label in labels if label not in columns]
     free = [name for name in names if name not in columns.values()]
-    told = ", ".join(f"{label}{_nearest(label, free)}" for label in lacking[:_MOST_NAMED])
-    more = len(lacking) - _MOST_NAMED
+    told = some_of([f"{label}{_nearest(label, free)}" for label in lacking], _MOST_NAMED)
     raise InputError(
         f"{shown(path)}: gold as columns needs one for each label, and {len(found)} of "
-        f"{len(labels)} are there; without one: {told}{f' and {more} more' if more > 0 else ''}. "
+        f"{len(labels)} are there; without one: {told}. "
         "Map each by input.columns (LABEL: YOUR_NAME), or set input.columns.labels to null to go "
         "without gold"
     )
@@ -203,10 +202,8 @@ _MOST_COLUMNS = 40
 
 def _missing(path: str, ours: str, theirs: str, names: Sequence[str]) -> str:
     without = "" if ours in NEEDED else f", or input.columns.{ours} to null to go without"
-    more = len(names) - _MOST_COLUMNS
-    has = ", ".join(names[:_MOST_COLUMNS]) + (f" and {more:,} more" if more > 0 else "")
     return (
-        f"{shown(path)}: no column {theirs!r} (it has {has}); "
+        f"{shown(path)}: no column {theirs!r} (it has {some_of(names, _MOST_COLUMNS)}); "
         f"set input.columns.{ours} to your name for it{without}"
     )
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
-from medsent.errors import InputError, ObjectRefusal, StorageError, reason
+from medsent.errors import InputError, ObjectRefusal, StorageError, reason, some_of
 from medsent.input.folders import Listed, is_hidden, on_this_machine
 from medsent.input.tables import SIGNS, tables
 from medsent.storage.paths import StoredFile, located, shown, stored
@@ -129,10 +129,7 @@ def _also(passed_over: Sequence[str]) -> str:
     """Say what was found where there is no shard."""
     if not passed_over:
         return ""
-    more = len(passed_over) - _MOST_NAMED
-    names = ", ".join(map(shown, passed_over[:_MOST_NAMED])) + (
-        f" and {more} more" if more > 0 else ""
-    )
+    names = some_of([*map(shown, passed_over)], _MOST_NAMED)
     return (
         f"; passed over ({len(passed_over)}): {names}. Give those that are Parquet such an ending, "
         "and no name on the way that begins with _ or ."

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from medsent.config.input import InputSettings
-from medsent.errors import InputError
+from medsent.errors import InputError, some_of
 from medsent.input.columns import NEEDED, Kinds, Settled, check_names, names_served, settle, unheld
 from medsent.input.files import find_files, look
 from medsent.input.partitions import path_columns
@@ -149,11 +149,8 @@ def refusal(unread: Sequence[BadShard], some_are_good: bool) -> InputError:
     first, *others = unread
     message = first.message
     if others:
-        named = ", ".join(
-            f"{shown(shard.path)} ({shard.reason})" for shard in others[: _MOST_NAMED - 1]
-        )
-        more = len(unread) - _MOST_NAMED
-        message += f"; also bad: {named}" + (f" and {more} more" if more > 0 else "")
+        named = [f"{shown(shard.path)} ({shard.reason})" for shard in others]
+        message += f"; also bad: {some_of(named, _MOST_NAMED - 1)}"
     if some_are_good:
         them = "them" if others else "it"
         message += f". Or set input.on_bad_shard: quarantine to go on without {them}"

@@ -4,14 +4,12 @@ from medsent.predictions.arrays import label_matrix, label_struct, probability_m
 from medsent.predictions.columns import (
     KEYS,
     ROUTED,
-    AnswerStatus,
-    Outcome,
-    Reason,
     gold_type,
     key_types,
     prediction_type,
     schema,
 )
+from medsent.predictions.outcome import AnswerStatus, Outcome, Reason
 from medsent.predictions.parquet import batches, files, labels_of, read, rewrite, table
 
 __all__ = [

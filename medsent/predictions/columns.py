@@ -1,52 +1,8 @@
 """The schema of `predictions/*.parquet`: keys, kept input columns, a struct a variant."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 import pyarrow as pa
-
-
-class Outcome(StrEnum):
-    """What became of a record."""
-
-    SCORED = "scored"
-    QUARANTINED = "quarantined"
-
-
-class Reason(StrEnum):
-    """Why a record was quarantined; a newer version may know others."""
-
-    BAD_TYPE = "bad_type"
-    EMPTY_TEXT = "empty_text"
-    UNKNOWN_PERSONA = "unknown_persona"
-    BAD_LABELS = "bad_labels"
-    TOO_LONG = "too_long"
-    ENGINE_KILLER = "engine_killer"
-    ERASED = "erased"
-    """`medsent erase` took its opinion out of the run; nothing else of it is kept."""
-    BAD_SHARD = "bad_shard"
-    """Its shard is quarantined and nobody can read it: no prediction holds it."""
-
-
-class AnswerStatus(StrEnum):
-    """Whether an answer can be used, or why not; a newer version may know others."""
-
-    OK = "ok"
-    TRUNCATED = "truncated"
-    INVALID_ANSWER = "invalid_answer"
-    """It is not in the form that was asked for."""
-    ENGINE_ERROR = "engine_error"
-    NO_JSON = "no_json"
-    """No object or list is in the text."""
-    LABEL_MISSING = "label_missing"
-    """The object has no value for a label, or the key that the answer stands under is absent."""
-    LABEL_UNKNOWN = "label_unknown"
-    """It names something that is no label."""
-    VALUE_UNKNOWN = "value_unknown"
-    """A label's value is neither yes nor no, or stands twice; or what is found has another form."""
-    NO_PREDICTION = "no_prediction"
-    """Of the figures alone: a record that was scored has no answer of the variant."""
-
 
 ROUTED = "routed"
 """The column that names the variant whose answer counts, in a job with a route."""

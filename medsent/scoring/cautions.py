@@ -10,7 +10,7 @@ from typing import Any, Final
 from medsent.answers.file import AnswerFile, shipped_answer
 from medsent.answers.method import method_named
 from medsent.config.methods import known_methods
-from medsent.errors import ConfigError, InputError
+from medsent.errors import ConfigError, InputError, some_of
 from medsent.input.gold_sample import GoldSample, sample_gold
 from medsent.input.lookup import Lookup, Row
 from medsent.labels import load_labels
@@ -259,14 +259,13 @@ def _counted(languages: Counter[str | None]) -> str:
     shown: Counter[str] = Counter()
     for language, number in languages.items():
         shown[as_name(language) if language else "no language"] += number
-    told = ", ".join(f"{name} {number:,}" for name, number in shown.most_common(_NAMED))
-    return told + (f" and {len(shown) - _NAMED} more" * (len(shown) > _NAMED))
+    return some_of([f"{name} {number:,}" for name, number in shown.most_common()], _NAMED)
 
 
 def _descriptions(prompt: PromptFile, plan: Plan) -> Iterator[str]:
     bare = [label.name for label in plan.labels.all if not label.description]
     if bare and prompt.describes_each_label:
         yield (
-            f"the prompt describes each label, and the label file has no description of "
-            f"{', '.join(bare[:_NAMED])}{f' and {len(bare) - _NAMED} more' * (len(bare) > _NAMED)}"
+            "the prompt describes each label, and the label file has no description of "
+            f"{some_of(bare, _NAMED)}"
         )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from medsent.errors import InputError, RunError
+from medsent.errors import InputError, RunError, some_of
 from medsent.predictions import Reason
 from medsent.runs.folder import RunFolder
 from medsent.runs.manifest import Counted
@@ -42,7 +42,6 @@ def refuse_nothing_scored(run: RunFolder, records: Counted, plan: Plan) -> None:
 def _told(quarantined: Mapping[str, int], plan: Plan) -> str:
     counts = ", ".join(f"{count:,} {reason}" for reason, count in quarantined.items())
     most = max(quarantined, key=lambda reason: quarantined[reason])
-    ids = sorted(plan.personas)
-    personas = ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED} more" * (len(ids) > _NAMED))
+    personas = some_of(sorted(plan.personas), _NAMED)
     remedy = next((text for reason, text in _REMEDIES.items() if reason == most), "")
     return f"{counts}{'; ' if remedy else ''}{remedy.format(personas=personas)}"
