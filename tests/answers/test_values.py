@@ -10,7 +10,7 @@ import pytest
 
 from medsent.answers.file import AnswerFile
 from medsent.answers.methods.bits import sheet
-from medsent.answers.values import Choices
+from medsent.answers.values import Choice, Choices
 from medsent.engine.answer_form import Sheet
 from medsent.engine.protocol import Completion
 from medsent.models.source import load_tokenizer
@@ -192,6 +192,25 @@ def test_a_probability_that_nothing_tells_is_no_number(tokenizer: Any) -> None:
         assert math.isnan(found[1])
     nothing = replace(whole, pieces=(), logprobs=[])
     assert all(map(math.isnan, choices.probabilities(nothing, [True, False])))
+
+
+@pytest.mark.parametrize(
+    ("no", "yes", "probability"),
+    [
+        (-math.inf, -1.0, 1.0),
+        (-1.0, -math.inf, 0.0),
+        (-5000.0, -1.0, 1.0),
+        (-1.0, -5000.0, 0.0),
+        (-2.0, -2.0, 0.5),
+        (-math.inf, -math.inf, math.nan),
+        (-1.0, math.nan, math.nan),
+        (math.nan, -1.0, math.nan),
+        (math.nan, math.nan, math.nan),
+    ],
+)
+def test_shares_at_the_edges(no: float, yes: float, probability: float) -> None:
+    choice = Choice(yes=1, no=0, lead=0, turn=0)
+    assert choice.share({1: yes, 0: no}, None, True) == pytest.approx(probability, nan_ok=True)
 
 
 @pytest.mark.parametrize("count", [1, 60])
