@@ -257,7 +257,7 @@ def compare(
 def requeue(
     run: Annotated[str, typer.Argument(help="A run's folder.")],
     shard: Annotated[
-        str | None, typer.Option(help="Score all rows of this shard again: one written anew.")
+        str | None, typer.Option(help="Score all rows of this shard again, after it was rewritten.")
     ] = None,
     status: Annotated[
         str | None,

@@ -167,7 +167,7 @@ def reason(error: BaseException) -> tuple[str, str]:
 
 
 def is_refused_write(error: OSError, folder: object) -> bool:
-    """Tell whether a disk is full, or a folder is what failed; reading fails elsewhere."""
+    """Tell whether writing failed: the disk is full or read-only, or the error names the folder."""
     refusal = ObjectRefusal.of(error)
     if refusal is None:
         return error.errno in (*_FULL, errno.EROFS) or str(folder) in str(error)

@@ -19,7 +19,7 @@ _NOT_LABELS: Final = frozenset(
 """Columns of ours, beside which the shards may have one column a label."""
 
 _NEAR: Final = 0.75
-"""How alike two names are, of 1, from which on one may be meant by the other."""
+"""The similarity (0 to 1) from which one name may be a misspelling of another."""
 
 Name = Annotated[
     str,

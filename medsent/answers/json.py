@@ -48,10 +48,10 @@ class JsonReader:
     def lenient(self, text: str, repair: bool = True) -> Reading:
         """Read what a model wrote freely: the first JSON in it that can be used as an answer.
 
-        Code fences and words around it are passed over. Broken JSON counts as what the library
-        `json_repair` makes of it, unless that is not to be. Where none can be used, the fault is
-        that of the first one of the form that was asked for, else of the first one. A model that
-        does not end goes on with opinions and answers that it makes up: later ones do not count.
+        Code fences and words around it are passed over. With `repair`, broken JSON is read as the
+        library `json_repair` mends it. If no JSON can be used, the fault is that of the first one
+        in the form that was asked for, else of the very first. Later JSON does not count, since a
+        model that does not stop goes on with opinions and answers that it makes up.
         """
         faults: list[tuple[bool, AnswerStatus | None]] = []
         empty: Reading | None = None

@@ -83,7 +83,8 @@ class Choices:
         for choice, value, said in zip(self._each, self._sheet.starts(given), given, strict=True):
             step = choice.step(starts, value)
             if step is None or (ids and ids[step] not in (choice.yes, choice.no)):
-                # Other tokens than the tokenizer's own: the one over the letter that differs.
+                # The model chose other tokens than the tokenizer: take the one with the first
+                # letter in which the two values differ.
                 step = bisect_right(ends, value + self._same)
             if step >= len(completion.logprobs):
                 found.append(math.nan)

@@ -70,7 +70,7 @@ class VllmSettings(_EngineBounds):
     @field_validator("options")
     @classmethod
     def _without_secrets(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        if not is_kept(info):  # of an old run opinions must still be erased
+        if not is_kept(info):  # an old run must load, so that opinions can be erased from it
             refuse_secrets(options)
         return options
 

@@ -9,18 +9,18 @@ BASES = ("per_replica_hour", "per_gpu_hour", "per_machine_hour", "per_million_to
 
 
 class TokenPrices(Settings):
-    """Of a million tokens each."""
+    """Prices of a million tokens each."""
 
     prompt: float = Field(ge=0, allow_inf_nan=False)
-    """Of prompts, as far as these were computed."""
+    """Of prompt tokens that were computed."""
     cached: float | None = Field(None, ge=0, allow_inf_nan=False)
-    """Of prompts, found in the prefix cache; null: as `prompt`."""
+    """Of prompt tokens that were found in the prefix cache; null: as `prompt`."""
     output: float = Field(ge=0, allow_inf_nan=False)
-    """Generated."""
+    """Of generated tokens."""
 
     @property
     def each(self) -> tuple[float, float, float]:
-        """The price of one token: computed of a prompt, cached, generated."""
+        """The prices of one token: of a computed, a cached and a generated one."""
         cached = self.prompt if self.cached is None else self.cached
         return self.prompt / 1e6, cached / 1e6, self.output / 1e6
 

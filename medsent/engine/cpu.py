@@ -13,8 +13,9 @@ _FOUR: Final = 4
 _NO_KERNEL: Final = {"fp8", "fp8_per_tensor", "humming", "mxfp4", "mxfp8"}
 """Methods that quantise as the weights are loaded, and that were tried on a CPU in vain."""
 _KEPT_MEMORY: Final = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
-"""To glibc: an engine step's matrices are hundreds of MiB. Given back and taken again they are
-a million page faults in half a minute. Kept, the embedded model's engine takes 5.7 GB for 5.5."""
+"""Make glibc keep freed memory. The matrices of an engine's step take hundreds of MiB; returning
+and requesting them each time costs a million page faults in half a minute. With this the
+embedded model's engine takes 5.7 GB instead of 5.5."""
 
 
 def installed(package: str) -> str | None:
@@ -28,9 +29,9 @@ def installed(package: str) -> str | None:
 def compute_dtype(dtype: str, cpu_info: Path = _CPU_INFO, *, in_16_bits: bool = False) -> str:
     """Return the type in which an engine on this CPU computes: `float32` where 16 bits are slow.
 
-    Without the CPU's help torch makes products of 16 bits on one core and without vectors,
-    seven times slower than those of 32, which hold every 16-bit weight as it is. Quantised
-    weights have products `in_16_bits` alone.
+    Without hardware support torch multiplies 16-bit matrices on one core and without vector
+    instructions, seven times slower than 32-bit ones. float32 holds every 16-bit weight exactly.
+    `in_16_bits` is for quantised weights, which can be multiplied in 16 bits only.
     """
     if dtype == "float32" or in_16_bits or is_fast_in_16_bits(cpu_info):
         return dtype

@@ -75,7 +75,7 @@ class CrashReport:
         return {NOTE: self.path}
 
     def serves(self) -> None:
-        """From now on errors may quote an opinion; those of the start led to nothing."""
+        """From now on errors may quote an opinion; drop those of the start, which succeeded."""
         with suppress(OSError):
             Path(self.path).write_text(f"{_SERVES}\n", encoding="utf-8")
 
@@ -93,7 +93,7 @@ class CrashReport:
         It is an `EngineDiedError` where another start may go well.
         """
         traces = self._traces()
-        # In this process a plain one is of the processes that were lost on the way.
+        # Here a plain RuntimeError only says that processes died during the start.
         certain = is_certain(error) and type(error) is not RuntimeError
         own = Trace(kind_of(error), words(error), fatal=True, certain=certain)
         if OUT_OF_MEMORY in (own.kind, *(trace.kind for trace in traces)):
@@ -142,10 +142,10 @@ def leave_nothing() -> None:
 
 
 def listen(logger: str) -> None:
-    """From now on leave each error that a library of this process logs; safe to call again.
+    """From now on note each error that a library logs in this process; safe to call again.
 
-    Where records are made, since vLLM sets its logging up anew while it starts: a handler of
-    ours would be lost then.
+    This wraps the factory of log records: vLLM sets up logging again while it starts, and a
+    handler of ours would be lost.
     """
     if logger not in _HEARD:
         _HEARD.add(logger)
@@ -174,8 +174,8 @@ class _Listener:
 def _root(own: Trace, traces: list[Trace]) -> Trace | None:
     """Return the error behind a failed start; None where no process could say any.
 
-    What ended it here is the cause where it does not point at another. That is the first one that
-    ended a process: others ended since that one did. Else it is the last that was logged.
+    It is `own`, the error raised in this process, unless that only refers to another one. Then it
+    is the first that ended a process, as later ones follow from it; else the last one logged.
     """
     fatal = [trace for trace in traces if trace.fatal]
     others = [trace for trace in reversed(traces) if not trace.fatal]

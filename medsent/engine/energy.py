@@ -12,7 +12,7 @@ _MILLI: Final = 1000
 
 
 class EnergyMeter:
-    """Counts from when it is made. Takes what other processes do on these GPUs for theirs."""
+    """Counts from its creation on. Includes what other processes use on the same GPUs."""
 
     def __init__(self, gpus: Sequence[int | str]) -> None:
         """Count for GPUs, each given by its number or its id, as Ray names them."""

@@ -17,10 +17,10 @@ class EventKind(StrEnum):
     RESTART = "restart"
     """The actor ended, and Ray made another."""
     GAVE_UP = "gave_up"
-    """Its engines only die."""
+    """The actor's engines die again and again."""
     NO_START = "no_start"
     SHORT = "short"
-    """Of the pool, which stays below its most."""
+    """The pool has fewer engines than its maximum, and does not grow."""
 
 
 DEATHS = (EventKind.DEATH, EventKind.HANG, EventKind.OUT_OF_MEMORY)

@@ -1,10 +1,10 @@
 """The last layer in 32 bits where an engine computes in 16.
 
-A logit of 16 bits has three digits: of a batch's differences between labels two thirds would
-be ties. vLLM makes it in 32 bits where `head_dtype` says so. On a GPU that costs nothing. On
-its CPU backend each step would copy the whole layer, a third of a second for the embedded
-model's, so that here one copy is kept and multiplied by the processor's 16-bit products with
-sums of 32 bits: weights and inputs have no more than 16, and nothing is lost.
+A 16-bit logit has three digits, so that two thirds of the differences between labels would be
+ties. vLLM computes logits in 32 bits where `head_dtype` says so. On a GPU that costs nothing.
+vLLM's CPU backend would copy the whole layer in each step, which takes a third of a second for
+the embedded model. So one copy is kept here, and multiplied by the processor's instructions that
+multiply in 16 bits and add up in 32. Nothing is lost: weights and inputs have 16 bits at most.
 """
 
 import json

@@ -194,7 +194,7 @@ class SupervisedEngine:
         self._wake()
 
     def _wake(self) -> None:
-        """Let those look whose turn it may be."""
+        """Wake the waiting requests: all, or while there are suspects only the next of these."""
         suspect = self._killers.tried_alone
         if suspect is None or self._gone is not None:
             turns = list(self._waiting.values())

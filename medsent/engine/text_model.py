@@ -1,8 +1,8 @@
 """The text model alone out of a multimodal checkpoint: a `vllm.general_plugins` hook.
 
 A wrapper such as Gemma 3 12B is a text model behind a vision tower. Nothing here reads images,
-so that the engine is one of the text model: no tower, processor or torchvision is loaded, no
-encoder is profiled, and CUDA graphs are full where the wrapper's attention mixes two ways.
+so the engine runs the text model alone: no tower, processor or torchvision is loaded, no encoder
+is profiled, and CUDA graphs are full, unlike the wrapper's, whose attention mixes two kinds.
 """
 
 import json
@@ -139,9 +139,10 @@ def text_class(config: dict[str, Any], options: dict[str, Any]) -> str | None:
 
 
 def names_wrapper(config: dict[str, Any]) -> bool:
-    """Tell whether a wrapper's quantisation holds for modules by patterns of its own names.
+    """Tell whether a wrapper's quantisation selects modules by patterns over the wrapper's names.
 
-    vLLM takes names to the text model, but not patterns; the whole is served without images.
+    vLLM translates names to the text model's, but not patterns. Then the whole wrapper is served,
+    without images.
     """
     quantisation = json.dumps(config.get("quantization_config"))
     return "text_config" in config and bool(_PATTERN.search(quantisation))

@@ -147,7 +147,8 @@ class VllmEngine:
         self._end()
 
     def _start(self, arguments: dict[str, Any], variables: Mapping[str, str]) -> Any:
-        # It serves this process, and would be taken for one of the engine's.
+        # Started before the variables are set by which the engine's processes are found: this one
+        # belongs to our own process, and must not be killed with them.
         resource_tracker.ensure_running()
         own = {**watchdog.environment(), **self._note.environment()}
         try:
@@ -228,7 +229,7 @@ def arguments_of(plan: EnginePlan) -> dict[str, Any]:
         "max_num_seqs": settings.sequences(plan.on_gpu),
         "max_num_batched_tokens": settings.max_num_batched_tokens
         or (16384 if plan.on_gpu else 2048),
-        # Processors of images need a tokenizer too, so that the model must be known to have none.
+        # Image processors need a tokenizer too, so it is skipped only for a known text model.
         "skip_tokenizer_init": not plan.written and architecture is not None,
         "enable_prefix_caching": True,
         # Small blocks, or prompts of a hundred tokens share nothing.

@@ -150,7 +150,7 @@ def _refuse_part(
 ) -> None:
     """Raise `InputError` where gold is meant as columns, and some labels have none.
 
-    Where a few labels alone are there by their names, they are somebody else's.
+    Where only a few columns have a label's name, they are taken for other data, not for gold.
     """
     found = [label for label in labels if label in columns]
     mapped = [label for label in found if settings.columns.get(label)]

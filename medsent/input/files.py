@@ -44,9 +44,9 @@ class Found:
 def find_files(path: str) -> Found:
     """List the Parquet files at a path or below it.
 
-    A file is taken for its suffix; one without any where it begins as Parquet does; one that
-    the path itself names whatever it is called. Names below the path that begin with `_` or
-    `.` are of what writers leave unfinished, unless they hold a `=`, as those of partitions do.
+    A file is taken if it has a suffix of Parquet, or no suffix but Parquet's first bytes; the
+    file that the path itself names is taken in any case. Names below the path that begin with
+    `_` or `.` are passed over as unfinished, unless they hold a `=`, as those of partitions do.
     Raises `InputError` where no file is left, a link leads nowhere, or a folder is a table of
     Delta Lake, Iceberg or Hudi; `StorageError` where the storage cannot be listed.
     """

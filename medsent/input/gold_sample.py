@@ -35,17 +35,17 @@ class GoldSample:
     partly: Sequence[str] = ()
     """Labels that have a column, where too few have one."""
     rows: int = 0
-    """That were looked at, of shards that have a column of gold."""
+    """Rows that were looked at, in shards that have a column of gold."""
     labelled: int = 0
-    """Of these, that say yes or no to some label."""
+    """How many of these rows say yes or no to some label."""
     wrong: int = 0
-    """Of these, that hold what is no label and no vote."""
+    """How many of these rows hold something that is neither a label nor a vote."""
     shares: int = 0
-    """Of these, with a vote that is no whole number."""
+    """How many of these rows have a vote that is no whole number."""
     grades: int = 0
-    """Of these, with a vote above 1."""
+    """How many of these rows have a vote above 1."""
     names: Counter[str] = field(default_factory=Counter)
-    """Names that are no label of the job, to how often; not only near ones."""
+    """How often each name occurs that is no label of the job, whether it is like one or not."""
     empty: list[str] = field(default_factory=list)
     """Shards of which none of these rows has a label."""
 

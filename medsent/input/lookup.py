@@ -53,9 +53,10 @@ class Lookup:
         return list(islice(rows, count))
 
     def spread(self, count: int, damaged: list[str] | None = None) -> list[Row]:
-        """Return about so many: the first of some shards, from the first shard to the last.
+        """Return about `count` records: the first ones of a few shards, spread over all shards.
 
-        Shards that are damaged inside are passed over where there is a list for what they are.
+        Shards that are damaged inside are passed over where `damaged` is given; it gets what is
+        wrong with each.
         """
         some = spread_over(self._shards)
         most = max(1, count // (max(1, len(some)) * max(1, len(self._readers))))

@@ -128,7 +128,7 @@ class OpenShard:
         [values] = next(coded.iter_batches(1, [self.group], [name])).select([name]).columns
         if not pa.types.is_dictionary(values.type):
             return most
-        # A dictionary's values are there once, and in as many rows as one likes.
+        # A dictionary stores a value once, however many rows have it: count each as the longest.
         longest: int = pc.max(pc.binary_length(values.dictionary)).as_py() or 1
         return max(1, min(most, _BATCH_BYTES // longest))
 

@@ -94,7 +94,7 @@ class RecordReader:
             "row_hash": pa.array(row_hashes(path, first, count)),
             "path": pa.repeat(shown(path), count),
             "opinion_id": _with_text_hash(strings["opinion_id"], text),
-            # Where a condition decides, `if_else`, the bytes of what is not taken stay.
+            # `if_else` would keep the bytes of the texts that are too long in memory.
             "text": pc.replace_with_mask(text, long, pa.scalar(None, pa.string())),
             "date": days,
             "reason": self._reasons(text, strings["persona"], undecodable, wrong, long),

@@ -67,10 +67,10 @@ class ShardError(InputError):
 
 
 class ShardBytes(io.RawIOBase):
-    """A file for a Parquet reader, whose own errors then all lie in the bytes.
+    """A file for a Parquet reader, which keeps errors of the storage apart from the reader's own.
 
-    The storage's pass through the reader as `StorageError`, a file that is gone as
-    `FileNotFoundError`.
+    Those of the storage pass through the reader as `StorageError`, a missing file as
+    `FileNotFoundError`. Any other error then means that the file's bytes are damaged.
     """
 
     def __init__(self, filesystem: fs.FileSystem, path: str) -> None:

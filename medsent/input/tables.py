@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class _Kind:
     name: str
     sign: re.Pattern[str]
-    """Found in the path of what lies right in a table's folder; group `sure` needs no data/."""
+    """Matches the path of something directly in a table's folder. Where its group `sure` has no
+    match, the folder must also hold data/ to count as a table."""
     export: str
     """What reads the present version."""
 

@@ -26,11 +26,11 @@ def sha256_file(path: Path) -> str:
 
 
 def kept_sha256(path: Path) -> str:
-    """Return the hex sha256 of a file's bytes, which are read only where they may be others.
+    """Return the hex sha256 of a file's bytes, which are read only where they may have changed.
 
-    The hub's cache names large files by it. Of any other the machine's cache keeps it, with the
-    file's place, size, inode and both times of change. Programs can set one of them back, and
-    the other is the kernel's own: a file rewritten under its old date is read again.
+    The hub's cache names large files by their sha256. For any other file our cache keeps it, with
+    the file's path, size, inode, mtime and ctime. Programs can set mtime back but not ctime: a
+    file that was rewritten under its old date is read again.
     """
     file = path.resolve()
     if path.is_symlink() and file.parent.name == "blobs" and _SHA256.fullmatch(file.name):

@@ -80,9 +80,9 @@ def _module(tensor: str) -> str:
 
 
 def _configured(folder: Path) -> dict[str, Size]:
-    """Return the text layers' sizes as transformers builds them of the configuration, unfilled.
+    """Return the sizes of the text layers that transformers builds from the configuration.
 
-    Nothing where it cannot: then names alone are compared.
+    They are built without weights. Returns nothing where that fails: then only names are compared.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM

@@ -21,10 +21,10 @@ _PROJECTIONS = {f"self_attn.{name}_proj" for name in "qkvo"} | {
 
 
 def kernel_targets(adapters: Iterable[Adapter]) -> tuple[str, ...]:
-    """Return the modules that LoRA kernels are needed on: `q_proj`; none where on all of them.
+    """Return the names of the modules that need LoRA kernels, such as `q_proj`; empty means all.
 
-    Of other names than the usual ones (experts) it is not known that vLLM has them: what it
-    does not find by name it would silently leave as it is.
+    It is empty where there are unusual names (experts), which vLLM may not know: it would
+    silently leave out the adapter of a module that it does not find by name.
     """
     targets = {target for adapter in adapters for target in adapter.binding.targets}
     usual = targets <= _PROJECTIONS

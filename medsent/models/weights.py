@@ -1,6 +1,6 @@
 """Whether a model's weights are whole, by their files' headers: vLLM does not tell.
 
-Of a linear layer that its checkpoint lacks it leaves the weights as the memory was, and answers.
+Where the checkpoint lacks a linear layer, vLLM leaves its weights uninitialised, and answers.
 """
 
 import json

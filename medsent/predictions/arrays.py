@@ -46,7 +46,7 @@ def probability_matrix(column: pa.StructArray) -> npt.NDArray[np.float32]:
 def label_struct(
     values: npt.NDArray[Any], missing: npt.NDArray[np.bool_], kind: pa.StructType
 ) -> pa.StructArray:
-    """Return (N, L) values as a struct of labels, where not `missing`, (N, L); null without any."""
+    """Return (N, L) values as N structs, null where `missing`; a row without values is null."""
     value = kind.field(0).type
     given = np.asfortranarray(values, value.to_pandas_dtype())
     gaps = np.asfortranarray(missing)

@@ -209,10 +209,10 @@ def shipped_prompt(name: str) -> PromptFile:
 
 
 def fingerprint_part(prompt: PromptFile, shipped: PromptFile, labels: Labels) -> dict[str, Any]:
-    """Return what of a prompt decides a run's fingerprint.
+    """Return the part of a prompt that goes into a run's fingerprint.
 
-    Of the one that ships for its method it is what runs had before prompts were files, so that
-    these go on.
+    For the prompt that ships with the method it has the form from before prompts were files, so
+    that runs from that time can still be resumed.
     """
     if prompt != shipped or prompt.messages is None or len(prompt.messages) != 2:
         described = [label.description for label in labels.all]

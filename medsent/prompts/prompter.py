@@ -295,7 +295,7 @@ def _word(language: str | None) -> str:
 
 
 def _as_it_is(tokenizer: Any) -> Tokenizer:
-    """The tokenizer, or a copy where it was told to cut texts, fill them up, or split specials."""
+    """The tokenizer, or where it pads, truncates or splits special tokens a copy that does not."""
     own: Tokenizer = tokenizer.backend_tokenizer
     told = own.padding or own.truncation or own.encode_special_tokens
     return _whole_texts(tokenizer) if told else own

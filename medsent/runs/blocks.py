@@ -22,9 +22,9 @@ from medsent.runs.folder import RunFolder
 from medsent.storage.paths import AnyPath, names_below, open_parquet, write_whole
 
 CUT = 1
-"""Which way of cutting this is: a run goes on with its own alone."""
+"""The version of how blocks are cut: a run is only continued under the one that it began with."""
 WINDOW_ROWS = 32_768
-"""Rows among which an opinion's come together, about."""
+"""About how many rows are reordered at a time, so that those of an opinion come together."""
 _LOST_DATES = b"medsent.lost_dates"
 """In a file's metadata: the keys of the rows whose date was outside the years 1 to 9999."""
 _SUFFIX, _PART = ".parquet", ".part.parquet"

@@ -166,7 +166,7 @@ class Erased(Written):
     def blank_in(self, run: RunFolder, rows: pa.Table) -> pa.Table:
         """Do the same with rows on their way into a run, and note there which opinions came.
 
-        The run's files never hold them, so that nothing else tells that they are no typing error.
+        The run's files never hold them: only this note tells such an id from a mistyped one.
         """
         if not self.opinions or not (found := self.among(rows["opinion_id"])):
             return rows

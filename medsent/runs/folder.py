@@ -97,7 +97,7 @@ class RunFolder:
         return last_line_ns(self.path / "log.jsonl")
 
     def write(self, name: str, data: str | bytes, mode: int | None = None) -> AnyPath:
-        """Write a file whole or not at all; with a mode, on a file system, no one else's."""
+        """Write a file whole or not at all; `mode` sets its permissions on a file system."""
         return write_whole(self.path / name, data, mode)
 
     def holds_predictions(self) -> bool:
@@ -126,6 +126,6 @@ class RunFolder:
 
 
 def runs_named(output: AnyPath, name: str) -> list[RunFolder]:
-    """Return the runs of a job's name or of its nights, complete or not, and of no longer name."""
+    """Return the runs and nights of the job of this very name, whether complete or not."""
     own = re.compile(rf"{re.escape(name)}(-\d{{4}}-\d\d-\d\d)?-[^-]+")
     return [RunFolder(each) for each in output.glob(f"{name}-*") if own.fullmatch(each.name)]

@@ -204,7 +204,7 @@ def _stays_bad(known: BadShard, shard: Shard | BadShard) -> bool:
         return True
     if not _is_same(known, shard):
         return False
-    # A footer does not tell of a page; all else it does, and the listing is right.
+    # A footer does not show a corrupt page. It shows any other fault: so the listing is right.
     return isinstance(shard, BadShard) or known.reason == Fault.CORRUPT_PAGE
 
 

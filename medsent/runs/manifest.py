@@ -106,7 +106,7 @@ class Manifest(Written):
     @field_validator("input", mode="before")
     @classmethod
     def _without_etags(cls, entries: Any) -> Any:
-        """Take what the first runs told in place of an etag; a shard of those equals no other."""
+        """Take the time that the first runs wrote instead of an etag; it equals no present etag."""
         if not isinstance(entries, list | tuple):
             return entries
         return [

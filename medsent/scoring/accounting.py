@@ -164,7 +164,7 @@ def _differences(account: Account, ledger: Ledger, plan: Plan) -> Iterator[str]:
 
 
 def _is_other(keys: int, shard: Shard, plan: Plan) -> bool:
-    """Tell whether the rows of these keys are not all rows of a shard, each as often as read."""
+    """Tell whether a sum of keys is not that of all rows of a shard, each once per reader."""
     every = int(row_hashes(shard.path, 0, shard.rows).sum(dtype=np.uint64))
     return (every * max(1, len(plan.readers)) - keys) % _MODULUS != 0
 

@@ -19,10 +19,10 @@ _SMALLEST = 1e-4
 async def check_effects(engine: Engine, prompters: Mapping[str, Prompter]) -> None:
     """Compare base and adapters on fixed made-up probes; `prompters` is by adapter.
 
-    A LoRA can load without an error and yet do nothing. Requests go one at a time, and each
-    has a cache of its own: one that found its beginning there would be computed in another
-    shape than its counterpart, and differ by noise. So an adapter without effect gives
-    exactly the base's logprobs. Raises `AdapterError` where none differs.
+    A LoRA can load without an error and yet do nothing. Requests go one at a time and share no
+    cached prefix: a cached prefix changes the shape of the computation, and so adds noise to
+    the result. So an adapter without effect gives exactly the base's logprobs. Raises
+    `AdapterError` for such an adapter.
     """
     for adapter, prompter in prompters.items():
         differences = []

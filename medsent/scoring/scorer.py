@@ -127,7 +127,7 @@ class Scorer:
                 self._pause(error)
 
     def _settle(self, error: MedsentError) -> None:
-        """Return where a start may be tried again here; else end, for another or for the job."""
+        """Return if this scorer may try again; else end it, for a replacement or with the job."""
         # The pool would only say that an actor died; the driver asks the monitor why.
         self._actor.wait(self._monitor.did_not_start.remote(type(error).__name__, str(error)))
         if self._actor.is_replacement:
@@ -145,7 +145,7 @@ class Scorer:
             time.sleep(_LOOK_EVERY_S)
 
     def _others_work(self) -> bool:
-        """Tell whether any scorer works, once none that could may still start."""
+        """Wait until a scorer works, and return True; return False once none can start any more."""
         until = time.monotonic() + _OTHERS_START_S
         while (found := self._actor.wait(self._monitor.others_work.remote(self._replica))) is None:
             if time.monotonic() > until:

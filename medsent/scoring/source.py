@@ -62,8 +62,8 @@ class BlockReader:
     def __call__(self, pieces: Iterable[Piece], shards: Mapping[str, Shard]) -> Iterator[pa.Table]:
         """Yield rows of packed blocks, each of about as many records as one block may have.
 
-        Blocks are packed by the rows they are cut of, whatever is done of them, so that a task
-        that is tried again gives the same.
+        Blocks are packed by their full size, however many of their rows are done already, so
+        that a task that is tried again yields the same.
         """
         waiting: list[tuple[str, bool, pa.Table]] = []
         rows = 0
@@ -97,7 +97,7 @@ class BlockReader:
     ) -> Iterator[tuple[int, tuple[str, bool, pa.Table]]]:
         """Yield (rows, block) of a row group for each block that is missing; see `packed`."""
         missing, last = frozenset(piece.missing), max(piece.missing)
-        # Of rows that are chosen by their opinions it is not known where those to skip end.
+        # With a sample, it is not known how many rows of the shard the skipped blocks cover.
         before = 0 if self._sample else (min(missing) - piece.first) * self._rows
         done = before - before % self._window
         for window in self._windows(piece, shard, done):

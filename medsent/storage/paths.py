@@ -246,7 +246,7 @@ def write_whole(target: AnyPath, data: str | bytes, mode: int | None = None) -> 
 def written_aside(target: Path, data: bytes, mode: int | None = None) -> Path:
     """Write a file beside the one whose place it is to take; return its path. Raises `OSError`.
 
-    It is on the disk before it is anyone's: after a loss of power there is no empty one.
+    It is synced to disk before it takes that place, so that a loss of power leaves no empty file.
     """
     aside = target.with_name(f".{target.name}.{time.time_ns()}")
     try:
@@ -272,7 +272,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def append_line(target: AnyPath, line: str) -> None:
-    """Add a line to a file; an object of its own, in a folder of that name, where none grows."""
+    """Append a line to a file; in object storage write it as an object in a folder of that name."""
     if isinstance(target, ObjectPath):
         (target / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.json").write_bytes(line.encode())
         return
