@@ -14,8 +14,7 @@ from transformers import AutoModelForCausalLM
 from medsent.commands.training.base import working_dtype
 from medsent.commands.training.config import TrainingConfig
 from medsent.commands.training.evaluation import evaluate_split, macro_f1, tuned_results
-from medsent.commands.training.methods import objective_for
-from medsent.commands.training.objectives import Objective
+from medsent.commands.training.objectives import Objective, objective_for
 from medsent.commands.training.readings import Readings
 from medsent.commands.training.task import open_task
 from medsent.labels import LABELS
