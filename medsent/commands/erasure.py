@@ -114,7 +114,7 @@ def _quoting(run: RunFolder) -> Iterator[AnyPath]:
         yield run.path / name
         yield from run.path.glob(f".{name}.*")
     for folder in (run.predictions, run.labelled):
-        yield from _below(folder, ".*.parquet.*")
+        yield from (folder / name for name in names_below(folder, ".*.parquet.*"))
 
 
 def _remove_comparisons(run: RunFolder) -> tuple[AnyPath, ...]:
@@ -128,10 +128,6 @@ def _remove_comparisons(run: RunFolder) -> tuple[AnyPath, ...]:
                     (folder / name).unlink(missing_ok=True)
                 found.append(folder)
     return tuple(found)
-
-
-def _below(folder: AnyPath, pattern: str) -> list[AnyPath]:
-    return [folder / name for name in names_below(folder, pattern)]
 
 
 def _holding(folder: AnyPath, erased: Erased) -> dict[str, frozenset[str]]:

@@ -157,7 +157,9 @@ def _line(number: int, value: Any) -> Line:
     record_id = value.get("record_id")
     if record_id is None and reader:
         raise _BadLineError("persona goes with record_id or opinion, which name the record")
-    if record_id is not None and (not isinstance(record_id, str | int) or record_id is True):
+    if record_id is not None and (
+        not isinstance(record_id, str | int) or isinstance(record_id, bool)
+    ):
         raise _BadLineError("record_id is neither text nor a whole number")
     return Line(number, rendered, None if record_id is None else str(record_id), reader)
 

@@ -4,12 +4,12 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from medsent import predictions
 from medsent.config.engine import ScriptedSettings, VllmSettings
 from medsent.config.input import InputSettings, StoragePath
-from medsent.config.loader import Settings, load_settings
+from medsent.config.loader import Settings, is_kept, load_settings
 from medsent.config.methods import MethodName
 from medsent.config.price import PriceSettings
 from medsent.storage.paths import SCHEMES, AnyPath
@@ -242,9 +242,14 @@ class JobConfig(Settings):
         return self
 
     @model_validator(mode="after")
-    def _known_slices(self) -> "JobConfig":
+    def _known_slices(self, info: ValidationInfo) -> "JobConfig":
         known = [*predictions.KEYS, *self.input.keep]
         for name in self.statistics.slices:
+            if "=" in name and not is_kept(info):
+                raise ValueError(
+                    f"statistics.slices: {name!r} has a '=' in it, which parts a slice's column "
+                    "from its value; rename the column in the shards, or take it out"
+                )
             if name not in known:
                 raise ValueError(
                     f"statistics.slices names {name!r}, which is no column of the predictions; "

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
+from matplotlib.style import context
 from pydantic import BaseModel
 
+from medsent.metrics.findings.attention import judged
 from medsent.metrics.headline import is_evaluated
 from medsent.metrics.model import Metrics
 from medsent.report.claims import findings
@@ -15,7 +17,6 @@ from medsent.report.document import Block, Document, Plot, Section, Table, Text
 from medsent.report.plots import curves
 from medsent.report.plots import labels as plots
 from medsent.report.plots import speed as pace
-from medsent.report.plots.svg import own_settings
 from medsent.report.tables import calibration as probabilities
 from medsent.report.tables import run as operations
 from medsent.report.tables import scores, slices
@@ -36,7 +37,7 @@ _NEVER_TEXT: Final = frozenset(
 """Unicode's noncharacters: XML, and so a plot, must not hold two of them; none can be seen."""
 
 
-@own_settings()
+@context({}, after_reset=True)  # whatever the user's own settings of matplotlib are
 def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
     """Return the report of a run; a pure function of its numbers, and of examples if any."""
     metrics = shown(metrics)
@@ -121,19 +122,14 @@ def _calibration(metrics: Metrics) -> Iterator[Block]:
         if sides:
             yield curves.reliability(sides, baseline, f"reliability-{index}")
     yield probabilities.label_calibration(known)
-    for index, name in enumerate(_candidates(metrics)):
-        yield from _drawn(curves.thresholds(name, metrics.variants[name], f"thresholds-{index}"))
+    for index, (name, variant) in enumerate(judged(metrics).items()):
+        yield from _drawn(curves.thresholds(name, variant, f"thresholds-{index}"))
 
 
 def _beside(metrics: Metrics) -> list[tuple[str | None, list[str]]]:
     """Return which variants are drawn in one plot, each with the baseline among them."""
     pairs = [(pair.baseline, [pair.baseline, pair.candidate]) for pair in metrics.comparisons]
     return [*pairs] or [(None, [name]) for name in metrics.variants]
-
-
-def _candidates(metrics: Metrics) -> list[str]:
-    """Return what is looked at closely: the candidates, or all without a comparison."""
-    return list(dict.fromkeys(pair.candidate for pair in metrics.comparisons) or metrics.variants)
 
 
 def _drawn(*plots: Plot | None) -> Iterator[Plot]:
@@ -148,8 +144,7 @@ def _slices(metrics: Metrics) -> Iterator[Block]:
         return
     for column in slices.columns_of(metrics):
         yield slices.by_value(metrics, column)
-    for index, name in enumerate(_candidates(metrics)):
-        variant = metrics.variants[name]
+    for index, (name, variant) in enumerate(judged(metrics).items()):
         if slices.values_of(variant, slices.PERSONA):
             yield from plots.heat_maps(name, variant, f"heat-{index}")
             yield slices.persona_labels(name, variant)

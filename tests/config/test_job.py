@@ -158,12 +158,23 @@ def test_a_path_that_is_given_to_a_command_holds_no_key_either() -> None:
             "'text' is a column of the predictions",
         ),
         ({"statistics": {"slices": ["clinic"]}}, "statistics.slices names 'clinic'"),
+        (
+            {"input": {"path": "in", "keep": ["a=b"]}, "statistics": {"slices": ["a=b"]}},
+            "statistics.slices: 'a=b' has a '=' in it",
+        ),
     ],
 )
 def test_what_is_refused(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError) as caught:
         made(**settings)
     assert told in str(caught.value)
+
+
+def test_a_kept_job_may_slice_by_a_column_with_a_sign_of_equality(tmp_path: Path) -> None:
+    odd = {"input": {"path": "in", "keep": ["a=b"]}, "statistics": {"slices": ["a=b"]}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**SMALLEST, **odd}))
+    kept = load_settings(JobConfig, tmp_path / "config.yaml", kept=True)
+    assert kept.statistics.slices == ["a=b"]
 
 
 def test_the_text_may_be_kept() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from medsent.demo.data import write_split
 from medsent.labels import LABELS
-from medsent.metrics.statistics.thresholds import load_thresholds
+from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.predictions import label_matrix
 from tests.asked import onepass, shipped_prompter
 from tests.conftest import command, predictions_of
@@ -92,7 +92,7 @@ def test_what_makes_it_fast_changes_no_label(
     told = predictions_of(folder)
     places = [told["record_id"].to_pylist().index(row["record_id"]) for row in rows]
     labels = label_matrix(told[variant].combine_chunks(), "labels")[places]
-    thresholds = load_thresholds(ADAPTER / cuts)
+    thresholds = read_thresholds(ADAPTER / cuts).thresholds
     at = np.array([thresholds[label] for label in LABELS])
     at = np.log(at / (1 - at))
     differ = (labels == 1) != (plain >= at)

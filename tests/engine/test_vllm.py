@@ -30,7 +30,7 @@ from medsent.engine.supervised import SupervisedEngine
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import AdapterError
 from medsent.labels import LABELS, load_labels
-from medsent.metrics.statistics.thresholds import load_thresholds
+from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.scoring.adapter_probe import check_effects
 from tests.asked import onepass, shipped_method, shipped_prompter
 from tests.plain import load_plain, plain_logits
@@ -155,7 +155,7 @@ def test_logits_agree_with_transformers_and_peft(
     ask = onepass(bench.tokenizer).ask
     ours = logits(bench.answers([Request(p, ask, "finetuned") for p in prompts]), bench.tokenizer)
     reference = plain_logits(load_plain(model_folder, ADAPTER), prompts, ask.token_ids)
-    thresholds = load_thresholds(ADAPTER / "thresholds.json")
+    thresholds = read_thresholds(ADAPTER / "thresholds.json").thresholds
     cuts = np.array([thresholds[label] for label in LABELS])
     cuts = np.log(cuts / (1 - cuts))
     differ = (ours >= cuts) != (reference >= cuts)

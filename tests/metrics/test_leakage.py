@@ -19,6 +19,7 @@ from medsent.labels import LABELS
 from medsent.metrics.leakage import refuse_input, refuse_run
 from medsent.metrics.statistics.thresholds import (
     TunedOn,
+    hash_opinions,
     hashed_opinions,
     hashed_texts,
     read_thresholds,
@@ -249,7 +250,9 @@ def test_the_demos_splits_share_no_opinion_with_its_thresholds(name: str) -> Non
     """The demo's own job is not refused; the validation split is."""
     tuned = read_thresholds(ADAPTER / name)
     shared = {
-        split: tuned.shared_opinions(f"{split}-{i:06d}" for i in range(SPLITS[split].opinions))
+        split: tuned.tuned_on.shared(
+            hash_opinions(f"{split}-{i:06d}" for i in range(SPLITS[split].opinions))
+        )[0]
         for split in SPLITS
     }
     assert shared == {"train": 0, "validation": 800, "test": 0, "heldout": 0}

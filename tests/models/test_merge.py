@@ -25,7 +25,7 @@ from medsent.engine.protocol import Completion, Request
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import AdapterError, ConfigError, MedsentError, ModelError, UsageError
 from medsent.labels import LABELS, load_labels
-from medsent.metrics.statistics.thresholds import load_thresholds
+from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.models.hashes import sha256_file
 from medsent.models.merge import PROVENANCE, merge, read_merged
 from medsent.models.source import content_sha256
@@ -151,7 +151,7 @@ def unmerged(model_folder: Path, tokenizer: Any, prompts: list[list[int]]) -> np
 
 def assert_same_answers(ours: np.ndarray, reference: np.ndarray) -> None:
     """Compare (N, 21) logits, and the labels that the adapter's thresholds make of them."""
-    thresholds = load_thresholds(ADAPTER / "thresholds.json")
+    thresholds = read_thresholds(ADAPTER / "thresholds.json").thresholds
     cuts = np.array([thresholds[label] for label in LABELS])
     cuts = np.log(cuts / (1 - cuts))
     differ = (ours >= cuts) != (reference >= cuts)
@@ -237,7 +237,7 @@ def test_thresholds_of_the_adapter_hold_for_it(
         return make_plan(job(model={"source": str(merged)}, variants=variants))
 
     made = plan(ADAPTER / "thresholds.json")
-    assert made.variants[0].thresholds == load_thresholds(ADAPTER / "thresholds.json")
+    assert made.variants[0].thresholds == read_thresholds(ADAPTER / "thresholds.json").thresholds
     weights = sha256_file(ADAPTER / "adapter_model.safetensors")
     # What `medsent thresholds` writes of a run with it is then the adapter's as well.
     assert made.provenance()["adapters"] == {"merged": weights}

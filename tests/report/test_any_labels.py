@@ -4,7 +4,7 @@ import pytest
 
 from medsent.report.layout import contents
 from medsent.report.markdown import render_markdown
-from medsent.report.tables import slices
+from medsent.report.tables import scores, slices
 from tests.predicted import named
 from tests.report.sample import metrics
 
@@ -16,6 +16,12 @@ def test_the_number_of_labels_is_the_runs(number: int, which: str) -> None:
     assert f"Each record carries a yes or no for {which}." in text
     assert "21 labels" not in text
     assert f" of {number}** (" in text.partition("Labels by F1: ")[2].partition("\n")[0]
+
+
+def test_an_average_over_no_label_with_enough_opinions_says_so() -> None:
+    table = scores.single_averages(metrics(12, compare=(), replicates=0))
+    row = next(row for row in table.rows if row[0].text == "Macro F1, labels with enough opinions")
+    assert {cell.reason for cell in row[1:]} == {"undefined: no label with enough opinions"}
 
 
 def test_tables_with_a_column_for_each_of_many_labels_are_turned() -> None:

@@ -39,10 +39,6 @@ class Spent(Written):
     def replica_h(self) -> float:
         return self.replica_s / 3600
 
-    def times(self, factor: float) -> "Spent":
-        """Return it so many times over."""
-        return Spent(wall_s=self.wall_s * factor, replica_s=self.replica_s * factor)
-
     def money(self, config: JobConfig) -> float | None:
         """Return it in the price's currency; None without a price by the hour."""
         if config.price is None:

@@ -19,8 +19,7 @@ import pyarrow.parquet as pq
 from pydantic import ConfigDict
 
 from medsent import predictions
-from medsent.commands.backfill.folders import OTHER, LanguageFolders
-from medsent.commands.backfill.places import Shortened
+from medsent.commands.backfill.folders import OTHER, LanguageFolders, Shortened
 from medsent.commands.backfill.rows import labelled_rows, schema
 from medsent.commands.backfill.settings import LabelledSettings
 from medsent.errors import ConfigError, RunError

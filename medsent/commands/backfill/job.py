@@ -124,5 +124,5 @@ def _left(plan: Plan, run: RunFolder, spent: Spent, config: BackfillConfig) -> s
     left = plan.records - done
     if not done or left <= 0:
         return ""
-    rest = spent.times(left / done)
+    rest = Spent(replica_s=spent.replica_s * (left / done))
     return f"; the other {left:,} records take about {rest.told(config)} more"

@@ -4,12 +4,8 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Final, Literal, TypeAlias
 
-from pydantic import ValidationError
-
-from medsent.errors import RunError
 from medsent.metrics.estimate import Figure, Part
 from medsent.metrics.verdict import Decision
-from medsent.storage.paths import AnyPath
 
 Against: TypeAlias = Literal["reference", "last_good"]
 RulingStatus: TypeAlias = Literal["holds", "closes", "not_judged"]
@@ -120,16 +116,6 @@ class Gate(Part):
     def to_json(self) -> str:
         """Return the file's text."""
         return self.model_dump_json(indent=1) + "\n"
-
-
-def read_gate(path: AnyPath) -> Gate:
-    """Read a `gate.json`. Raises `RunError` where it is absent or not of this model."""
-    try:
-        return Gate.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise RunError(
-            f"{path} cannot be read; `medsent nightly` for its night makes it"
-        ) from error
 
 
 def _reason(rulings: Sequence[Ruling]) -> str:

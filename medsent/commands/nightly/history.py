@@ -18,6 +18,8 @@ from medsent.storage.paths import AnyPath
 
 NIGHTS: Final = "nights.parquet"
 
+_COPIED: Final = {"night", "run", "status", "reference", "last_good", "decision"}
+"""What a night has as its gate has it."""
 _OVERALL: Final = ("macro_f1", "macro_f1_supported", "micro_f1", "generation_success_rate")
 _LABEL: Final = ("f1", "precision", "recall", "prevalence", "predicted_rate")
 
@@ -40,49 +42,28 @@ class Night(Part):
 
     night: date
     """The key: the same night again takes the row's place."""
-    run: str
+    run: str = ""
     """The run folder, beside the history's own; empty for a night that failed."""
     status: str
     """`open` or `closed`, or `failed` for a night without a verdict."""
-    reference: str | None
-    last_good: str | None
-    records: int
-    quarantined: int
-    rules: list[Ruling]
-    figures: list[NightFigure]
+    reference: str | None = None
+    last_good: str | None = None
+    records: int = 0
+    quarantined: int = 0
+    rules: list[Ruling] = []
+    figures: list[NightFigure] = []
     message: str | None = None
     """What it failed of."""
     decision: str | None = None
     """`ship`, `block` or `cannot_tell`; None for a night without, or of before."""
 
     @classmethod
-    def failed(cls, night: date, message: str) -> "Night":
-        """Return the row of a night without a verdict."""
-        return cls(
-            night=night,
-            run="",
-            status="failed",
-            reference=None,
-            last_good=None,
-            records=0,
-            quarantined=0,
-            rules=[],
-            figures=[],
-            message=message,
-        )
-
-    @classmethod
     def of(cls, gate: Gate, metrics: Metrics) -> "Night":
         """Return the row of a night that was judged."""
         return cls(
-            night=gate.night,
-            run=gate.run,
-            status=gate.status,
-            reference=gate.reference,
-            last_good=gate.last_good,
+            **gate.model_dump(include=_COPIED),
             records=metrics.records.input,
             quarantined=metrics.records.quarantined,
-            decision=gate.decision,
             rules=gate.rules,
             figures=list(_figures(metrics)),
         )
@@ -177,11 +158,5 @@ def _of(variant: str, label: str | None, part: Part, names: Sequence[str]) -> It
     for name in names:
         estimate: Estimate | None = getattr(part, name)
         if estimate is not None:
-            yield NightFigure(
-                variant=variant,
-                label=label,
-                figure=name,
-                value=estimate.value,
-                low=estimate.low,
-                high=estimate.high,
-            )
+            ends = estimate.model_dump(include={"value", "low", "high"})
+            yield NightFigure(variant=variant, label=label, figure=name, **ends)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from medsent.commands.nightly.gate import ANCHORS, TITLES, Gate, RuleName, Ruling
+from medsent.commands.nightly.gate import ANCHORS, TITLES, Against, Gate, RuleName, Ruling
 from medsent.commands.nightly.verdict import verdict_told
 from medsent.metrics.estimate import Estimate, Figure, over, value_of
 from medsent.metrics.format import (
@@ -23,8 +23,6 @@ from medsent.report.tables.cost import money
 
 PAGE: Final = "night.html"
 
-_STATUS: Final = {"holds": "holds", "closes": "closes", "not_judged": "not judged"}
-_TONES: Final[dict[str, Tone]] = {"holds": "quiet", "closes": "worse", "not_judged": "quiet"}
 _TERMS: Final[dict[RuleName, str]] = {
     "records": "The night has fewer records than this share of the reference's or, where none is "
     "pinned, of the last good night's: a test set that was cut short proves nothing.",
@@ -124,7 +122,7 @@ def _key_figures(gate: Gate, metrics: Metrics) -> Iterator[KeyFigure]:
 
 
 def _by_rule(gate: Gate) -> Table:
-    groups: dict[tuple[RuleName, str | None, str | None], list[Ruling]] = {}
+    groups: dict[tuple[RuleName, str | None, Against | None], list[Ruling]] = {}
     for ruling in gate.rules:
         groups.setdefault((ruling.rule, ruling.variant, ruling.against), []).append(ruling)
     return Table(
@@ -143,7 +141,7 @@ def _by_rule(gate: Gate) -> Table:
 
 
 def _rule_row(
-    rule: RuleName, variant: str | None, against: str | None, rulings: Sequence[Ruling]
+    rule: RuleName, variant: str | None, against: Against | None, rulings: Sequence[Ruling]
 ) -> list[Cell]:
     numbers = {
         status: sum(ruling.status == status for ruling in rulings)
@@ -153,8 +151,8 @@ def _rule_row(
     return [
         Cell(TITLES[rule], define=rule),
         Cell(variant or "the input"),
-        Cell(_anchor(against)),
-        Cell(_STATUS[status], tone=_TONES[status]),
+        Cell(ANCHORS[against] if against else "its limit"),
+        Cell(status.replace("_", " "), tone="worse" if status == "closes" else "quiet"),
         *(Cell(count(number), number) for number in numbers.values()),
     ]
 
@@ -197,7 +195,7 @@ def _value(ruling: Ruling) -> Cell:
         return Cell(UNDEFINED)
     figure = Estimate(value=ruling.value, low=ruling.low, high=ruling.high)
     interval = signed_interval(figure) if _is_difference(ruling) else share_interval(figure)
-    tone = _TONES[ruling.status] if ruling.status == "closes" else None
+    tone: Tone | None = "worse" if ruling.status == "closes" else None
     return Cell(_printed(ruling, ruling.value), ruling.value, interval=interval, tone=tone)
 
 
@@ -232,10 +230,6 @@ def terms(rulings: Sequence[Ruling]) -> list[Term]:
     """Return how the rules decide that these are of."""
     asked = {ruling.rule for ruling in rulings}
     return [Term(rule, TITLES[rule], text) for rule, text in _TERMS.items() if rule in asked]
-
-
-def _anchor(against: str | None) -> str:
-    return next((text for name, text in ANCHORS.items() if name == against), "its limit")
 
 
 def lowered(text: str) -> str:

@@ -16,7 +16,7 @@ from peft import (
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.utils import logging
 
-from medsent.commands.training.config import LoraSettings, TrainingConfig, TrainingModel
+from medsent.commands.training.config import TrainingConfig, TrainingModel
 from medsent.engine import cpu
 from medsent.errors import AdapterError, ConfigError, ModelError
 from medsent.models.lora import own_name
@@ -38,7 +38,7 @@ def build_model(config: TrainingConfig, base: Path) -> Any:
     model = attach_adapter(frozen, config)
     if config.start_from:
         load_weights(model, Path(config.start_from))
-    _cast_adapter(model, torch.float32)
+    cast_adapter(model, torch.float32)
     return model
 
 
@@ -95,7 +95,18 @@ def attach_adapter(model: Any, config: TrainingConfig) -> Any:
 
 def shape_of(config: TrainingConfig) -> Any:
     """Return the shape of the adapter that is trained, as peft has it: `start_from`'s if given."""
-    return _shape_of(config.start_from) if config.start_from else _fresh_shape(config.lora)
+    if config.start_from:
+        shape: Any = PeftConfig.from_pretrained(config.start_from)
+        shape.inference_mode = False
+        return shape
+    lora = config.lora
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float is as good
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.targets),
+    )
 
 
 def working_dtype(dtype: str = "bfloat16") -> torch.dtype:
@@ -129,9 +140,11 @@ def naming(model: Any) -> str:
     return NAMINGS[place[0]] if place else "the base model"
 
 
-def round_adapter(model: Any) -> None:
-    """Cast the adapter to bfloat16, the type it is written and served in."""
-    _cast_adapter(model, torch.bfloat16)
+def cast_adapter(model: Any, dtype: torch.dtype) -> None:
+    """Cast what is trainable."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
 
 
 def _frozen(settings: TrainingModel, base: Path) -> Any:
@@ -160,27 +173,5 @@ def _frozen(settings: TrainingModel, base: Path) -> Any:
     return model
 
 
-def _fresh_shape(lora: LoraSettings) -> LoraConfig:
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float is as good
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.targets),
-    )
-
-
-def _shape_of(folder: str) -> Any:
-    shape: Any = PeftConfig.from_pretrained(folder)
-    shape.inference_mode = False
-    return shape
-
-
 def _own_name(tensor: str) -> str:
     return own_name(tensor.removeprefix(_PREFIX))
-
-
-def _cast_adapter(model: Any, dtype: torch.dtype) -> None:
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(dtype)

@@ -1,7 +1,6 @@
 """Checkpoints on disk: which is the last whole one, and whose training it belongs to."""
 
 import json
-import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medsent.errors import ConfigError
+from medsent.storage.paths import write_whole
 
 _ELAPSED = "elapsed.json"
 _OWNER = "training.json"
@@ -29,9 +29,7 @@ class Checkpoint:
 
 def mark_whole(folder: Path, seconds: float) -> None:
     """Write what a checkpoint needs last, so that its existence means the rest is there."""
-    partial = folder / f".{_ELAPSED}"
-    partial.write_text(json.dumps({"seconds": seconds}))
-    partial.replace(folder / _ELAPSED)
+    write_whole(folder / _ELAPSED, json.dumps({"seconds": seconds}))
 
 
 def last_checkpoint(folder: Path) -> Checkpoint | None:
@@ -55,9 +53,7 @@ def claim(folder: Path, recipe: dict[str, Any]) -> None:
     """Record whose checkpoints these are; raises as `refuse_others`."""
     refuse_others(folder, recipe)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{_OWNER}.{os.getpid()}"
-    partial.write_text(json.dumps(recipe, indent=1, sort_keys=True), encoding="utf-8")
-    partial.replace(folder / _OWNER)
+    write_whole(folder / _OWNER, json.dumps(recipe, indent=1, sort_keys=True))
 
 
 def refuse_others(folder: Path, recipe: dict[str, Any]) -> None:

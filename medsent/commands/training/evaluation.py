@@ -73,18 +73,6 @@ def evaluate(model: Any, objective: Objective, readings: Readings, at_once: int 
     )
 
 
-def evaluate_split(model: Any, objective: Objective, readings: Readings) -> tuple[Floats, Floats]:
-    """Return the label logits and the gold, both (N, L), in the order of the readings.
-
-    Within `model.disable_adapter()` these are the base model's. Raises `ValueError` for a
-    method that has no logits.
-    """
-    evaluation = evaluate(model, objective, readings)
-    if evaluation.logits is None:
-        raise ValueError("this answer method has no label logits")
-    return evaluation.logits, evaluation.gold
-
-
 def tuned_results(logits: Floats, gold: Floats, labels: Sequence[str]) -> list[LabelResult]:
     """Return each of L labels' result at the threshold that is best on these very readings.
 

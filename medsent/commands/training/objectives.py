@@ -14,6 +14,7 @@ from medsent.answers.method import Write
 from medsent.answers.targets import STRUCTURE, UNKNOWN
 from medsent.commands.training.packing import attention_mask, pack
 from medsent.commands.training.readings import Opinion
+from medsent.commands.training.task import Task
 from medsent.prompts.prompter import Prompter
 from medsent.prompts.sharing import shared_prefix
 
@@ -56,14 +57,7 @@ class Objective(ABC):
             head, rest = self._split(opinion)
             heads.append(head)
             tails.append([tail + answer for tail, answer in zip(rest, own, strict=True)])
-        packed = pack(heads, tails)
-        return {
-            "input_ids": packed.input_ids,
-            "position_ids": packed.position_ids,
-            "sees": packed.sees,
-            "ends": packed.ends,
-            "labels": _stack_gold(opinions),
-        }
+        return {**pack(heads, tails), "labels": _stack_gold(opinions)}
 
     def _split(self, opinion: Opinion) -> tuple[list[int], list[list[int]]]:
         """Return what all readers' prompts begin with, and the rest of each: a token at least."""
@@ -159,6 +153,19 @@ class Answer(Objective):
         of = batch["of_label"][batch["targets"] != _NOT_ASKED]
         own = torch.where(of >= 0, self.weights.to(of.device)[of.clamp(min=0)], 1.0)
         return own * (of != UNKNOWN)
+
+
+def objective_for(task: Task, tokenizer: Any) -> Objective:
+    """Return what is learnt for a task.
+
+    Raises `ModelError` where the tokenizer or its chat template does not allow the task.
+    """
+    bound, training = task.method.bind(tokenizer, task.labels, task.answer), task.method.training
+    prompter = Prompter(tokenizer, task.prompt, task.personas, task.labels)
+    if training == "logits":
+        return OnePass(prompter, task.weights, bound.ask.token_ids)
+    assert training is not None  # as `open_task` refuses
+    return Answer(prompter, task.weights, training(tokenizer, task.labels, task.answer))
 
 
 def hidden_states(model: Any, batch: Batch) -> Tensor:

@@ -6,28 +6,17 @@ restart after the head: the result equals that of separate prompts. Where the op
 before the reader it is in the head, which spares most of the tokens; else it is in each tail.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Packed:
-    """A batch of B opinions with R readers over T tokens (both padded)."""
+def pack(heads: list[list[int]], tails: list[list[list[int]]], pad: int = 0) -> dict[str, Tensor]:
+    """Pack each of B opinions' head ids with its R readers' tail ids, over T tokens (padded).
 
-    input_ids: Tensor
-    """(B, T) int64."""
-    position_ids: Tensor
-    """(B, T) int64, restarting after the head for each tail."""
-    sees: Tensor
-    """(B, T, T) bool: may position i attend to position j."""
-    ends: Tensor
-    """(B, R) int64: where each tail ends; 0 for padding."""
-
-
-def pack(heads: list[list[int]], tails: list[list[list[int]]], pad: int = 0) -> Packed:
-    """Pack each opinion's head ids with its readers' tail ids."""
+    `input_ids` and `position_ids` are (B, T), the latter restarting after the head for each tail;
+    `sees` (B, T, T) tells whether position i may attend to position j; `ends` (B, R) where each
+    tail ends, 0 for padding.
+    """
     rows = [_row(head, own) for head, own in zip(heads, tails, strict=True)]
     batch, width = len(rows), max(len(ids) for ids, _, _, _ in rows)
     readers = max(len(own) for own in tails)
@@ -44,7 +33,8 @@ def pack(heads: list[list[int]], tails: list[list[list[int]]], pad: int = 0) -> 
     same = owner[:, :, None] == owner[:, None, :]
     shared = (owner[:, None, :] == 0) & (owner[:, :, None] >= 0)
     causal = torch.ones((width, width), dtype=torch.bool).tril()
-    return Packed(input_ids, position_ids, (same | shared) & causal, ends)
+    sees = (same | shared) & causal
+    return {"input_ids": input_ids, "position_ids": position_ids, "sees": sees, "ends": ends}
 
 
 def attention_mask(packed_sees: Tensor, positions: Tensor, window: int | None) -> Tensor:

@@ -27,6 +27,7 @@ def tell_work(
 ) -> None:
     """Say what there is to train on, and in how many steps of how many tokens."""
     settings = config.optimiser
+    passes = settings.gradient_accumulation
     logger.info(
         f"{config.name}: {len(train):,} opinions with {train.records:,} readings to train on, "
         f"{len(validation):,} with {validation.records:,} to validate"
@@ -36,7 +37,7 @@ def tell_work(
     logger.info(
         f"{steps_of(config, train):,} steps{limit}, each of {settings.opinions_per_step} opinions "
         f"(about {tokens:,.0f} tokens, padding included) in "
-        f"{_counted(settings.gradient_accumulation, 'pass', 'passes')}"
+        f"{passes} {'pass' if passes == 1 else 'passes'}"
     )
 
 
@@ -179,7 +180,3 @@ def _with(config: TrainingConfig, setting: str, value: object) -> TrainingConfig
     group, name = setting.split(".")
     values = config.model_dump()
     return TrainingConfig.model_validate({**values, group: {**values[group], name: value}})
-
-
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"

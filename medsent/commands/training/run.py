@@ -10,11 +10,11 @@ from transformers import set_seed
 
 from medsent.commands.training.base import (
     build_model,
+    cast_adapter,
     load_weights,
     naming,
     refuse_quantised,
     refuse_unquantisable,
-    round_adapter,
 )
 from medsent.commands.training.card import Facts, SplitFacts
 from medsent.commands.training.checkpoints import (
@@ -27,8 +27,7 @@ from medsent.commands.training.checkpoints import (
 )
 from medsent.commands.training.config import TrainingConfig
 from medsent.commands.training.evaluation import evaluate, macro_f1, tuned_results
-from medsent.commands.training.methods import objective_for
-from medsent.commands.training.objectives import Objective
+from medsent.commands.training.objectives import Objective, objective_for
 from medsent.commands.training.output import Result, write_adapter
 from medsent.commands.training.plan import tell_lack, tell_memory, tell_work
 from medsent.commands.training.readings import Readings
@@ -64,7 +63,8 @@ def run_training(config: TrainingConfig) -> Path:
     `ModelError` or `AdapterError` before anything is trained.
     """
     trained = train(config)
-    round_adapter(trained.model)  # so that what is evaluated is what is written
+    # The type it is written and served in, so that what is evaluated is what is written.
+    cast_adapter(trained.model, torch.bfloat16)
     result = evaluate_both(trained)
     facts = _facts(trained, result)
     return write_adapter(config, trained.task, trained.model, trained.validation, result, facts)

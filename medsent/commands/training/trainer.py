@@ -1,6 +1,8 @@
 """The library's trainer with our batches, loss, order, schedule and progress lines."""
 
 import logging
+import math
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -23,12 +25,12 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging as library_logging
 
 from medsent.commands.training.base import working_dtype
+from medsent.commands.training.checkpoints import Checkpoint, mark_whole
 from medsent.commands.training.config import OptimiserSettings, TrainingConfig
 from medsent.commands.training.evaluation import macro_f1, tuned_results
 from medsent.commands.training.objectives import Objective, OnePass
 from medsent.commands.training.plan import steps_of
 from medsent.commands.training.readings import Readings, SimilarLengths
-from medsent.commands.training.schedule import Budget, warmup_cosine
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +122,50 @@ class OneDevice(TrainingArguments):
         return min(1, int(super().n_gpu))
 
 
+class Budget(TrainerCallback):
+    """Progress from 0 to 1: the larger of the steps' share and the minutes' share.
+
+    Time spent before an interruption is kept with each checkpoint, so a resumed
+    training goes on where it was.
+    """
+
+    def __init__(self, total_steps: int, minutes: float | None) -> None:
+        self._total_steps = total_steps
+        self._seconds = None if minutes is None else minutes * 60
+        self._before = 0.0
+        self._start = time.monotonic()
+
+    def elapsed(self) -> float:
+        """Return the seconds trained so far, earlier sessions included."""
+        return self._before + time.monotonic() - self._start
+
+    def progress(self, step: int) -> float:
+        """Return the share of the training done, from 0 to 1."""
+        share = step / self._total_steps
+        if self._seconds is not None:
+            share = max(share, self.elapsed() / self._seconds)
+        return min(share, 1.0)
+
+    def resume(self, last: Checkpoint | None) -> None:
+        """Start the clock, counting what was spent up to the last checkpoint."""
+        self._before = last.seconds if last else 0.0
+        self._start = time.monotonic()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Stop when the budget is spent."""
+        if self.progress(state.global_step) >= 1.0:
+            control.should_training_stop = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Complete the checkpoint that the trainer has just written."""
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        mark_whole(folder, self.elapsed())
+
+
 class Milestones(TrainerCallback):
     """At equal shares of the progress: save, and evaluate on a glance of validation."""
 
@@ -168,6 +214,13 @@ class Milestones(TrainerCallback):
         elif "loss" in logs:
             loss, rate = float(logs["loss"]), float(logs["learning_rate"])
             logger.info(f"{when}  step {state.global_step}  loss {loss:.4f}  rate {rate:.2e}")
+
+
+def warmup_cosine(progress: float, warmup: float) -> float:
+    """Return the factor on the peak rate: linear up to `warmup`, then a cosine to zero."""
+    if progress < warmup:
+        return max(progress / warmup, 0.01)
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
 def _arguments(config: TrainingConfig, checkpoints: Path, steps: int) -> TrainingArguments:

@@ -170,10 +170,6 @@ class Thresholds(Settings):
                 "tuned on a run of the same label file"
             )
 
-    def shared_opinions(self, opinion_ids: Iterable[str]) -> int:
-        """Return how many of these opinions the thresholds were tuned on."""
-        return len(np.intersect1d(hash_opinions(opinion_ids), self.tuned_on.hashes))
-
 
 def read_thresholds(path: str | AnyPath) -> Thresholds:
     """Read a thresholds file. Raises `ConfigError` that names the file and what is wrong."""
@@ -190,11 +186,6 @@ def read_thresholds(path: str | AnyPath) -> Thresholds:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ConfigError(f"thresholds: {path}, {where}: {first['msg']}") from error
-
-
-def load_thresholds(path: str | AnyPath) -> dict[str, float]:
-    """Return label to threshold, in the file's order; raises what `read_thresholds` does."""
-    return read_thresholds(path).thresholds
 
 
 def hash_opinions(opinion_ids: Iterable[str]) -> Hashes:
@@ -257,15 +248,6 @@ def best_f1_thresholds(gold: Floats, probabilities: Floats) -> list[float]:
     """
     found = [_best(*_known(gold[:, i], probabilities[:, i])) for i in range(gold.shape[1])]
     return [NEUTRAL if cut is None else cut for cut in found]
-
-
-def precision_thresholds(gold: Floats, probabilities: Floats, floor: float) -> list[float | None]:
-    """Return for each label the lowest threshold with a precision of at least the floor, or None.
-
-    The lowest is the one with most recall. Shapes, missing values and the place between two
-    probabilities are those of `best_f1_thresholds`.
-    """
-    return [_lowest(*_known(gold[:, i], probabilities[:, i]), floor) for i in range(gold.shape[1])]
 
 
 def _tuned(gold: Floats, probabilities: Floats, floor: float | None) -> Tuning:

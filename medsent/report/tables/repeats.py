@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from medsent.metrics.estimate import over
 from medsent.metrics.format import count, counted, percent, points
 from medsent.metrics.model import Metrics
 from medsent.metrics.repeats import RepeatedChange, RepeatedComparison, Repeats, Spread
 from medsent.report.document import Block, Cell, Column, Table, Text, undefined
+from medsent.report.tables.cells import share_cell
 
 _AVERAGES: Final = {
     "macro_f1": "Macro F1",
@@ -66,7 +68,7 @@ def _by_variant(repeats: Repeats) -> Table:
             Cell(name),
             _number(each.answered),
             _number(each.flipped),
-            _share(each.flipped, each.answered),
+            share_cell(over(each.flipped, each.answered), "no record was answered each time"),
             _number(each.flips),
             _number(each.sometimes_answered),
         ]
@@ -130,9 +132,3 @@ def _spread(spread: Spread) -> Cell:
 
 def _number(number: int) -> Cell:
     return Cell(count(number), number)
-
-
-def _share(part: int, whole: int) -> Cell:
-    if not whole:
-        return undefined("no record was answered each time")
-    return Cell(percent(part / whole), part / whole)

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
+from medsent.metrics.estimate import over
 from medsent.metrics.format import count, counted, percent
 from medsent.metrics.model import Metrics, Route
 from medsent.predictions import ROUTED
-from medsent.report.document import Block, Cell, Column, Table, Text, undefined
+from medsent.report.document import Block, Cell, Column, Table, Text
+from medsent.report.tables.cells import share_cell
 
 
 def routed(metrics: Metrics, route: Route) -> Iterator[Block]:
@@ -44,11 +46,7 @@ def _table(metrics: Metrics, route: Route) -> Table:
         # Whatever the fallback says counts; there is no one after it.
         counting = overall.answered_rows if name == route.candidate else overall.rows
         numbers = (overall.rows, overall.answered_rows, counting)
-        share = (
-            Cell(percent(counting / metrics.records.scored))
-            if metrics.records.scored
-            else undefined("no record scored")
-        )
+        share = share_cell(over(counting, metrics.records.scored), "no record scored")
         rows.append([Cell(name), *(Cell(count(number), number) for number in numbers), share])
     columns = [
         Column("Variant", "text"),

@@ -6,12 +6,14 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from medsent.metrics.estimate import over
 from medsent.metrics.format import count, counted, percent, rate, seconds
 from medsent.metrics.model import Metrics, Records, VariantMetrics
 from medsent.metrics.statuses import answer
 from medsent.metrics.throughput import Throughput
 from medsent.predictions import AnswerStatus
 from medsent.report.document import Cell, Column, Table, undefined
+from medsent.report.tables.cells import share_cell
 
 _UNTIMED: Final = "not timed"
 _LISTED: Final = 20
@@ -152,7 +154,7 @@ def statuses(metrics: Metrics) -> Table:
             Cell(status, tone=None if status == AnswerStatus.OK else "worse"),
             Cell(answer(status)),
             Cell(count(number)),
-            _share(number, variant.overall.rows),
+            share_cell(over(number, variant.overall.rows), "no record scored"),
         ]
         for name, variant in metrics.variants.items()
         for status, number in variant.answer_statuses.items()
@@ -180,26 +182,19 @@ def _repaired(name: str, variant: VariantMetrics) -> str:
     )
 
 
-def _share(number: int, whole: int) -> Cell:
-    return Cell(percent(number / whole)) if whole else undefined("no record scored")
-
-
 def quarantine(records: Records) -> Table:
     """Return what became of the input: scored, and quarantined by reason."""
+    numbers = {
+        "Scored": records.scored,
+        **{f"Quarantined: {reason}": number for reason, number in records.by_reason.items()},
+        "Input": records.input,
+    }
     rows = [
-        [Cell("Scored"), Cell(count(records.scored)), _of_input(records.scored, records)],
-        *(
-            [Cell(f"Quarantined: {reason}"), Cell(count(number)), _of_input(number, records)]
-            for reason, number in records.by_reason.items()
-        ),
-        [Cell("Input"), Cell(count(records.input)), _of_input(records.input, records)],
+        [Cell(name), Cell(count(number)), share_cell(over(number, records.input), "no input")]
+        for name, number in numbers.items()
     ]
     columns = [Column("Outcome", "text", define="quarantined"), Column("Records"), Column("Share")]
     return Table("What became of the input", columns, rows)
-
-
-def _of_input(number: int, records: Records) -> Cell:
-    return Cell(percent(number / records.input)) if records.input else undefined("no input")
 
 
 def sum_of_input(records: Records) -> str:

@@ -124,12 +124,12 @@ def single_averages(metrics: Metrics) -> Table:
 def _undefined_average(name: str) -> str:
     if name == "generation_success_rate":
         return "no record scored"
+    if name == "macro_f1_supported":
+        return "no label with enough opinions"
     if name.startswith(("macro", "weighted")):
         return "undefined for every label"
     if name.startswith("samples"):
         return "undefined for every record"
-    if name == "macro_f1_supported":
-        return "no label with enough opinions"
     return NO_POSITIVES if name.startswith("micro") else NOTHING_COMPARED
 
 

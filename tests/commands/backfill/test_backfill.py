@@ -125,7 +125,8 @@ def test_a_budget_stops_a_run_and_another_ends_it(
     assert set(whole_rows(run).values()) == {len(PERSONAS)}
     spent = Spent.read(RunFolder(run))
     assert spent.replica_s >= 20
-    rest = spent.times((320 - len(done)) / len(done)).told(stopped)
+    times = (320 - len(done)) / len(done)
+    rest = Spent(replica_s=spent.replica_s * times).told(stopped)
     assert told.endswith(
         f"The run has cost {spent.told(stopped)} so far; the other {320 - len(done)} records "
         f"take about {rest} more"

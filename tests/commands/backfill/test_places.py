@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from medsent.commands.backfill.places import Shortened, folder_name
+from medsent.commands.backfill.folders import Shortened, folder_name
 
 ODD = ["pl", "zh/Hant", "a=b", "100%", "język", "..", "nan", " ", "x" * 200, "ż" * 33]
 LONG = ["x" * 201, "x" * 300, "ż" * 34, "/" * 200, "😀" * 90, "a" * 5_000_000]

@@ -26,7 +26,7 @@ import yaml
 
 from medsent import predictions
 from medsent.cli import main as medsent
-from medsent.commands.nightly.gate import Gate, read_gate
+from medsent.commands.nightly.gate import Gate
 from medsent.console import quieten
 from medsent.labels import LABELS
 from medsent.metrics.statistics.thresholds import Thresholds, TunedOn, hashed_opinions
@@ -146,7 +146,7 @@ class Month:
         if code not in (0, 3):
             raise RuntimeError(f"{night} has no verdict: {complained}")
         page = (said if code == 0 else complained).split()[-1]
-        gate = read_gate(Path(page).with_name("gate.json"))
+        gate = Gate.model_validate_json(Path(page).with_name("gate.json").read_bytes())
         lines = (text.splitlines() for text in (said, complained))
         return Ended(night, kind, code, *lines, gate, time.monotonic() - started)
 

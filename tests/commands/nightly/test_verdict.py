@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from medsent.commands.nightly.gate import Gate, Ruling, read_gate
+from medsent.commands.nightly.gate import Gate, Ruling
 from medsent.commands.nightly.history import History, Night
 from medsent.commands.nightly.page import night_page
 from medsent.commands.nightly.rules import Evidence, judge
@@ -124,7 +124,7 @@ def test_the_page_the_file_and_the_history_have_it(tmp_path: Any) -> None:
     )
     file = tmp_path / "gate.json"
     file.write_text(night.to_json())
-    assert read_gate(file) == night
+    assert Gate.model_validate_json(file.read_bytes()) == night
     history = History(tmp_path, "nightly")
     history.folder.path.mkdir()
     history.add(Night.of(night, NIGHT))
@@ -141,4 +141,4 @@ def test_files_of_before_are_read(tmp_path: Any) -> None:
     assert read.decision is None
     assert verdict_told(read) is None
     RunFolder(tmp_path).write("gate.json", read.to_json())
-    assert read_gate(tmp_path / "gate.json") == read
+    assert Gate.model_validate_json((tmp_path / "gate.json").read_bytes()) == read

@@ -169,6 +169,7 @@ def test_a_name_in_another_order_is_a_difference(
         ('{"opinion": "x"}', "it has none of prompt, text, input_ids, token_ids, ids"),
         ('{"text": ["x"]}', "text is no text"),
         ('{"input_ids": "x"}', "input_ids is no list of token ids"),
+        ('{"text": "x", "record_id": false}', "record_id is neither text nor a whole number"),
         ('{"text": "x", "record_id": 1.5}', "record_id is neither text nor a whole number"),
         ('{"text": "x", "record_id": "none-such"}', "no record of the input has this record_id"),
         ('{"text": "x", "persona": "surgeon"}', "persona goes with record_id or opinion"),

@@ -13,9 +13,8 @@ from transformers import AutoModelForCausalLM
 
 from medsent.commands.training.base import working_dtype
 from medsent.commands.training.config import TrainingConfig
-from medsent.commands.training.evaluation import evaluate_split, macro_f1, tuned_results
-from medsent.commands.training.methods import objective_for
-from medsent.commands.training.objectives import Objective
+from medsent.commands.training.evaluation import evaluate, macro_f1, tuned_results
+from medsent.commands.training.objectives import Objective, objective_for
 from medsent.commands.training.readings import Readings
 from medsent.commands.training.task import open_task
 from medsent.labels import LABELS
@@ -43,7 +42,9 @@ def adapted(tiny_model: Path) -> Any:
 def test_logits_stand_in_the_order_of_the_readings(
     objective: Objective, adapted: Any, validation: Readings
 ) -> None:
-    logits, gold = evaluate_split(adapted, objective, validation)
+    found = evaluate(adapted, objective, validation)
+    logits, gold = found.logits, found.gold
+    assert logits is not None
     assert logits.shape == gold.shape == (validation.records, len(LABELS))
     np.testing.assert_array_equal(gold, np.concatenate([o.gold for o in validation.opinions]))
     start, mixed = 0, working_dtype() == torch.bfloat16
@@ -60,12 +61,14 @@ def test_logits_stand_in_the_order_of_the_readings(
 def test_a_disabled_adapter_is_the_base_model(
     objective: Objective, adapted: Any, tiny_model: Path, validation: Readings
 ) -> None:
-    own, _ = evaluate_split(adapted, objective, validation)
+    own = evaluate(adapted, objective, validation).logits
     with adapted.disable_adapter():
-        base, _ = evaluate_split(adapted, objective, validation)
-    plain, _ = evaluate_split(
-        AutoModelForCausalLM.from_pretrained(tiny_model), objective, validation
-    )
+        base = evaluate(adapted, objective, validation).logits
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    plain = evaluate(model, objective, validation).logits
+    assert own is not None
+    assert base is not None
+    assert plain is not None
     np.testing.assert_array_equal(base, plain)
     assert np.abs(own - base).max() > 0.1
 
@@ -74,8 +77,7 @@ def test_an_answer_method_has_no_logits(
     config: TrainingConfig, tokenizer: Any, adapted: Any, validation: Readings
 ) -> None:
     bits = objective_for(open_task(config.model_copy(update={"method": "bits"})), tokenizer)
-    with pytest.raises(ValueError, match="logits"):
-        evaluate_split(adapted, bits, validation.first(1))
+    assert evaluate(adapted, bits, validation.first(1)).logits is None
 
 
 def test_results_are_those_of_the_known_gold() -> None:

@@ -16,8 +16,7 @@ from medsent.commands.training import plan
 from medsent.commands.training.base import attach_adapter, build_model, working_dtype
 from medsent.commands.training.config import TrainingConfig
 from medsent.commands.training.memory import Memory, estimate
-from medsent.commands.training.methods import objective_for
-from medsent.commands.training.objectives import Batch, Objective, hidden_states
+from medsent.commands.training.objectives import Batch, Objective, hidden_states, objective_for
 from medsent.commands.training.packing import pack
 from medsent.commands.training.plan import widest_pass
 from medsent.commands.training.readings import Readings
@@ -80,9 +79,7 @@ def test_the_estimate_is_what_a_step_takes(
     model = attach_adapter(frozen, config).train()
     if anew:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    packed = pack([[1] * 60] * 2, [[[2] * 20] * 4] * 2)
-    batch = {"input_ids": packed.input_ids, "position_ids": packed.position_ids}
-    batch["sees"] = packed.sees
+    batch = pack([[1] * 60] * 2, [[[2] * 20] * 4] * 2)
     gradients = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     taken = _peak(model, batch) - gradients
     assert estimate(config, tmp_path, batch).activations == pytest.approx(taken, rel=0.15)

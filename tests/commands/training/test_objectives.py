@@ -17,8 +17,7 @@ from medsent.answers.file import AnswerFile, shipped_answer
 from medsent.answers.methods import bits
 from medsent.answers.targets import UNKNOWN, Targets
 from medsent.commands.training.config import TrainingConfig
-from medsent.commands.training.methods import objective_for
-from medsent.commands.training.objectives import Objective
+from medsent.commands.training.objectives import Objective, objective_for
 from medsent.commands.training.readings import Opinion, Readings
 from medsent.commands.training.task import open_task
 from medsent.labels import LABELS

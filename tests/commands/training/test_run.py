@@ -17,7 +17,7 @@ from medsent.commands.training.run import evaluate_both, plan_training, run_trai
 from medsent.config.loader import load_settings
 from medsent.errors import AdapterError, ConfigError, InputError, ModelError
 from medsent.labels import LABELS
-from medsent.metrics.statistics.thresholds import load_thresholds, read_thresholds
+from medsent.metrics.statistics.thresholds import hash_opinions, read_thresholds
 from medsent.models.hashes import sha256_file
 from medsent.personas import load_personas
 from tests.commands.training.sessions import Killed, changed, kill_at
@@ -68,10 +68,10 @@ def test_what_a_training_writes(
     assert (own.adapter_sha256, base.adapter_sha256) == (sha256, None)
     assert own.tuned_on == base.tuned_on
     assert (own.tuned_on.opinions, own.tuned_on.records) == (8, 24)
-    assert own.shared_opinions(o.opinion_id for o in validation.opinions) == 8
+    assert own.tuned_on.shared(hash_opinions(o.opinion_id for o in validation.opinions))[0] == 8
     readings = Readings.read(str(data / "train"), {}, load_personas(None), LABELS)
-    assert own.shared_opinions(o.opinion_id for o in readings.opinions) == 0
-    assert set(load_thresholds(folder / "thresholds.json")) == set(LABELS)
+    assert own.tuned_on.shared(hash_opinions(o.opinion_id for o in readings.opinions))[0] == 0
+    assert set(read_thresholds(folder / "thresholds.json").thresholds) == set(LABELS)
     card = (folder / "README.md").read_text()
     for fact in (sha256, validation.digest()[:16], "8 steps", "Synthetic.", "Gemma Terms of Use"):
         assert fact in card

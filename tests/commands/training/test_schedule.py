@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from medsent.commands.training.checkpoints import Checkpoint
-from medsent.commands.training.schedule import Budget, warmup_cosine
+from medsent.commands.training.trainer import Budget, warmup_cosine
 
 
 def test_rate_rises_and_falls_to_zero() -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from medsent.answers.file import load_answer, shipped_answer
 from medsent.commands.training.config import TrainingConfig
-from medsent.commands.training.methods import objective_for
+from medsent.commands.training.objectives import objective_for
 from medsent.commands.training.plan import widest_pass
 from medsent.commands.training.readings import Opinion, Readings
 from medsent.commands.training.run import plan_training, run_training, train

@@ -19,8 +19,6 @@ from medsent.metrics.statistics.thresholds import (
     hash_opinions,
     hashed_opinions,
     hashed_texts,
-    load_thresholds,
-    precision_thresholds,
     read_thresholds,
     tune,
 )
@@ -65,14 +63,15 @@ def test_a_precision_floor_equals_brute_force(
     pairs: list[tuple[float, float]], floor: float
 ) -> None:
     gold, scores = np.array(pairs).T
-    (cut,) = precision_thresholds(gold[:, None], scores[:, None], floor)
+    (found,) = tune(gold[:, None], scores[:, None], floor)
     known = ~np.isnan(gold)
     truth, own = gold[known] == 1, scores[known]
     reached = [each for each in own if truth[own >= each].mean() >= floor]
     if not reached:
-        assert cut is None
+        assert not found.tuned
         return
-    assert cut is not None
+    assert found.tuned
+    cut = found.threshold
     assert np.array_equal(own >= cut, own >= min(reached))
     assert min(abs(own[own > 0] - cut), default=1.0) > 0.01
 
@@ -81,7 +80,7 @@ def test_a_lower_floor_never_costs_recall() -> None:
     """Precision rises and falls on the way; the lowest threshold is taken all the same."""
     gold = np.array([[1.0], [0.0], [1.0], [1.0], [0.0], [0.0]])
     scores = np.array([[0.9], [0.8], [0.7], [0.6], [0.4], [0.2]])
-    cuts = [precision_thresholds(gold, scores, floor)[0] for floor in (0.5, 0.6, 0.7, 0.8, 1.0)]
+    cuts = [tune(gold, scores, floor)[0].threshold for floor in (0.5, 0.6, 0.7, 0.8, 1.0)]
     assert cuts == pytest.approx([0.1, 0.3, 0.5, 0.85, 0.85])
 
 
@@ -121,15 +120,15 @@ def saved(tmp_path: Path) -> Path:
 
 
 def test_a_file_comes_back(saved: Path) -> None:
-    assert load_thresholds(saved) == {label: i / 100 for i, label in enumerate(LABELS)}
-    assert list(load_thresholds(str(saved))) == list(LABELS)
+    assert read_thresholds(saved).thresholds == {label: i / 100 for i, label in enumerate(LABELS)}
+    assert list(read_thresholds(str(saved)).thresholds) == list(LABELS)
 
 
 def test_opinions_tuned_on_are_recognised(saved: Path) -> None:
     thresholds = Thresholds.model_validate_json(saved.read_text())
-    assert thresholds.shared_opinions(f"opinion-{i}" for i in range(40, 60)) == 10
-    assert thresholds.shared_opinions(["another"]) == 0
-    assert thresholds.shared_opinions([]) == 0
+    assert thresholds.tuned_on.shared(hash_opinions(f"opinion-{i}" for i in range(40, 60)))[0] == 10
+    assert thresholds.tuned_on.shared(hash_opinions(["another"]))[0] == 0
+    assert thresholds.tuned_on.shared(hash_opinions([]))[0] == 0
 
 
 @pytest.mark.parametrize("name", ["thresholds.json", "thresholds-baseline.json"])
@@ -189,7 +188,7 @@ def test_a_wrong_file_is_an_error_that_says_what(
 ) -> None:
     path = _edited(saved, **changes)
     with pytest.raises(ConfigError, match=message) as caught:
-        load_thresholds(path)
+        read_thresholds(path)
     assert str(path) in str(caught.value)
     assert caught.value.exit_code == 2
 
@@ -217,10 +216,10 @@ def test_prompt_and_answer_of_a_json_variant(saved: Path) -> None:
 
 def test_no_file_and_no_json(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.json"):
-        load_thresholds(tmp_path / "gone.json")
+        read_thresholds(tmp_path / "gone.json")
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(ConfigError, match=r"broken\.json"):
-        load_thresholds(tmp_path / "broken.json")
+        read_thresholds(tmp_path / "broken.json")
 
 
 def test_opinions_are_known_by_id_and_by_text_and_can_be_forgotten() -> None:
