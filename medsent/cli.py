@@ -37,7 +37,7 @@ def _tell_version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_tell_version, is_eager=True, help="Say it and end."),
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print it and exit."),
     ] = False,
     debug: Annotated[
         bool,
@@ -122,7 +122,7 @@ def backfill(
     overrides: Overrides = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Take so many opinions at most, in a run of their own: to try."),
+        typer.Option(min=1, help="For a trial: score at most this many opinions, in another run."),
     ] = None,
     sample: Annotated[
         float | None,
@@ -136,8 +136,9 @@ def backfill(
         bool,
         typer.Option(
             "--dry-run",
-            help="Only say how many records and tokens there are and, from an earlier run of this "
-            "name, what time and money is left to spend. Starts no engine and writes into no run.",
+            help="Only print how many records and tokens there are and, at the pace of an earlier "
+            "run of this name, the time and money that the rest will take. Starts no engine and "
+            "writes into no run.",
         ),
     ] = False,
 ) -> None:
@@ -309,7 +310,8 @@ def thresholds(
     were tuned on are refused there: they would flatter the figures.
 
     A label without positives keeps 0.5 (with a precision floor 1.0). Methods onepass and bits
-    store probabilities, json does not. The last line printed is the file's path.
+    store probabilities; json does so only for objects under a grammar. The last line printed is
+    the file's path.
     """
     from medsent.commands.tune import tune_run
 

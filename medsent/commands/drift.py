@@ -73,8 +73,8 @@ class Drift(Part):
     high: Figure = None
     """Upper end."""
     chance: Figure = None
-    """What the PSI of any of those that are asked about exceeds once in 20 times, where all are
-    samples of one population."""
+    """The PSI that any of the measured ones exceeds by chance in 1 of 20 comparisons, if both runs
+    are samples of the same population."""
     limit: Figure
     """What the settings allow; None: anything."""
     alarm: bool

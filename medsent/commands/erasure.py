@@ -48,9 +48,9 @@ class Rewritten:
 def erase(run: RunFolder, opinion_ids: Sequence[str]) -> Rewritten:
     """Take opinions out of a run.
 
-    They are listed before anything else that tells of them is gone, in the run too, since it may
-    be moved: so a kill on the way forgets nothing, see `resume`. Thresholds come before, since
-    the list has no ids to know their hashes by.
+    They are added to the run's own list (since the run may be moved) before anything else that
+    mentions them is deleted, so that nothing is forgotten if the command is killed: see `resume`.
+    Thresholds come first: their hashes are made from the ids, which the list does not hold.
     """
     forget_tuned_on(run, opinion_ids)
     Erased.read(run).with_opinions(opinion_ids).write(run)

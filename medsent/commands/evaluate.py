@@ -256,7 +256,7 @@ class Job:
 
 
 def finish_what_was_cut_short(run: RunFolder) -> None:
-    """Finish a requeue or an erasure that a kill ended midway, or another run's that it lacks."""
+    """Finish a requeue or erasure that was killed midway; erase what other runs here erased."""
     list_carried(run.path.parent)
     finish_requeue(run)
     finish_erasure(run)

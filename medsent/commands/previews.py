@@ -60,10 +60,11 @@ def prompt(
 ) -> None:
     """Show what a record is asked: the prompt to its last token, and the answer's form.
 
-    Special tokens are told apart from the same characters in an opinion. Says what the
-    readers of one opinion share, and what it costs where the persona stands before it.
-    With --against the exit code is 1 where a line is not what is asked; what a line has
-    after the prompt, as the answer, is no difference. No engine is started.
+    Special tokens are marked, unlike the same characters in an opinion. Also shows how many
+    tokens the prompts of one opinion's personas share, and how many more have to be computed
+    where the persona stands before the opinion. With --against the exit code is 1 if a line
+    differs from the prompt; what follows the prompt in a line, such as the answer, does not
+    count. No engine is started.
     """
     from medsent.commands.backfill.settings import BackfillConfig
     from medsent.commands.nightly.settings import NightlyConfig

@@ -180,7 +180,11 @@ def _text(value: Mapping[str, Any], name: str) -> str | None:
 def _with_records(
     file: AnyPath, lines: Sequence[Line], lookup: Lookup
 ) -> Iterator[tuple[Line, Row]]:
-    """Yield each line with its record: the n-th that names it so, or names none, the n-th such."""
+    """Yield each line with its record.
+
+    Where several lines name the same record_id and persona, the n-th of them gets the n-th such
+    record. The n-th line that names none gets the n-th record of the input.
+    """
     in_order = sum(line.record_id is None and line.brought is None for line in lines)
     unnamed = lookup.first(in_order) if in_order else []
     ids = {line.record_id for line in lines if line.record_id is not None}

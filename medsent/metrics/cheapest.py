@@ -19,7 +19,7 @@ Pairs = Sequence[tuple[str, str]]
 
 
 def every_pair(variants: Sequence[str], compared: Pairs) -> list[tuple[str, str]]:
-    """Return the pairs that are compared, and those that are wanting: any may be of the best."""
+    """Return the compared pairs, then all others: any variant may turn out to be the best."""
     known = set(compared)
     others = [(a, b) for a, b in combinations(variants, 2) if not {(a, b), (b, a)} & known]
     return [*compared, *others]

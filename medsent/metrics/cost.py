@@ -48,17 +48,17 @@ class Amount(Part):
 
 
 class Cost(Part):
-    """Of a million records, at the pace that this run had while it scored.
+    """The cost of a million records, at the pace of this run while it scored.
 
-    The engines' start, and time in which they wait for work, are not in it. The time of an
-    engine that several variants share goes, in each bin of 66 ms or more, to those whose records
-    finished in it, by the tokens that were computed for these. That holds where a variant's blocks
-    go through the engine by themselves, as they mostly do; where `shared` is large, it is an
-    estimate: it takes every token for equally dear, of a prompt or generated, whatever the
-    adapter, and a long answer that is still being written in a bin has no part of it.
+    The engines' start, and the time in which they wait for work, are not counted. The time of an
+    engine that several variants share is divided, in bins of 66 ms or more, among the variants
+    whose records finished in the bin, by the tokens computed for these records. That is accurate
+    where a variant's blocks go through the engine by themselves, as they mostly do. Where `shared`
+    is large it is an estimate: every token counts the same, whether of a prompt or generated and
+    whatever the adapter, and a long answer gets no share of the bins in which it is being written.
 
-    An interval tells how the pace varied in the course of this run, from 20 pieces of it or more
-    (batch means). It does not tell how another day or machine would differ.
+    An interval tells how the pace varied within this run, from 20 pieces of it or more (batch
+    means). It does not tell how another day or machine would differ.
     """
 
     replica_hours_per_million_records: Amount
@@ -102,8 +102,8 @@ class Cheapest(Part):
     """The variant that costs least of those that are as good as the best, by a margin."""
 
     best: str
-    """The variant of the highest macro F1 over the labels with enough opinions, beyond chance or
-    not: the one that is not lower than most others, pair by pair."""
+    """The best variant by macro F1 over the labels with enough opinions: compared pair by pair, it
+    is equal to or above the most others, whether or not by more than chance."""
     margin: float
     """How much lower macro F1 may be: `statistics.margin`."""
     beside_best: dict[str, Standing]

@@ -14,19 +14,19 @@ _FILE = "thresholds.json"
 
 
 class Cuts(Written):
-    """Those of one variant."""
+    """The thresholds of one variant."""
 
     probabilities: bool | None = None
-    """Whether it stores any, so that there is something to cut; None in runs of before."""
+    """Whether the variant stores probabilities; None in runs of earlier versions."""
     file: str
-    """Where they are from, in words where that is no file."""
+    """The file that the thresholds are from; "0.5 for every label" where there is none."""
     values: dict[str, float]
     """Label to threshold."""
     tuned_on: JsonValue = None
-    """A `TunedOn`; None for 0.5, and in runs of before."""
+    """A `TunedOn`; None where every threshold is 0.5, and in runs of earlier versions."""
 
     def without(self, opinion_ids: Sequence[str]) -> "Cuts":
-        """Return them as they are where some opinions are to be known no more."""
+        """Return the thresholds without the hashes of opinions that are erased."""
         if not self.tuned_on:
             return self
         left = TunedOn.model_validate(self.tuned_on).without(opinion_ids)
@@ -81,11 +81,11 @@ class KeptCuts(Written, RootModel[dict[str, Cuts]]):
 
 
 def cuts_in_use(run: RunFolder, methods: Mapping[str, str]) -> dict[str, dict[str, float] | None]:
-    """Return of each of these variants of a run label to threshold.
+    """Return the thresholds of each of a run's variants in `methods`: label to threshold.
 
-    None for a variant that stores no probabilities, only labels. A run tells which do; one of
-    before does not: there every method but json did, so `methods` are the variants'. Raises
-    `RunError` where the run's thresholds cannot be read, or lack a variant's.
+    None for a variant that stores labels without probabilities. The run says which variants do,
+    unless an earlier version wrote it: then all do but those whose method, in `methods`, is json.
+    Raises `RunError` where the run's thresholds cannot be read, or lack a variant's.
     """
     kept = KeptCuts.read(run).root
     absent = [name for name, method in methods.items() if name not in kept and method != "json"]

@@ -72,10 +72,11 @@ def _with_label(pair: Pair, labels: Iterable[str]) -> dict[str, int]:
 
 
 def _widened(macro: Change, pair: Pair) -> float:
-    """Return how many times as much macro F1 varies once the labels count that are too rare now.
+    """Return by what factor the variance of macro F1 grows once labels count that are now too rare.
 
-    More opinions bring them in. A label's difference varies as one over the records that have
-    it; times these, it is taken for the same in all labels, the median of those that count.
+    With more opinions, these labels enter the average. The variance of a label's difference is
+    taken to be a constant divided by the number of records that have the label. The constant is
+    the median over the labels that count now.
     """
     if macro.shares is None:
         return 1.0
@@ -169,7 +170,7 @@ def _more(found: Judged, change: Change, margin: float, opinions: int, widened: 
     assert change.contrast is not None
     contrast = change.contrast
     scarce = margin * (change.influence or 0.0) / contrast.se(contrast.difference) ** 2
-    # A variance so many times as large hides what is as many times the root of that smaller.
+    # A variance that is n times as large has the effect of a margin that is sqrt(n) times smaller.
     hidden = math.sqrt(max(widened, scarce))
     times = contrast.times(margin / hidden, change.number)
     if times is not None and times <= 1:  # these would have told: it is near the margin

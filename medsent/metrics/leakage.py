@@ -82,9 +82,9 @@ class Sought:
     """The opinions that are looked for, by hashes of their ids and of their texts."""
 
     hashes: Hashes
-    """(K,), sorted and distinct. One of 64 bits is of an id or of a text by one key alone."""
+    """(K,), sorted and distinct, of ids and texts alike: with 64 bits they do not get mixed up."""
     keys: tuple[str, ...]
-    """Of the texts' hashes; none where no text is known."""
+    """The keys that texts are hashed with; none where no file has hashes of texts."""
 
     @classmethod
     def of(cls, tuned: Mapping[str, TunedOn]) -> "Sought":

@@ -48,7 +48,7 @@ Signatures = npt.NDArray[np.uint32]
 
 
 def keep_clusters(run: RunFolder, config: JobConfig, shards: Shards) -> None:
-    """Write into a run what its report takes together, where it is to; else take that away."""
+    """Write a run's clusters of near-duplicates if its settings ask for them; else remove them."""
     if config.statistics.cluster == "opinion":
         (run.path / CLUSTERS).unlink(missing_ok=True)
         return

@@ -199,7 +199,7 @@ class Reduction:
         for variant, answer in answers.items():
             for group in groups:
                 self._count(group, variant, gold, answer)
-        # Of a route's answers together neither is said: they are of two models.
+        # Not for the answers of a route taken together, since they come from two models.
         for variant in self.scope.variants:
             scored = count_scores(gold, answers[variant].probabilities)
             _put(self.scores, variant, scored)

@@ -103,8 +103,8 @@ _FIGURES: Final[tuple[Term, ...]] = (
     Term(
         "mcnemar",
         "McNemar's p",
-        "How often right answers would part as unevenly between the two by chance, were both as "
-        "often right: McNemar's exact test on the records that one alone has right, not corrected. "
+        "If both are right equally often: how often chance would divide the records that only one "
+        "of them has right at least as unevenly. McNemar's exact test, not corrected. "
         "Only where each opinion has one record: several records of a text are not independent.",
     ),
     Term(

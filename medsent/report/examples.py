@@ -173,5 +173,5 @@ def _table(title: str, some: list[Example], texts: dict[Key, str]) -> Table:
         ]
         for example in some
     ]
-    note = "Opinions are medical data: this report is to be kept as they are."
+    note = "Opinions are medical data: keep this report as safe as the opinions themselves."
     return Table(title, columns, rows, [note])

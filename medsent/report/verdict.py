@@ -183,7 +183,7 @@ def _chance(pairs: Sequence[Comparison]) -> Iterator[str]:
 
 
 def _caution(figure: Estimated) -> Iterator[str]:
-    """Say what an interval is not, or that there is none; nothing of a difference that is not."""
+    """Warn of a difference with no interval or a rough one; say nothing if there is none."""
     if figure is None:
         return
     if figure.low is None:

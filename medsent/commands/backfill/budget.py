@@ -19,12 +19,12 @@ _WRITE_EVERY_S = 5.0
 
 
 class Spent(Written):
-    """Over all commands of a run."""
+    """What a run has cost, over all commands that scored for it."""
 
     wall_s: float = 0.0
-    """While records were scored, the engines' start included."""
+    """Seconds in which records were scored, the engines' start included."""
     replica_s: float = 0.0
-    """The same times the engines there were."""
+    """The same multiplied by the number of engines at the time."""
 
     @classmethod
     def read(cls, run: RunFolder) -> "Spent":
@@ -84,9 +84,9 @@ class Count:
 
 @contextmanager
 def counted(config: JobConfig, run: RunFolder) -> Iterator[Watch]:
-    """Give what counts the cost of scoring for a backfill's run; nothing for any other.
+    """Yield a function that counts the cost of scoring, or does nothing if it is no backfill's run.
 
-    Whichever command scores for it, its budget of money is over all of them.
+    Every command that scores for a backfill counts, since the budget of money is for all of them.
     """
     if not (run.path / _FILE).exists():
         yield lambda _: None

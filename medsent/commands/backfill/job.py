@@ -81,9 +81,10 @@ def _watch_drift(
     settings: DriftSettings,
     variants: list[str],
 ) -> None:
-    """Say what has drifted beyond its limit from the reference; write down all there is.
+    """Log what has drifted from the reference beyond its limit, and write all drifts to a file.
 
-    In the run, and in what has come since the last call: in a large run that would drown.
+    This is done for the whole run, and again for what has come since the last call, which would
+    go unnoticed in a large run.
     """
     parts: dict[str, Sequence[str] | None] = {"drifts": None}
     if new:

@@ -57,9 +57,9 @@ class BudgetSettings(Settings):
     """When to stop: what is in flight is then finished and written, and the command ends."""
 
     hours: float | None = Field(None, gt=0)
-    """That one command may take; the next goes on for as long again."""
+    """Hours that one command may take; the next command has as many again."""
     money: float | None = Field(None, gt=0)
-    """That the run may cost, over all its commands."""
+    """What the run may cost in all, over all commands that score for it."""
 
 
 class BackfillConfig(JobConfig):

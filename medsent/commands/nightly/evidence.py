@@ -40,8 +40,8 @@ def gather(
 ) -> Evidence:
     """Compare a night's run with the reference and the last good night.
 
-    Raises `RunError` where the reference cannot be compared with; the last good night then
-    only goes unasked, or no night could ever be good again.
+    Raises `RunError` where the night cannot be compared with the reference. A last good night that
+    it cannot be compared with is only left out: else no night could ever be good again.
     """
     metrics = read_metrics(run.path / "metrics.json")
     anchors: dict[Against, Anchor] = {}

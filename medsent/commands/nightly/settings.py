@@ -75,8 +75,8 @@ class GateSettings(Settings):
     """Whom the rules judge; null: the candidates of `compare`, or every variant without any, but
     for one that a route at 0 or 1 asks about nothing."""
     cannot_tell: CannotTell = "open"
-    """What a night does by which it cannot be told whether macro F1, the share of usable answers
-    (with a `drop`) or a label in `statistics.label_margins` is as good."""
+    """What happens to the gate where it cannot be told whether macro F1, the share of usable
+    answers (each if it has a `drop`) or a label in `statistics.label_margins` is as good."""
     records: RecordsSettings | None = RecordsSettings()
     labels: LabelSettings | None = LabelSettings()
     macro_f1: MacroSettings | None = MacroSettings()

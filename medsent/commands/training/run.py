@@ -104,8 +104,8 @@ def train(config: TrainingConfig) -> Trained:
 def plan_training(config: TrainingConfig) -> None:
     """Say what a training would do and take, and start nothing; errors as above.
 
-    Of a hub's model the weights are not fetched: that checkpoints are of another content of it
-    is the one thing that only the training finds.
+    The weights of a model on the hub are not fetched. So one error is found by the training only:
+    that the checkpoints belong to other weights of this model.
     """
     refuse_unquantisable(config.model)
     task = open_task(config)

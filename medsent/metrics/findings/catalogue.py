@@ -216,8 +216,9 @@ RULES: Final = (
         "collect_more",
         "recommendations",
         "There are labels that too_few_to_tell names and that occur. Records needed: those "
-        f"compared, times {FEWEST_OPINIONS}, divided by one more than the opinions that have the "
-        "rarest: it is the rarest by chance too. The range holds the true number in 4 of 5 runs.",
+        f"compared, times {FEWEST_OPINIONS}, divided by the number of opinions with the rarest "
+        "label plus one, since it is the rarest partly by chance. The range holds the true number "
+        "in 4 of 5 runs.",
         advice.collect_more,
     ),
     Rule(

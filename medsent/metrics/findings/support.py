@@ -116,11 +116,11 @@ class Needed:
 
 
 def records_needed(few: Mapping[str, int], records: int) -> Needed | None:
-    """Return what the rarest label that occurs takes.
+    """Return how many records would hold enough opinions with the rarest label that occurs.
 
-    Of a label that `k` opinions have, the rate is taken for k + 1 in as many records, and gamma
-    distributed: what a Poisson count says of it without more knowledge. With k in place of k + 1
-    the number comes out far too high, since a label is among the few for having been seen seldom.
+    Where `k` opinions have a label, its rate is taken to be k + 1 in as many records, and gamma
+    distributed: what a Poisson count says about a rate without prior knowledge. With k instead of
+    k + 1 the number would be far too high, since labels get here because they were seen seldom.
     """
     seen = [number for number in few.values() if number]
     if not seen:

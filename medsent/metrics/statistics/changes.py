@@ -80,11 +80,11 @@ class Change:
 
     @property
     def deciding(self) -> Bounds:
-        """Between which ends it is judged whether the candidate is worse by more than a margin.
+        """The ends by which it is judged whether the candidate is worse by more than a margin.
 
-        Those of all labels at once where it is one of them, the lower one careful where the two
-        disagree on few opinions; of two that disagree on too few for an interval, how far they
-        can be apart.
+        For one of several labels they hold for all labels at once. Where the two disagree on few
+        opinions, the lower end is that of `Contrast.careful_low`. Where they disagree on too few
+        for an interval, the ends are how far apart the two can be.
         """
         bounds = self.simultaneous or self.difference
         if bounds.low is None and self.disagreements is not None:
@@ -202,8 +202,8 @@ def corrected(changes: list[Change]) -> list[Change]:
     """Return the changes with p-values and intervals corrected for how many have one."""
     p_values = holm([np.nan if change.p is None else change.p for change in changes])
     tested = int((~np.isnan(p_values)).sum())
-    # A bound takes no more of what may go wrong than an interval would, were all figures to have
-    # one: those without are among those that hold at once.
+    # A figure without an interval has a bound, which is to hold together with the others'
+    # intervals. It is corrected as an interval would be if every figure had one.
     numbers = [len(changes) if change.contrast is None else tested for change in changes]
     return [
         replace(

@@ -45,8 +45,8 @@ class Disagreements:
         """Return those about any label, which macro F1 is a mean over.
 
         `f1` and `with_label`, (L,), are each label's F1 and the opinions where gold or a variant
-        has it. At worst each opinion that disagrees does so about all that it has, which
-        is what opinions have on average, and the rarest label.
+        has it. In the worst case a disagreeing opinion disagrees about each label that it has,
+        as many as opinions have on average, and about the rarest label as well.
         """
         if not len(f1) or not opinions > seen or not (with_label > 0).all():
             return None

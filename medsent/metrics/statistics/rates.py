@@ -1,4 +1,4 @@
-"""How far rates of two runs are apart, also by few opinions, of which none may show a rate."""
+"""How far rates of two runs are apart, also with so few opinions that a rate may be seen as 0."""
 
 from dataclasses import dataclass
 
@@ -34,11 +34,11 @@ class Rates:
         return float(np.nan_to_num(clusters(self.wholes)))
 
     def errors(self, pooled: Floats) -> Floats:
-        """Return the standard error of each, (C,), were its true rate the pooled one.
+        """Return the standard error of each rate, (C,), if the pooled rate is the true one.
 
-        A rate that no opinion of few happens to have does not vary between replicates: its
-        standard error is a binomial's, by the opinions of equal weight that all rates of the run
-        together vary as. No rate has less than its replicates show.
+        With few opinions a rate may by chance be 0 in the run, and so in every replicate. So each
+        standard error is at least a binomial one, for the effective number of opinions that all
+        rates of the run together imply. It is never smaller than the replicates show.
         """
         seen = np.nanvar(self.drawn, axis=0, ddof=1)
         binomial = (self.values * (1 - self.values)).sum()

@@ -51,8 +51,8 @@ class TunedOn(Settings):
     opinion_hashes: str
     """Base64 of the sorted little-endian 64-bit hashes of the opinions' ids."""
     text_hashes: str | None = None
-    """The same of their texts, each where its opinion's id is, by the key `data_digest`; 0 where a
-    text cannot be recognised. Null where the texts were not at hand."""
+    """The same of the opinions' texts, in the order of `opinion_hashes`, with `data_digest` as the
+    key; 0 for a text that cannot be recognised. Null where the texts were not available."""
     run: TunedRun | None = None
     """Null where training tuned them."""
 
