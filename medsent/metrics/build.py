@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Final, TypeVar
 
 import numpy as np
@@ -238,7 +237,7 @@ def _labels(
 ) -> dict[str, LabelMetrics]:
     bounds = label_bounds(counts, resamples)
     numbers = {name: getattr(counts, name).tolist() for name in _COUNTED} | {
-        name: values.tolist() for name, values in asdict(label_figures(counts)).items()
+        name: values.tolist() for name, values in label_figures(counts).items()
     }
     if resamples is not None:
         numbers["opinions"] = opinions_with(resamples.positives).tolist()

@@ -1,7 +1,6 @@
 """Repeats among a report's numbers: what flipped, and how far each difference may have moved."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from typing import Final
 
 from medsent.metrics.estimate import Figure, defined
@@ -64,7 +63,7 @@ def _variant(counted: VariantRepeats, labels: Sequence[str]) -> RepeatedVariant:
 
 
 def _by_label(counts: Counts) -> dict[str, list[float]]:
-    figures = asdict(label_figures(counts))
+    figures = label_figures(counts)
     return {name: each.tolist() for name, each in figures.items() if name not in _COUNTS}
 
 
@@ -84,7 +83,7 @@ def _comparison(
             ]
         )
     by_label = [
-        [dict(zip(labels, label_figures(counts).f1.tolist(), strict=True)) for counts in times]
+        [dict(zip(labels, label_figures(counts)["f1"].tolist(), strict=True)) for counts in times]
         for times in zip(*counted.pairs[names], strict=True)
     ]
     return RepeatedComparison(
@@ -96,7 +95,7 @@ def _comparison(
 
 
 def _overall(counts: Counts, kept: Sequence[int]) -> Values:
-    f1 = label_figures(counts).f1[list(kept)]
+    f1 = label_figures(counts)["f1"][list(kept)]
     supported = float(f1.mean()) if len(f1) else float("nan")
     return {**overall_figures(counts), SUPPORTED: supported}
 
