@@ -243,7 +243,7 @@ class Reduction:
         rest = batch.select(["outcome", "reason"]).filter(pc.invert(scored))
         if set(rest["outcome"].unique().to_pylist()) - {Outcome.QUARANTINED}:
             raise RunError("the predictions hold a row that is neither scored nor quarantined")
-        self.quarantined.update(_counts_of(pc.fill_null(rest["reason"], "unknown")))
+        self.quarantined.update(pc.fill_null(rest["reason"], "unknown").to_pylist())
         kept = [name for name in self.scope.slices if name in batch.schema.names]
         names = list(dict.fromkeys(["gold", "opinion_id", *kept, *self.scope.judged]))
         rows = batch.select(names)
@@ -378,7 +378,3 @@ def _put_slice(parts: dict[SliceKey, dict[K, M]], key: SliceKey, name: K, part: 
 def _encode(status: pa.Array) -> tuple[list[str], Ints]:
     encoded = pc.dictionary_encode(pc.fill_null(status, AnswerStatus.NO_PREDICTION))
     return encoded.dictionary.to_pylist(), np.asarray(encoded.indices, dtype=np.int64)
-
-
-def _counts_of(values: pa.Array) -> dict[str, int]:
-    return {str(part["values"]): int(part["counts"]) for part in values.value_counts().to_pylist()}

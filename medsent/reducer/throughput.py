@@ -28,10 +28,6 @@ _MIDDLES = np.concatenate(
 )
 
 
-def _no_latencies() -> Ints:
-    return np.zeros(len(_MIDDLES), dtype=np.int64)
-
-
 @dataclass(eq=False)
 class Speed(ByFields):
     """What came back from one variant on one replica; times in microseconds since 1970."""
@@ -40,7 +36,7 @@ class Speed(ByFields):
     uncached_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
-    latencies: Ints = field(default_factory=_no_latencies)
+    latencies: Ints = field(default_factory=lambda: np.zeros(len(_MIDDLES), np.int64))
     """(578,): records by bucket of latency; those without a latency are in none."""
     first_start_us: int = np.iinfo(np.int64).max
     last_finish_us: int = np.iinfo(np.int64).min
