@@ -237,19 +237,19 @@ class Change(Part):
 class Distribution(Part):
     """How many labels changed by how much; the parts add up to the number of labels."""
 
-    over_50: int
+    over_50: int = 0
     """Relative improvement over 50%."""
-    from_10_to_50: int
+    from_10_to_50: int = 0
     """From 10% to 50%, both included."""
-    from_0_to_10: int
+    from_0_to_10: int = 0
     """Over 0% and under 10%."""
-    unchanged: int
+    unchanged: int = 0
     """No difference, zero to zero included."""
-    worse: int
+    worse: int = 0
     """The candidate's figure is lower."""
-    from_zero: int
+    from_zero: int = 0
     """The baseline's figure is zero, the candidate's is not."""
-    undefined: int
+    undefined: int = 0
     """One of the two has no figure."""
 
     @property
