@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Final, TypeVar
 
 import numpy as np
@@ -37,7 +36,7 @@ from medsent.metrics.statistics.changes import (
     overall_changes,
     supported_change,
 )
-from medsent.metrics.statistics.comparisons import compare, distribution
+from medsent.metrics.statistics.comparisons import compare
 from medsent.metrics.statistics.estimates import (
     NOT_ESTIMATED,
     Bounds,
@@ -238,7 +237,7 @@ def _labels(
 ) -> dict[str, LabelMetrics]:
     bounds = label_bounds(counts, resamples)
     numbers = {name: getattr(counts, name).tolist() for name in _COUNTED} | {
-        name: values.tolist() for name, values in asdict(label_figures(counts)).items()
+        name: values.tolist() for name, values in label_figures(counts).items()
     }
     if resamples is not None:
         numbers["opinions"] = opinions_with(resamples.positives).tolist()
@@ -281,7 +280,7 @@ def _comparison(
         overall={name: _change(overall[name]) for name in COMPARED},
         labels=labels,
         distribution=Distribution.model_validate(
-            distribution(change.kind for change in labels.values())
+            Counter(change.kind for change in labels.values())
         ),
         labels_left_out=left_out,
         slices=_slice_changes(state, names),
@@ -317,10 +316,11 @@ def _change(
     opinions: int | None = None,
     disagreeing: int | None = None,
 ) -> Change:
-    figures = compare(defined(change.baseline), defined(change.candidate))
+    baseline, candidate = defined(change.baseline), defined(change.candidate)
+    figures = compare(baseline, candidate)
     return Change(
-        baseline=figures.baseline,
-        candidate=figures.candidate,
+        baseline=baseline,
+        candidate=candidate,
         difference=_estimate(figures.difference, change.difference),
         relative=_estimate(figures.relative, change.relative),
         kind=figures.kind,

@@ -13,7 +13,7 @@ from scipy import stats
 from medsent.config.job import JobConfig
 from medsent.config.price import PriceSettings
 from medsent.errors import ConfigError
-from medsent.metrics.estimate import Figure, Part
+from medsent.metrics.estimate import Figure, Part, is_none
 from medsent.metrics.statistics.intervals import ALPHA
 from medsent.reducer.throughput import Throughput
 from medsent.runs.log import Power
@@ -25,10 +25,6 @@ _MILLION: Final = 1e6
 _HOUR_S: Final = 3600
 
 _Floats = npt.NDArray[np.float64]
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class Amount(Part):
@@ -65,13 +61,13 @@ class Cost(Part):
     """Hours of one engine."""
     shared: float
     """Share of these hours from bins in which other variants' records finished too."""
-    gpu_hours_per_million_records: Amount | None = Field(None, exclude_if=_is_none)
+    gpu_hours_per_million_records: Amount | None = Field(None, exclude_if=is_none)
     """Hours of one GPU; not there where the engines have none, or a run of before tells of none."""
     money_per_million_records: Amount
     """In the currency."""
     currency: str
     """As in the price."""
-    joules_per_million_records: float | None = Field(None, exclude_if=_is_none)
+    joules_per_million_records: float | None = Field(None, exclude_if=is_none)
     """The energy of the GPUs alone, at the mean power that they had while the run scored, whichever
     variant was in work; not there where it was not measured."""
 
@@ -166,13 +162,12 @@ def cost_change(baseline: Cost | None, candidate: Cost | None) -> CostChange | N
         return None
     old, new = baseline.money_per_million_records, candidate.money_per_million_records
     difference = new.value - old.value
-    half = _half_width(old, new)
+    change = Amount(value=difference)
+    if old.high is not None and new.high is not None:
+        half = math.hypot(old.high - old.value, new.high - new.value)
+        change = Amount(value=difference, low=difference - half, high=difference + half)
     return CostChange(
-        money_per_million_records=Amount(
-            value=difference,
-            low=None if half is None else difference - half,
-            high=None if half is None else difference + half,
-        ),
+        money_per_million_records=change,
         relative=difference / old.value if old.value else None,
         currency=baseline.currency,
     )
@@ -233,18 +228,7 @@ def _per_million(spent: _Floats, records: _Floats) -> Amount:
     if number < FEWEST_PIECES:
         return Amount(value=_MILLION * value)
     off = (spent - value * records)[used] / total
-    half = _t(number - 1) * math.sqrt(number / (number - 1) * float(np.square(off).sum()))
+    t = float(stats.t.ppf(1 - ALPHA / 2, number - 1))
+    half = t * math.sqrt(number / (number - 1) * float(np.square(off).sum()))
     low, high = max(0.0, value - half), value + half
     return Amount(value=_MILLION * value, low=_MILLION * low, high=_MILLION * high)
-
-
-def _t(df: int) -> float:
-    return float(stats.t.ppf(1 - ALPHA / 2, df))
-
-
-def _half_width(*amounts: Amount) -> float | None:
-    """Return half the width of the interval of a difference of independent amounts."""
-    highs = [each.high for each in amounts]
-    if None in highs:
-        return None
-    return math.hypot(*(each.high - each.value for each in amounts if each.high is not None))

@@ -40,6 +40,11 @@ Estimated: TypeAlias = Estimate | None
 """A figure with its interval, or None where it is undefined."""
 
 
+def is_none(value: object) -> bool:
+    """Return whether a field is left out of the file: for `exclude_if`."""
+    return value is None
+
+
 def value_of(figure: Estimated) -> Figure:
     """Return a figure without its interval."""
     return None if figure is None else figure.value

@@ -1,7 +1,6 @@
 """Repeats among a report's numbers: what flipped, and how far each difference may have moved."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from typing import Final
 
 from medsent.metrics.estimate import Figure, defined
@@ -14,7 +13,7 @@ from medsent.metrics.repeats import (
     Spread,
 )
 from medsent.metrics.statistics.changes import SUPPORTED, supported_labels
-from medsent.metrics.statistics.metrics import label_figures, overall_figures
+from medsent.metrics.statistics.metrics import label_figures, overall_figures, success_rate
 from medsent.metrics.statistics.replicates import SUCCESS
 from medsent.reducer.counts import Counts
 from medsent.reducer.pairs import Pair
@@ -64,7 +63,7 @@ def _variant(counted: VariantRepeats, labels: Sequence[str]) -> RepeatedVariant:
 
 
 def _by_label(counts: Counts) -> dict[str, list[float]]:
-    figures = asdict(label_figures(counts))
+    figures = label_figures(counts)
     return {name: each.tolist() for name, each in figures.items() if name not in _COUNTS}
 
 
@@ -75,30 +74,27 @@ def _comparison(
     pair = state.pairs.get(ALL, {}).get(names) or Pair.none(len(labels))
     kept = supported_labels(pair)
     sides: list[list[Values]] = []
+    by_label: list[list[Values]] = []
     for name, times in zip(names, zip(*counted.pairs[names], strict=True), strict=True):
-        every = [overall_figures(counts)[SUCCESS] for counts in counted.variants[name].counts]
+        every = [success_rate(counts.statuses) for counts in counted.variants[name].counts]
+        f1 = [label_figures(counts)["f1"] for counts in times]
+        by_label.append([dict(zip(labels, each.tolist(), strict=True)) for each in f1])
         sides.append(
             [
-                {**_overall(counts, kept), SUCCESS: success}
-                for counts, success in zip(times, every, strict=True)
+                {
+                    **overall_figures(counts),
+                    SUPPORTED: float(each[kept].mean()) if kept else float("nan"),
+                    SUCCESS: success,
+                }
+                for counts, each, success in zip(times, f1, every, strict=True)
             ]
         )
-    by_label = [
-        [dict(zip(labels, label_figures(counts).f1.tolist(), strict=True)) for counts in times]
-        for times in zip(*counted.pairs[names], strict=True)
-    ]
     return RepeatedComparison(
         baseline=names[0],
         candidate=names[1],
         overall=_changes(sides),
         labels=_changes(by_label),
     )
-
-
-def _overall(counts: Counts, kept: Sequence[int]) -> Values:
-    f1 = label_figures(counts).f1[list(kept)]
-    supported = float(f1.mean()) if len(f1) else float("nan")
-    return {**overall_figures(counts), SUPPORTED: supported}
 
 
 def _changes(sides: Sequence[Sequence[Values]]) -> dict[str, RepeatedChange]:

@@ -12,7 +12,7 @@ from pydantic import Field, JsonValue, ValidationError
 from medsent.errors import RunError
 from medsent.metrics.calibration import Calibration
 from medsent.metrics.cost import Cheapest, Cost, CostChange
-from medsent.metrics.estimate import Estimated, Figure, Part
+from medsent.metrics.estimate import Estimated, Figure, Part, is_none
 from medsent.metrics.repeats import Repeats
 from medsent.metrics.statistics.comparisons import ChangeKind
 from medsent.metrics.throughput import VariantThroughput
@@ -20,10 +20,6 @@ from medsent.metrics.verdict import Verdict
 from medsent.storage.paths import AnyPath
 
 SCHEMA_VERSION: Final = 2
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 def _is_empty(value: Sized) -> bool:
@@ -180,9 +176,9 @@ class VariantMetrics(SliceMetrics):
     """Thresholds applied to the stored probabilities; None: labels as stored."""
     throughput: VariantThroughput | None = None
     """Speed; None where nothing was timed."""
-    cost: Cost | None = Field(None, exclude_if=_is_none)
+    cost: Cost | None = Field(None, exclude_if=is_none)
     """Of a million records; not there without a price."""
-    repaired: int | None = Field(None, exclude_if=_is_none)
+    repaired: int | None = Field(None, exclude_if=is_none)
     """Rows with a usable answer in broken JSON, which was repaired; not there where no answer was
     read as JSON that may be."""
     calibration: Calibration | None = None
@@ -212,18 +208,18 @@ class Change(Part):
     detectable: Figure = None
     """The smallest true difference that data like these show in 4 of 5 runs, at p below 0.05; None
     where they show none, or there is no test."""
-    detectable_low: Figure = Field(None, exclude_if=_is_none)
+    detectable_low: Figure = Field(None, exclude_if=is_none)
     """Lower end of where that lies, which is estimated from these data: in about 8 of 10 simulated
     runs the true one was within."""
-    detectable_high: Figure = Field(None, exclude_if=_is_none)
+    detectable_high: Figure = Field(None, exclude_if=is_none)
     """Upper end."""
-    one_sided: Estimated = Field(None, exclude_if=_is_none)
+    one_sided: Estimated = Field(None, exclude_if=is_none)
     """The difference with a lower and an upper bound, each of which holds by itself for all labels,
     or a column's slices, at once: for whoever asks in one direction, as whether any is worse."""
-    detectable_one_sided: Figure = Field(None, exclude_if=_is_none)
+    detectable_one_sided: Figure = Field(None, exclude_if=is_none)
     """By how much a true difference must lie beyond a limit for that bound to show it in 4 of 5
     runs; None where it shows none."""
-    at_most: Figure = Field(None, exclude_if=_is_none)
+    at_most: Figure = Field(None, exclude_if=is_none)
     """How far the difference can be from 0, where the two disagree on too few opinions for an
     interval; 0 where they never do. It holds with 95% certainty, for all labels at once."""
     mcnemar_p: Figure = None
@@ -237,19 +233,19 @@ class Change(Part):
 class Distribution(Part):
     """How many labels changed by how much; the parts add up to the number of labels."""
 
-    over_50: int
+    over_50: int = 0
     """Relative improvement over 50%."""
-    from_10_to_50: int
+    from_10_to_50: int = 0
     """From 10% to 50%, both included."""
-    from_0_to_10: int
+    from_0_to_10: int = 0
     """Over 0% and under 10%."""
-    unchanged: int
+    unchanged: int = 0
     """No difference, zero to zero included."""
-    worse: int
+    worse: int = 0
     """The candidate's figure is lower."""
-    from_zero: int
+    from_zero: int = 0
     """The baseline's figure is zero, the candidate's is not."""
-    undefined: int
+    undefined: int = 0
     """One of the two has no figure."""
 
     @property
@@ -280,12 +276,12 @@ class Comparison(Part):
     """Labels that only one of the two has, by variant; such labels are compared nowhere."""
     slices: dict[str, Change]
     """Macro F1 by slice, over the labels with enough opinions in it (`macro_f1_supported`)."""
-    cost: CostChange | None = Field(None, exclude_if=_is_none)
+    cost: CostChange | None = Field(None, exclude_if=is_none)
     """Of a million records; not there without a price of both."""
-    opinions: int | None = Field(None, exclude_if=_is_none)
+    opinions: int | None = Field(None, exclude_if=is_none)
     """About how many opinions these records are of; exact up to 64, and where all have as many
     records."""
-    verdict: Verdict | None = Field(None, exclude_if=_is_none)
+    verdict: Verdict | None = Field(None, exclude_if=is_none)
     """Whether the candidate may take the baseline's place; not there in reports of before."""
 
 
@@ -358,10 +354,10 @@ class Metrics(Part):
     """Where each record asked one variant."""
     comparisons: list[Comparison]
     """In configured order."""
-    cheapest: Cheapest | None = Field(None, exclude_if=_is_none)
+    cheapest: Cheapest | None = Field(None, exclude_if=is_none)
     """Which variant costs least and is as good as the best; not there without a price, or where
     the variants cannot be compared."""
-    repeats: Repeats | None = Field(None, exclude_if=_is_none)
+    repeats: Repeats | None = Field(None, exclude_if=is_none)
     """What asking the same records again changed; not there where the run has no repeats."""
     findings: list[Finding] = []
     """What the rules found."""

@@ -1,9 +1,17 @@
-"""Equality of states that hold arrays."""
+"""What states have in common: equality where they hold arrays, and merging by name."""
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
+
+
+class _Mergeable(Protocol):
+    def merge(self, other: Self, /) -> Self: ...
+
+
+M = TypeVar("M", bound=_Mergeable)
+K = TypeVar("K")
 
 
 class ByFields:
@@ -18,3 +26,8 @@ class ByFields:
 
 def _same(mine: Any, theirs: Any) -> bool:
     return bool(np.array_equal(mine, theirs) if isinstance(mine, np.ndarray) else mine == theirs)
+
+
+def put(parts: dict[K, M], name: K, part: M) -> None:
+    """Merge a part into what there is of its name."""
+    parts[name] = parts[name].merge(part) if name in parts else part

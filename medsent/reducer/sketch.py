@@ -12,14 +12,6 @@ from medsent.reducer.weights import Keys
 KEPT: Final = 64
 
 
-def _no_keys() -> Keys:
-    return np.zeros(0, dtype=np.uint64)
-
-
-def _no_records() -> Ints:
-    return np.zeros(0, dtype=np.int64)
-
-
 @dataclass(eq=False)
 class Sketch(ByFields):
     """The opinions of the 64 smallest hashes, with their records (a bottom-k sketch).
@@ -28,9 +20,9 @@ class Sketch(ByFields):
     its records add up exactly, however they were split.
     """
 
-    keys: Keys = field(default_factory=_no_keys)
+    keys: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
     """(at most 64,) ascending."""
-    records: Ints = field(default_factory=_no_records)
+    records: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     """Of each of these opinions."""
 
     @classmethod

@@ -7,7 +7,6 @@ that does not depend on the number of rows.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 from medsent.errors import ConfigError, RunError
 from medsent.predictions import ROUTED, AnswerStatus, Outcome, label_matrix, probability_matrix
 from medsent.reducer.counts import Counts, Ints, Matrix, count_groups
+from medsent.reducer.equality import K, M, put
 from medsent.reducer.pairs import Pair, Sides
 from medsent.reducer.resamples import Clusters, Resamples, observe, resample
 from medsent.reducer.scores import Scores, count_scores
@@ -107,14 +107,6 @@ class Scope:
         return answers
 
 
-class _Mergeable(Protocol):
-    def merge(self, other: Self, /) -> Self: ...
-
-
-M = TypeVar("M", bound=_Mergeable)
-K = TypeVar("K")
-
-
 @dataclass(frozen=True)
 class Answers:
     """One variant's answers to a batch."""
@@ -202,7 +194,7 @@ class Reduction:
         # Not for the answers of a route taken together, since they come from two models.
         for variant in self.scope.variants:
             scored = count_scores(gold, answers[variant].probabilities)
-            _put(self.scores, variant, scored)
+            put(self.scores, variant, scored)
             self._count_repaired(variant, rows[variant])
             self.throughput.add(variant, rows[variant])
         self._resample(rows, groups, gold, answers)
@@ -229,7 +221,7 @@ class Reduction:
                 for names, pair in pairs.items():
                     _put_slice(merged.pairs, key, names, pair)
             for variant, scored in state.scores.items():
-                _put(merged.scores, variant, scored)
+                put(merged.scores, variant, scored)
         merged._settle()
         return merged
 
@@ -251,7 +243,7 @@ class Reduction:
         rest = batch.select(["outcome", "reason"]).filter(pc.invert(scored))
         if set(rest["outcome"].unique().to_pylist()) - {Outcome.QUARANTINED}:
             raise RunError("the predictions hold a row that is neither scored nor quarantined")
-        self.quarantined.update(_counts_of(pc.fill_null(rest["reason"], "unknown")))
+        self.quarantined.update(pc.fill_null(rest["reason"], "unknown").to_pylist())
         kept = [name for name in self.scope.slices if name in batch.schema.names]
         names = list(dict.fromkeys(["gold", "opinion_id", *kept, *self.scope.judged]))
         rows = batch.select(names)
@@ -378,20 +370,11 @@ def place_opinions(ids: pa.Array) -> tuple[Keys, Ints]:
     return keys, place[np.asarray(encoded.indices, dtype=np.int64)]
 
 
-def _put(parts: dict[K, M], name: K, part: M) -> None:
-    """Merge a part into what there is of its name."""
-    parts[name] = parts[name].merge(part) if name in parts else part
-
-
 def _put_slice(parts: dict[SliceKey, dict[K, M]], key: SliceKey, name: K, part: M) -> None:
     """Merge a part into what there is of its slice and name."""
-    _put(parts.setdefault(key, {}), name, part)
+    put(parts.setdefault(key, {}), name, part)
 
 
 def _encode(status: pa.Array) -> tuple[list[str], Ints]:
     encoded = pc.dictionary_encode(pc.fill_null(status, AnswerStatus.NO_PREDICTION))
     return encoded.dictionary.to_pylist(), np.asarray(encoded.indices, dtype=np.int64)
-
-
-def _counts_of(values: pa.Array) -> dict[str, int]:
-    return {str(part["values"]): int(part["counts"]) for part in values.value_counts().to_pylist()}

@@ -16,7 +16,7 @@ from medsent.metrics.statistics.estimates import (
     supported_macro,
 )
 from medsent.metrics.statistics.intervals import mcnemar
-from medsent.metrics.statistics.replicates import Cells
+from medsent.metrics.statistics.metrics import Cells
 from medsent.reducer.pairs import Pair
 from medsent.reducer.slices import ALL
 from medsent.reducer.state import Reduction, Scope, reduce_batches

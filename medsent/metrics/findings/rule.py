@@ -30,12 +30,4 @@ class Rule:
     def findings(self, metrics: Metrics) -> Iterator[Finding]:
         """Yield what the rule finds in these numbers."""
         for said in self.says(metrics):
-            yield Finding(
-                section=self.section,
-                rule=self.name,
-                text=said.text,
-                numbers=said.numbers,
-                variants=said.variants,
-                labels=said.labels,
-                slices=said.slices,
-            )
+            yield Finding(section=self.section, rule=self.name, **vars(said))

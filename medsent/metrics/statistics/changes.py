@@ -17,11 +17,10 @@ from medsent.metrics.statistics.estimates import (
     supported,
 )
 from medsent.metrics.statistics.intervals import NO_SPREAD, clusters, holm, mcnemar, spread
-from medsent.metrics.statistics.metrics import RATES, overall_figures
+from medsent.metrics.statistics.metrics import RATES, Cells, overall_figures
 from medsent.metrics.statistics.replicates import (
     SUCCESS,
     Bools,
-    Cells,
     Drawn,
     effective_opinions,
     macro_replicates,

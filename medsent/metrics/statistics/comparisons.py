@@ -1,9 +1,7 @@
-"""A candidate's figures against a baseline's: differences, and how they are distributed."""
+"""A candidate's figures against a baseline's: differences, and their classes."""
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 ChangeKind: TypeAlias = Literal[
     "over_50", "from_10_to_50", "from_0_to_10", "unchanged", "worse", "from_zero", "undefined"
@@ -16,12 +14,10 @@ _DIGITS = 9
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of both, None where it is undefined, and its change."""
+    """The change of a figure."""
 
-    baseline: float | None
-    candidate: float | None
     difference: float | None
-    """candidate - baseline."""
+    """candidate - baseline; None where one of them is undefined."""
     relative: float | None
     """difference / baseline; None from zero."""
     kind: ChangeKind
@@ -30,20 +26,14 @@ class Difference:
 def compare(baseline: float | None, candidate: float | None) -> Difference:
     """Compare two figures of 0 or more."""
     if baseline is None or candidate is None:
-        return Difference(baseline, candidate, None, None, "undefined")
+        return Difference(None, None, "undefined")
     difference = candidate - baseline
     if difference == 0:
-        return Difference(baseline, candidate, 0.0, 0.0 if baseline else None, "unchanged")
+        return Difference(0.0, 0.0 if baseline else None, "unchanged")
     if baseline == 0:
-        return Difference(baseline, candidate, difference, None, "from_zero")
+        return Difference(difference, None, "from_zero")
     relative = difference / baseline
-    return Difference(baseline, candidate, difference, relative, _kind(relative))
-
-
-def distribution(kinds: Iterable[ChangeKind]) -> dict[ChangeKind, int]:
-    """Return how many changes there are of each class; the parts add up to all of them."""
-    counted = Counter(kinds)
-    return {kind: counted[kind] for kind in get_args(ChangeKind)}
+    return Difference(difference, relative, _kind(relative))
 
 
 def _kind(relative: float) -> ChangeKind:

@@ -13,11 +13,9 @@ from medsent.metrics.statistics.intervals import (
     ratio_interval,
     spread,
 )
-from medsent.metrics.statistics.metrics import RATES, overall_figures
+from medsent.metrics.statistics.metrics import LABEL_FIGURES, RATES, Cells, overall_figures
 from medsent.metrics.statistics.replicates import (
-    LABEL_FIGURES,
     Bools,
-    Cells,
     Drawn,
     macro_replicates,
     overall_replicates,

@@ -14,89 +14,119 @@ import numpy.typing as npt
 
 from medsent.predictions import AnswerStatus
 from medsent.reducer.counts import Counts, Ints
+from medsent.reducer.resamples import Resamples
 
 Floats = npt.NDArray[np.float64]
 
 RATES: Final = ("f1", "precision", "recall")
 
+_RULES: Final = {"": np.nan, "_undefined_as_0": 0.0, "_undefined_as_1": 1.0}
+"""What a macro average takes an undefined figure for, by the end of its name."""
+
+LABEL_FIGURES: Final = (
+    "precision",
+    "recall",
+    "f1",
+    "accuracy",
+    "specificity",
+    "prevalence",
+    "predicted_rate",
+)
+
 
 @dataclass(frozen=True)
-class LabelFigures:
-    """Figures of each label, (L,) each; `support` is a count, the others are fractions."""
+class Cells:
+    """Counts by label, each (..., L): of all rows, or of each replicate."""
 
-    support: Ints
-    precision: Floats
-    recall: Floats
-    f1: Floats
-    accuracy: Floats
-    specificity: Floats
-    mcc: Floats
-    prevalence: Floats
-    predicted_rate: Floats
+    tp: Ints
+    fp: Ints
+    fn: Ints
+    tn: Ints
+
+    @classmethod
+    def of(cls, counted: Counts) -> "Cells":
+        """Return the counts of all rows."""
+        return cls(counted.tp, counted.fp, counted.fn, counted.tn)
+
+    @classmethod
+    def drawn(cls, resamples: Resamples) -> "Cells":
+        """Return those of each replicate."""
+        return cls(*(resamples.cell(name) for name in ("tp", "fp", "fn", "tn")))
+
+    def ratio(self, figure: str) -> tuple[Ints, Ints]:
+        """Return what a figure of `LABEL_FIGURES` is a ratio of: part and whole."""
+        tp, fp, fn, tn = self.tp, self.fp, self.fn, self.tn
+        everything = tp + fp + fn + tn
+        parts = {
+            "precision": (tp, tp + fp),
+            "recall": (tp, tp + fn),
+            "f1": (2 * tp, 2 * tp + fp + fn),
+            "accuracy": (tp + tn, everything),
+            "specificity": (tn, tn + fp),
+            "prevalence": (tp + fn, everything),
+            "predicted_rate": (tp + fp, everything),
+        }
+        return parts[figure]
+
+    def value(self, figure: str) -> Floats:
+        """Return a figure of each label, NaN where it is undefined."""
+        return ratio(*self.ratio(figure))
+
+    def pooled(self, figure: str) -> tuple[Ints, Ints]:
+        """Return part and whole, each summed over the labels."""
+        part, whole = self.ratio(figure)
+        return part.sum(axis=-1), whole.sum(axis=-1)
 
 
-def label_figures(counts: Counts) -> LabelFigures:
-    """Return the figures of each label from its counts."""
-    tp, fp, fn, tn = counts.tp, counts.fp, counts.fn, counts.tn
-    cells = tp + fp + fn + tn
-    ones, answered = counts.predicted
-    return LabelFigures(
-        support=tp + fn,
-        precision=ratio(tp, tp + fp),
-        recall=ratio(tp, tp + fn),
-        f1=ratio(2 * tp, 2 * tp + fp + fn),
-        accuracy=ratio(tp + tn, cells),
-        specificity=ratio(tn, tn + fp),
-        mcc=_mcc(tp, fp, fn, tn),
-        prevalence=ratio(tp + fn, cells),
-        predicted_rate=ratio(ones, answered),
-    )
+def label_figures(counts: Counts) -> dict[str, Ints | Floats]:
+    """Return the figures of each label, (L,) each: `support` is a count, the others fractions."""
+    cells = Cells.of(counts)
+    return {
+        "support": cells.tp + cells.fn,
+        **{name: cells.value(name) for name in LABEL_FIGURES[:-2]},
+        "mcc": _mcc(cells.tp, cells.fp, cells.fn, cells.tn),
+        "prevalence": cells.value("prevalence"),
+        "predicted_rate": ratio(*counts.predicted),  # with gold or without
+    }
 
 
 def overall_figures(counts: Counts) -> dict[str, float]:
     """Return the averages over labels, cells and rows, under their names in `metrics.json`."""
-    labels = label_figures(counts)
+    cells = Cells.of(counts)
     return {
         "generation_success_rate": success_rate(counts.statuses),
-        "accuracy": macro(labels.accuracy).defined,
-        **_macro_figures(labels),
-        **_micro_figures(counts),
-        **_weighted_figures(labels),
+        "accuracy": macro(cells.value("accuracy")),
+        **{
+            f"macro_{rate}{rule}": macro(cells.value(rate), undefined_as)
+            for rate in RATES
+            for rule, undefined_as in _RULES.items()
+        },
+        **{f"micro_{rate}": float(ratio(*cells.pooled(rate))) for rate in RATES},
+        **{f"weighted_{rate}": _mean(cells.value(rate), cells.tp + cells.fn) for rate in RATES},
         **_row_figures(counts),
-        "hamming_accuracy": _hamming_accuracy(counts),
+        "hamming_accuracy": float(ratio(*cells.pooled("accuracy"))),
     }
 
 
 def left_out(counts: Counts, labels: Sequence[str]) -> dict[str, list[str]]:
     """Return for F1, precision and recall which of the labels, by name, it is undefined for."""
-    figures = label_figures(counts)
+    cells = Cells.of(counts)
     return {
-        rate: [labels[i] for i in np.flatnonzero(np.isnan(getattr(figures, rate)))]
-        for rate in RATES
+        rate: [labels[i] for i in np.flatnonzero(np.isnan(cells.value(rate)))] for rate in RATES
     }
 
 
-@dataclass(frozen=True)
-class Macro:
-    """The mean of a figure over labels, under each rule for labels where it is undefined."""
+def macro(values: npt.ArrayLike, undefined_as: float = np.nan) -> float:
+    """Average one figure over labels; NaN where no label has it.
 
-    defined: float
-    """Left out; NaN where it is defined for none."""
-    as_0: float
-    as_1: float
-
-
-def macro(values: npt.ArrayLike) -> Macro:
-    """Average one figure over labels; all three are NaN where no label has it."""
+    Labels where it is undefined are left out, or counted as they are said to be.
+    """
     array = np.asarray(values, dtype=np.float64)
     undefined = np.isnan(array)
     if undefined.all():
-        return Macro(np.nan, np.nan, np.nan)
-    return Macro(
-        float(array[~undefined].mean()),
-        float(np.where(undefined, 0.0, array).mean()),
-        float(np.where(undefined, 1.0, array).mean()),
-    )
+        return np.nan
+    filled = np.where(undefined, undefined_as, array)
+    return float(filled[~np.isnan(filled)].mean())
 
 
 def success_rate(statuses: Mapping[str, int]) -> float:
@@ -121,29 +151,6 @@ def _mcc(tp: Ints, fp: Ints, fn: Ints, tn: Ints) -> Floats:
     return np.asarray(np.divide(numerator, root, out=undefined, where=root != 0))
 
 
-def _macro_figures(labels: LabelFigures) -> dict[str, float]:
-    figures = {}
-    for rate in RATES:
-        average = macro(getattr(labels, rate))
-        figures[f"macro_{rate}"] = average.defined
-        figures[f"macro_{rate}_undefined_as_0"] = average.as_0
-        figures[f"macro_{rate}_undefined_as_1"] = average.as_1
-    return figures
-
-
-def _micro_figures(counts: Counts) -> dict[str, float]:
-    tp, fp, fn = counts.tp.sum(), counts.fp.sum(), counts.fn.sum()
-    return {
-        "micro_f1": float(ratio(2 * tp, 2 * tp + fp + fn)),
-        "micro_precision": float(ratio(tp, tp + fp)),
-        "micro_recall": float(ratio(tp, tp + fn)),
-    }
-
-
-def _weighted_figures(labels: LabelFigures) -> dict[str, float]:
-    return {f"weighted_{rate}": _mean(getattr(labels, rate), labels.support) for rate in RATES}
-
-
 def _row_figures(counts: Counts) -> dict[str, float]:
     """Averages over evaluated rows: of equal rows, one figure weighs as many as there are."""
     tp, fp, fn, numbers = counts.rows.tp, counts.rows.fp, counts.rows.fn, counts.rows.numbers
@@ -153,11 +160,6 @@ def _row_figures(counts: Counts) -> dict[str, float]:
         "samples_recall": _mean(ratio(tp, tp + fn), numbers),
         "subset_accuracy": _mean((fp + fn == 0).astype(float), numbers),
     }
-
-
-def _hamming_accuracy(counts: Counts) -> float:
-    right = (counts.tp + counts.tn).sum()
-    return float(ratio(right, right + (counts.fp + counts.fn).sum()))
 
 
 def _mean(values: Floats, weights: Ints) -> float:

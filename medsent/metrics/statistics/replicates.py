@@ -8,62 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from medsent.metrics.statistics.intervals import Floats, clusters, satterthwaite, spread
-from medsent.metrics.statistics.metrics import RATES, ratio
-from medsent.reducer.counts import Counts, Ints
+from medsent.metrics.statistics.metrics import RATES, Cells, ratio
+from medsent.reducer.counts import Ints
 from medsent.reducer.resamples import FIXED, Resamples
 
 Bools = npt.NDArray[np.bool_]
 
 SUCCESS: Final = "generation_success_rate"
-
-LABEL_FIGURES: Final = (
-    "precision",
-    "recall",
-    "f1",
-    "accuracy",
-    "specificity",
-    "prevalence",
-    "predicted_rate",
-)
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Counts by label, each (..., L): of all rows, or of each replicate."""
-
-    tp: Ints
-    fp: Ints
-    fn: Ints
-    tn: Ints
-
-    @classmethod
-    def of(cls, counted: Counts) -> "Cells":
-        """Return the counts of all rows."""
-        return cls(counted.tp, counted.fp, counted.fn, counted.tn)
-
-    @classmethod
-    def drawn(cls, resamples: Resamples) -> "Cells":
-        """Return those of each replicate."""
-        return cls(*(resamples.cell(name) for name in ("tp", "fp", "fn", "tn")))
-
-    def ratio(self, figure: str) -> tuple[Ints, Ints]:
-        """Return what a figure of `LABEL_FIGURES` is a ratio of: part and whole."""
-        tp, fp, fn, tn = self.tp, self.fp, self.fn, self.tn
-        everything = tp + fp + fn + tn
-        parts = {
-            "precision": (tp, tp + fp),
-            "recall": (tp, tp + fn),
-            "f1": (2 * tp, 2 * tp + fp + fn),
-            "accuracy": (tp + tn, everything),
-            "specificity": (tn, tn + fp),
-            "prevalence": (tp + fn, everything),
-            "predicted_rate": (tp + fp, everything),
-        }
-        return parts[figure]
-
-    def value(self, figure: str) -> Floats:
-        """Return a figure of each label, NaN where it is undefined."""
-        return ratio(*self.ratio(figure))
 
 
 @dataclass(frozen=True)
@@ -119,8 +70,8 @@ def overall_replicates(resamples: Resamples, kept: Mapping[str, Bools]) -> dict[
     macro["accuracy"] = macro_replicates(resamples, "accuracy", everything)
     single: dict[str, tuple[Floats | Ints, Ints]] = {
         **{f"weighted_{rate}": _weighted(cells, rate) for rate in RATES},
-        **{f"micro_{rate}": _pooled(cells, rate) for rate in RATES},
-        "hamming_accuracy": _pooled(cells, "accuracy"),
+        **{f"micro_{rate}": cells.pooled(rate) for rate in RATES},
+        "hamming_accuracy": cells.pooled("accuracy"),
         SUCCESS: (resamples.rows("answered"), resamples.rows("rows")),
         "subset_accuracy": (resamples.rows("exact"), resamples.rows("evaluated")),
         **{
@@ -153,11 +104,6 @@ def _weighted(cells: Cells, figure: str) -> tuple[Floats, Ints]:
     values, support = cells.value(figure), cells.tp + cells.fn
     weight = np.where(np.isnan(values), 0, support)
     return (np.nan_to_num(values) * weight).sum(axis=1), weight.sum(axis=1)
-
-
-def _pooled(cells: Cells, figure: str) -> tuple[Ints, Ints]:
-    part, whole = cells.ratio(figure)
-    return part.sum(axis=1), whole.sum(axis=1)
 
 
 def _one(part: Floats | Ints, whole: Ints, opinions: float) -> Drawn:
