@@ -7,9 +7,9 @@ from medsent.answers.method import Method, method_named
 from medsent.answers.methods.bits import Bits
 from medsent.answers.methods.json import Json
 from medsent.answers.methods.onepass import OnePass
+from medsent.config.labels import load_labels
 from medsent.config.methods import MethodName
-from medsent.labels import load_labels
-from medsent.personas import Persona, load_personas
+from medsent.config.personas import Persona, load_personas
 from medsent.prompts.file import shipped_prompt
 from medsent.prompts.prompter import Prompter
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from medsent import predictions
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 
 Matrix = npt.NDArray[np.int8]
 

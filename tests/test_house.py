@@ -17,8 +17,6 @@ UPWARDS = (
     "storage",
     "predictions",
     "config",
-    "labels",
-    "personas",
     "engine",
     "prompts",
     "answers",

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from medsent.answers.file import AnswerFile
 from medsent.answers.targets import Targets
+from medsent.config.labels import Labels
 from medsent.config.methods import MODULES
 from medsent.engine.protocol import Ask, Completion
-from medsent.labels import Labels
 from medsent.predictions import AnswerStatus
 from medsent.prompts.file import PromptFile
 

@@ -21,8 +21,8 @@ def check(config: Config, overrides: Overrides = None) -> None:
     from medsent.commands.nightly.evidence import pinned_reference
     from medsent.commands.nightly.settings import NightlyConfig
     from medsent.config.job import JobConfig
+    from medsent.config.labels import load_labels
     from medsent.config.loader import fitting, load_settings
-    from medsent.labels import load_labels
 
     kind = fitting([JobConfig, NightlyConfig, BackfillConfig], config)
     settings = load_settings(kind, config, overrides)

@@ -8,12 +8,12 @@ from typing import Any, Final
 from medsent.answers.method import Method
 from medsent.commands.prompt_against import Compared, compare, difference_lines, read_lines
 from medsent.config.job import JobConfig
+from medsent.config.labels import Labels, load_labels
+from medsent.config.personas import Persona, load_personas
 from medsent.errors import InputError, MedsentError, UsageError
 from medsent.input.lookup import Lookup, Row
 from medsent.input.shards import open_shards
-from medsent.labels import Labels, load_labels
 from medsent.models.source import load_tokenizer, resolve_model
-from medsent.personas import Persona, load_personas
 from medsent.prompts.file import PromptFile
 from medsent.prompts.languages import languages_of
 from medsent.prompts.prompter import Prompter

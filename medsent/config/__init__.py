@@ -1,1 +1,1 @@
-"""YAML and `--set` in, one strict job out: every key is known, every value checked."""
+"""YAML and `--set` in, one strict job out, with its labels and personas: every value is checked."""

@@ -133,14 +133,14 @@ def read_yaml(source: Traversable | AnyPath, name: str, words: bool = False) -> 
 
 def read_entries(
     kind: type[S], source: Traversable | AnyPath, name: str, words: bool = False
-) -> tuple[S, ...]:
+) -> list[S]:
     """Return the entries of a YAML file that is a list of one kind of settings.
 
     Raises `ConfigError` that names the file and the first entry at fault.
     """
     entries = read_yaml(source, name, words)
     try:
-        return TypeAdapter(tuple[kind, ...]).validate_python(entries)  # type: ignore[valid-type]
+        return TypeAdapter(list[kind]).validate_python(entries)  # type: ignore[valid-type]
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f", {part}" for part in first["loc"])

@@ -22,10 +22,10 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import OneHotEncoder
 
+from medsent.config.labels import LABELS
 from medsent.console import printing
 from medsent.demo.data import SPLITS, persona_truth, write_split
 from medsent.input.gold import gold_matrix
-from medsent.labels import LABELS
 from medsent.metrics.statistics.thresholds import best_f1_thresholds
 
 logger = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medsent.config.labels import LABELS
 from medsent.demo.opinions import OpinionWriter
 from medsent.demo.process import LabelProcess
-from medsent.labels import LABELS
 
 LANGUAGES = ("pl", "en")
 _FIRST_DAY = datetime.date(2026, 1, 1)

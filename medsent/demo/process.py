@@ -14,7 +14,7 @@ import yaml
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 
 Floats = npt.NDArray[np.float64]
 

@@ -16,7 +16,7 @@ class Sheet:
     """An answer that has a value, yes or no, for each of L labels in their order."""
 
     before: tuple[str, ...]
-    """(L,) what stands between the value before and each label's own."""
+    """(L,) the text before each label's value, after the value of the label before it."""
     after: str
     yes: str
     no: str

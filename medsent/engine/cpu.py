@@ -53,8 +53,9 @@ def missing_kernel(
     """Return what vLLM's CPU build is known to lack for quantised weights; None for nothing.
 
     `method` is vLLM's name, `held` what the checkpoint's `config.json` says of its weights. vLLM
-    itself finds out as it loads them. Tried with a small model and an adapter, but for GPTQ's
-    8 bits (no kernel takes their type) and a CPU without AVX-512 (its build has no such product).
+    itself finds out only as it loads them. All cases were tried with a small model and an adapter,
+    except GPTQ in 8 bits (no kernel takes the type) and a CPU without AVX-512 (vLLM's build for it
+    has no 4-bit product).
     """
     features = _features(cpu_info)
     if held is None or method == "humming":

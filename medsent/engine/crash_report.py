@@ -37,7 +37,7 @@ _FATAL: Final = ("failed to start", "hit an exception")
 _LOST: Final = re.compile(r"proc\(s\): \{(?:[^}]*?: (-?\d+))?")
 _TOLD_KINDS: Final = 3
 _HEARD: Final[set[str]] = set()
-"""The libraries whose errors this process leaves."""
+"""The libraries whose logged errors this process notes for its owner; see `listen`."""
 
 
 class EngineMemoryError(EngineDiedError):
@@ -153,7 +153,7 @@ def listen(logger: str) -> None:
 
 
 class _Listener:
-    """Makes records as another one does."""
+    """Makes log records by another factory, and notes the errors among them."""
 
     def __init__(self, make: Callable[..., logging.LogRecord], logger: str) -> None:
         self._make, self._logger = make, logger

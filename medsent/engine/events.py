@@ -33,6 +33,6 @@ class Event:
 
     kind: EventKind
     seconds: float
-    """What the start took; how long the engine lived; else 0."""
+    """How long a start took, or how long an engine that ended had lived; 0 for other events."""
     cause: str
     """As far as it is known; empty for a start."""

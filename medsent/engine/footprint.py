@@ -20,18 +20,18 @@ class Footprint:
     """On a CPU."""
 
     def smaller(self, *, for_cache: bool = False) -> "Footprint | None":
-        """Return what may fit where this did not; None where no less is worth a try.
+        """Return smaller settings that may fit where these did not; None if none is worth a try.
 
-        A start of an engine takes minutes, so that one step is a large one. `for_cache` is where
-        the model and its largest batch leave no room for the KV cache within the engine's part of
-        a GPU: a smaller part would leave it less.
+        Starting an engine takes minutes, so each step down is a large one. `for_cache` says that
+        model and largest batch left no room for the KV cache in the engine's part of a GPU: that
+        part is then kept, as a smaller one would leave even less.
         """
         tokens, part, cache = self.max_num_batched_tokens, self.gpu_memory_utilization, None
         if tokens is None:
             less = replace(self, max_num_seqs=max(1, self.max_num_seqs // 2))
             return less if less != self else None
         if part is not None and not for_cache:
-            # Whatever a batch frees goes to the cache; this alone leaves some to the others.
+            # What a smaller batch frees goes to vLLM's cache; only a smaller part frees GPU memory.
             part = max(min(part, _LEAST_OF_GPU), round(part - 0.1, 2))
         if self.kv_cache_gib is not None:
             cache = max(1, self.kv_cache_gib // 2)

@@ -23,7 +23,7 @@ class Verdict(Enum):
     """What to do with a request that is not in flight."""
 
     SEND = auto()
-    """Beside any others; a suspect has it only when its turn to be alone has come."""
+    """Send it beside any others; a suspect gets this only when its turn to be tried alone comes."""
     WAIT = auto()
     """Until the suspects before it are finished."""
     QUARANTINE = auto()

@@ -52,7 +52,7 @@ _REMEDIES = {
 """A sign in an error's line to what to do about it; the first that is found is told."""
 
 _ELSEWHERE = "Traceback (most recent call last)"
-"""In an error's words: those of another process's error."""
+"""Stands in an error's words where they quote the error of another process."""
 _MOST_CHARACTERS = 300
 
 

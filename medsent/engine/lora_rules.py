@@ -1,7 +1,7 @@
 """What the installed vLLM says of adapters before an engine starts, asked in a process of its own.
 
-Importing vLLM takes seconds, and torch with it: so only where its answer is not known yet, and not
-into the process that asks.
+Importing vLLM, and torch with it, takes seconds. So it is done only where its answer is not known
+yet, and in another process than the one that asks.
 """
 
 import hashlib

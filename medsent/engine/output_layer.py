@@ -47,7 +47,7 @@ def _tensors(model: Path) -> Iterator[str]:
 
 
 def register() -> None:
-    """On a CPU, make vLLM's last layer with a copy that is kept; safe to call again."""
+    """On a CPU, let vLLM's last layer use a kept copy in 32 bits; safe to call again."""
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():

@@ -162,7 +162,7 @@ class _Question:
         return str(stand_in.quantization)
 
     def _stand_in(self, given: str | None) -> SimpleNamespace:
-        """Return of vLLM's `ModelConfig` what it reads to judge a quantisation."""
+        """Return a stand-in with what vLLM's `ModelConfig` reads to judge a quantisation."""
         import torch
         from vllm.config.quantization import resolve_quantization_config
         from vllm.transformers_utils.model_arch_config_convertor import (
@@ -220,7 +220,7 @@ def _judged(given: str | None, held: dict[str, Any] | None, question: _Question)
     try:
         return question.ask(given)
     except Exception as error:
-        # A checkpoint is refused by what vLLM says of it, a setting whatever way it fails.
+        # A checkpoint is refused only by vLLM's kinds of refusal, a setting by any error.
         if held is not None and not isinstance(error, _SAYINGS):
             raise
         raise _refusal(given, held, question, error) from error

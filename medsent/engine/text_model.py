@@ -27,9 +27,10 @@ _WRAPPERS: Final = {
     "qwen2_vl": {"qwen2_vl_text": "Qwen2ForCausalLM"},
     "qwen3_vl": {"qwen3_vl_text": "Qwen3ForCausalLM"},
 }
-"""Wrapper to its text models to vLLM's class of it: those that `tests.models.tried_wrappers` showed
-to answer as transformers' whole does, with a LoRA and without. Tried in vain: `aya_vision` (other
-answers), `llama4` (needs triton here), `gemma3n` (vLLM's class takes no LoRA)."""
+"""Type of a wrapper to type of its text model to vLLM's class for it. `tests.models.tried_wrappers`
+showed that these answer like the whole model in transformers, with and without a LoRA. Tried and
+left out: `aya_vision` (other answers), `llama4` (needs triton here), `gemma3n` (vLLM's class takes
+no LoRA)."""
 
 _MODULES: Final = {
     "Gemma3ForCausalLM": "gemma3:Gemma3ForCausalLM",
@@ -48,7 +49,8 @@ _TEXT: Final = {
     "language_model.lm_head.": "lm_head.",
     "model.text_model.": "model.",
 }
-"""What wrappers call the text model's tensors, and those that train an adapter its modules."""
+"""Prefix of the text model's names in a wrapper to that in the text model itself: of tensors in a
+checkpoint, and of modules in an adapter that was trained on the wrapper."""
 
 _OTHER: Final = (
     "audio_tower.",
@@ -187,7 +189,7 @@ def served(config: Any, architecture: str, changes: dict[str, Any]) -> Any:
         for name in _CARRIED:
             if getattr(config, name, None) is not None:
                 setattr(text, name, getattr(config, name))
-        # Of text alone all its streams of positions are one.
+        # M-RoPE has several streams of positions; for text alone they are all the same.
         for name in ("rope_parameters", "rope_scaling"):
             for stream in ("mrope_section", "mrope_interleaved"):
                 (getattr(text, name, None) or {}).pop(stream, None)

@@ -31,7 +31,7 @@ _ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     # Its top-k and top-p would be compiled, by nvcc, at the start.
     "VLLM_USE_FLASHINFER_SAMPLER": "0",
-    # Its processes give themselves names, over the variables by which we know them.
+    # Else its processes write titles over the environment variables that we find them by.
     "SPT_NOENV": "1",
 }
 
@@ -79,7 +79,7 @@ class VllmEngine:
     """Starts vLLM in this process's children; `close` ends them."""
 
     def __init__(self, plan: EnginePlan, footprint: Footprint | None = None) -> None:
-        """Start the engine; `footprint` goes before the settings'.
+        """Start the engine; `footprint` is used in place of what the settings say.
 
         Raises `EngineDiedError` where its process died, which another try may mend, and
         `EngineError` where its settings or files do not fit; both tell the root cause.

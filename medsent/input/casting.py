@@ -68,7 +68,7 @@ def texts(column: Column) -> tuple[pa.Array, pa.Array]:
     if not is_text(raw.type):
         return raw.cast(pa.string()), _none(raw)
     try:
-        # A cast from bytes looks at them, one from another kind of string does not.
+        # A cast from bytes checks that they are UTF-8, one from another string type does not.
         made = raw.cast(pa.string())
         made.validate(full=True)
     except pa.ArrowInvalid:
@@ -98,10 +98,10 @@ def dates(column: Column) -> tuple[pa.Array, pa.Array]:
 def gold(
     rows: pa.Table, labels: Sequence[str], cut: float | None = None
 ) -> tuple[pa.Array, pa.Array]:
-    """Return (N,) gold structs, and (N,) which rows hold what is no label, no yes and no no.
+    """Return (N,) gold structs, and (N,) which rows hold something that is no label and no vote.
 
-    `rows` may have a column `labels`, or one of each label's name; a vote of `cut` and more is
-    a yes, where there is one.
+    `rows` may have a column `labels`, or one named after each label. With a `cut`, a vote of at
+    least that is a yes.
     """
     kind = gold_type(labels)
     matrix, unknown = read_gold(rows, labels, cut)
@@ -113,7 +113,8 @@ def gold(
 def held_as(kind: pa.DataType) -> pa.DataType:
     """Return the type in which a kept column of a type is held.
 
-    One of each family, so that shards of many writers agree, and rows can be picked of it.
+    One type stands for each family of Arrow types, so that shards of different writers agree and
+    Arrow can take rows out of it.
     """
     if isinstance(kind, pa.BaseExtensionType):
         return pa.string() if kind == pa.uuid() else held_as(kind.storage_type)
@@ -208,7 +209,7 @@ def _decoded(column: pa.Array) -> pa.Array:
         return column if column.type == pa.uuid() else column.storage
     if not pa.types.is_dictionary(column.type):
         return column
-    # Of views nothing can be picked.
+    # Arrow cannot take values out of a dictionary of views.
     values = column.dictionary.cast(held_as(column.type.value_type))
     return pa.DictionaryArray.from_arrays(column.indices, values).dictionary_decode()
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from medsent.config.input import InputSettings
+from medsent.config.labels import nearest
 from medsent.errors import InputError, some_of
 from medsent.input.casting import both, held_as, is_date, is_gold, is_id, is_text
 from medsent.input.gold import is_vote
-from medsent.labels import nearest
 from medsent.storage.paths import shown
 
 NEEDED = ("record_id", "text")
@@ -38,7 +38,7 @@ class Settled:
     misfits: dict[str, str] = field(default_factory=dict)
     """Path to why the shard cannot be read with the others."""
     disputed: frozenset[str] = frozenset()
-    """Those of them that only have their kept columns in other types than most."""
+    """Misfits whose only fault is that their kept columns have other types than in most shards."""
     partly_labelled: tuple[str, ...] = ()
     """Labels that have a column somewhere, where too few have one to be taken for gold."""
 
@@ -67,8 +67,8 @@ def settle(
 ) -> Settled:
     """Settle the columns of shards, given as path to schema, in the order of their paths.
 
-    A shard's own columns are brought to our types whatever the others have. Kept columns are
-    of one type over all shards: what most of them have, or what holds that and others.
+    The columns that serve as ours are cast to our types in each shard by itself. A kept column has
+    one type over all shards: that of most of them, or one that holds the others' values too.
     """
     columns: dict[str, str] = {}
     misfits: dict[str, str] = {}
@@ -105,7 +105,7 @@ def settle(
 
 
 def unheld(kept: Sequence[pa.Field], kinds: Mapping[Kinds, Sequence[str]]) -> dict[str, str]:
-    """Return path to why it cannot be held in the types that a run began with, where it cannot."""
+    """Return path to why, for shards whose kept columns do not fit the types a run began with."""
     found: dict[str, str] = {}
     for own, paths in kinds.items():
         for column, kind in zip(kept, own, strict=True):
@@ -238,7 +238,7 @@ def _refuse_unfit(path: str, ours: str, theirs: pa.Field, labels: Sequence[str])
 
 
 def _absent(kind: pa.DataType, labels: Sequence[str]) -> list[str]:
-    """Return the labels that a struct lacks, which has others of them; none of another type."""
+    """Return the labels that a struct lacks; none if it has no label at all, or is no struct."""
     fields = {field.name for field in kind} if pa.types.is_struct(kind) else set()
     absent = [label for label in labels if label not in fields]
     return absent if len(absent) < len(labels) else []

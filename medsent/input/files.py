@@ -168,9 +168,9 @@ def _above(filesystem: fs.FileSystem, top: str) -> Iterator[tuple[list[str], str
 
 
 def _names(filesystem: fs.FileSystem, folder: str, mark: str) -> list[str]:
-    """Return what lies in a folder's folder, by names relative to the former.
+    """Return what lies in a folder's subfolder `mark`, by names relative to the folder.
 
-    Nothing where it is not there, or where it may not be looked at: a key may be for less.
+    Nothing where it is not there, or where the credentials do not allow listing it.
     """
     place = f"{folder}/{mark}"
     with suppress(OSError):

@@ -28,7 +28,7 @@ class Listed:
 
 
 def is_hidden(inside: str) -> bool:
-    """Tell whether a name on the way is one of what writers leave behind unfinished."""
+    """Tell whether a part of the path begins with `_` or `.` and holds no `=`: it is unfinished."""
     return any(part.startswith(("_", ".")) and "=" not in part for part in inside.split("/"))
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from medsent.config.labels import nearest
 from medsent.errors import InputError
 from medsent.input.gold import is_names, read_gold, votes_of
 from medsent.input.lookup import spread_over
 from medsent.input.reading import opened
 from medsent.input.shard import ShardError
 from medsent.input.shards import Shards
-from medsent.labels import nearest
 from medsent.storage.paths import shown
 
 _ROWS: Final = 500
@@ -134,7 +134,7 @@ def sample_gold(shards: Shards) -> GoldSample:
 
 
 def _unknown(column: pa.ChunkedArray, labels: Sequence[str]) -> Counter[str]:
-    """Return the names of a column of lists that are no labels, to how often."""
+    """Return how often each name that is no label occurs in a column of lists."""
     if not is_names(column.type):
         return Counter()
     names = pc.list_flatten(column).cast(pa.binary()).to_pylist()

@@ -1,4 +1,4 @@
-"""The order in which records set out: an opinion's together, as much text in every block."""
+"""The order in which records are scored: an opinion's together, about equal text in each block."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -130,7 +130,7 @@ def _laid_out(
 ) -> list[tuple[int, int]]:
     """Return the start and the length of stretches of `opinions.rows`, in their new order.
 
-    What no block had room for lies across their edges, where nothing else fills them.
+    Opinions that no block had room for fill what is left, across the edges of blocks if need be.
     """
     sizes = opinions.sizes.tolist()
     starts = [0, *np.cumsum(opinions.sizes).tolist()]

@@ -43,7 +43,7 @@ def path_columns(path: str, serves: Mapping[str, str]) -> dict[str, pa.Scalar]:
 
 
 def _day_or_vote(value: str | None, ours: str) -> pa.Scalar:
-    """Return what a name says; as a text where it says neither, whose type then does not fit."""
+    """Return a folder's value as a day or a vote; else as text, whose type is refused later."""
     if value is None:
         return pa.scalar(None)
     with suppress(ValueError, OverflowError):

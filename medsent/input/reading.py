@@ -86,7 +86,7 @@ class OpenShard:
     def _there(
         self, columns: Mapping[str, str], labels: Collection[str], known: Collection[str]
     ) -> dict[str, str]:
-        """Return our columns to the shard's own; gold of some labels alone is none."""
+        """Return our columns to the shard's own; those of labels only if all labels have one."""
         found = {ours: theirs for ours, theirs in columns.items() if theirs in known}
         if set(labels) <= set(found):
             return found
@@ -120,7 +120,7 @@ class OpenShard:
         group = footer.row_group(self.group)
         rows, size = group.num_rows, group.total_byte_size
         most: int = max(1, min(BATCH_ROWS, rows * _BATCH_BYTES // max(1, size)))
-        if not rows or min(rows, most) * size <= _BATCH_BYTES:  # each as long as all together
+        if not rows or min(rows, most) * size <= _BATCH_BYTES:  # even if each row held all bytes
             return most
         if pa.types.is_nested(self._parquet.schema_arrow.field(name).type):
             return most  # pyarrow reads no dictionary of a list's or a struct's values

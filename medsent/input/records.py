@@ -124,10 +124,10 @@ class RecordReader:
 
 
 def fan_out(records: pa.Table, readers: Sequence[str]) -> pa.Table:
-    """Return N records once for each of R readers, (N x R): a row's follow each other.
+    """Return N records once for each of R readers, (N x R); those of a row follow each other.
 
-    A row that cannot be scored is as many quarantined records. Without readers each record
-    keeps its own.
+    A row that cannot be scored becomes R quarantined records. Without readers the records are
+    returned as they are, each with the persona that it names.
     """
     if not readers:
         return records
@@ -154,7 +154,7 @@ def opinion_ids(file: OpenShard) -> Iterator[tuple[int, pa.Array]]:
 
 
 def ids_of(rows: pa.Table, *, with_text: bool = True) -> pa.Array:
-    """Return the opinion_id that each row's record has; null for a text's hash without the text."""
+    """Return each row's opinion_id; where missing the text's hash, or null if not `with_text`."""
     known, _ = casting.texts(_column(rows, "opinion_id"))
     return _with_text_hash(known, casting.texts(rows["text"])[0]) if with_text else known
 

@@ -23,7 +23,7 @@ _KINDS = (
     ),
     _Kind(
         "an Iceberg table (it holds metadata/*.metadata.json)",
-        # By Iceberg's own names a table is known that was made of a folder without data/.
+        # Files with the names that Iceberg itself gives show a table even without data/ beside.
         re.compile(
             r"(?:\A|/)metadata/(?P<sure>v\d+(?=\.)|\d{5}-)?[^/]*\.metadata\.json(?:\.gz)?\Z"
         ),

@@ -51,8 +51,8 @@ def recognisable(texts: pa.Array) -> pa.Array:
 def text_hashes(texts: pa.Array, key: str) -> Hashes:
     """Return 64 bits of each of N texts that `recognisable` gave, `NO_TEXT` for null.
 
-    They are by a key: who does not know it cannot tell which texts they are of, and those of
-    two keys do not tell what texts both have.
+    They depend on a key: without it nobody can tell which texts they are of, and hashes by two
+    keys do not show which texts both have.
     """
     secret = key.encode()[: hashlib.blake2b.MAX_KEY_SIZE]
     made = [

@@ -8,8 +8,8 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from medsent.config.labels import Label, Labels
 from medsent.config.loader import Settings, load_settings
-from medsent.labels import Label, Labels
 from medsent.prompts.placeholders import (
     OPINION,
     PERSONA,

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from medsent.labels import Labels
-from medsent.personas import Persona
+from medsent.config.labels import Labels
+from medsent.config.personas import Persona
 from medsent.prompts.file import PromptFile, Wording
 
 

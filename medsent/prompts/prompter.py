@@ -19,9 +19,9 @@ from typing import Any, Final, TypeVar
 
 from tokenizers import AddedToken, Tokenizer
 
+from medsent.config.labels import Labels
+from medsent.config.personas import Persona
 from medsent.errors import ModelError
-from medsent.labels import Labels
-from medsent.personas import Persona
 from medsent.prompts.cuts import Cuts
 from medsent.prompts.file import PromptFile, in_language
 from medsent.prompts.placeholders import OPINION, fill

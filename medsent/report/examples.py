@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 
 from medsent import predictions
 from medsent.config.job import JobConfig
+from medsent.config.personas import load_personas
 from medsent.errors import InputError
 from medsent.input.records import RecordReader
 from medsent.input.shard import ShardError
 from medsent.input.shards import Shards, open_shards
-from medsent.personas import load_personas
 from medsent.predictions import label_matrix
 from medsent.reducer.state import Scope
 from medsent.report.document import Cell, Column, Table

@@ -1,9 +1,9 @@
 """Blocks: rows of one row group, cut the same way every time, done when their file is there.
 
-A block's file is `predictions/<shard>-<number>.parquet`, the shard as a hash of its path. Who
-writes it writes aside and moves it in, so that a second attempt, a scorer that outlives its
-driver, or another driver give the same name the same rows. Where a job was told to stop, or
-rows were requeued, the rows that are there stand in `<shard>-<number>.part.parquet`.
+A block's file is `predictions/<shard>-<number>.parquet`, the shard as a hash of its path. It is
+written aside and then moved into place. A second attempt, a scorer that outlives its driver, or
+another driver writes the same rows under the same name. Where a job was told to stop, or rows were
+requeued, the rows that are done are in `<shard>-<number>.part.parquet`.
 """
 
 import hashlib

@@ -24,7 +24,7 @@ def reference_of(run: RunFolder) -> str | None:
 
 
 def forget_drift(run: RunFolder) -> None:
-    """Leave of a run's drift its reference alone, so that retention still keeps that."""
+    """Remove a run's drift figures; its reference stays, so that retention still keeps that run."""
     for left in run.path.glob(f".{_FILE}.*"):
         left.unlink(missing_ok=True)
     file, reference = run.path / _FILE, reference_of(run)

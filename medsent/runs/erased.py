@@ -51,10 +51,10 @@ def list_erased(output: AnyPath, opinion_ids: Iterable[str]) -> None:
 
 
 def list_carried(output: AnyPath) -> None:
-    """Add what the runs of an output folder have erased, and its list does not have.
+    """Add to an output folder's list what its runs have erased and it does not have.
 
-    Earlier versions listed that in the run alone, and a run may have been moved here. A run's
-    list that cannot be read is told and passed over: its own commands refuse it.
+    Earlier versions listed erased opinions only in the run, and a run may have been moved here. A
+    run's list that cannot be read is logged and skipped: commands on that run refuse it.
     """
     listed = listed_in(output)
 
@@ -91,7 +91,7 @@ def listed_in(output: AnyPath) -> frozenset[str]:
 
 @cache
 def _list(file: AnyPath) -> frozenset[str]:
-    """Read a file of a list: once, since its name is that of what is in it."""
+    """Read a file of a list, only once: its name is a hash of its content."""
     read = read_file(file, Listed, _REMEDY)
     if read is None:
         raise RunError(f"{file} is gone; {_REMEDY}")
@@ -150,9 +150,9 @@ class Erased(Written):
         return pc.is_in(opinion_ids, value_set=pa.array(listed, pa.string()))
 
     def blank(self, rows: pa.Table) -> pa.Table:
-        """Return records, or predictions, of which those of a listed opinion say nothing more.
+        """Return records, or predictions, with those of listed opinions blanked and put last.
 
-        They keep the row's key and are quarantined as `erased`. They come last.
+        These keep only the row's key and are quarantined as `erased`.
         """
         if not self.opinions:
             return rows
@@ -164,9 +164,10 @@ class Erased(Written):
         return pa.concat_tables([kept, pa.table(columns, schema=rows.schema)])
 
     def blank_in(self, run: RunFolder, rows: pa.Table) -> pa.Table:
-        """Do the same with rows on their way into a run, and note there which opinions came.
+        """Blank rows before they are written into a run, and note there which opinions they held.
 
-        The run's files never hold them: only this note tells such an id from a mistyped one.
+        The run's files never hold these opinions: without the note, `erase` would take their ids
+        for mistyped ones.
         """
         if not self.opinions or not (found := self.among(rows["opinion_id"])):
             return rows

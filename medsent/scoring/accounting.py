@@ -34,7 +34,8 @@ class Account:
     rows: int = 0
     by_path: Counter[str] = field(default_factory=Counter)
     keys: Counter[str] = field(default_factory=Counter)
-    """Path to the sum of its rows' keys, modulo 2^64: equal for the same rows, each once."""
+    """Path of a shard to the sum of its records' keys (`row_hash`), modulo 2^64: shows whether
+    they are the records of all rows of the shard."""
     by_reason: Counter[str] = field(default_factory=Counter)
     duplicate_record_ids: int = 0
     """Rows of the input whose record_id an earlier row has."""
@@ -59,8 +60,8 @@ def count(
 ) -> Account:
     """Count the records of a run's predictions in one pass.
 
-    Fanned out, each row of the input is as many records as there are personas. `languages` are
-    those that the job has words in, where it is to be counted which records are in others.
+    Where `fanned_out`, each row of the input makes one record for each persona. `languages` are
+    those that the job has words in; if given, scored records in other languages are counted.
     """
     account, asked = Account(), list(variants)
     spoken = None if languages is None else pa.array(["", *sorted(languages)], pa.string())
@@ -152,7 +153,7 @@ def _refuse_differences(account: Account, ledger: Ledger, run: RunFolder, plan: 
 
 
 def _differences(account: Account, ledger: Ledger, plan: Plan) -> Iterator[str]:
-    """Yield each shard whose records and outcomes are not as many."""
+    """Yield a message for each shard whose records do not have exactly one outcome each."""
     for path, shard in ledger.good.items():
         outcomes, told = account.by_path[shown(path)], shown(path)
         if outcomes != (records := plan.due(shard)):
@@ -170,7 +171,7 @@ def _is_other(keys: int, shard: Shard, plan: Plan) -> bool:
 
 
 def _foreign(languages: pa.Array, spoken: pa.Array) -> int:
-    """Return how many of N languages are told and not spoken."""
+    """Return how many of N languages are known (not null) and not among `spoken`."""
     told = pc.drop_null(languages)
     return len(told) - int(pc.sum(pc.is_in(told, value_set=spoken)).as_py() or 0)
 

@@ -27,7 +27,7 @@ class Actor:
 
     @property
     def name(self) -> str:
-        """That of its node and its own, six characters of each."""
+        """The first six characters of its node's id and of its own, with a hyphen between."""
         context = ray.get_runtime_context()
         return f"{context.get_node_id()[:6]}-{(context.get_actor_id() or '')[:6]}"
 
@@ -50,7 +50,7 @@ class Actor:
         os._exit(1)
 
     def start(self, plan: Plan, tell: Tell) -> tuple[tuple[BoundVariant, ...], Engine]:
-        """Start what asks and what answers; `tell` gets what happens to the engine."""
+        """Bind the variants and start the engine; `tell` is called with each engine event."""
         folder = plan.model_on_this_node()
         settings = plan.config.engine
         start: Callable[[Footprint | None], Engine]

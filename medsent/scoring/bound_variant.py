@@ -54,7 +54,7 @@ def bind_variants(plan: Plan, tokenizer: Any) -> tuple[BoundVariant, ...]:
     """Return the plan's variants, bound to a tokenizer, in the order to ask them."""
     route = plan.config.route
     bound_variants = []
-    # Only after a route's candidate is it known what is left for the fallback.
+    # The fallback is asked last: which records it gets depends on the candidate's answers.
     for variant in sorted(
         plan.variants, key=lambda v: route is not None and v.name == route.fallback
     ):

@@ -1,4 +1,4 @@
-"""What of a job's prompts wants a second look: each thing in one line."""
+"""Warnings about a job's prompts, adapters and gold, one line each."""
 
 import json
 import re
@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from medsent.answers.file import AnswerFile, shipped_answer
 from medsent.answers.method import method_named
+from medsent.config.labels import load_labels
 from medsent.config.methods import known_methods
 from medsent.errors import ConfigError, InputError, some_of
 from medsent.input.gold_sample import GoldSample, sample_gold
 from medsent.input.lookup import Lookup, Row
-from medsent.labels import load_labels
 from medsent.models.source import BUILTIN, is_on_hub, load_tokenizer
 from medsent.prompts.file import PromptFile, spoken_for
 from medsent.prompts.sharing import sharing
@@ -43,9 +43,10 @@ class Sampled:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """About `SAMPLE` records, quarantined ones among them. Raises `InputError`.
+        """About `SAMPLE` records, quarantined ones among them.
 
-        Not for a damaged shard that the job would quarantine, unless there is no other.
+        Raises `InputError` for a damaged shard, unless the job would quarantine it and records of
+        other shards are found.
         """
         plan = self._plan
         looked_up = Lookup(
@@ -92,7 +93,7 @@ def cautions(plan: Plan, sampled: Sampled | None = None) -> Iterator[str]:
 
 
 def _training(variant: Variant, plan: Plan) -> Iterator[str]:
-    """Yield in what an adapter is asked otherwise than it was trained."""
+    """Yield a warning for each difference between how an adapter is asked and was trained."""
     trained = variant.trained_as
     if variant.adapter_sha256 is None:
         return
@@ -135,7 +136,7 @@ def _training(variant: Variant, plan: Plan) -> Iterator[str]:
 
 
 def _other_base(variant: Variant, plan: Plan) -> Iterator[str]:
-    """Yield that an adapter was trained on a model of another name, where both have one."""
+    """Yield a warning where the adapter names another base model than the job does."""
     if variant.adapter is None:
         return
     theirs = json.loads(variant.adapter.settings_text()).get("base_model_name_or_path")
@@ -161,7 +162,7 @@ def _guesses_answer(variant: Variant) -> bool:
 
 
 def _trained_prompt(trained: Trained) -> PromptFile | None:
-    """Return the prompt that an adapter learnt; of an older one that of its method."""
+    """Return the prompt an adapter was trained with; its method's if it has no prompt file."""
     if trained.prompt is not None:
         return trained.prompt
     known = trained.method in known_methods()
@@ -209,7 +210,7 @@ def _readers_of_an_opinion(rows: list[Row]) -> int:
 
 
 def _factor(variant: Variant, plan: Plan, sampled: Sampled, readers: int) -> float:
-    """Return the times the tokens that the persona's place costs, over some opinions."""
+    """Return by what factor the persona's place raises the computed tokens, on some opinions."""
     if readers < 2:
         return 1.0
     _, prompter = variant.bind(sampled.tokenizer, plan.personas, plan.labels)
@@ -238,7 +239,10 @@ def _languages(prompt: PromptFile, sampled: Sampled) -> Iterator[str]:
 
 
 def _foreign(plan: Plan, sampled: Sampled) -> Iterator[str]:
-    """Yield of which languages the job has no words, where the prompts do not say it themselves."""
+    """Yield a warning of records in languages that the job has no words in.
+
+    Nothing where every prompt is worded by language: then `_languages` warns for each.
+    """
     if all(variant.prompt.spoken for variant in plan.variants):
         return
     counts = Counter(row["language"] for row in sampled.good)

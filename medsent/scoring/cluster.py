@@ -290,7 +290,7 @@ def _scorer(config: JobConfig, capacity: Capacity) -> dict[str, Any]:
     if isinstance(engine, VllmSettings) and (
         engine.device == "gpu" or (engine.device == "auto" and capacity.gpus)
     ):
-        # No CPU beside: those that wait for a GPU would hold back reading.
+        # GPUs and no CPU: actors that wait for a GPU would keep CPUs from the reading tasks.
         return {"num_gpus": config.model.tensor_parallel_size}
     return {"num_cpus": 1}
 

@@ -1,4 +1,4 @@
-"""Jobs of which no record can be scored: told with what to do, before or after."""
+"""Jobs in which no record can be scored: refused with a remedy, before or after scoring."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -22,7 +22,7 @@ _NAMED: Final = 3
 
 
 def refuse_hopeless(records: int, quarantined: Mapping[str, int], plan: Plan) -> None:
-    """Raise `InputError` where all of some records would be quarantined."""
+    """Raise `InputError` where every record that was looked at would be quarantined."""
     if records and sum(quarantined.values()) >= records:
         raise InputError(
             f"input.path: not one of {records:,} records that were looked at could be scored: "

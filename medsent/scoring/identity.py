@@ -8,19 +8,19 @@ from typing import Any
 
 from medsent.config.engine import VllmSettings
 from medsent.config.job import JobConfig
+from medsent.config.labels import Labels
+from medsent.config.personas import Persona
 from medsent.engine.cpu import installed
 from medsent.input.columns import REQUIRED
 from medsent.input.sample import Sample
 from medsent.input.shards import Shards
-from medsent.labels import Labels
-from medsent.personas import Persona
 from medsent.prompts.file import fingerprint_part
 from medsent.scoring.variant import Variant
 
 
 @dataclass(frozen=True)
 class Identity:
-    """All that decides a job's predictions, opened: it reads no file."""
+    """All that decides a job's predictions, already loaded: nothing here reads a file."""
 
     config: JobConfig
     personas: dict[str, Persona]
@@ -38,7 +38,7 @@ class Identity:
 
     @cached_property
     def former_fingerprint(self) -> str:
-        """That of earlier versions, in which any column of an input that grows made another run."""
+        """The fingerprint in earlier versions: a new column in a growing input changed it."""
         return self._fingerprint(self._recipe(self.shards.columns))
 
     def _fingerprint(self, recipe: str) -> str:

@@ -45,7 +45,7 @@ class Status:
     power: dict[str, Power] = field(default_factory=dict)
     """Replica to what its GPUs have drawn."""
     start_failure: tuple[str, str] | None = None
-    """The same of a scorer that did not start, until another one does."""
+    """Kind and message of a scorer that did not start; None again once one has started."""
 
     @property
     def running(self) -> int:

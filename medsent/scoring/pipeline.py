@@ -172,7 +172,7 @@ class _Watching:
         status = _status(self._monitor)
         if note := self._growth.look(status):
             self._monitor.note.remote(note)  # shown the next time, in its place among the others
-        with suppress(OSError):  # a full disk or a closed pipe: what is to end the job does
+        with suppress(OSError):  # a full disk or a closed pipe here must not end the job
             self._watch(status)
 
     def _end(self, reason: str) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from medsent.config.engine import VllmSettings
 from medsent.config.job import JobConfig
+from medsent.config.labels import load_labels
+from medsent.config.personas import load_personas
 from medsent.engine.quantization import Quantization, check_quantization
 from medsent.engine.text_model import read_config, text_class
 from medsent.engine.vllm import EnginePlan, has_gpu
@@ -18,7 +20,6 @@ from medsent.input.gold_sample import sample_gold
 from medsent.input.sample import make_sample
 from medsent.input.shard import BadShard, Shard
 from medsent.input.shards import Shards, open_shards, refusal
-from medsent.labels import load_labels
 from medsent.metrics.leakage import refuse_input
 from medsent.metrics.statistics.thresholds import TunedOn
 from medsent.models.served import kernel_targets, refuse_unserved
@@ -30,7 +31,6 @@ from medsent.models.source import (
     resolve_model,
 )
 from medsent.models.weights import refuse_incomplete
-from medsent.personas import load_personas
 from medsent.prompts.languages import languages_of
 from medsent.scoring.identity import Identity
 from medsent.scoring.variant import Variant, open_thresholds, open_variants
@@ -52,13 +52,16 @@ class Plan(Identity):
     quantization: Quantization | None = None
     """How the model's weights are held in fewer bits; None where they are not."""
     longest_text: int | None = None
-    """Characters that no prompt has room for, whatever they are; texts of more are too long."""
+    """The most characters that a prompt could ever hold; longer texts are too long."""
     rows_of_run: int | None = None
-    """Input rows in a block of the run, where it has begun: a run is cut in one way."""
+    """Input rows per block of a run that has begun, which keeps them; None for one that has not."""
 
     @cached_property
     def languages(self) -> frozenset[str]:
-        """Those that the job has words in; opinions in others are read as if in English."""
+        """Languages that personas, labels or prompts are worded in.
+
+        Opinions in other languages are read as if in English.
+        """
         prompts = [variant.prompt for variant in self.variants]
         return languages_of(self.personas.values(), self.labels, prompts)
 
@@ -106,7 +109,7 @@ class Plan(Identity):
         return replace(self, shards=self.shards.without_files(), sample=sample)
 
     def holds(self, shards: Shards) -> bool:
-        """Tell whether it is known what is taken of these shards."""
+        """Tell whether it is known which rows the sample takes of each of these shards."""
         return self.sample is None or all(file.path in self.sample.taken for file in shards.files)
 
     def over(self, shards: Shards) -> "Plan":
@@ -130,7 +133,7 @@ class Plan(Identity):
                 f"model.source: {model.source} was rewritten since the job began; give the new one "
                 "another name"
             )
-        # Read only where it is not plainly the same folder: on a disk of the node's own, say.
+        # The files are hashed only if sizes or times differ, as on a disk of the node's own.
         if self.model_marks in (None, content_marks(folder)):
             return folder
         if content_sha256(folder) != self.model_sha256:
@@ -204,7 +207,7 @@ def _refuse_unknown_margins(config: JobConfig, labels: Sequence[str]) -> None:
 def _pinned(config: JobConfig, folder: Path) -> JobConfig:
     """Return the settings with the hub's commit, the name of a snapshot's folder, in them.
 
-    So every node, and whoever goes on with the run, gets that one, though a newer one be there.
+    So every node, and any job that continues the run, uses this commit even if a newer one exists.
     """
     if not is_on_hub(config.model.source):
         return config

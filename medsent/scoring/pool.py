@@ -27,7 +27,7 @@ def strategy(plan: Plan, in_flight: int) -> ray.data.ActorPoolStrategy:
     What the cluster can take is asked for at the start.
     """
     most = most_engines(plan)
-    if most > 1:  # who starts first does not take what those who start later would lack
+    if most > 1:  # the first engines must leave blocks for those that start later
         in_flight = min(in_flight, max(2, math.ceil(_blocks(plan) / most)))
     return ray.data.ActorPoolStrategy(
         min_size=plan.config.engine.replicas.min,
@@ -54,7 +54,7 @@ class Growth:
     def __init__(self, plan: Plan) -> None:
         self._config, self._most = plan.config, most_engines(plan)
         self.wanted = 0
-        """Engines that the cluster could take when it was last looked at, at most the most."""
+        """Engines that the cluster could hold when last looked at, up to the pool's maximum."""
         self._told = False
         self._running, self._since = 0, time.monotonic()
 
@@ -93,7 +93,7 @@ class Growth:
     def _stays(self, running: int, status: Status) -> bool:
         if self._told or not running or running + len(status.starting) >= self._most:
             return False
-        if status.failing:  # they hold their places, and what is said of them is why
+        if status.failing:  # these keep their places, and their own notes say what is wrong
             return False
         settled = time.monotonic() > self._since + _SETTLED_S
         return settled or running >= engines_held(self._config)

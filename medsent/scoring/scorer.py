@@ -68,7 +68,7 @@ class Scorer:
         except MedsentError as error:
             if isinstance(error, EngineDiedError):
                 raise
-            # Every other start would meet it too, after minutes: the first block tells it.
+            # Other scorers would fail in the same way, after minutes: the first block raises it.
             self._refusal = error
             return
         self._checked = asyncio.Lock()
@@ -82,7 +82,7 @@ class Scorer:
     async def __call__(self, packed: pa.Table) -> pa.Table:
         """Score and write some packed blocks; return what was written, as names and records.
 
-        Of a block that the end of the job cuts short, what is answered is written as a part.
+        If the job ends within a block, the records that were answered are written as a part.
         """
         try:
             return await self._score(packed)
@@ -141,7 +141,7 @@ class Scorer:
         until = time.monotonic() + _START_AGAIN_S
         while time.monotonic() < until:
             if self._actor.wait(self._monitor.draining.remote()):
-                raise EngineDiedError(str(error)) from error  # no block is to fail for it
+                raise EngineDiedError(str(error)) from error  # other kinds fail the first block
             time.sleep(_LOOK_EVERY_S)
 
     def _others_work(self) -> bool:
@@ -280,7 +280,7 @@ class Scorer:
     async def _refuse_silence(self, bound: BoundVariant, prompt: list[int]) -> None:
         """Stop where the engine refuses even a harmless request, not just a block's.
 
-        Written, its refusals would count as done, block by block to the end.
+        If its refusals were written, block after block would count as done, to the end.
         """
         try:
             await self._engine.complete(bound.request(prompt))

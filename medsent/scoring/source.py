@@ -83,7 +83,7 @@ class BlockReader:
                 self._quarantine(error)
             except (StorageError, ReadingError) as error:
                 raise self._failed(error) from None
-            except OSError as error:  # of a shard they come as one of ours: the run's storage
+            except OSError as error:  # shards raise our errors, so this is the run's storage
                 raise self._failed(storage_failure(error, self._run.path)) from None
             except Exception as error:  # noqa: BLE001
                 # Its message may quote an opinion, and Ray would log it.
@@ -154,7 +154,7 @@ class BlockReader:
 
 
 def _shared_out(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
-    """Yield row groups in runs of about as many rows, of few files where rows are few."""
+    """Yield lists of row groups, of about `_ROWS_OF_A_TASK` rows or `_PIECES_OF_A_TASK` groups."""
     some: list[Piece] = []
     for piece in pieces:
         some.append(piece)

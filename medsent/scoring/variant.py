@@ -8,12 +8,12 @@ from typing import Any, Literal
 from medsent.answers.file import AnswerFile, load_answer, shipped_answer
 from medsent.answers.method import AnswerMethod, Method, method_named
 from medsent.config.job import VariantSettings
+from medsent.config.labels import Labels, load_labels
+from medsent.config.personas import Persona
 from medsent.errors import AdapterError, ConfigError, ModelError
-from medsent.labels import Labels, load_labels
 from medsent.metrics.statistics.thresholds import NEUTRAL, Thresholds, TunedOn, read_thresholds
 from medsent.models.adapter import ANSWER, CARD, LABELS, PROMPT, Adapter, open_adapter
 from medsent.models.merge import read_merged
-from medsent.personas import Persona
 from medsent.prompts.file import PromptFile, load_prompt
 from medsent.prompts.prompter import Prompter
 
@@ -55,7 +55,7 @@ class Variant:
     def bind(
         self, tokenizer: Any, personas: dict[str, Persona], labels: Labels
     ) -> tuple[Method, Prompter]:
-        """Return what asks and reads in a tokenizer.
+        """Return the method and the prompter, bound to a tokenizer.
 
         Raises `ConfigError` or `ModelError` that names the variant where the model, the labels,
         the prompt and the answer do not go together.
@@ -83,10 +83,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Trained:
-    """What lies beside an adapter of what it was trained to be asked."""
+    """What the folder of an adapter, or of a merged model, says of how it was trained."""
 
     method: str | None = None
-    """As medsent's own card says, of an adapter without a prompt file."""
+    """The answer method that a model card of medsent names; None without such a card."""
     prompt: PromptFile | None = None
     answer: AnswerFile | None = None
     labels: Labels | None = None

@@ -12,7 +12,7 @@ R = TypeVar("R")
 def in_turn(
     threads: Executor, work: Callable[[T], R], items: Iterable[T], ahead: int
 ) -> Iterator[R]:
-    """Yield what is made of each item, in their order, with so many at most on their way."""
+    """Yield the result of `work` for each item, in order; about `ahead` are begun in advance."""
     coming: deque[Future[R]] = deque()
     for item in items:
         coming.append(threads.submit(work, item))

@@ -53,7 +53,7 @@ def fetched(path: str) -> Path:
 
 
 def _lock_of(copy: Path) -> Path:
-    """Return the file that is locked while a copy is asked for, and dated so."""
+    """Return a copy's lock file; its time of change tells when the copy was last asked for."""
     return copy.with_name(f".{copy.name}.lock")
 
 

@@ -93,7 +93,7 @@ class _Sight:
 
     @property
     def mark(self) -> tuple[int, int | None]:
-        """Another one at a second sight means that somebody writes the file."""
+        """If it has changed when the file is looked at again, somebody is writing the file."""
         return self.mtime_ns, self.claim.beat if self.claim else None
 
     @property

@@ -137,7 +137,7 @@ class ObjectPath:
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Raise what the storage refuses within with the reason in words and this path."""
+        """Turn an `OSError` raised inside into one with the reason in words and this path."""
         try:
             yield
         except OSError as error:
@@ -262,7 +262,7 @@ def written_aside(target: Path, data: bytes, mode: int | None = None) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the disk keep a new name in a folder; some file systems of a network know no such."""
+    """Make a new name in a folder survive a power cut; some network file systems cannot do this."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -300,9 +300,9 @@ def last_line_ns(target: AnyPath) -> int:
 
 
 def names_below(folder: AnyPath, pattern: str) -> list[str]:
-    """Return the files in and below a folder whose own name is of the pattern.
+    """Return the files in and below a folder whose own name matches the pattern.
 
-    By their names relative to it, with `/`, in their order.
+    They are given by their names relative to the folder, with `/`, sorted.
     """
     if isinstance(folder, ObjectPath):
         found = (each.key.removeprefix(f"{folder.key}/") for each in folder.rglob(pattern))

@@ -16,8 +16,8 @@ from medsent.answers.methods.bits import Bits
 from medsent.answers.methods.json import Json
 from medsent.answers.methods.onepass import OnePass
 from medsent.config.job import SamplingSettings
+from medsent.config.labels import LABELS, Label, Labels, load_labels
 from medsent.engine.protocol import Completion
-from medsent.labels import LABELS, Label, Labels, load_labels
 from medsent.predictions import AnswerStatus as Status
 from tests import asked
 

@@ -8,7 +8,7 @@ import pytest
 from medsent.answers.file import AnswerFile
 from medsent.answers.json import JsonReader, write
 from medsent.answers.targets import STRUCTURE, UNKNOWN
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 
 OBJECT = AnswerFile()
 

@@ -12,7 +12,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medsent.personas import load_personas
+from medsent.config.personas import load_personas
 from tests.bench.job import command_of
 from tests.bench.workload import READERS, write_shard
 

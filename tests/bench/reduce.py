@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medsent import predictions
+from medsent.config.personas import load_personas
 from medsent.metrics.build import build_metrics
 from medsent.metrics.model import Run
-from medsent.personas import load_personas
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.report.write import rows_at_a_time
 from tests.predicted import Answers, batch

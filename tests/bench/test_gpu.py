@@ -9,9 +9,9 @@ import pytest
 
 from medsent.answers.file import shipped_answer
 from medsent.config.engine import VllmSettings
+from medsent.config.labels import LABELS
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan
-from medsent.labels import LABELS
 from medsent.models.source import load_tokenizer
 from tests.bench.gpu import __main__ as bench_gpu
 from tests.bench.gpu import contenders, measure

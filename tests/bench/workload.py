@@ -10,12 +10,12 @@ from medsent.answers.file import shipped_answer
 from medsent.answers.method import Method, method_named
 from medsent.config.engine import VllmSettings
 from medsent.config.job import ModelSettings
+from medsent.config.labels import load_labels
 from medsent.config.methods import MethodName
+from medsent.config.personas import load_personas
 from medsent.demo.data import Split, shard_table
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan
-from medsent.labels import load_labels
-from medsent.personas import load_personas
 from medsent.prompts.file import PromptFile, shipped_prompt
 from medsent.prompts.prompter import Prompter
 

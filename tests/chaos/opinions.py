@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medsent.labels import LABELS
-from medsent.personas import load_personas
+from medsent.config.labels import LABELS
+from medsent.config.personas import load_personas
 
 _WORDS = np.array(["waited", "doctor", "nurse", "kind", "pain", "bill", "fair", "miło", "długo"])
 _WORDS_IN_TEXT = 8

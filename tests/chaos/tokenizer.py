@@ -10,7 +10,7 @@ from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
 from medsent.answers.methods.onepass import REFERENCE
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 
 _VOCABULARY = 1_000
 _BOS = "<bos>"

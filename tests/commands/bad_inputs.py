@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.statistics.thresholds import hashed_opinions
 from tests.conftest import AdapterWriter
 

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from medsent.commands.compare import compare_runs
+from medsent.config.labels import LABELS
 from medsent.errors import ConfigError, RunError
-from medsent.labels import LABELS
 from medsent.metrics.cost import Amount, Cost
 from medsent.metrics.model import Metrics, read_metrics
 from medsent.runs.folder import RunFolder

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from medsent.commands.drift import Drift, DriftSettings, measure_drift, stability_index
+from medsent.config.labels import LABELS
 from medsent.errors import RunError
-from medsent.labels import LABELS
 from medsent.runs.folder import RunFolder
 from tests.conftest import job_values
 from tests.predicted import Answers, batch

@@ -15,10 +15,10 @@ from medsent.commands.evaluate import Job, evaluate, rewrite_report
 from medsent.commands.requeue import Selection
 from medsent.commands.tune import tune_run
 from medsent.config.job import JobConfig, OutputSettings
+from medsent.config.labels import LABELS
 from medsent.config.price import PriceSettings
 from medsent.engine.protocol import Completion, Engine, Request
 from medsent.errors import ConfigError, EngineDiedError, LeaseError, RunError, UsageError
-from medsent.labels import LABELS
 from medsent.metrics.model import read_metrics
 from medsent.runs.folder import RunFolder
 from medsent.runs.ledger import Ledger

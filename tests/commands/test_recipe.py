@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from medsent.config.job import JobConfig
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
+from medsent.config.personas import load_personas
 from medsent.models.hashes import sha256_file
-from medsent.personas import load_personas
 from medsent.scoring.plan import make_plan
 from tests.conftest import AdapterWriter, JobBuilder
 

@@ -11,8 +11,8 @@ from medsent.commands import repeat as repeat_module
 from medsent.commands.erase import erase
 from medsent.commands.evaluate import rewrite_report
 from medsent.commands.repeat import evaluate_repeatedly
+from medsent.config.labels import LABELS
 from medsent.errors import ConfigError, RunError
-from medsent.labels import LABELS
 from medsent.metrics.model import read_metrics
 from medsent.metrics.repeats import Repeats
 from medsent.runs.folder import RunFolder

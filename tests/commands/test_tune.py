@@ -14,8 +14,8 @@ from medsent.cli import main
 from medsent.commands.evaluate import held, rewrite_report
 from medsent.commands.tune import tune_run
 from medsent.config.job import JobConfig
+from medsent.config.labels import LABELS
 from medsent.errors import ConfigError, LeaseError, RunError, UsageError
-from medsent.labels import LABELS
 from medsent.metrics.statistics.thresholds import (
     best_f1_thresholds,
     hashed_opinions,

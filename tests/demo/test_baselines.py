@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medsent.config.labels import LABELS
 from medsent.demo import baselines, data
 from medsent.demo.baselines import Baseline, tuned_macro_f1
 from medsent.demo.data import Split
-from medsent.labels import LABELS
 
 pytestmark = pytest.mark.slow
 

@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 import pytest
 import yaml
 
+from medsent.config.labels import LABELS
 from medsent.demo import data
 from medsent.demo.data import Split, persona_truth, shard_table
 from medsent.demo.process import LabelProcess
 from medsent.input.gold import gold_matrix
-from medsent.labels import LABELS
 from medsent.metrics.statistics.thresholds import best_f1_thresholds
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from medsent.config.labels import LABELS
 from medsent.demo.data import write_split
-from medsent.labels import LABELS
 from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.predictions import label_matrix
 from tests.asked import onepass, shipped_prompter

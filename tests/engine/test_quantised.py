@@ -11,12 +11,12 @@ from scipy.special import expit
 
 from medsent.config.engine import VllmSettings
 from medsent.config.job import ModelSettings
+from medsent.config.labels import LABELS
 from medsent.demo.data import write_split
 from medsent.engine import cpu
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.quantization import check_quantization
 from medsent.engine.vllm import EnginePlan, VllmEngine
-from medsent.labels import LABELS
 from medsent.models.source import load_tokenizer
 from tests.asked import onepass, shipped_prompter
 from tests.engine.quantised import CONFIG, dequantised, is_rounded, write_quantised

@@ -13,12 +13,12 @@ from medsent.answers.file import AnswerFile
 from medsent.answers.method import Answer
 from medsent.answers.methods.json import Json
 from medsent.config.engine import ScriptedSettings
+from medsent.config.labels import LABELS, Label, Labels
 from medsent.config.methods import MethodName
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.scripted.engine import ScriptedEngine
 from medsent.engine.scripted.faults import Faults
 from medsent.errors import EngineDiedError
-from medsent.labels import LABELS, Label, Labels
 from medsent.models.source import load_tokenizer
 from medsent.predictions import AnswerStatus as Status
 from tests.asked import shipped_method

@@ -17,11 +17,11 @@ from transformers import CONFIG_MAPPING
 from medsent.answers.methods.bits import digit_token_ids
 from medsent.config.engine import VllmSettings
 from medsent.config.job import ModelSettings
+from medsent.config.labels import LABELS
 from medsent.demo.data import write_split
 from medsent.engine import text_model
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.vllm import EnginePlan, VllmEngine
-from medsent.labels import LABELS
 from medsent.models.source import load_tokenizer
 from tests.asked import json_object, shipped_method, shipped_prompter
 from tests.plain import load_plain, plain_logits

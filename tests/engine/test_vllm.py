@@ -21,6 +21,7 @@ from medsent.answers.file import AnswerFile
 from medsent.answers.methods.json import Json
 from medsent.config.engine import SupervisionSettings, VllmSettings
 from medsent.config.job import ModelSettings
+from medsent.config.labels import LABELS, load_labels
 from medsent.demo.data import write_split
 from medsent.engine import watchdog
 from medsent.engine.events import Event
@@ -29,7 +30,6 @@ from medsent.engine.protocol import Completion, Request
 from medsent.engine.supervised import SupervisedEngine
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import AdapterError
-from medsent.labels import LABELS, load_labels
 from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.scoring.adapter_probe import check_effects
 from tests.asked import onepass, shipped_method, shipped_prompter

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 
 _PERSONAS = ("emergency_nurse", "surgeon")
 

@@ -2,9 +2,10 @@
 
 Polish instructions, the persona before the opinion, answers as `{"labels": [...]}`. It stands
 for the adapters that people bring. `adapter/` is what it made, once (five minutes on two cores),
-of MODEL the embedded one and DATA `shard_table("train", Split(400, 4, 1, seed=11), 0)`:
+of MODEL the embedded one, DATA `shard_table("train", Split(400, 4, 1, seed=11), 0)` and PERSONAS
+`medsent/config/personas.yaml`:
 
-    python -m tests.foreign.pipeline MODEL DATA medsent/personas.yaml tests/foreign/adapter 60
+    python -m tests.foreign.pipeline MODEL DATA PERSONAS tests/foreign/adapter 60
 """
 
 import json

@@ -12,9 +12,9 @@ import pytest
 import torch
 import yaml
 
+from medsent.config.labels import LABELS, load_labels
+from medsent.config.personas import load_personas
 from medsent.demo.data import Split, shard_table
-from medsent.labels import LABELS, load_labels
-from medsent.personas import load_personas
 from medsent.predictions import label_matrix
 from medsent.prompts.file import load_prompt
 from medsent.prompts.prompter import Prompter
@@ -65,7 +65,7 @@ def _job(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def prompts(foreign: Foreign, tokenizer: Any) -> list[list[int]]:
-    personas = read_personas("medsent/personas.yaml")
+    personas = read_personas("medsent/config/personas.yaml")
     return [prompt_ids(tokenizer, row, personas) for row in foreign.rows]
 
 
@@ -90,7 +90,7 @@ def test_the_command_says_so_and_finds_another_prompt(
 ) -> None:
     ids, texts = tmp_path / "ids.jsonl", tmp_path / "texts.jsonl"
     ids.write_text("\n".join(map(json.dumps, prompts)))
-    personas = read_personas("medsent/personas.yaml")
+    personas = read_personas("medsent/config/personas.yaml")
     texts.write_text("\n".join(json.dumps(render(row, personas)) for row in foreign.rows))
     for file in (ids, texts):
         told = command("prompt", str(foreign.job), "--variant=as_trained", f"--against={file}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from tests.fuzz.drawn import Shard
 
 MARK = "WHAT-A-PATIENT-SAID"

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pyarrow.parquet as pq
 
-from medsent.personas import load_personas
+from medsent.config.personas import load_personas
 from medsent.predictions import Reason
 from tests.conftest import command
 from tests.fuzz.columns import MARK

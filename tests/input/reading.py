@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medsent.config.input import InputSettings
+from medsent.config.labels import LABELS
 from medsent.input.reading import BATCH_ROWS
 from medsent.input.records import RecordReader
 from medsent.input.shards import Shards, open_shards
-from medsent.labels import LABELS
 
 PERSONAS = ("nurse", "surgeon")
 

@@ -5,9 +5,9 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
+from medsent.config.labels import LABELS
 from medsent.input.records import RecordReader
 from medsent.input.shards import Shards
-from medsent.labels import LABELS
 
 SCHEMA = RecordReader(Shards((), fs.LocalFileSystem(), {}, (), LABELS), ()).schema
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medsent.config.labels import LABELS
 from medsent.errors import InputError
 from medsent.input.gold import MISSING, gold_matrix, read_gold
-from medsent.labels import LABELS
 
 FIVE = ("ból", "wdzięczność", "złość", "no fear", "x.y")
 SIXTY = tuple(f"label {number}" for number in range(60))

@@ -5,9 +5,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from medsent.config.labels import LABELS
 from medsent.errors import InputError
 from medsent.input.gold_sample import GoldSample, sample_gold
-from medsent.labels import LABELS
 from tests.input.reading import opened, rows, written
 
 VOTES = pa.struct([(label, pa.float32()) for label in LABELS])

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 import pytest
 
+from medsent.config.labels import LABELS
 from medsent.errors import InputError
 from medsent.input import reading
 from medsent.input.records import opinion_ids
 from medsent.input.shard import ShardError
-from medsent.labels import LABELS
 from tests.input.reading import opened, records, rows
 
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from medsent import predictions
+from medsent.config.labels import LABELS
 from medsent.input.records import LOST_DATE, RecordReader, fan_out, row_hashes
-from medsent.labels import LABELS
 from tests.input.reading import opened, read, records, rows, written
 
 

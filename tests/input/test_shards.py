@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from medsent.config.labels import LABELS
 from medsent.errors import InputError
 from medsent.input.shards import Shards
-from medsent.labels import LABELS
 from tests.input.reading import opened, read, records, rows
 
 Written = Callable[..., Path]

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from medsent.config.job import InputSettings
+from medsent.config.labels import LABELS
 from medsent.input.shards import open_shards
 from medsent.input.texts import LEAST, NO_TEXT, recognisable, text_hashes, texts_of
-from medsent.labels import LABELS
 
 TEXT = "Doktor wysłuchał mnie, wszystko wyjaśnił i niczego nie przyspieszał."
 

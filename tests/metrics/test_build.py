@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medsent.config.labels import LABELS
 from medsent.errors import ConfigError, RunError
-from medsent.labels import LABELS
 from medsent.metrics.build import COMPARED, build_metrics
 from medsent.metrics.estimate import Estimate, value_of
 from medsent.metrics.findings.catalogue import find

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.build import build_metrics
 from medsent.metrics.cheapest import every_pair, with_costs
 from medsent.metrics.cost import Amount, Cost

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from medsent.config.labels import LABELS
 from medsent.config.price import PriceSettings, TokenPrices
 from medsent.errors import ConfigError
-from medsent.labels import LABELS
 from medsent.metrics.cost import Amount, Cost, Rates, cost_change, variant_cost
 from medsent.reducer.state import Scope, reduce_batches
 from medsent.reducer.throughput import Throughput

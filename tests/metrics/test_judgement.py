@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.build import build_metrics
 from medsent.metrics.judgement import judged
 from medsent.metrics.model import Comparison, Metrics, Run

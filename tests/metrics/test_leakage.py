@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from medsent.config.input import InputSettings
+from medsent.config.labels import LABELS
 from medsent.demo.data import SPLITS
 from medsent.errors import ConfigError
 from medsent.input.records import ids_of
 from medsent.input.shards import open_shards
 from medsent.input.texts import recognisable, text_hashes
-from medsent.labels import LABELS
 from medsent.metrics.leakage import refuse_input, refuse_run
 from medsent.metrics.statistics.thresholds import (
     TunedOn,

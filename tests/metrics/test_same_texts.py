@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medsent.config.job import InputSettings
+from medsent.config.labels import LABELS
 from medsent.input.sample import make_sample
 from medsent.input.shards import open_shards
-from medsent.labels import LABELS
 from medsent.metrics.same_texts import SameTexts, first_rows, same_texts
 
 LONG = "The nurse came at once and explained what she was going to do"

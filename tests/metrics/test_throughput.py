@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.throughput import (
     MOST_LATENCY_BINS,
     MOST_RATE_BINS,

@@ -20,16 +20,16 @@ from medsent.commands.training.config import TrainingConfig
 from medsent.commands.training.run import run_training
 from medsent.config.engine import VllmSettings
 from medsent.config.job import ModelSettings, VariantSettings
+from medsent.config.labels import LABELS, load_labels
+from medsent.config.personas import load_personas
 from medsent.demo.data import Split, shard_table
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.vllm import EnginePlan, VllmEngine
 from medsent.errors import AdapterError, ConfigError, MedsentError, ModelError, UsageError
-from medsent.labels import LABELS, load_labels
 from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.models.hashes import sha256_file
 from medsent.models.merge import PROVENANCE, merge, read_merged
 from medsent.models.source import content_sha256
-from medsent.personas import load_personas
 from medsent.prompts.file import load_prompt, shipped_prompt
 from medsent.prompts.prompter import Prompter
 from medsent.scoring.adapter_probe import check_effects

@@ -13,7 +13,7 @@ from tokenizers.pre_tokenizers import ByteLevel, Metaspace, Split
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 
 # As Gemma's instruction-tuned models have it, for text alone: no system role, contents trimmed.
 TRIMMED = (

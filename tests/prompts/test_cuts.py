@@ -12,9 +12,9 @@ from tokenizers.models import BPE
 from tokenizers.normalizers import NFC, Prepend, Replace
 from tokenizers.pre_tokenizers import ByteLevel, Split
 
+from medsent.config.labels import load_labels
 from medsent.config.methods import MethodName, known_methods
-from medsent.labels import load_labels
-from medsent.personas import load_personas
+from medsent.config.personas import load_personas
 from medsent.prompts.cuts import Cuts
 from medsent.prompts.file import PromptFile, shipped_prompt
 from medsent.prompts.prompter import Prompter, _Cut

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from medsent.config.labels import load_labels
 from medsent.config.loader import yaml_text
 from medsent.config.methods import MethodName, known_methods
 from medsent.errors import ConfigError
-from medsent.labels import load_labels
 from medsent.prompts.file import (
     PromptFile,
     fingerprint_part,

@@ -10,8 +10,8 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-from medsent.labels import load_labels
-from medsent.personas import load_personas
+from medsent.config.labels import load_labels
+from medsent.config.personas import load_personas
 from medsent.prompts.file import PromptFile
 from medsent.prompts.prompter import Prompter
 from tests.prompts.models import tiny

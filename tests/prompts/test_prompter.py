@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from medsent.config.labels import Label, Labels, load_labels
 from medsent.config.methods import MethodName, known_methods
+from medsent.config.personas import load_personas
 from medsent.errors import ModelError
-from medsent.labels import Label, Labels, load_labels
 from medsent.models.source import load_tokenizer
-from medsent.personas import load_personas
 from medsent.prompts.file import LabelList, PromptFile
 from medsent.prompts.prompter import Prompter
 from tests.asked import shipped_prompter

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from medsent.labels import load_labels
-from medsent.personas import Persona
+from medsent.config.labels import load_labels
+from medsent.config.personas import Persona
 from medsent.prompts.file import PromptFile
 from medsent.prompts.prompter import Prompter
 from medsent.prompts.sharing import shared_prefix, sharing

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.reducer.pairs import Pair
 from medsent.reducer.repeats import Repetition, columns_of
 from medsent.reducer.slices import ALL

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.predictions import label_matrix
 from medsent.reducer import slices, state
 from medsent.reducer.resamples import FIXED

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medsent.config.labels import LABELS
 from medsent.errors import RunError
-from medsent.labels import LABELS
 from medsent.reducer import scores
 from medsent.reducer.scores import LOWEST, N_BINS, SCALE, Scores, bins, count_scores
 

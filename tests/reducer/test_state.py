@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medsent import predictions
+from medsent.config.labels import LABELS
 from medsent.errors import ConfigError, RunError
-from medsent.labels import LABELS
 from medsent.reducer import slices
 from medsent.reducer.counts import Counts, Rows
 from medsent.reducer.slices import ALL

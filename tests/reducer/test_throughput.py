@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.reducer import timeline
 from medsent.reducer.state import Reduction, Scope, reduce_batches
 from medsent.reducer.throughput import Speed

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import yaml
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.build import build_metrics
 from medsent.metrics.model import Metrics, Run, Timing
 from medsent.reducer.state import Scope, reduce_batches

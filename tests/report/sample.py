@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
+from medsent.config.labels import LABELS
 from medsent.config.price import PriceSettings
-from medsent.labels import LABELS
 from medsent.metrics.build import build_metrics
 from medsent.metrics.cheapest import with_costs
 from medsent.metrics.cost import Rates, variant_cost

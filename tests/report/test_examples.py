@@ -9,9 +9,9 @@ import pytest
 
 from medsent.commands.evaluate import rewrite_report
 from medsent.config.job import JobConfig
+from medsent.config.labels import LABELS
 from medsent.errors import InputError
 from medsent.input.shard import Shard
-from medsent.labels import LABELS
 from medsent.reducer.state import Scope
 from medsent.report.examples import examples
 from medsent.report.write import write_report

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.findings.catalogue import RULES
 from medsent.metrics.model import Metrics
 from medsent.report.document import Cell, Claims, Column, Table

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.estimate import value_of
 from medsent.metrics.format import (
     count,

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import matplotlib
 import pytest
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.estimate import Estimate, value_of
 from medsent.metrics.format import points
 from medsent.metrics.model import Metrics

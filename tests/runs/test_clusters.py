@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from medsent.config.job import JobConfig
+from medsent.config.labels import LABELS
 from medsent.errors import RunError
-from medsent.labels import LABELS
 from medsent.runs.clusters import Clusters, clusters_of
 from medsent.runs.erased import Erased, opinion_hash
 from medsent.runs.folder import CLUSTERS, RunFolder

@@ -10,7 +10,7 @@ import pytest
 from medsent import predictions
 from medsent.commands.compare import compare_runs
 from medsent.commands.tune import tune_run
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.cuts import cuts_in_use
 from medsent.metrics.model import read_metrics
 from medsent.metrics.statistics.thresholds import read_thresholds

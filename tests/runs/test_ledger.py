@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from medsent.config.input import InputSettings
+from medsent.config.labels import LABELS
 from medsent.errors import InputError, RunError
 from medsent.input.shard import BadShard, Shard
 from medsent.input.shards import Shards, changed, find_rewritten, open_shards
-from medsent.labels import LABELS
 from medsent.runs.folder import RunFolder
 from medsent.runs.ledger import Ledger
 from tests.written import write_manifest

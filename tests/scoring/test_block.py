@@ -9,9 +9,9 @@ import pytest
 
 from medsent import predictions
 from medsent.answers.method import Answer
+from medsent.config.labels import LABELS
 from medsent.engine.protocol import Completion
 from medsent.input.records import fan_out
-from medsent.labels import LABELS
 from medsent.scoring.block import Block, Reply
 from medsent.scoring.bound_variant import BoundVariant, bind_variants
 from medsent.scoring.plan import make_plan

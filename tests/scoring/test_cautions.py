@@ -14,10 +14,10 @@ from medsent.commands.backfill.job import backfill
 from medsent.commands.backfill.settings import BackfillConfig
 from medsent.commands.check import check
 from medsent.commands.evaluate import evaluate
+from medsent.config.labels import LABELS
 from medsent.config.loader import yaml_text
+from medsent.config.personas import load_personas
 from medsent.input.lookup import Lookup
-from medsent.labels import LABELS
-from medsent.personas import load_personas
 from medsent.prompts.file import shipped_prompt
 from medsent.scoring.cautions import cautions
 from medsent.scoring.plan import make_plan

@@ -12,14 +12,14 @@ from pyarrow import fs
 from medsent.answers.file import AnswerFile, shipped_answer
 from medsent.answers.method import method_named
 from medsent.config.job import JobConfig, VariantSettings
+from medsent.config.labels import Label, Labels
+from medsent.config.personas import Persona
 from medsent.input.sample import Sample
 from medsent.input.shard import BadShard, Shard
 from medsent.input.shards import Shards
-from medsent.labels import Label, Labels
 from medsent.metrics.statistics.thresholds import NEUTRAL
 from medsent.models.adapter import Adapter
 from medsent.models.lora import Binding
-from medsent.personas import Persona
 from medsent.prompts.file import PromptFile
 from medsent.scoring.identity import Identity
 from medsent.scoring.variant import Variant

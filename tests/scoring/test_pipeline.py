@@ -14,9 +14,9 @@ import pytest
 from medsent import predictions
 from medsent.commands.evaluate import evaluate
 from medsent.config.engine import ScriptedSettings, VllmSettings
+from medsent.config.labels import LABELS
 from medsent.engine.protocol import Completion, Engine, Request
 from medsent.errors import AdapterError
-from medsent.labels import LABELS
 from medsent.runs.blocks import unpacked
 from medsent.scoring import pipeline
 from medsent.scoring.scorer import Scorer

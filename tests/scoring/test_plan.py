@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from medsent.config.engine import VllmSettings
+from medsent.config.labels import LABELS
 from medsent.config.loader import yaml_text
 from medsent.engine.vllm import arguments_of
 from medsent.errors import ConfigError
-from medsent.labels import LABELS
 from medsent.models.hashes import sha256_file
 from medsent.prompts.file import shipped_prompt
 from medsent.scoring.plan import make_plan

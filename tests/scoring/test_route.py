@@ -19,10 +19,10 @@ from medsent.commands.compare import compare_runs
 from medsent.commands.evaluate import evaluate, requeue
 from medsent.commands.requeue import Selection
 from medsent.config.job import JobConfig, RouteSettings
+from medsent.config.labels import LABELS
 from medsent.demo.data import Split, shard_table
 from medsent.engine.protocol import Completion, Engine, Request
 from medsent.errors import EngineError
-from medsent.labels import LABELS
 from medsent.metrics.model import Metrics, read_metrics
 from medsent.predictions import ROUTED
 from medsent.runs.folder import RunFolder

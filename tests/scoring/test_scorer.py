@@ -14,6 +14,7 @@ import pytest
 
 from medsent import predictions
 from medsent.config.engine import ScriptedSettings
+from medsent.config.labels import LABELS
 from medsent.engine.protocol import Completion, Request
 from medsent.engine.scripted.engine import ScriptedEngine
 from medsent.engine.supervised import SupervisedEngine
@@ -25,7 +26,6 @@ from medsent.errors import (
     MedsentError,
     ModelError,
 )
-from medsent.labels import LABELS
 from medsent.runs.blocks import packed
 from medsent.runs.folder import RunFolder
 from medsent.scoring.actor import Actor, Tell

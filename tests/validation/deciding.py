@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.judgement import judge
 from medsent.metrics.statistics.changes import SUPPORTED, Change, label_changes, supported_change
 from medsent.metrics.statistics.estimates import Bounds

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from medsent.commands.drift import Drift, DriftSettings, Seen, drifts
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.predictions import Outcome
 from medsent.reducer.state import Scope
 from tests.predicted import Answers, batch

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy import special
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.statistics.metrics import overall_figures
 from medsent.predictions import AnswerStatus
 from medsent.reducer.counts import Ints, Matrix

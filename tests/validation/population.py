@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy import optimize, stats
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.statistics.metrics import overall_figures
 from medsent.reducer.slices import ALL
 from medsent.reducer.state import Scope, reduce_batches

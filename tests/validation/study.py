@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.statistics.changes import SUPPORTED, Change, label_changes, overall_changes
 from medsent.metrics.statistics.estimates import (
     Bounds,

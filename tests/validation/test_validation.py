@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.statistics.changes import label_changes
 from medsent.metrics.statistics.estimates import FEW_OPINIONS, label_bounds, opinions_with
 from medsent.reducer.slices import ALL

@@ -11,10 +11,10 @@ from medsent.answers.file import AnswerFile
 from medsent.answers.method import Answer, AnswerMethod, Write, decided, unusable
 from medsent.answers.targets import STRUCTURE, UNKNOWN, Targets
 from medsent.answers.values import Choices
+from medsent.config.labels import Labels
 from medsent.engine.answer_form import Sheet
 from medsent.engine.protocol import Ask, Completion
 from medsent.errors import ModelError
-from medsent.labels import Labels
 from medsent.prompts.file import shipped_prompt
 
 

@@ -10,9 +10,9 @@ from medsent.answers.file import AnswerFile
 from medsent.answers.json import JsonReader, write
 from medsent.answers.method import Answer, AnswerMethod, Write, decided, unusable
 from medsent.answers.values import Choices
+from medsent.config.labels import Labels
 from medsent.engine.answer_form import Form, Sheet
 from medsent.engine.protocol import Ask, Completion
-from medsent.labels import Labels
 from medsent.predictions import AnswerStatus
 from medsent.prompts.file import shipped_prompt
 

@@ -10,9 +10,9 @@ from scipy import special
 
 from medsent.answers.file import AnswerFile
 from medsent.answers.method import Answer, AnswerMethod, decided
+from medsent.config.labels import Labels
 from medsent.engine.protocol import Ask, Completion
 from medsent.errors import ModelError
-from medsent.labels import Labels
 from medsent.predictions import AnswerStatus
 from medsent.prompts.file import shipped_prompt
 

@@ -11,8 +11,8 @@ from medsent.commands.backfill.settings import BackfillConfig
 from medsent.commands.compare import open_reference
 from medsent.commands.drift import Drift, DriftSettings, measure_drift
 from medsent.commands.evaluate import Job, finish_what_was_cut_short, held
+from medsent.config.labels import load_labels
 from medsent.errors import StoppedError
-from medsent.labels import load_labels
 from medsent.runs.drifted import write_drift
 from medsent.runs.folder import RunFolder
 from medsent.runs.ledger import Ledger

@@ -11,8 +11,8 @@ from medsent.commands.nightly.gate import ANCHORS, Against
 from medsent.commands.nightly.history import History, Night
 from medsent.commands.nightly.rules import Anchor, Evidence
 from medsent.commands.nightly.settings import NightlyConfig
+from medsent.config.labels import load_labels
 from medsent.errors import ConfigError, RunError, place_of
-from medsent.labels import load_labels
 from medsent.metrics.model import read_metrics
 from medsent.runs.folder import RunFolder
 

@@ -7,10 +7,10 @@ from typing import Any
 from medsent.answers.file import AnswerFile, load_answer, shipped_answer
 from medsent.answers.method import AnswerMethod, method_named
 from medsent.commands.training.config import TrainingConfig
+from medsent.config.labels import Labels, load_labels
+from medsent.config.personas import Persona, load_personas
 from medsent.errors import ConfigError
-from medsent.labels import Labels, load_labels
 from medsent.models.adapter import LABELS
-from medsent.personas import Persona, load_personas
 from medsent.prompts.file import PromptFile, load_prompt
 from medsent.prompts.languages import languages_of
 from medsent.scoring.variant import Trained

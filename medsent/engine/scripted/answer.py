@@ -36,8 +36,8 @@ class ScriptedAnswer:
 def chances_for(ask: Ask) -> int:
     """Return how many chances an answer is made of.
 
-    One a label, or one a token asked for where nothing is written; one more says what is amiss
-    with an answer that need not keep to its form.
+    One for each label, or for each of `token_ids` where no answer is written. An answer that need
+    not keep to its form has one more, which decides what is wrong with it.
     """
     if ask.form is None:
         return len(ask.token_ids)

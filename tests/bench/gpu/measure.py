@@ -11,9 +11,9 @@ from pydantic import BaseModel
 
 from medsent.config.engine import VllmSettings
 from medsent.config.job import ModelSettings
+from medsent.config.labels import LABELS
 from medsent.engine.protocol import Request
 from medsent.engine.vllm import EnginePlan, arguments_of
-from medsent.labels import LABELS
 from medsent.models.source import load_tokenizer
 from tests.bench import ray_data_llm
 from tests.bench.bare import BareVllm

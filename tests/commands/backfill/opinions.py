@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medsent.personas import load_personas
+from medsent.config.personas import load_personas
 
 PERSONAS = sorted(load_personas(None))
 _WORDS = ("waited", "doctor", "nurse", "kind", "pain", "bill", "fair", "miło", "długo")

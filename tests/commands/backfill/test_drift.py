@@ -13,8 +13,8 @@ import pytest
 from medsent.commands.backfill.job import backfill
 from medsent.commands.backfill.settings import BackfillConfig
 from medsent.commands.drift import Drift
+from medsent.config.labels import LABELS
 from medsent.errors import RunError
-from medsent.labels import LABELS
 from tests.commands.backfill.conftest import Complete
 from tests.conftest import logged
 

@@ -16,8 +16,8 @@ from medsent.commands.backfill.export import hand_on
 from medsent.commands.backfill.rows import schema
 from medsent.commands.backfill.settings import BackfillConfig, LabelledSettings
 from medsent.commands.requeue import Selection, take_out
+from medsent.config.labels import LABELS
 from medsent.errors import ConfigError
-from medsent.labels import LABELS
 from medsent.runs.folder import RunFolder
 from medsent.scoring.plan import Plan, make_plan
 from medsent.storage.paths import AnyPath

@@ -6,7 +6,7 @@ from typing import Any
 from medsent.commands.drift import Drift
 from medsent.commands.nightly.gate import Against
 from medsent.commands.nightly.rules import Anchor, Evidence
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.estimate import Estimate
 from medsent.metrics.model import Change, Comparison, Distribution, Metrics
 from medsent.runs.folder import RunFolder

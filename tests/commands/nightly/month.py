@@ -27,8 +27,8 @@ import yaml
 from medsent import predictions
 from medsent.cli import main as medsent
 from medsent.commands.nightly.gate import Gate
+from medsent.config.labels import LABELS
 from medsent.console import quieten
-from medsent.labels import LABELS
 from medsent.metrics.statistics.thresholds import Thresholds, TunedOn, hashed_opinions
 from tests.chaos.tokenizer import write_tokenizer
 

@@ -10,8 +10,8 @@ from medsent.commands.nightly.evidence import gather, pinned_reference
 from medsent.commands.nightly.history import History, Night
 from medsent.commands.nightly.rules import Evidence, judge
 from medsent.commands.nightly.settings import GateSettings, NightlyConfig
+from medsent.config.labels import LABELS
 from medsent.errors import ConfigError, RunError
-from medsent.labels import LABELS
 from medsent.runs.folder import RunFolder
 from tests.commands.nightly.test_history import row
 from tests.commands.test_compare import BETTER, GOLD, WORSE, write_run

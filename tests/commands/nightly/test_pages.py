@@ -16,7 +16,7 @@ from medsent.commands.nightly.page import night_page
 from medsent.commands.nightly.rules import Evidence, judge
 from medsent.commands.nightly.settings import GateSettings, MacroSettings, QuarantineSettings
 from medsent.commands.nightly.trends import draw_labels, label_trends
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.report.html import render_html
 from tests.commands.nightly.evidence import (
     NIGHT,

@@ -15,7 +15,7 @@ from medsent.commands.nightly.settings import (
     RecordsSettings,
     SpeedSettings,
 )
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.estimate import Estimate
 from medsent.metrics.model import Metrics
 from tests.commands.nightly.evidence import (

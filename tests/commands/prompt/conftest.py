@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from medsent.commands.prompt import show
-from medsent.labels import load_labels
+from medsent.config.labels import load_labels
+from medsent.config.personas import load_personas
 from medsent.models.source import load_tokenizer
-from medsent.personas import load_personas
 from medsent.prompts.file import PromptFile
 from medsent.prompts.prompter import Prompter
 from tests.commands.prompt.lines import TEXT, Asked

@@ -10,8 +10,8 @@ import yaml
 
 from medsent.cli import main
 from medsent.commands.prompt import show
+from medsent.config.personas import load_personas
 from medsent.errors import InputError, MedsentError, UsageError
-from medsent.personas import load_personas
 from medsent.prompts.prompter import Prompter
 from tests.commands.prompt.lines import Asked, asked_of, with_texts, written
 from tests.conftest import JobBuilder, scripted_values

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from medsent.config.personas import load_personas
 from medsent.errors import InputError, UsageError
-from medsent.personas import load_personas
 from medsent.prompts.prompter import Prompter
 from tests.commands.prompt.lines import Asked, with_texts
 

@@ -17,10 +17,10 @@ from transformers import (
 from medsent.commands.training import run
 from medsent.commands.training.config import TrainingConfig
 from medsent.commands.training.readings import Readings
+from medsent.config.labels import LABELS
+from medsent.config.personas import load_personas
 from medsent.demo.data import Split, shard_table
 from medsent.engine import cpu
-from medsent.labels import LABELS
-from medsent.personas import load_personas
 
 _WINDOW = 8
 

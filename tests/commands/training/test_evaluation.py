@@ -17,7 +17,7 @@ from medsent.commands.training.evaluation import evaluate, macro_f1, tuned_resul
 from medsent.commands.training.objectives import Objective, objective_for
 from medsent.commands.training.readings import Readings
 from medsent.commands.training.task import open_task
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 
 pytestmark = pytest.mark.slow
 

@@ -18,8 +18,8 @@ from medsent.commands.training.base import build_model
 from medsent.commands.training.config import TrainingConfig
 from medsent.commands.training.run import run_training, train
 from medsent.commands.training.trainer import AdapterTrainer
+from medsent.config.labels import LABELS
 from medsent.errors import AdapterError, ConfigError, ModelError
-from medsent.labels import LABELS
 from tests.commands.training.sessions import Killed, changed, kill_at
 from tests.conftest import logged
 

@@ -21,9 +21,9 @@ from medsent.commands.training.packing import pack
 from medsent.commands.training.plan import widest_pass
 from medsent.commands.training.readings import Readings
 from medsent.commands.training.task import open_task
+from medsent.config.labels import LABELS
+from medsent.config.personas import load_personas
 from medsent.engine import cpu
-from medsent.labels import LABELS
-from medsent.personas import load_personas
 from tests.commands.training.sessions import changed
 from tests.conftest import captured, logged
 

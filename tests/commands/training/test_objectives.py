@@ -20,7 +20,7 @@ from medsent.commands.training.config import TrainingConfig
 from medsent.commands.training.objectives import Objective, objective_for
 from medsent.commands.training.readings import Opinion, Readings
 from medsent.commands.training.task import open_task
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.prompts.file import PromptFile
 
 pytestmark = pytest.mark.slow

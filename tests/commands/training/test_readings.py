@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from medsent.commands.training.readings import Readings, SimilarLengths
+from medsent.config.labels import LABELS
+from medsent.config.personas import load_personas
 from medsent.errors import InputError
-from medsent.labels import LABELS
-from medsent.personas import load_personas
 
 PERSONAS = load_personas(None)
 

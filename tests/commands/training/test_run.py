@@ -14,12 +14,12 @@ from medsent.commands.training.checkpoints import claim
 from medsent.commands.training.config import TrainingConfig
 from medsent.commands.training.readings import Readings
 from medsent.commands.training.run import evaluate_both, plan_training, run_training, train
+from medsent.config.labels import LABELS
 from medsent.config.loader import load_settings
+from medsent.config.personas import load_personas
 from medsent.errors import AdapterError, ConfigError, InputError, ModelError
-from medsent.labels import LABELS
 from medsent.metrics.statistics.thresholds import hash_opinions, read_thresholds
 from medsent.models.hashes import sha256_file
-from medsent.personas import load_personas
 from tests.commands.training.sessions import Killed, changed, kill_at
 from tests.conftest import logged
 

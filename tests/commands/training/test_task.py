@@ -19,8 +19,8 @@ from medsent.commands.training.readings import Opinion, Readings
 from medsent.commands.training.run import plan_training, run_training, train
 from medsent.commands.training.task import open_task
 from medsent.config.job import VariantSettings
+from medsent.config.labels import LABELS, load_labels
 from medsent.errors import ConfigError, ModelError
-from medsent.labels import LABELS, load_labels
 from medsent.metrics.statistics.thresholds import read_thresholds
 from medsent.models.merge import merge
 from medsent.prompts.file import load_prompt, shipped_prompt

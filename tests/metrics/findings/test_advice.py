@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.estimate import Estimate
 from medsent.metrics.findings.bounds import BELIEVABLE, CALIBRATED, FEWEST_OPINIONS, VISIBLE
 from medsent.metrics.findings.support import records_needed

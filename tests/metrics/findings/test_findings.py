@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.findings.catalogue import RULES, find
 from medsent.metrics.findings.wording import part
 from medsent.metrics.model import Metrics

@@ -6,7 +6,7 @@ the most gold positives that agree with its figures and, in brackets, on those w
 
 import pytest
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.estimate import value_of
 from medsent.metrics.model import Finding, Metrics
 from tests.report.reference import ANSWERED, REFERENCE, WRONG, Support, counts, metrics

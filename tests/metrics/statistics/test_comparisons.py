@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.model import Distribution
 from medsent.metrics.statistics.comparisons import compare
 from medsent.metrics.statistics.metrics import macro

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from medsent import predictions
-from medsent.labels import LABELS
+from medsent.config.labels import LABELS
 from medsent.metrics.statistics.metrics import (
     label_figures,
     left_out,

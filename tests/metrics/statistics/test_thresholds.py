@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from medsent.config.labels import LABELS
 from medsent.errors import ConfigError
-from medsent.labels import LABELS
 from medsent.metrics.statistics.thresholds import (
     Thresholds,
     TunedOn,

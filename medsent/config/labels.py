@@ -74,8 +74,8 @@ def load_labels(path: str | None) -> Labels:
 
     Raises `ConfigError` naming the file and the entry at fault.
     """
-    source = any_path(path) if path else files("medsent").joinpath("labels.yaml")
-    labels = read_entries(Label, source, f"the label file {path}", words=True)
+    source = any_path(path) if path else files("medsent.config").joinpath("labels.yaml")
+    labels = tuple(read_entries(Label, source, f"the label file {path}", words=True))
     found = Labels(labels)
     if not labels:
         raise ConfigError(f"the label file {path} names no label")

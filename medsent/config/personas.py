@@ -48,7 +48,7 @@ def load_personas(path: str | None) -> dict[str, Persona]:
 
     Raises `ConfigError` naming the file and the entry at fault.
     """
-    source = any_path(path) if path else files("medsent").joinpath("personas.yaml")
+    source = any_path(path) if path else files("medsent.config").joinpath("personas.yaml")
     personas = read_entries(Persona, source, f"the persona file {path}")
     by_id = {persona.id: persona for persona in personas}
     if len(by_id) != len(personas):

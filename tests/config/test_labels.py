@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from medsent.answers.methods.onepass import label_token_ids
+from medsent.config.labels import LABELS, Label, Labels, load_labels
 from medsent.errors import ConfigError, ModelError
-from medsent.labels import LABELS, Label, Labels, load_labels
 
 POLISH = ("ból", "ulga", "złość na lekarza", "x.y", "1 / 2")
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from medsent.config.personas import load_personas
 from medsent.errors import ConfigError
-from medsent.personas import load_personas
 
 
 def test_sixteen_ship_in_both_languages() -> None:
