@@ -13,9 +13,9 @@ PARALLEL := -n 2 --dist loadfile
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --require-virtualenv install -qq --disable-pip-version-check --no-input
 
-# Stamps carry a hash of what they stand for: a new checkout of the same lock is nothing to
-# do, a changed one is. UNFINISHED stands while .venv is half made, or half removed; if it is
-# still there at the next start, .venv is made afresh, since a half-installed library can look
+# A stamp's name holds a hash of what was installed: a new checkout of the same lock installs
+# nothing, a changed lock does. UNFINISHED exists while .venv is half made or half removed; if it
+# is still there at the next start, .venv is made afresh, since a half-installed library can look
 # whole to pip. It lies outside .venv, so that removing .venv does not remove it first.
 key = $(shell (printf '%s\n' '$(TORCH)' '$(CURDIR)'; cat $(1)) | cksum | tr -d ' ')
 LIBRARIES := .venv/.libraries-$(call key,$(LOCK) requirements/torch.txt requirements/cuda.txt)
@@ -31,7 +31,7 @@ help: ## Show this list
 demo: $(PACKAGE) ## Score the demo's opinions with the embedded model, baseline against adapter
 	@$(BIN)/medsent demo $(ARGS)
 
-# pytest's exit code 5 is that a part has none of the tests that ARGS names.
+# pytest exits with 5 where one of the two parts has none of the tests that ARGS selects.
 test: $(PACKAGE) ## Run the tests, the real engine included (ARGS="-k reducer" for a part)
 	@fast=0; $(BIN)/python -m pytest $(PARALLEL) -m "$(FAST)" $(ARGS) || fast=$$?; \
 	[ $$fast -eq 0 ] || [ $$fast -eq 5 ] || exit $$fast; \

@@ -12,15 +12,15 @@ import sys
 from pathlib import Path
 
 SCHEMES = ("W4A16", "W4A16_ASYM", "FP8_DYNAMIC")
-"""Presets of compressed-tensors that were tried: 4 bits, with a zero of their own, and 8 bits."""
+"""Presets of compressed-tensors that were tried: 4 bits, 4 bits with zero points, and 8 bits."""
 IGNORED = [
     "lm_head",
     "re:.*embed_tokens$",
     "re:.*(vision_tower|vision_model|visual|audio_tower|multi_modal_projector).*",
 ]
-"""Left in 16 bits: what reads and writes words, and what an opinion never passes."""
+"""Left in 16 bits: embeddings and output layer, and the parts for images and sounds."""
 MERGED = ("medsent-merged.json", "prompt.yaml", "answer.yaml", "labels.yaml")
-"""What a merged model was made of and trained to be asked, which the job asks for."""
+"""Files of a merged model that a job reads: its origin, prompt, answer form and labels."""
 
 
 def main(arguments: list[str]) -> None:

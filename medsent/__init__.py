@@ -2,8 +2,8 @@
 
 As a library: `load_config` reads a job, `make_plan` settles and checks it, `evaluate` scores it
 and writes its report, `read_predictions` and `read_metrics` read what a run holds. Errors are
-`MedsentError`. What they tell on the way goes to the logger `medsent`, and is printed nowhere
-unless the caller sets logging up.
+`MedsentError`. These functions report their progress to the logger `medsent`, which prints nothing
+unless the caller sets up logging.
 """
 
 import logging

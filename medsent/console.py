@@ -1,6 +1,7 @@
 """What is printed: the lines that the package logs, and none of the libraries' own talk.
 
-`MEDSENT_VERBOSE=1` lets it through, but for what might quote an opinion or tell another of a job.
+`MEDSENT_VERBOSE=1` prints the libraries' lines too, except errors that might quote an opinion.
+Telemetry stays off even then.
 """
 
 import logging
@@ -22,7 +23,7 @@ PRIVATE = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "VLLM_NO_USAGE_STATS": "1",
 }
-"""What keeps opinions, and that a job runs, to this machine: set however much is to be said."""
+"""Keeps opinions out of the printed lines and turns telemetry off, `MEDSENT_VERBOSE` or not."""
 ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -49,7 +50,7 @@ def quieten() -> None:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses kernels of others
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of missing extra kernels
 
 
 class _Lines(logging.Handler):

@@ -55,7 +55,7 @@ class EngineDiedError(EngineError):
 
 
 class EngineKillerError(EngineError):
-    """A request kills engines: it was in flight, at last alone, whenever one died."""
+    """A request kills engines: two died of it while it was the only one in flight."""
 
 
 class EngineGoneError(EngineDiedError):
@@ -117,7 +117,7 @@ _OBJECTS = {
     "REQUEST_TIME_TOO_SKEWED": (errno.EACCES, "this machine's clock is wrong", "set it"),
     "HTTP status 301": (errno.EREMOTE, "the bucket is in another region", "set AWS_REGION to it"),
 }
-"""Errors of object storage: the number of the like on a file system, the reason, the remedy."""
+"""Error code of object storage to the errno of a like error of a file system, reason and remedy."""
 _CODE = re.compile(r"AWS Error (?:UNKNOWN \((.+?)\)|([A-Z_]+))")
 _KEY_TOLD = re.compile(r"key '([^']+)'")
 
@@ -127,13 +127,13 @@ class ObjectRefusal:
     """What pyarrow tells when object storage refuses or fails."""
 
     code: str
-    """A name of the SDK's, or such as `HTTP status 301` where it has none."""
+    """The AWS SDK's name of the error; where it has none, such as `HTTP status 301`."""
     key: str | None
-    """The object's, without its bucket; None where it was not about one."""
+    """The object's key, without its bucket; None where the error names no object."""
 
     @classmethod
     def of(cls, error: BaseException | None) -> "ObjectRefusal | None":
-        """Read an error, or what it was raised from; None for one of a file system."""
+        """Read an error or one that it was raised from; None if none is of object storage."""
         while error is not None:
             if isinstance(error, OSError) and (code := _CODE.search(str(error))):
                 key = _KEY_TOLD.search(str(error))
@@ -143,7 +143,7 @@ class ObjectRefusal:
 
 
 def object_storage_error(error: OSError, path: str) -> OSError:
-    """Return what object storage refuses as a file system would, in words and with the path."""
+    """Return object storage's error as a file system would raise it: errno, words and path."""
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(errno.ENOENT, "there is no such object", path)
     refusal = ObjectRefusal.of(error)

@@ -13,8 +13,8 @@ def scorer_whose_engine(
 ) -> type[Scorer]:
     """Return a scorer class; `completes` answers a request in the place of the engine it gets.
 
-    Made in here so that Ray sends the class itself to its actors; `completes` must be a
-    function of a function for the same reason.
+    The class is made in here so that Ray pickles it by value for its actors. For the same reason
+    `completes` must be defined within a function.
     """
 
     class Altered:

@@ -34,9 +34,9 @@ SCRIPT = "<script>alert(1)</script>"
 
 
 def pytest_configure() -> None:
-    """Quieten Ray before a test imports it (so not above), and time no example of hypothesis."""
+    """Quieten Ray, which must not be imported before, and let hypothesis's examples take long."""
     quieten()
-    # Each actor is a process to start, and the tests' shards are few.
+    # Each of these actors is a process to start, and the tests have few shards to read.
     os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
     settings.register_profile("untimed", deadline=None)
     settings.load_profile("untimed")
@@ -50,9 +50,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Look no more for garbage among the million objects of the libraries, imported by now.
+    """Keep the garbage collector off the million objects of the libraries, imported by now.
 
-    Python else does so time and again: a report takes a quarter less without.
+    Otherwise it looks at them again and again; without that a report takes a quarter less time.
     """
     gc.collect()
     gc.freeze()
@@ -114,9 +114,9 @@ def wrapped_model(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) 
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small tokenizer in the place of a model: a scripted engine asks for no more.
+    """A folder with a small tokenizer as the model: a scripted engine needs no more.
 
-    Gemma's, of 262,144 words, takes each scorer seconds. Adapters on the first layer's q_proj fit.
+    To load Gemma's, of 262,144 words, takes each scorer seconds. Adapters on layer 0's q_proj fit.
     """
     from tests.chaos.tokenizer import write_tokenizer
 
@@ -150,7 +150,7 @@ def job(tmp_path: Path, demo_shard: Path, small_model: Path) -> JobBuilder:
 
 
 def scripted_values(source: Path, output: Path, small_model: Path) -> dict[str, Any]:
-    """Return a job over texts that are more tokens by the small tokenizer than by Gemma's."""
+    """Return a job with room for the small tokenizer, which makes more tokens than Gemma's."""
     values = job_values(source, output, small_model)
     return merged(values, {"model": {"max_model_len": 4096}})
 
@@ -372,7 +372,7 @@ def _write_hostile(folder: Path) -> None:
 
 @contextlib.contextmanager
 def captured() -> Iterator[tuple[io.StringIO, io.StringIO]]:
-    """Catch what this process and its libraries write, to the streams or past them."""
+    """Catch what this process and its libraries write, to the streams or to descriptors 1 and 2."""
     said, complained = io.StringIO(), io.StringIO()
     streams = ((1, said), (2, complained))
     sys.stdout.flush()

@@ -32,7 +32,7 @@ UPWARDS = (
     "cli",
     "__main__",
 )
-"""Each imports of itself and of those before it alone."""
+"""Each imports only from itself and from those before it."""
 SPARING = {
     "medsent.cli": "`--help` in a moment: the commands import torch, ray and transformers",
     "medsent.commands.making": "the same",

@@ -115,11 +115,11 @@ NAMINGS: Final = {
     "older_peft": "base_model.model.language_model.model.layers.",
     "text_model": "base_model.model.model.layers.",
 }
-"""Who trained an adapter to what its tensors' names begin with."""
+"""What an adapter was trained with, to the beginning of its tensors' names."""
 
 
 def write_renamed(folder: Path, adapter: Path, naming: str) -> Path:
-    """Write an adapter as another library, or on the wrapper, it would have been written."""
+    """Write an adapter with the tensor names that training by `naming` would have given."""
     from safetensors.torch import load_file, save_file
 
     folder.mkdir(parents=True)

@@ -49,8 +49,8 @@ class AnswerFile(Settings):
     guided: bool = True
     """Under a grammar, which allows no other answer; else the model writes what it will."""
     sampling: SamplingSettings = SamplingSettings()
-    """Where null: temperature 0, top_p 1, seed 0, and as many tokens as a guided answer may take;
-    of a free one twice those of the longest."""
+    """Where null: temperature 0, top_p 1, seed 0; max_tokens is as many as a guided answer can
+    have, and for a free answer twice the tokens of the longest."""
 
     @model_validator(mode="after")
     def _two_values(self) -> Self:
@@ -132,7 +132,7 @@ class AnswerFile(Settings):
         said, default = (
             each.model_dump(mode="json", exclude_none=True) for each in (self, AnswerFile())
         )
-        # As texts, since 1 is no other value than true to Python.
+        # Compared as JSON texts, since 1 == True in Python.
         return {
             key: value
             for key, value in said.items()

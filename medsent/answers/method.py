@@ -29,7 +29,7 @@ class Answer:
     probabilities: list[float] | None = None
     text: str | None = None
     repaired: bool | None = None
-    """Whether broken JSON was mended to read it; None where that cannot be."""
+    """Whether broken JSON was mended to read it; None where answers are never mended."""
 
 
 class Method(Protocol):
@@ -52,8 +52,8 @@ class AnswerMethod:
     prompt: Callable[[], PromptFile]
     """Returns the prompt that is asked where no other is named."""
     bind: Callable[[Any, Labels, AnswerFile | None], Method]
-    """Of a tokenizer, labels and an answer file. Raises `ModelError` where the tokenizer does
-    not allow the method for these labels."""
+    """Binds the method to a tokenizer, labels and an answer file. Raises `ModelError` where the
+    method does not work with this tokenizer and these labels."""
     says: str
     """What an answer is, in words; `{labels}` is their number."""
     is_written: bool = True

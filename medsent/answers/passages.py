@@ -59,8 +59,8 @@ class Passage:
 def passages(text: str) -> Iterator[Passage]:
     """Yield the whole and the broken JSON of a text, in its order.
 
-    What lies within another, whole or broken, is no passage by itself; neither are brackets of
-    prose, nor a list of nothing but numbers, which is how sources are named.
+    JSON within another passage is not yielded by itself. Brackets in prose are no passages, nor
+    are lists of integers only: those are references to sources, such as [1, 2].
     """
     decoder, place = json.JSONDecoder(object_pairs_hook=marked), 0
     while found := _OPENING.search(text, place):

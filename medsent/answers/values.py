@@ -23,9 +23,9 @@ class Choice:
     yes: int
     no: int
     lead: int
-    """How many characters before its value the token begins; negative for within the value."""
+    """How many characters before the value the token begins; negative if within the value."""
     turn: int
-    """How many tokens before it are of the same character, which takes several then."""
+    """How many tokens before it begin at the same character: one may take several tokens."""
 
     def step(self, starts: list[int], value: int) -> int | None:
         """Return the step whose token begins where this one does; None where none does.

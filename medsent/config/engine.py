@@ -34,8 +34,8 @@ class SupervisionSettings(Settings):
     max_deaths: int = Field(5, ge=1)
     """Deaths with no request finished between them after which the actor gives up."""
     start_tries: int = Field(2, ge=1)
-    """Times an engine is started, one after the other, before its start has failed; after a lack
-    of memory with a smaller batch. What would fail again, as a wrong setting, is tried once."""
+    """Tries to start an engine before its start counts as failed; after a lack of memory the next
+    has a smaller batch. An error that would come again, as of a wrong setting, is not retried."""
     backoff_s: float = Field(1.0, ge=0)
     """Pause before the second try to start; it doubles each time."""
 
@@ -99,7 +99,7 @@ class ScriptedSettings(_EngineBounds):
     @model_validator(mode="before")
     @classmethod
     def _without_former(cls, values: Any) -> Any:
-        """Runs of earlier versions hold three settings more, null but in tests."""
+        """Drop three null settings that earlier versions wrote; only tests gave them values."""
         former = {"deadly_token", "hanging_token", "memory_for"}
         if not isinstance(values, dict):
             return values

@@ -38,18 +38,18 @@ class InputSettings(Settings):
     on_bad_shard: Literal["fail", "quarantine"] = "fail"
     """What a shard that cannot be read does to the job: end it, or be left out and counted."""
     grows: bool = False
-    """New shards join the same run; else another listing is another run."""
+    """Whether new shards join the same run; if not, another list of shards makes another run."""
     fan_out: Literal["rows", "personas"] = "rows"
     """Each row is read by the persona it names, or by every persona of the persona file."""
     sample: float | None = Field(None, gt=0, le=1)
-    """This share of the opinions alone: always the same ones, and of a larger share a part."""
+    """Only this share of the opinions: always the same ones, which a larger share includes."""
     limit: int | None = Field(None, ge=1)
-    """So many opinions at most. A run with a limit does not grow."""
+    """At most so many opinions. A run with a limit does not grow."""
 
     def reads(self, ours: str) -> bool:
-        """Tell whether a column of ours is read where it is there.
+        """Tell whether a column of ours is read if the shards have it.
 
-        Where all personas read each opinion, a row's own reader and its gold are not.
+        With `fan_out: personas` a row's own persona and its gold are not read.
         """
         return self.fan_out == "rows" or ours in _OF_THE_OPINION
 

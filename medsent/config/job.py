@@ -103,7 +103,7 @@ class RouteSettings(Settings):
     """The variant of the other opinions, and of a record whose answer by the candidate cannot
     be used."""
     share: float = Field(ge=0, le=1)
-    """Of the opinions; always the same ones, and of a larger share a part."""
+    """Share of the opinions for the candidate: always the same, and part of any larger share."""
 
 
 class ComparisonSettings(Settings):
@@ -118,7 +118,7 @@ class StatisticsSettings(Settings):
 
     slices: list[str] = ["language", "persona"]
     replicates: int = Field(1000, ge=0, le=10_000)
-    """Of the bootstrap that intervals and tests are made from; 0: none of these."""
+    """Replicates of the bootstrap for intervals and tests; 0: no intervals and no tests."""
     seed: int = Field(0, ge=0)
     """Of the bootstrap."""
     margin: float = Field(0.02, ge=0, lt=1)
@@ -171,7 +171,7 @@ class JobConfig(Settings):
     """What scoring costs; the report then sets the cost of each variant beside its quality."""
 
     def job(self, **changes: Any) -> "JobConfig":
-        """Return these settings of the scoring alone, with changes, where a command has more."""
+        """Return only the settings of scoring, with changes: a command's settings may hold more."""
         own = {name: getattr(self, name) for name in JobConfig.model_fields}
         return JobConfig.model_validate(own | changes)
 
@@ -185,7 +185,7 @@ class JobConfig(Settings):
                         for name in ("prompt", "answer", "thresholds")
                         for path in [getattr(variant, name)]
                     },
-                    # With a revision it is the hub's: a plan has pinned it.
+                    # With a revision it is a hub id, not a path: a plan has pinned it.
                     "adapter": variant.adapter
                     and (variant.adapter if variant.revision else _absolute(variant.adapter)),
                 }

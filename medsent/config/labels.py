@@ -16,7 +16,7 @@ from medsent.storage.paths import any_path
 _NOT_LABELS: Final = frozenset(
     ("record_id", "opinion_id", "text", "language", "persona", "date", "labels")
 )
-"""Columns of ours, beside which the shards may have one column a label."""
+"""Names of our own columns, which no label may have: shards may have a column for each label."""
 
 _NEAR: Final = 0.75
 """The similarity (0 to 1) from which one name may be a misspelling of another."""
@@ -88,7 +88,7 @@ def load_labels(path: str | None) -> Labels:
 
 
 def nearest(name: str, among: Iterable[str]) -> str | None:
-    """Return which of some names is spelt most like one, in any case; None where none is near."""
+    """Return the name in `among` spelt most like `name`, ignoring case; None if none is close."""
     folded = {each.strip().casefold(): each for each in among}
     close = difflib.get_close_matches(name.strip().casefold(), folded, n=1, cutoff=_NEAR)
     return folded[close[0]] if close else None

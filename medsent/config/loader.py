@@ -36,9 +36,9 @@ def load_settings(
 ) -> S:
     """Read `path` as `kind`, with `key.sub=YAML value` overrides applied.
 
-    With `words`, yes, no, on and off are words, as in YAML 1.2, and only true and false are not.
-    `name` is what the file is called where it cannot be read. `kept` is a run's own copy, of
-    which nothing is refused that an earlier version took.
+    With `words`, yes, no, on and off are words, as in YAML 1.2; only true and false are booleans.
+    `name` is what messages call the file where it cannot be read. `kept` says that it is a run's
+    own copy, in which everything is accepted that an earlier version accepted.
 
     Raises `ConfigError` that names the file, the setting, and what would be right.
     """
@@ -153,7 +153,7 @@ def yaml_text(content: Any) -> str:
 
 
 def problem_text(message: str) -> str:
-    """Return pydantic's message without its own words for a validator of ours."""
+    """Return pydantic's message without the prefix that it puts before our validators' words."""
     return message.removeprefix("Value error, ")
 
 

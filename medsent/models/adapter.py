@@ -17,9 +17,9 @@ from medsent.storage.cache import cache_dir, fetched
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PROMPT, ANSWER, LABELS, CARD = "prompt.yaml", "answer.yaml", "labels.yaml", "README.md"
-"""What training leaves beside an adapter of what it was trained to be asked."""
+"""Files that training leaves beside an adapter: its prompt, answer form, labels and card."""
 _FORMATS = {"*.gguf": "in GGUF, for llama.cpp", "adapters.*": "of MLX"}
-"""Pattern of files to what a folder with these, and without peft's, is."""
+"""Pattern of another program's files to their kind of adapter, for a folder without peft's."""
 _SHARDS = "adapter_model*-of-*.safetensors"
 _ON_ITS_OWN_BASE = ("corda", "loftq", "lora_ga", "mica", "olora", "orthogonal", "pissa")
 """Ways to begin training that change the base model's weights too."""
@@ -49,9 +49,8 @@ class Adapter:
     def on_this_node(self) -> Path:
         """Return its folder on the machine that calls, fetched there if need be.
 
-        Where its tensors have names that only training knows it is a copy with those that vLLM
-        and peft know. Raises `AdapterError` where it is not there any more, or not what was
-        checked.
+        If vLLM and peft do not know the names of its tensors, it is a copy with names that they
+        know. Raises `AdapterError` where the adapter is gone or has changed since it was checked.
         """
         folder = _folder(self.source, self.source, self.revision)
         try:

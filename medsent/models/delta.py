@@ -16,9 +16,10 @@ _PLAIN = {
     "lora_dropout", "megatron_core", "peft_type", "peft_version", "qalora_group_size", "r",
     "rank_pattern", "revision", "runtime_config", "target_modules", "task_type", "use_rslora",
 }  # fmt: skip
-"""The library's settings under which a LoRA is the sum below; any other makes it another one."""
+"""Settings of peft that may have any value: the LoRA is still the sum below. Any other setting that
+is not at its default makes it something else."""
 _SUMMED = ("float64", "float32", "float16", "bfloat16")
-"""The types of weights that something can be added to; those of fewer bits have scales besides."""
+"""The types of weights that a LoRA can be added to; types of fewer bits also have scales."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Delta:
     scale: float
 
     def added_to(self, weight: "Tensor") -> "Tensor":
-        """Return the sum in the weight's own type, added up in float32 since 16 bits round twice.
+        """Return the sum in the weight's own type, computed in float32 so that it rounds once.
 
         Raises `AdapterError` where a shape does not fit or the sum is not finite.
         """

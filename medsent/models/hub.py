@@ -26,9 +26,9 @@ def snapshot(
 ) -> Path:
     """Return the folder of a model's revision, fetched if need be; its name is the commit.
 
-    Without a revision it is the newest; of a commit that is here already nothing is asked of the
-    network. Without `weights` they are not fetched, and may be missing. Raises `ModelError` that
-    says why it cannot be had.
+    Without a revision it is the newest. For a commit that is in the cache the network is not used.
+    Without `weights` the weights are not fetched, and may be missing. Raises `ModelError` that says
+    why the model cannot be fetched.
     """
     wanted = [*_WANTED, _WEIGHTS] if weights else _WANTED
     try:
@@ -77,7 +77,7 @@ def _is_begun(source: str, revision: str | None, weights: bool) -> bool:
 
 
 def _whole(folder: Path, source: str, weights: bool) -> Path:
-    """Refuse what an interrupted download left, which is all that is here without a network."""
+    """Refuse an incomplete download; without the network the cache may hold only a part."""
     index = folder / _INDEX
     names = {"config.json"}
     if weights and index.is_file():
@@ -108,9 +108,9 @@ def _listed(index: Path, source: str) -> set[str]:
 def _refusal(
     setting: str, of_revision: str, source: str, revision: str | None, error: Exception
 ) -> str:
-    """Return why something is not to be had; the library's own words may hold addresses.
+    """Return why something cannot be fetched, in our words: the library's may hold addresses.
 
-    `of_revision` is the setting of its revision.
+    `setting` is the setting that names it, `of_revision` the one that names its revision.
     """
     from huggingface_hub import errors
 
@@ -133,7 +133,7 @@ def _refusal(
 
 
 def _reason(error: Exception) -> str:
-    """Return the kind of what lies behind an error, and the hub's status code where it gave one."""
+    """Return the status code of an error's first cause; its type where it has no code."""
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
     status = getattr(getattr(error, "response", None), "status_code", None)

@@ -14,9 +14,9 @@ from medsent.models.modules import NAMINGS, TEXT_NAMES, Modules, text_layer
 _PREFIX = "base_model.model."
 """What peft puts before the model's own names."""
 _HALF = re.compile(r"(.+)\.(lora_[AB])(\..+)?\.weight")
-"""The third part, an adapter's own name, is there where a training state was saved as it is."""
+"""The third group, the adapter's name, is there where the state was saved just as in training."""
 _BARE = re.compile(rf"({re.escape(_PREFIX)})?(layers\.\d+\..+)")
-"""A layer's tensor as it is called in a model without its head, which vLLM has no rule for."""
+"""The name of a layer's tensor in a model without its head; vLLM has no rule for such names."""
 _EXPONENTS = {"F64": 0x7FF << 52, "F32": 0xFF << 23, "F16": 0x1F << 10, "BF16": 0xFF << 7}
 """Floating type to the bits of its exponent: all are set in NaN and infinity alone."""
 _UNSERVED = {
@@ -27,7 +27,7 @@ _UNSERVED = {
     r"": "is no LoRA pair, and what is trained whole (modules_to_save) is not served; train a "
     "plain LoRA of the layers",
 }
-"""Pattern to what a tensor is that is no half of a pair; the first that is found holds."""
+"""Pattern to why a tensor that is not half of a pair is refused; the first that matches counts."""
 _OTHER_PARTS = re.compile(
     r"vision|visual|image|audio|speech|projector|connector|multi_modal|resampler"
 )
@@ -48,8 +48,8 @@ class Matrix:
 
     @property
     def is_zero(self) -> bool:
-        """Whether all its numbers are."""
-        # In every floating type zero is bytes of zero, and of minus zero one is the sign alone.
+        """Whether all its numbers are zero."""
+        # In every floating type 0 is all zero bytes; -0 has one byte with only the sign bit set.
         return not self.data.strip(b"\x00\x80")
 
     @property
@@ -87,7 +87,7 @@ class Binding:
     targets: tuple[str, ...]
     """The last two parts of the names of the modules that it changes: `self_attn.q_proj`."""
     namings: tuple[str, ...]
-    """What stands before the layers' names in the file, of `NAMINGS`."""
+    """The prefixes of the layers' names in the file: keys of `NAMINGS`."""
     unnamed: bool
     """Whether all tensors have names that vLLM knows: none has the adapter's own name in it, and
     none is that of a model without its head."""
@@ -132,7 +132,7 @@ def plain_name(key: str) -> str:
 
 
 def _place(name: str, key: str) -> tuple[str, str]:
-    """Return the module and the half of it that a tensor is."""
+    """Return a tensor's module, and which half of the pair it is: `lora_A` or `lora_B`."""
     if found := _HALF.fullmatch(key):
         return found[1].removeprefix(_PREFIX), found[2]
     reason = next(text for pattern, text in _UNSERVED.items() if re.search(pattern, key))
@@ -197,7 +197,7 @@ def bind(name: str, pairs: list[Pair], config: dict[str, Any], modules: Modules)
 
 
 def own_name(module: str) -> str:
-    """Return a text layer's module without what its model puts before it; others as they are."""
+    """Return the name of a text layer's module without the model's prefix; others unchanged."""
     place = text_layer(module)
     return place[1] if place else module
 
@@ -248,7 +248,7 @@ def setting_of(
 ) -> Any:
     """Return a module's own setting, as peft finds it: the first pattern that ends its name.
 
-    Raises `AdapterError`, which begins with `name`, where the patterns are none.
+    Raises `AdapterError`, which begins with `name`, where the patterns cannot be read.
     """
     try:
         for pattern, value in (config.get(patterns) or {}).items():

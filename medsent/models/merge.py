@@ -129,7 +129,7 @@ def _write(folder: Path, adapter: Adapter, work: Path) -> None:
 
 
 def _write_asked(adapter: Adapter, work: Path) -> None:
-    """Take along what the adapter was trained to be asked: a variant reads it in the folder."""
+    """Copy the adapter's prompt, answer and labels: a variant reads them in the model's folder."""
     for name in (PROMPT, ANSWER, LABELS):
         if (adapter.folder / name).is_file():
             shutil.copyfile(adapter.folder / name, work / name)

@@ -20,16 +20,16 @@ NAMINGS = {
     "model.text_model.": "the multimodal model, whose text model is called text_model",
     BARE_NAMES: "the text model without its head (AutoModel)",
 }
-"""What stands before a text layer's name, to what is so named."""
+"""The prefix of a text layer's name, to the kind of model that has it."""
 _LAYER = re.compile(rf"({'|'.join(map(re.escape, NAMINGS))})(layers\.\d+\..+)")
 _UNPACKED = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 """The types of weights that have one number an element: packed ones are integers."""
 
 
 def text_layer(name: str) -> tuple[str, str] | None:
-    """Split a module's name into what stands before the text layer's own name, and that.
+    """Split the name of a text layer's module into the prefix and the rest.
 
-    None for what is no text layer: a vision tower's are never taken for one.
+    None for any other module, such as those of a vision tower.
     """
     found = _LAYER.fullmatch(name)
     return (found[1], found[2]) if found else None
@@ -37,19 +37,19 @@ def text_layer(name: str) -> tuple[str, str] | None:
 
 @dataclass(frozen=True)
 class Modules:
-    """What of a model an adapter may bind to."""
+    """The modules of a model that an adapter may bind to."""
 
     sizes: dict[str, Size | None]
-    """Module to its size, None where neither the weights nor the configuration tell it. The text
-    layers' own names, whatever stands before them; all modules where the model has none."""
+    """Module to its size, None where neither the weights nor the configuration tell it. Holds the
+    text layers' modules, without prefix; if the model has no text layers, all modules."""
     layered: bool
-    """Whether these are text layers."""
+    """Whether `sizes` holds text layers only."""
 
 
 def read_modules(folder: Path) -> Modules:
-    """Read a model's modules from the headers of its weights, or the index where they are away.
+    """Read a model's modules from the headers of its weights, or the index if these are absent.
 
-    The sizes of packed weights are those of the configuration. Raises `ModelError` where the
+    The sizes of packed weights come from the configuration. Raises `ModelError` where the
     folder has no whole safetensors.
     """
     found: dict[str, Size | None] = {}

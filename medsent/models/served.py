@@ -75,7 +75,7 @@ def _check_names(settings: VllmSettings, adapters: dict[str, Adapter], model: Pa
 
 
 def _check_ranks(settings: VllmSettings, adapters: dict[str, Adapter], taken: list[int]) -> None:
-    """Check the highest rank, by the values that vLLM takes: none of them where unknown."""
+    """Check the ranks. `taken` are the highest ranks that vLLM can be set to, empty if unknown."""
     own = settings.options.get("max_lora_rank")
     most = own or settings.max_lora_rank
     setting = f"engine.{'options.' if own else ''}max_lora_rank"
@@ -95,7 +95,7 @@ def _check_ranks(settings: VllmSettings, adapters: dict[str, Adapter], taken: li
 
 
 def _configured_rank(adapter: Adapter) -> int:
-    """Return the highest rank of an adapter's settings, which vLLM goes by, used or not."""
+    """Return the highest rank in an adapter's settings: vLLM goes by it, used or not."""
     config = json.loads(adapter.settings_text())
     told = [config["r"], *(config.get("rank_pattern") or {}).values()]
     return max(adapter.rank, *(rank for rank in told if isinstance(rank, int)))

@@ -28,13 +28,13 @@ Code that comes with a model does, where `trust_remote_code` is set.
 PREPARED = "medsent-model.json"
 """Hashes of the embedded model's files, in its own folder alone."""
 _OTHER_FORMATS = ("*.gguf", "*.npz", "*.pth", "*.pt", "*.bin", "*.ckpt")
-"""What else models' folders hold weights in."""
+"""Other formats of weights that may lie in a model's folder."""
 
 
 def is_pointer(path: Path) -> bool:
-    """Tell whether a file is what git leaves in its place where git-lfs did not fetch it.
+    """Tell whether a file is a git-lfs pointer, which git leaves where the file was not fetched.
 
-    One that cannot be read is none: whoever reads it says why.
+    False where it cannot be read: the code that needs the file then reports why.
     """
     try:
         with path.open("rb") as file:

@@ -43,7 +43,7 @@ Tensors = dict[str, Tensor]
 def refuse_incomplete(folder: Path) -> None:
     """Raise `ModelError` where a model's weights are damaged, or a file or tensor is not there.
 
-    What only seems to be missing is said: models differ, so that it may be as it should.
+    What only seems to be missing gets a warning: models differ, so it may be right as it is.
     """
     tensors = read_tensors(folder)
     if lost := sorted(set(listed(folder)) - set(tensors)):
@@ -73,7 +73,9 @@ def read_tensors(folder: Path) -> Tensors:
 
 
 def listed(folder: Path, form: str = "*") -> dict[str, str]:
-    """Return tensor to file by the index of a form, or of each; nothing where there is none.
+    """Return tensor to file from the index `<form>.safetensors.index.json`; default: from all.
+
+    Empty where there is no index.
 
     Raises `ModelError` where an index is damaged.
     """

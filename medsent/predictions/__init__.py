@@ -1,4 +1,4 @@
-"""Outcomes in, Parquet out: one row a record, a struct a variant; and the same read back."""
+"""Predictions as Parquet, written and read: a row for each record, a struct for each variant."""
 
 from medsent.predictions.arrays import label_matrix, label_struct, probability_matrix, record_keys
 from medsent.predictions.columns import (

@@ -22,7 +22,7 @@ class Reason(StrEnum):
     ERASED = "erased"
     """`medsent erase` took its opinion out of the run; nothing else of it is kept."""
     BAD_SHARD = "bad_shard"
-    """Its shard is quarantined and nobody can read it: no prediction holds it."""
+    """Its shard cannot be read and is quarantined, so that the predictions have no row for it."""
 
 
 class AnswerStatus(StrEnum):
@@ -42,4 +42,4 @@ class AnswerStatus(StrEnum):
     VALUE_UNKNOWN = "value_unknown"
     """A label's value is neither yes nor no, or stands twice; or what is found has another form."""
     NO_PREDICTION = "no_prediction"
-    """Of the figures alone: a record that was scored has no answer of the variant."""
+    """Only in figures, never in predictions: a scored record has no answer of the variant."""

@@ -15,13 +15,13 @@ _AHEAD = 8
 """Objects that are read before they are asked for: each costs several round trips."""
 _BLOCK_ROWS = 4096
 MOST_BYTES = 2**30
-"""Of rows that are put together: a column of strings holds 2 GiB at most."""
+"""Most bytes of rows put together in one batch: a column of strings holds 2 GiB at most."""
 
 Look = Callable[[pq.ParquetFile], None]
 
 
 def _pass_by(_: pq.ParquetFile) -> None:
-    """Pass a file by."""
+    """Do nothing: the default `look`."""
 
 
 def labels_of(folder: AnyPath) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ def _each(
 def _of_object(
     columns: Sequence[str] | None, rows: int, look: Look, file: AnyPath
 ) -> Iterable[pa.RecordBatch]:
-    """Return an object's batches: already read where it is a block, else as they are asked for."""
+    """Return an object's batches: read at once if it is small (one block), else one by one."""
     parquet = open_parquet(file)
     look(parquet)
     batches = parquet.iter_batches(rows, columns=columns)

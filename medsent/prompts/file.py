@@ -74,13 +74,13 @@ class PromptFile(Settings):
     messages: tuple[Turn, ...] | None = None
     """The turns before the answer; earlier user and assistant turns are examples."""
     text: Wording | None = None
-    """The whole prompt in place of messages, in which the tokenizer's special tokens count."""
+    """The whole prompt in place of messages; special tokens written in it are special tokens."""
     chat_template: bool | None = None
     """Whether the model's chat template is laid around the messages; null: where it has one."""
     verbatim: bool = False
     """Whether messages keep the white space at their ends, which most chat templates take off."""
     bos: int | None = Field(None, ge=0, le=2)
-    """How many BOS tokens begin the prompt; null: the chat template's, without a template one."""
+    """How many BOS tokens begin the prompt; null: those of the chat template, or one without it."""
     language: str | None = None
     """The language that personas and labels are described in; null: that of the opinion."""
     languages: dict[str, str] = {}
@@ -112,7 +112,7 @@ class PromptFile(Settings):
         return self
 
     def _check_languages(self) -> None:
-        """Refuse words that are there in some languages and other words in others."""
+        """Refuse texts that are not all in the same languages."""
         several = [wording for wording in self._wordings() if isinstance(wording, dict)]
         for wording in several:
             if set(wording) != set(several[0]) or not wording:
@@ -148,7 +148,7 @@ class PromptFile(Settings):
 
     @property
     def persona_first(self) -> bool:
-        """Whether it says who reads before it has said the opinion to its end."""
+        """Whether a persona's place stands before the last place of the opinion."""
         return any(
             name in PERSONA
             for places in self._orders()

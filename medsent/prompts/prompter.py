@@ -1,11 +1,12 @@
-"""From a record to token ids, the very ones that the whole text has in the tokenizer.
+"""Turns a record into token ids: exactly those that the tokenizer gives to the whole text.
 
 The text of an opinion is untrusted. A prompt is tokenised as one text, as training pipelines
 do it; where that makes a special token of anything in an opinion, the texts between the
 prompt's own special tokens are tokenised by a tokenizer that knows none.
 
-Where the tokenizer can be cut for, only what stands around an opinion is tokenised, once for
-all of its readers; the ids before and after it are kept for each language and persona.
+Where a text can be cut (see `prompts.cuts`), only the opinion and the text next to it are
+tokenised, once for all its readers; the ids before and after are kept for each language and
+persona.
 """
 
 import copy
@@ -67,7 +68,7 @@ class _Frame:
 
 @dataclass(frozen=True)
 class _Cut:
-    """A prompt in three, which have the ids of the whole together."""
+    """A prompt in three parts, whose ids together are the ids of the whole."""
 
     before: list[int]
     around: _Frame
@@ -90,7 +91,7 @@ class Prompter:
         self._bos = tokenizer.bos_token_id
         self._bos_count = self._count_bos()
         self.forbidden = _added_token_ids(tokenizer)
-        # Without added tokens it still stands for characters that the vocabulary lacks.
+        # The unknown token stays reachable: for characters that the vocabulary lacks.
         self._unreachable = self.forbidden - {tokenizer.unk_token_id}
         self._frame = lru_cache(maxsize=4096)(self._make_frame)
         self._cut = lru_cache(maxsize=4096)(self._make_cut)
@@ -139,7 +140,7 @@ class Prompter:
         _plain(self._tokenizer)
 
     def without_readers(self) -> "Prompter":
-        """Return one that says nothing in a persona's places, whose id is then the empty text."""
+        """Return a prompter with one persona, of id "", that leaves the persona's places empty."""
         nobody = Persona(id="", name={"en": ""}, description={"en": ""})
         return Prompter(self._tokenizer, self._prompt, {"": nobody}, self._labels)
 
@@ -153,7 +154,7 @@ class Prompter:
         ids: list[int] = made.ids[after:]
         if self._unreachable.isdisjoint(ids):
             return ids
-        # A vocabulary that reaches an added token by merging: spell it character by character.
+        # Merges made the id of an added token: tokenise its text character by character.
         start = len(_MARK) * after
         spelled: list[int] = []
         for token, (first, end) in zip(ids, made.offsets[after:], strict=True):
@@ -182,7 +183,7 @@ class Prompter:
         }
 
     def _whole(self, cut: _Cut, made: _Tokenised, record: Record) -> list[int]:
-        """Put a prompt together, if its special tokens are its own and none is the opinion's."""
+        """Put a prompt together; the safe way if the opinion's text became a special token."""
         ids, special = made
         if special == cut.around.special:
             return self._with_bos(cut.before + ids + cut.after)
@@ -303,7 +304,7 @@ def _as_it_is(tokenizer: Any) -> Tokenizer:
 
 @lru_cache(maxsize=4)
 def _whole_texts(tokenizer: Any) -> Tokenizer:
-    """Return a copy that was told nothing, which takes seconds."""
+    """Return a copy that does not pad, truncate or split special tokens; it takes seconds."""
     same: Tokenizer = copy.deepcopy(tokenizer.backend_tokenizer)
     same.encode_special_tokens = False
     same.no_padding()
@@ -324,9 +325,9 @@ def _plain(tokenizer: Any) -> Tokenizer:
 
 @lru_cache(maxsize=4)  # seconds for a large vocabulary
 def _without_added_tokens(tokenizer: Any) -> Tokenizer:
-    """A copy of the tokenizer in which of the added tokens only runs of white space remain.
+    """A copy of the tokenizer that keeps only those added tokens that are runs of white space.
 
-    It knows one of its own, `_MARK`.
+    Its one new token is `_MARK`.
     """
     spec = json.loads(tokenizer.backend_tokenizer.to_str())
     spec["added_tokens"] = [

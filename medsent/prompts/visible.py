@@ -15,11 +15,11 @@ LEGEND: Final = (
 )
 
 _NAME: Final = re.compile(r"[\w-]{1,32}")
-"""A language, a persona: a column that was mistaken for theirs may hold an opinion."""
+"""What a language or persona looks like; a column mistaken for one of these may hold opinions."""
 _ACTING: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
-"""Unicode's categories of controls, of what is not seen, and of separators of lines."""
+"""Unicode's categories of control, invisible and line-separating characters."""
 _UNDECODED: Final = "\ufffd"
-"""What a part of a character is decoded to."""
+"""What the bytes of an incomplete character are decoded to."""
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 

@@ -34,7 +34,7 @@ class Json:
             self._choices = Choices(tokenizer, form)
         sampling = answer.sampling
         self.room = sampling.max_tokens or _room(tokenizer, form, len(labels))
-        # A grammar says letters, not tokens: a model may write them one by one, and is not cut off.
+        # A grammar fixes letters, not tokens: room for a token a byte, so that none is cut off.
         most = sampling.max_tokens or (form.longest + 1 if answer.guided else self.room)
         self.ask = Ask(
             max_tokens=most,
