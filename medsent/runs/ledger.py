@@ -19,7 +19,9 @@ from medsent.storage.paths import shown
 
 _Entry = TypeVar("_Entry", Shard, BadShard)
 _FILE = "ledger.json"
-_OF_WHOLE = "where no shard was rewritten since the run began, delete it and run its job again"
+_OF_WHOLE = (
+    "where no shard was rewritten since the run began, delete it and give the same command again"
+)
 _OF_PART = "how its blocks are cut is not known without it: begin a new run with --set name=NAME"
 _ANEW = (
     "`medsent requeue RUN --shard PATH` scores it anew; or put the former data back, and give the "

@@ -99,7 +99,7 @@ def test_a_part_of_a_run_cannot_be_finished_without_its_ledger(run: RunFolder) -
     with pytest.raises(RunError, match="begin a new run with --set name=NAME"):
         Ledger.read(run)
     write_manifest(run)
-    with pytest.raises(RunError, match="delete it and run its job again"):
+    with pytest.raises(RunError, match="delete it and give the same command again"):
         Ledger.read(run)
 
 
