@@ -105,7 +105,7 @@ def _lines(
 
 
 def _copies(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Yield what an input with gold holds of one text under several ids, and of near-duplicates."""
+    """Yield how often an input with gold has one text under several ids, or near-duplicates."""
     if not has_gold(plan.shards.columns, plan.shards.labels):
         return
     tables, every = first_rows(plan.shards, plan.sample)

@@ -102,10 +102,10 @@ class Side:
 def open_reference(
     folder: str | None, variants: Sequence[str], labels: Sequence[str] | None = None
 ) -> RunFolder | None:
-    """Return the run that `reference` names, seen to be complete and to have all the variants.
+    """Return the run that `reference` names, checked to be complete and to have all the variants.
 
-    And one at least of the labels, where these are given. Raises `ConfigError` or `RunError`
-    where there is no comparing with it.
+    It must also have at least one of `labels`, if given. Raises `ConfigError` or `RunError` where
+    it cannot be compared with.
     """
     if folder is None:
         return None
@@ -156,7 +156,7 @@ def compare_runs(
 def compare_sides(sides: tuple[Side, Side], *, sliced: bool = True) -> Metrics:
     """Return the numbers of baseline and candidate, whose names differ, and their comparison.
 
-    Of slices of the records as well, unless they are not asked for.
+    With `sliced`, those of slices of the records as well.
 
     Raises `RunError` where the runs share no label or no records, or where the gold of these
     differs.
@@ -247,7 +247,11 @@ def _joined(base: pa.Table, candidate: pa.Table, sides: tuple[Side, Side]) -> pa
 
 
 def _place(base: pa.Table, candidate: pa.Table, sides: tuple[Side, Side]) -> tuple[Keys, Keys]:
-    """Return where the records of both stand in each: by row where all rows are the same ones."""
+    """Return the places in each run's table of the records that both hold.
+
+    Records are matched by row as well if that finds all records of the smaller run, else by their
+    ids and persona alone.
+    """
     by_row = [_digests(table, ["row_hash", *_KEYS]) for table in (base, candidate)]
     if len(np.intersect1d(by_row[0], by_row[1])) == min(map(len, by_row)):
         keys = by_row

@@ -40,21 +40,21 @@ Population: TypeAlias = Literal["prompt_tokens", "language", "persona"]
 
 _REPLICATES: Final = 400
 _BINS: Final = 10
-"""Of the length of prompts: tenths of the reference's."""
+"""Bins of prompt length: each holds about a tenth of the reference's records."""
 
 
 class DriftSettings(Settings):
     """From how much drift on there is an alarm; null: never."""
 
     label_rate: float | None = Field(0.05, gt=0, le=1)
-    """Change of the share of records that get a label: it is beyond this on either side, and its
-    interval, corrected over the labels, leaves out 0."""
+    """Alarm where the share of records that get a label changes by more than this, up or down, and
+    the interval of the change, corrected over the labels, excludes 0."""
     population: float | None = Field(0.2, gt=0)
     """PSI of language, persona and length of prompts. Below 0.1 is commonly called stable, above
-    0.25 another population; with few opinions chance alone reaches that, and is not alarmed at."""
+    0.25 another population; with few opinions chance alone may exceed that: this is no alarm."""
     quarantined: float | None = Field(0.02, gt=0, le=1)
-    """Rise of the share of records that are quarantined: it is above this, and its interval above
-    0."""
+    """Alarm where the share of records that are quarantined rises by more than this, and the
+    interval of the rise lies above 0."""
 
 
 class Drift(Part):
@@ -101,7 +101,7 @@ def measure_drift(
     settings: DriftSettings,
     names: Sequence[str] | None = None,
 ) -> list[Drift]:
-    """Compare two runs; each has all the variants. Of `run`, only those files of predictions.
+    """Compare two runs that have all the variants; of `run` only the files `names`, if given.
 
     Returns for each variant the rate of each label that both runs have and the length of its
     prompts, then language, persona and the share quarantined. Raises `RunError` where they have
@@ -157,7 +157,7 @@ class Seen:
         labels: Sequence[str],
         names: Sequence[str] | None = None,
     ) -> "Seen":
-        """Read of a run's predictions these labels, made by the thresholds of its folder."""
+        """Read the predictions of `labels` in a run, or in its files `names`, by its thresholds."""
         settings, own = run.config().variants, predictions.labels_of(run.predictions)
         methods = {name: settings[name].method for name in variants}
         kept = cuts_in_use(run, methods)
@@ -284,7 +284,7 @@ def _population(
     counts = [np.array([each[name] for name in names], dtype=np.float64) for each in (old, new)]
     known = min(old.total(), new.total())
     opinions = [seen.opinions("scored") if known else 0.0 for seen in (before, now)]
-    # Many records of few opinions are no better known than as many records as opinions.
+    # Records of one opinion are not independent: counts are scaled to the number of opinions.
     value = stability_index(
         *(
             each * (own / each.sum() if own else 1)
@@ -319,11 +319,12 @@ def stability_index(before: Floats, now: Floats) -> float:
 
 
 def _chance(categories: int, before: float, now: float, number: int = 1) -> float | None:
-    """Return what one of `number` PSIs, of samples of one population, exceeds once in 20 times.
+    """Return the value that any of `number` PSIs exceeds by chance in 1 of 20 comparisons.
 
-    For small changes it is Pearson's statistic of homogeneity times 1/n + 1/m, which fixed
-    limits leave out (Potgieter, van Zyl, Schutte and Lombard 2023); n and m are opinions, since
-    their records are no independent draws. None from too few.
+    Both samples are then of the same population. For small changes the PSI is Pearson's statistic
+    of homogeneity times 1/n + 1/m, a factor that fixed limits ignore (Potgieter, van Zyl, Schutte
+    and Lombard 2023). n and m are numbers of opinions, since the records of an opinion are not
+    independent. None from too few opinions.
     """
     if min(before, now) < FEW_OPINIONS:
         return None

@@ -47,8 +47,8 @@ def erase(folders: Sequence[str | AnyPath], opinion_ids: Mapping[str, str]) -> s
     `opinion_ids` is each id to where the user gave it. They are listed in the output folders of
     the runs first, so that no other run there, and none to come, scores them or hands them on.
     Raises `UsageError` where an id is empty and `RunError` where a folder is no run, before
-    anything is touched; `RunError` where a run is held by a job or is damaged: the others are
-    done, and the same command does the rest; and where an id stood in none of the runs.
+    anything is touched. Raises `RunError` after the other runs are done where a run is held by a
+    job or is damaged (the same command then does the rest), or where no run held an opinion.
     """
     if not all(opinion_ids):
         raise UsageError("--opinion-id: an id is empty, and every record without one would go")
@@ -134,7 +134,7 @@ def _erase(run: RunFolder, opinion_ids: Sequence[str]) -> int:
 
 
 def _report(run: RunFolder) -> AnyPath:
-    """Write the report again; that of an old night was made of its figures, all there is."""
+    """Write the report again; without predictions it was already made again from the figures."""
     if not run.holds_predictions():
         return run.path / FILES[-1]
     return write_files(run, reduce_run(run, run.config(), run.complete()))

@@ -25,7 +25,7 @@ from medsent.storage.paths import AnyPath, names_below, open_parquet, write_whol
 
 _FIGURES = FILES[0]
 _REPORTS = (*FILES, *QUOTING)
-"""May quote opinions, or count few enough records to tell of one."""
+"""Files that may quote opinions, or count so few records that they reveal one."""
 _WORKERS = 4
 
 
@@ -58,7 +58,7 @@ def erase(run: RunFolder, opinion_ids: Sequence[str]) -> Rewritten:
 
 
 def resume(run: RunFolder) -> Rewritten:
-    """Take out what a run's list still has to; every step may be done twice."""
+    """Take out the opinions on a run's list that may still be in it; every step may be repeated."""
     erased = Erased.read(run)
     if not erased.pending:
         return Rewritten()
@@ -69,8 +69,8 @@ def resume(run: RunFolder) -> Rewritten:
         if not (old_night and file.name in FILES):
             file.unlink(missing_ok=True)
     if old_night:
-        # The figures are all there is: they stay, and so do reports, made of these alone, since
-        # those of earlier versions quote opinions.
+        # Without predictions only the figures are left, and they stay. Reports are made again from
+        # these alone, since reports of earlier versions quote opinions.
         write_files(run, read_metrics(figures))
     else:
         forget_drift(run)
@@ -79,7 +79,7 @@ def resume(run: RunFolder) -> Rewritten:
     held, handed_on = (_holding(folder, erased) for folder in (run.predictions, run.labelled))
     found = erased.found.union(*held.values(), *handed_on.values())
     erased = erased.model_copy(update={"found": found, "pending": True})
-    erased.write(run)  # or after a kill nobody could say of an opinion that it was here
+    erased.write(run)  # before the rest: a kill must not lose which opinions were here
     if clusters := Clusters.read(run):
         clusters.without(erased).write(run)
     compared = _remove_comparisons(run) if held else ()
@@ -109,7 +109,7 @@ def forget_tuned_on(run: RunFolder, opinion_ids: Sequence[str]) -> None:
 
 
 def _quoting(run: RunFolder) -> Iterator[AnyPath]:
-    """Yield the reports, and what a kill left behind of writing files whole."""
+    """Yield the reports, and temporary files that a killed command left behind."""
     for name in _REPORTS:
         yield run.path / name
         yield from run.path.glob(f".{name}.*")

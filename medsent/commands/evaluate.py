@@ -105,7 +105,7 @@ def rewrite_report(folder: str | AnyPath, quoted: int = 0) -> AnyPath:
     run = RunFolder(any_path(folder).resolve())
     config = run.config()
     run.complete()
-    with held(run):  # no erasure passes by what is being quoted
+    with held(run):  # so that no erasure runs meanwhile
         finish_erasure(run)
         return write_report(run, config, run.complete(), quoted)
 
@@ -171,7 +171,7 @@ class Job:
         return missing(self._plan, done)
 
     def _begin_ledger(self) -> None:
-        """Keep what the run knows of its shards, and how it cuts and holds them from now on."""
+        """Write the ledger, with the rows per block and the kept columns that hold from now on."""
         rows, kept = self._plan.rows_per_block, self._plan.shards.kept
         now = replace(self._plan, rows_of_run=None).rows_per_block
         if rows != now and not self._plan.shards.bad:  # with fewer shards blocks would be smaller

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pace:
-    """That of a run, complete or not, over all its sessions that came to their end."""
+    """How fast a run was, complete or not, over all its sessions that came to their end."""
 
     run: RunFolder
     start_up_s: float
@@ -27,9 +27,9 @@ class Pace:
 
     @classmethod
     def latest(cls, plan: Plan) -> "Pace | None":
-        """Return that of the run of a plan's name that was at work last; None where none has.
+        """Return the pace of the run of the plan's name that was at work last; None without any.
 
-        A run whose log cannot be read counts as none, and no more logs are read than it takes.
+        Runs with no finished session, or a log that cannot be read, are passed over.
         """
         runs = []
         for run in runs_named(run_of(plan).path.parent, plan.config.name):

@@ -128,7 +128,7 @@ def _shown(job: _Job, records: list[Row] | None) -> Iterator[str]:
             yield _line("", f"such as this, which gives {job.labels.names[0]} alone:")
             yield from _margined(harmless(form.write(first), newlines=True))
         every = records if records is not None else [job.stand_in(variant.prompt)]
-        # With a reader each, all are of interest; else several rows have one id by mistake.
+        # With fan-out all are shown, one a reader; else several rows share an id by mistake.
         some = every if job.config.input.fan_out == "personas" else every[:1]
         for row in some:
             yield from _record(job, row, prompter, len(every) - len(some))

@@ -76,7 +76,7 @@ def tune_run(
     name, manifest = run.config().name, run.complete()
     chosen = _chosen(run, manifest.asked.methods, variant)
     target = _target(run, chosen, output)
-    with held(run):  # no erasure passes by what is being read and written
+    with held(run):  # so that no erasure runs meanwhile
         records = read_records(run, chosen)
         tunings = tune(records.gold, records.probabilities, precision_floor)
         by_label = dict(zip(predictions.labels_of(run.predictions), tunings, strict=True))
@@ -193,9 +193,9 @@ def _row_hashes(rows: pa.RecordBatch, gold: npt.NDArray[np.int8]) -> Hashes:
 
 
 def _texts(run: RunFolder, records: Records) -> pa.Table | None:
-    """Return opinion_id and hash of the text, of those that the run's shards still hold.
+    """Return opinion_id and text hash of the records' opinions that the run's shards still hold.
 
-    A run holds no text. None where none can be read, and then it is said what that means.
+    The run itself holds no text. None where no text can be read; the log says what that means.
     """
     found = []
     try:
@@ -249,7 +249,7 @@ def _thresholds(
 ) -> Thresholds:
     """Return what the file holds of a variant, which was so asked."""
     assert tuned_on.run is not None  # they are a run's
-    # A run that names no answer files is of before there were prompt files: what it has under
+    # A run that names no answer files is of a version that had no prompt files: what it has under
     # `prompts` is no digest of a file.
     variant = tuned_on.run.variant
     return Thresholds(
@@ -282,7 +282,7 @@ def _heading(thresholds: Thresholds, run: TunedRun) -> str:
 
 
 def _told(tunings: Mapping[str, Tuning], records: Records, floor: float | None) -> Iterator[str]:
-    """Yield the table, what it is worth, and what it is not of."""
+    """Yield the table, a caution about its figures, and which records and labels it leaves out."""
     width = max(17, *(len(label) + 3 for label in tunings))
     titles = f"{'positives':>10}{'threshold':>11}{'precision':>11}{'recall':>8}{'F1':>8}"
     yield f"{'label':<{width}}{titles}"

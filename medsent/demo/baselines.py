@@ -1,7 +1,8 @@
-"""What the demo's model is measured against: macro F1 of Bayes, of guessing, of TF-IDF.
+"""Baselines for the demo's model: macro F1 of the true probabilities, of guessing, of TF-IDF.
 
 Every score is the mean F1 over the 21 labels, with thresholds per label tuned on the
-validation split and applied to another. `python -m medsent.demo.baselines` prints them.
+validation split and applied to another. `python -m medsent.demo.baselines` prints them. "Bayes"
+is the Bayes classifier: it knows the true probability of each label.
 """
 
 import logging

@@ -33,7 +33,7 @@ class Cuts(Written):
         return self.model_copy(update={"tuned_on": left.model_dump(mode="json")})
 
     def forgetting(self, before: "Cuts | None") -> "Cuts":
-        """Return them without the opinions that a former copy of them was made to forget."""
+        """Return the thresholds without the hashes that an erasure removed from an earlier copy."""
         if before is None or not before.tuned_on or not self.tuned_on:
             return self
         former = TunedOn.model_validate(before.tuned_on)
@@ -60,9 +60,9 @@ class KeptCuts(Written, RootModel[dict[str, Cuts]]):
         run.write(_FILE, self.to_json())
 
     def write_again(self, run: RunFolder) -> None:
-        """Write them into a run, but nothing of what an erasure took out of those it holds.
+        """Write them into a run, without the hashes that an erasure removed from its own copy.
 
-        The file they are read from anew still has it where it lies outside the run.
+        A thresholds file outside the run, from which they were read again, still has these hashes.
         """
         kept = self.root
         with suppress(RunError, ValidationError):  # it has none yet, or a damaged file
@@ -71,7 +71,7 @@ class KeptCuts(Written, RootModel[dict[str, Cuts]]):
         KeptCuts(kept).write(run)
 
     def without(self, opinion_ids: Sequence[str]) -> "KeptCuts":
-        """Return them as they are where some opinions are to be known no more."""
+        """Return the thresholds without the hashes of these opinions."""
         return KeptCuts({name: each.without(opinion_ids) for name, each in self.root.items()})
 
     def tuned_on(self) -> dict[str, TunedOn]:

@@ -16,7 +16,7 @@ MINUS: Final = "−"
 
 
 def percent(share: float | None) -> str:
-    """Print a share of 0 to 1 in percent; one that is not quite all or none is not rounded so."""
+    """Print a share of 0 to 1 in percent; only exact values give 0.0% or 100.0%."""
     if share is None:
         return UNDEFINED
     if 0 < share < 0.0005:

@@ -13,16 +13,16 @@ from medsent.metrics.verdict import Decision, Judged, Margins, Verdict, decide
 from medsent.reducer.pairs import BOTH, Pair
 
 _MOST: Final = 0.5
-"""Of the variance: the labels that make up as much are to be collected."""
+"""The labels to collect are those that make up at least this share of the variance."""
 _NEVER: Final = 1e6
-"""Opinions: a larger number is no advice."""
+"""More opinions than this are not asked for: such a number is no useful advice."""
 
 
 def opinions_of(pair: Pair) -> int | None:
     """Return about how many opinions the two are compared on; None where there are none.
 
-    The sketch holds 64 of them, which are a random choice, with the records of each. It is exact
-    with no more, and where all have as many records.
+    The sketch holds at most 64 of them, chosen at random, each with its number of records. The
+    result is exact with up to 64 opinions, and where all have equally many records.
     """
     known = pair.opinions
     if not len(known):
@@ -109,7 +109,7 @@ def _with_needs(found: Verdict, macro: Change, labels: Sequence[str]) -> Verdict
     if found.macro_f1.decision == "cannot_tell":
         collect += [name for name in _widest(macro, labels) if name not in collect]
     most: dict[str, int | None] = {}
-    # One that no number of opinions would tell leaves the others' without use.
+    # If no number of opinions would decide one of the figures, the others' numbers do not help.
     if known and len(known) == len(asked):
         for name in ("opinions_needed", "opinions_needed_low", "opinions_needed_high"):
             most[name] = _largest(getattr(each, name) for each in known)
@@ -139,9 +139,10 @@ def judged(
 ) -> Judged:
     """Return what is said of one figure, and how many opinions would tell where it cannot be.
 
-    `opinions` is how many are compared. Of a label, `with_label` have it in gold: where these are
-    too few for an interval, as many are asked for as hold enough at that rate. Of macro F1,
-    the variance will be `widened` so many times by the labels that are too rare now.
+    `opinions` is how many are compared. For a label, `with_label` of these have it in gold; if that
+    is too few for an interval, the answer is how many opinions would hold enough at the same rate.
+    For macro F1, `widened` is the factor by which labels that are too rare now, and would count
+    then, increase the variance.
     """
     bounds = change.deciding
     found = Judged(
@@ -159,7 +160,7 @@ def judged(
         needed = few.times(margin, change.number)
         return found.model_copy(update={"opinions_needed": _count(opinions, needed)})
     if change.difference.none == "too_few_opinions" and with_label is not None:
-        # The label is among the few for having been seen seldom; see `findings.support`.
+        # Plus one: labels get here because they were seen seldom; see `records_needed`.
         needed = FEW_OPINIONS / (with_label + 1) if with_label else None
         return found.model_copy(update={"opinions_needed": _count(opinions, needed)})
     return found

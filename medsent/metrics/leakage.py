@@ -95,12 +95,12 @@ class Sought:
         return cls(np.unique(np.concatenate(hashes)), tuple(keys))
 
     def ids(self, ids: pa.Array) -> Hashes:
-        """Return which hashes are of some of these ids."""
+        """Return the sought hashes that belong to any of these ids."""
         known = hash_opinions(pc.unique(ids).drop_null().to_pylist())
         return np.intersect1d(known, self.hashes, assume_unique=True)
 
     def either(self, rows: pa.Table) -> Hashes:
-        """Return which are of the opinion_id or the text of some of these rows."""
+        """Return the sought hashes that belong to an opinion_id or a text of these rows."""
         found = self.ids(rows["opinion_id"])
         texts = recognisable(pc.unique(rows["text"])) if self.keys else None
         for key in self.keys:

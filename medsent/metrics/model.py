@@ -214,11 +214,11 @@ class Change(Part):
     detectable_high: Figure = Field(None, exclude_if=is_none)
     """Upper end."""
     one_sided: Estimated = Field(None, exclude_if=is_none)
-    """The difference with a lower and an upper bound, each of which holds by itself for all labels,
-    or a column's slices, at once: for whoever asks in one direction, as whether any is worse."""
+    """The difference with a lower and an upper one-sided bound, each of which holds for all labels,
+    or a column's slices, at once: for questions in one direction, such as whether any is worse."""
     detectable_one_sided: Figure = Field(None, exclude_if=is_none)
-    """By how much a true difference must lie beyond a limit for that bound to show it in 4 of 5
-    runs; None where it shows none."""
+    """How far a true difference must lie beyond a limit for a one-sided bound to show that in 4 of
+    5 runs; None where no difference would be shown."""
     at_most: Figure = Field(None, exclude_if=is_none)
     """How far the difference can be from 0, where the two disagree on too few opinions for an
     interval; 0 where they never do. It holds with 95% certainty, for all labels at once."""
@@ -282,7 +282,7 @@ class Comparison(Part):
     """About how many opinions these records are of; exact up to 64, and where all have as many
     records."""
     verdict: Verdict | None = Field(None, exclude_if=is_none)
-    """Whether the candidate may take the baseline's place; not there in reports of before."""
+    """Whether the candidate may take the baseline's place; not there in older reports."""
 
 
 FindingSection: TypeAlias = Literal[

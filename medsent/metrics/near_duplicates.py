@@ -34,10 +34,10 @@ characters, one word that differs."""
 
 _RUN: Final = 5
 _HASHES: Final = 128
-"""Of a text's signature: the estimate's standard error is then 0.035 at 0.8."""
+"""Hashes in a text's signature: with 128 the estimate's standard error is 0.035 at 0.8."""
 _BAND: Final = 8
-"""Hashes that two texts must have alike, side by side, to be compared: over 16 such bands so are
-95 in 100 pairs with 0.8 in common, and nearly all with 0.9."""
+"""A signature has 16 bands of 8 hashes. Two texts are compared if they agree in at least one band:
+95 in 100 pairs with 0.8 in common do, and nearly all with 0.9."""
 
 _EMPTY: Final = MinHash(_HASHES, seed=1, hashfunc=crc32)
 

@@ -1,7 +1,7 @@
 """What asking the same records again changes: answers that flip, and figures that move.
 
-An engine answers many requests in one batch, and which of them stand together differs from one
-time to the next. The rounding of 16 bits, seldom that of 32, then turns a close answer over.
+An engine answers many requests in one batch, and which requests share a batch differs from one
+time to the next. Rounding in 16 bits, rarely in 32, then flips answers that were close.
 """
 
 from collections.abc import Iterable

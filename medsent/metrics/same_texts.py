@@ -36,21 +36,21 @@ class SameTexts:
     opinions: pa.Array
     """(K,): the ids of all opinions with gold."""
     texts: int
-    """Texts that several of them have."""
+    """Number of texts that several of these opinions have."""
     under: int
-    """Opinions that have these."""
+    """Number of opinions with such a text."""
     differing: int
-    """Of the texts, those to which one reader's gold differs."""
+    """Number of such texts for which the gold of one reader differs between the opinions."""
 
 
 def first_rows(
     shards: Shards, sample: Sample | None = None, most: int | None = None
 ) -> tuple[list[pa.Table], bool]:
-    """Return the opinions, texts, personas and gold of the rows of an input, and if of all.
+    """Return opinion, text, persona and gold of an input's rows, and whether these are all rows.
 
-    Of more than `most` rows, `MOST_ROWS` where None, those are the first of shards spread over
-    the input. With a sample, rows of other opinions are left out. A shard that cannot be read is
-    passed over.
+    If the input has more than `most` rows (`MOST_ROWS` where None), only the first rows of shards
+    spread over the input are read. With a sample, rows of other opinions are left out. A shard
+    that cannot be read is passed over.
     """
     most = MOST_ROWS if most is None else most
     every = shards.rows <= most

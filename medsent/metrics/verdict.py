@@ -53,14 +53,14 @@ class Judged(Part):
     margin: float
     """How much lower the candidate's figure may be."""
     low: Figure = None
-    """Lower end of the interval that decides: of a label that of all labels at once. It is lower
-    than that of the difference where the two disagree on few opinions; of variants that do on
-    too few for an interval, it is how far they can be apart at most."""
+    """Lower end of the interval that decides; for a label, of the one that holds for all labels at
+    once. Where the two disagree on few opinions, it is lower than that of the difference. Where
+    they disagree on too few for an interval, it is the largest loss that is possible."""
     high: Figure = None
     """Upper end."""
     opinions_needed: int | None = None
-    """Where it cannot be told: about so many opinions like these would tell, in 4 of 5 runs, were
-    the two equally good or, where there are so many already, as far apart as seen."""
+    """Where it cannot be told: about how many opinions like these would tell, in 4 of 5 runs, if
+    the two were equally good or, where there are that many already, as far apart as observed."""
     opinions_needed_low: int | None = None
     """Lower end of where that lies, which is estimated from these data."""
     opinions_needed_high: int | None = None

@@ -14,7 +14,7 @@ Matrix = npt.NDArray[np.int8]
 
 _MISSING, _ZERO, _ONE = 0, 1, 2  # a value of -1, 0 or 1, as an index
 
-# A row's (tp, fp, fn) as one integer, of so many bits each: in the order of the triples.
+# A row's (tp, fp, fn) packed into one integer, 20 bits each: integers sort as the triples do.
 _BITS: Final = 20
 _LOWEST: Final = 2**_BITS - 1
 

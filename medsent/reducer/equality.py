@@ -29,5 +29,5 @@ def _same(mine: Any, theirs: Any) -> bool:
 
 
 def put(parts: dict[K, M], name: K, part: M) -> None:
-    """Merge a part into what there is of its name."""
+    """Merge a part into the one stored under its name; store it if there is none."""
     parts[name] = parts[name].merge(part) if name in parts else part

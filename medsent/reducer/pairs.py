@@ -76,7 +76,7 @@ class Pair(ByFields):
 
 @dataclass(frozen=True)
 class Sides:
-    """A batch's labels of two variants, each (N, L), emptied where one has no answer."""
+    """A batch's labels of two variants, each (N, L), -1 on rows that not both have answered."""
 
     gold: Matrix
     baseline: Matrix
@@ -126,7 +126,7 @@ class Sides:
                 *sketches(right[:, -2:], mine),
             )
 
-    # Both are asked for once for each way to group the rows.
+    # `count` is called once for each way to group the rows, and uses both properties below.
     @cached_property
     def _observed(self) -> list[Observed]:
         """What each row adds to the baseline's replicates, and to the candidate's."""
@@ -135,7 +135,11 @@ class Sides:
 
     @cached_property
     def _alone(self) -> Ints:
-        """(N, 2 L + 2): right alone by label, the baseline then the candidate; both; one alone."""
+        """Return (N, 2 L + 2) flags.
+
+        For each label, that only the baseline is right; for each label, that only the candidate
+        is; that both answered; that only one did.
+        """
         known = (self.gold >= 0) & (self.baseline >= 0) & (self.candidate >= 0)
         differ = known & (self.baseline != self.candidate)
         base = differ & (self.baseline == self.gold)

@@ -14,8 +14,8 @@ from medsent.reducer.weights import Keys, Weights
 
 CELLS: Final = ("tp", "fp", "fn", "tn")
 ROWS: Final = ("rows", "answered", "evaluated", "exact", "f1_of", "precision_of", "recall_of")
-"""Rows; usable answers; rows with a compared label; right in all; with an F1 of their own; with
-a predicted label; with a gold one."""
+"""Numbers of rows: all; with a usable answer; with a label that has gold and a prediction; with
+all such labels right; with a defined F1; with a defined precision; with a defined recall."""
 MEANS: Final = ("f1", "precision", "recall")
 FIXED: Final = 2**32
 """Sums over rows of these three are fixed point, in units of 1 / 2^32."""

@@ -12,9 +12,10 @@ from medsent.reducer.equality import ByFields
 
 Floats = npt.NDArray[np.float64]
 
-# Bins of arcsinh(z / 4) for log odds z, so sqrt(16 + z²) / 2048 wide: 1/512 about 0.5, 1/20 at
-# the least float32. These 12,800 hold every float32 between 0 and 1; 0 and 1 have one each.
-# A bin opens at 0.5, the usual threshold.
+# Bins are equally wide in arcsinh(z / 4), where z is the log odds. Their width in z is
+# sqrt(16 + z²) / 2048: 1/512 at probability 0.5, 1/20 at the smallest float32. 12,800 bins hold
+# every float32 between 0 and 1, and 0 and 1 have one each. One bin begins exactly at 0.5, the
+# usual threshold.
 _SOFTNESS: Final = 4
 _PER_UNIT: Final = 2048
 _FIRST: Final = -4 * _PER_UNIT

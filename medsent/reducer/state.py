@@ -48,7 +48,7 @@ class Scope:
 
     @property
     def judged(self) -> tuple[str, ...]:
-        """Whose answers are counted: each variant's, and with a route those that count."""
+        """Names under which answers are counted: the variants and, with a route, `routed`."""
         return (*self.variants, ROUTED) if self.route else self.variants
 
     @classmethod
@@ -176,9 +176,9 @@ class Reduction:
         """Count a batch of rows of `medsent.predictions.schema`.
 
         A row whose status is not `ok` is counted in its status and, per label, as
-        unanswered: never as zeros. One that a route took past a variant is not counted for
-        it. Raises `RunError` for rows that are not predictions of
-        the scope's variants, `ConfigError` for slices or thresholds that do not fit them.
+        unanswered: never as zeros. A row that a route did not send to a variant is not counted
+        for that variant. Raises `RunError` for rows that are not predictions of the scope's
+        variants, `ConfigError` for slices or thresholds that do not fit them.
         """
         rows = self._scored(batch)
         if not rows.num_rows:
@@ -266,7 +266,7 @@ class Reduction:
 
     def _count_repaired(self, variant: str, column: pa.StructArray) -> None:
         if column.type.get_field_index("repaired") < 0:
-            return  # a run of before
+            return  # a run of an earlier version
         repaired = pc.struct_field(column, "repaired")
         if repaired.null_count < len(repaired):
             usable = pc.equal(pc.struct_field(column, "status"), AnswerStatus.OK)

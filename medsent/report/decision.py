@@ -21,7 +21,7 @@ WORDS: Final[dict[Decision, str]] = {
 
 
 def decided(pair: Comparison) -> str:
-    """Return the verdict with the figure that decides; of a report of before, the figure alone."""
+    """Return the verdict with the figure that decides; in an older report, the figure alone."""
     told = compared(pair)
     found = pair.verdict
     if found is None:
@@ -163,7 +163,7 @@ def _in_question(found: Verdict) -> tuple[str, str]:
 
 
 def _judged_lower(pair: Comparison, found: Verdict) -> str:
-    """Say so where the interval lies within the margin, and what it is judged by does not."""
+    """Explain a verdict that is left open by the careful lower end, not by the interval shown."""
     shown, judged, margin = headline(pair)[1].difference, found.macro_f1.low, found.macro_f1.margin
     if shown is None or shown.low is None or judged is None or not judged < -margin <= shown.low:
         return ""

@@ -53,10 +53,10 @@ def examples(
 ) -> list[Table]:
     """Return tables that quote the opinions of up to `count` records each.
 
-    With pairs of baseline and candidate in `compared`, of those for which the first's candidate
-    gains most and loses most; without, of those each variant is most wrong about. Texts come
-    from the input's shards. Raises `InputError` where these are not there any more, or not as
-    they were scored.
+    With pairs in `compared`, these are the records on which the first pair's candidate gains most
+    and loses most against its baseline; without, those that each variant is most wrong about.
+    Texts come from the input's shards. Raises `InputError` where these are not there any more, or
+    not as they were scored.
     """
     shards = open_shards(config.input, scope.labels)
     _refuse_others(shards, run)
@@ -138,7 +138,7 @@ def _names(labels: npt.NDArray[np.int8], scope: Scope) -> list[str]:
 
 
 def _texts(shards: Shards, config: JobConfig, wanted: set[Key]) -> dict[Key, str]:
-    """Return the texts of the records; one that several rows could be is left out."""
+    """Return the records' texts; a note in place of a text where several rows match a record."""
     reader = RecordReader(shards, load_personas(config.personas))
     found: dict[Key, list[str]] = {}
     for shard in shards.files:

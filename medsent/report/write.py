@@ -41,14 +41,14 @@ FILES: Final = ("metrics.json", "report.md", "report.html")
 _OWNER_ALONE: Final = 0o600
 _MOST_ROWS: Final = 65_536
 _MOST_CELLS: Final = _MOST_ROWS * 21
-"""Labels of records, over which memory would grow beyond that of a report on 21 labels."""
+"""Records times labels read at a time, so that memory is at most that of a run with 21 labels."""
 
 
 def write_report(run: RunFolder, config: JobConfig, manifest: Manifest, quoted: int = 0) -> AnyPath:
     """Reduce the run's predictions and write its three reports; return the HTML's path.
 
-    Where opinions are to be quoted, so many of a kind, that is done in a report of its own,
-    whose path is then returned.
+    With `quoted` above 0, a separate report also quotes up to so many opinions in each table of
+    examples, and its path is returned.
     """
     metrics = reduce_run(run, config, manifest)
     for line in summary(metrics):

@@ -67,7 +67,7 @@ class Count:
     def look(self, status: Status) -> None:
         """Count the time since the last look."""
         now, bounds = time.monotonic(), self._replicas
-        # Those that were replaced are counted in it, so that it may be more than there can be.
+        # `starts_s` also has engines that were replaced, so it may have more than the maximum.
         replicas = min(max(bounds.min, len(status.starts_s)), bounds.max)
         passed = 0.0 if self._seen is None else now - self._seen
         self._seen = now

@@ -66,7 +66,7 @@ class HandedOn:
 
 
 class MadeBy(Written):
-    """All but the predictions that the rows depend on; what more a newer version tells counts."""
+    """What rows depend on besides the predictions; keys of newer versions are compared as well."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -83,7 +83,7 @@ class State(Written):
     made_by: MadeBy | None = None
     """None before the first call."""
     sources: dict[str, int] = {}
-    """File of predictions to its rows. Files never grow; one that has lost rows is another."""
+    """File of predictions to its number of rows. Files never grow; one with fewer has changed."""
     calls: int = 0
     """Calls that wrote something: each names its files by its number."""
 
@@ -281,7 +281,7 @@ class _Stage:
 
 
 def _sources(run: RunFolder) -> dict[str, int]:
-    """Return the files of blocks that are done to their rows; a part of one waits for the rest."""
+    """Return each file of a finished block with its number of rows; files of parts are left out."""
     names = [name for name in names_below(run.predictions, "*.parquet") if not is_part(name)]
     return dict(zip(names, count_rows(run.predictions, names), strict=True))
 

@@ -52,23 +52,23 @@ class Ruling(Part):
     value: Figure = None
     """The figure: a difference (this night's less the other's), a share, a rate, an index."""
     low: Figure = None
-    """Lower end of its interval, corrected over the labels where it is one of them. Of a difference
-    that may not be worse, a bound of one side."""
+    """Lower end of its interval, for a label corrected over the labels. For a difference judged by
+    `labels`, `macro_f1` or `generation_success`, it is a one-sided bound."""
     high: Figure = None
     """Upper end."""
     limit: Figure = None
     """Where the gate closes."""
     visible: Figure = None
-    """Of such a difference: a true one so low closes the gate on 4 of 5 such nights."""
+    """For such a difference: a true one this low closes the gate on 4 of 5 such nights."""
     message: str
-    """The same in a sentence."""
+    """The ruling in a sentence."""
     decision: Decision | None = None
-    """Of such a difference: whether it is shown to be within its limit, beyond it, or neither."""
+    """For such a difference: whether it is shown to be within its limit, beyond it, or neither."""
     required: bool = False
-    """Whether a night is only shipped where it is shown to be within."""
+    """Whether the night is shipped only if this difference is shown to be within its limit."""
     opinions_needed: int | None = None
-    """Where that cannot be told: about so many opinions would, on 4 of 5 nights that are as good;
-    None where it is not known, or the difference is near the limit."""
+    """Where that cannot be told: about how many opinions would tell, on 4 of 5 nights that are as
+    good; None where it is not known, or the difference is near the limit."""
 
 
 class Gate(Part):
@@ -85,7 +85,7 @@ class Gate(Part):
     status: Literal["open", "closed"]
     """Closed where any rule closes."""
     decision: Decision | None = None
-    """The verdict; None for a night of before there were any."""
+    """The verdict; None for a night of an earlier version without verdicts."""
     reference: str | None
     """The reference's run folder."""
     last_good: str | None

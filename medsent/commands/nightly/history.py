@@ -53,9 +53,9 @@ class Night(Part):
     rules: list[Ruling] = []
     figures: list[NightFigure] = []
     message: str | None = None
-    """What it failed of."""
+    """Why it failed."""
     decision: str | None = None
-    """`ship`, `block` or `cannot_tell`; None for a night without, or of before."""
+    """`ship`, `block` or `cannot_tell`; None for a failed night, or one of an earlier version."""
 
     @classmethod
     def of(cls, gate: Gate, metrics: Metrics) -> "Night":

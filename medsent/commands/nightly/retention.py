@@ -53,10 +53,10 @@ def _watched_against(output: AnyPath) -> set[str | None]:
 
 
 def _before(history: History, first: date, kept: Container[str | None]) -> Iterator[RunFolder]:
-    """Yield the runs of all nights before a date that hold predictions, but for some names.
+    """Yield the runs of all nights before a date that hold predictions, except those in `kept`.
 
-    Those without a verdict too, but not those of other jobs whose names begin like a night's:
-    what a run is, it says itself. No file is read of the many whose predictions are long gone.
+    Nights without a verdict are included. Runs of other jobs with similar names are not: the
+    configuration in a run says what it is. It is read only where there are predictions.
     """
     own = re.compile(rf"{re.escape(history.name)}-(\d{{4}}-\d\d-\d\d)-[0-9a-f]+")
     found: list[AnyPath] = list(history.output.glob(f"{history.name}-????-??-??-*"))

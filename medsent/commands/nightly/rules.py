@@ -41,12 +41,12 @@ class Evidence:
     """Those that are judged."""
     anchors: Mapping[Against, Anchor]
     absent: Mapping[Against, str]
-    """Why there is no such run to compare with; nothing where it is another anchor's."""
+    """Why an anchor is missing; no entry where its run is already the other anchor."""
     drifts: Sequence[Drift]
     basis: Against | None
     """The anchor by which input, drift and number of records are judged."""
     margins: Mapping[str, float] = field(default_factory=dict)
-    """Of labels that have to be shown to be lower by no more."""
+    """Label to margin, for labels that have to be shown to be lower by no more than that."""
 
 
 def judge(evidence: Evidence, settings: GateSettings) -> list[Ruling]:
@@ -122,9 +122,9 @@ def _generation_success(evidence: Evidence, gate: GateSettings) -> Iterator[Ruli
 def _figure(
     evidence: Evidence, rule: RuleName, compared: str, alone: str, settings: FigureSettings
 ) -> Iterator[Ruling]:
-    """Ask about an overall figure: `compared` of its drop, `alone` of its floor.
+    """Judge an overall figure: the drop of the figure `compared`, the floor of the figure `alone`.
 
-    An undefined one closes: a test set without gold, or without any answer, passes no test.
+    An undefined figure closes the gate: a test set without gold or answers passes no test.
     """
     for variant in evidence.variants:
         figure: Estimated = getattr(evidence.metrics.variants[variant].overall, alone)
@@ -227,8 +227,8 @@ def _compared(
 ) -> Ruling:
     """Close where a difference is below what is allowed, by its upper bound.
 
-    The question has one direction, so the bound is that of one side. Where it holds, what it
-    could have seen is said: by few opinions it sees large drops alone.
+    The question has one direction, so the bound is one-sided. Where the rule holds, the message
+    says which drop it could have detected: with few opinions, only a large one.
     """
     subject = figure if rule == "labels" else None
     change = pair.labels[figure] if subject else pair.overall[figure]

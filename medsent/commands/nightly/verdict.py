@@ -14,7 +14,7 @@ _NAMED: Final = 3
 
 
 def decision_on(change: Change, allowed: float) -> Decision:
-    """Return what a difference says, by its bounds of one side or, without, by what bounds it."""
+    """Return the decision on a difference by its one-sided bounds or, without, by `at_most`."""
     figure = change.one_sided or change.difference
     if figure is None:
         return "cannot_tell"
@@ -27,9 +27,9 @@ def decision_on(change: Change, allowed: float) -> Decision:
 
 
 def opinions_needed(change: Change, allowed: float, opinions: int | None) -> int | None:
-    """Return about how many opinions would show what is as good to be so, on 4 of 5 nights.
+    """Return about how many opinions would show an equally good variant to be so, on 4 of 5 nights.
 
-    None where that is not known, or these are as many, and the difference is near the limit.
+    None where that is not known, or these are already as many: the difference is near the limit.
     """
     if change.detectable_one_sided is None or opinions is None or not allowed:
         return None
@@ -38,7 +38,7 @@ def opinions_needed(change: Change, allowed: float, opinions: int | None) -> int
 
 
 def by_policy(rulings: Sequence[Ruling], policy: CannotTell) -> Iterator[Ruling]:
-    """Yield the rulings; what has to be shown and cannot be told closes, if the policy is so."""
+    """Yield the rulings; by policy `close`, a required one that cannot be told closes the gate."""
     for ruling in rulings:
         if policy == "close" and _wanting(ruling):
             message = f"{ruling.message}; the gate closes where it cannot tell"
@@ -76,7 +76,7 @@ def _wanting(ruling: Ruling) -> bool:
 
 
 def verdict_told(gate: Gate) -> str | None:
-    """Say what the verdict rests on; None for a night of before, which has none."""
+    """Say what the verdict rests on; None for earlier versions' nights, without any."""
     if gate.decision is None:
         return None
     if gate.decision == "block":

@@ -65,10 +65,10 @@ def refuse_quantised(settings: TrainingModel, base: Path) -> None:
 
 
 def drop_senses(model: Any) -> None:
-    """Remove what a multimodal model has beside its text model: opinions are text.
+    """Remove all but the text model of a multimodal model (vision, audio): opinions are text.
 
-    It is loaded with the rest, and its memory is free for what is trained.
-    The text model keeps its name within the wrapper, and the adapter's tensors get it.
+    They were loaded with the text model, and their memory becomes free for training. The text
+    model keeps its name within the wrapper, and the adapter's tensors are named accordingly.
     """
     decoder, whole = model.get_decoder(), model.base_model
     for name, part in list(whole.named_children()):
@@ -148,7 +148,7 @@ def cast_adapter(model: Any, dtype: torch.dtype) -> None:
 
 
 def _frozen(settings: TrainingModel, base: Path) -> Any:
-    """Load the whole base model, senses included, onto the device that trains."""
+    """Load the whole base model, vision and audio parts included, onto the device that trains."""
     refuse_quantised(settings, base)
     dtype = working_dtype(settings.dtype)
     given: dict[str, Any] = {"dtype": dtype}

@@ -54,10 +54,10 @@ class OptimiserSettings(Settings):
     opinions_per_step: int = Field(default=4, ge=1)
     gradient_accumulation: int = Field(default=1, ge=1)
     """Passes that a step's opinions are split into, for less memory. It may change between the
-    sessions of one training: what is learnt stays the same but for rounding, and with
-    `lora.dropout` above 0 but for the draws, which each pass makes for itself."""
+    sessions of one training: the result stays the same up to rounding and, with
+    `lora.dropout` above 0, up to the random draws, which each pass makes for itself."""
     gradient_checkpointing: bool = False
-    """Keep each layer's input alone and compute the rest anew on the way back: less memory for
+    """Keep only each layer's input and recompute the rest in the backward pass: less memory for
     a pass, which takes longer, and the same result."""
     epochs: float = Field(default=1.0, gt=0)
     minutes: float | None = Field(default=None, gt=0)
@@ -85,7 +85,7 @@ class OptimiserSettings(Settings):
 
     @property
     def opinions_per_evaluation(self) -> int:
-        """How many are at a time where nothing is kept for the way back."""
+        """How many opinions are in memory at a time in evaluation, which needs no backward pass."""
         return min(_MOST_EVALUATED, 2 * self.opinions_per_pass)
 
 

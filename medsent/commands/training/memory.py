@@ -3,13 +3,14 @@
     weights      the text model's parameters in the type they are loaded in; under nf4 the linear
                  layers' take 4 bits each, 8 for every 64 of them and 32 for every 16,384
     adapter      16 bytes a parameter: float32, its gradient, and AdamW's two averages
-    activations  what the layers keep for the way back, with checkpointing their inputs and one
-                 layer's at a time; and 0.3 of one layer's for the gradients on the way
-    answers      of 512 positions the vocabulary's logits and what is made of them (20 bytes each)
-    unpacking    under nf4 the largest layer in the type that is computed in
-    libraries    1 GB for torch's and the device's own
+    activations  what all layers keep for the backward pass (with checkpointing, their inputs and
+                 all that one layer keeps), and 0.3 of one layer's for the gradients
+    answers      the logits over the vocabulary for 512 positions, and what is computed from them
+                 (20 bytes a logit)
+    unpacking    under nf4 the largest layer, unpacked to the type that is computed in
+    libraries    1 GB for torch and the device's own use
 
-It is that of a GPU; a CPU without products of 16 bits computes in float32, which takes more.
+The estimate is for a GPU; a CPU without 16-bit products computes in float32, which takes more.
 What the layers keep is not calculated but counted: the training's own forward pass over the widest
 batch is run with tensors that have shapes and no memory, and autograd names what it saves.
 """
@@ -111,7 +112,7 @@ def _activations(config: TrainingConfig, model: Any, batch: Batch) -> float:
 
 
 def _kept(decoder: Any, batch: Batch) -> float:
-    """Return the bytes that a forward pass keeps for the way back, parameters apart."""
+    """Return the bytes that a forward pass keeps for the backward pass, parameters apart."""
     with FakeTensorMode() as mode:
         parameters = {name: _empty(each) for name, each in decoder.named_parameters()}
         state = {**parameters, **{name: _empty(each) for name, each in decoder.named_buffers()}}

@@ -46,8 +46,8 @@ class Objective(ABC):
     ) -> tuple[Tensor, Tensor | None]:
         """Return the loss, and the label logits (B, R, L) where the method has any.
 
-        The loss is a weighted sum over `over`: the batch's own weight where it is not given, and
-        that of a whole step where the batch is a part of one.
+        The loss is a weighted sum divided by `over`: the weight of the whole step where the batch
+        is a part of one; the batch's own weight where it is not given.
         """
 
     def _pack(self, opinions: list[Opinion], answers: list[list[list[int]]]) -> Batch:
@@ -211,8 +211,8 @@ def vocabulary_logits(hidden: Tensor, weight: Tensor, cap: float | None) -> Tens
 def _token_losses(hidden: Tensor, targets: Tensor, weight: Tensor, cap: float | None) -> Tensor:
     """Return the cross-entropy of each of N positions, a slice at a time.
 
-    The logits of a slice are computed anew on the way back, so that never more than one
-    slice times the vocabulary stands in memory.
+    The logits of a slice are computed again in the backward pass, so that never more than one
+    slice times the vocabulary is in memory.
     """
 
     def slice_losses(states: Tensor, wanted: Tensor) -> Tensor:

@@ -192,16 +192,16 @@ def _checkpoints(config: TrainingConfig) -> Path:
 
 
 def _recipe(config: TrainingConfig, task: Task, readings: Readings) -> dict[str, Any]:
-    """What must not change between the sessions of one training, the base's content apart.
+    """Return what must not change between the sessions of one training, besides the base model.
 
-    Prompt, answer and labels are in it where they are not those that ship, wherever they lie.
+    Prompt, answer and labels are included where their content differs from what ships.
     """
     recipe = config.model_dump(
         mode="json",
         include={"model", "method", "personas", "lora", "label_weights", "start_from", "seed"},
-        exclude_none=True,  # so that a setting that came later stands in no one's way
+        exclude_none=True,  # settings added later do not refuse old checkpoints
     )
-    recipe["model"].pop("revision", None)  # its content counts, whatever that is called
+    recipe["model"].pop("revision", None)  # the content counts, under whatever name
     how = {"minutes", "checkpoints", "evaluations"}  # how long and how often, not what
     how |= {"gradient_accumulation", "gradient_checkpointing"}
     recipe["optimiser"] = config.optimiser.model_dump(mode="json", exclude=how)

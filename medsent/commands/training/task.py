@@ -40,7 +40,7 @@ class Task:
         return {"prompt": self.prompt.content(), **answer, "labels": self.labels.content()}
 
     def unshipped(self) -> dict[str, Any]:
-        """Return what of its content is not what ships."""
+        """Return the parts of its content that differ from the files that ship."""
         shipped = replace(
             self,
             prompt=self.method.prompt(),
@@ -48,7 +48,7 @@ class Task:
             labels=load_labels(None),
         ).content()
         learnt = self.content()
-        if "answer" in learnt:  # how it is generated is nothing that is learnt
+        if "answer" in learnt:  # how an answer is generated is not part of training
             for name in ("guided", "sampling"):
                 learnt["answer"].pop(name, None)
         return {name: said for name, said in learnt.items() if said != shipped[name]}

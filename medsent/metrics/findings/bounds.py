@@ -8,8 +8,8 @@ FEWEST_OPINIONS: Final = FEW_OPINIONS
 """Opinions that a label needs for an interval: with fewer, simulated intervals do not cover."""
 
 USABLE: Final = 0.99
-"""Share of usable answers. An answer that cannot be used is lost to every figure: of one in a
-hundred the loss stays below the width of the intervals that a run of this kind has."""
+"""Share of usable answers. An answer that cannot be used is missing from every figure. If one in a
+hundred is missing, the effect is smaller than the width of the intervals in such a run."""
 
 HALF: Final = 0.5
 """Recall and precision. Below it a record with the label is missed more often than found, or a

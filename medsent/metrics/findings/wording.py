@@ -12,7 +12,7 @@ from medsent.reducer.sketch import KEPT
 _NAMED: Final = 10
 
 UNCORRECTED: Final = "before correction for the number of labels"
-"""What holds for each detectable difference, which is smaller than that of the corrected test."""
+"""Said of detectable differences: the corrected test needs larger ones."""
 
 
 def share(figure: Estimated) -> str:

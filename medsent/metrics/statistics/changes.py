@@ -62,20 +62,21 @@ class Change:
     simultaneous: Bounds | None = None
     """Of candidate - baseline, for all the figures that stand beside it at once."""
     one_sided: Bounds | None = None
-    """Either bound of candidate - baseline by itself, for all those figures at once. The lower
-    one is careful where the two disagree on few opinions."""
+    """One-sided bounds of candidate - baseline, for all those figures at once. Where the two
+    disagree on few opinions, the lower one is that of `Contrast.careful_low`."""
     detectable_one_sided: float | None = None
-    """By how much a true difference must be beyond a limit, for that bound to be with 80% power."""
+    """How far a true difference must be beyond a limit for a one-sided bound to show that with 80%
+    power."""
     contrast: Contrast | None = None
     """What the replicates say of the two; None where there is no interval."""
     number: int = 1
-    """Of so many figures `simultaneous` and `one_sided` hold at once."""
+    """The number of figures for which `simultaneous` and `one_sided` hold at once."""
     disagreements: Disagreements | None = None
     """What bounds the difference where the two disagree on too few opinions for an interval."""
     influence: float | None = None
     """By how much one opinion moves the figure; None where that is not known."""
     shares: tuple[float, ...] | None = None
-    """Of macro F1: what each label makes of the difference's variance."""
+    """For macro F1: each label's share of the variance of the difference."""
 
     @property
     def deciding(self) -> Bounds:
@@ -164,7 +165,7 @@ def overall_changes(pair: Pair, whole: tuple[Side, Side]) -> dict[str, Change]:
 
 
 def supported_labels(pair: Pair) -> list[int]:
-    """Return where the labels stand that `supported_change` is over: all without replicates."""
+    """Return the indices of the labels in `supported_change`; without replicates all labels."""
     if pair.resampled is None:
         return list(range(pair.baseline.labels))
     return [int(i) for i in np.flatnonzero(_kept(pair)["f1"])]
@@ -173,7 +174,7 @@ def supported_labels(pair: Pair) -> list[int]:
 def supported_change(pair: Pair) -> Change:
     """Return the change of macro F1 over the labels with enough opinions.
 
-    Without replicates, of which these are not known, of that over all labels.
+    Without replicates these labels are not known, and it is the change over all labels.
     """
     sides = (pair.baseline, pair.candidate)
     if pair.resampled is None:
@@ -236,8 +237,8 @@ def _bounded(change: Change, number: int) -> Change:
 def mcnemar_p(pair: Pair) -> list[float] | None:
     """Return each label's exact p-value of McNemar's test on what is right.
 
-    None unless each opinion has one record, since it takes records for independent. That is
-    known of the 64 opinions that the sketch holds.
+    None unless each opinion has one record, since the test assumes independent records. Only the
+    64 opinions in the sketch are checked for this.
     """
     if not len(pair.opinions) or (pair.opinions.records > 1).any():
         return None
@@ -253,7 +254,7 @@ def _about_answers(one_sided: Sketch, baseline: Drawn) -> Disagreements | None:
 
 
 def _shares(base: Drawn, candidate: Drawn, kept: Bools) -> tuple[float, ...]:
-    """Return what each label makes of the variance of a mean over the kept ones; the sum is 1."""
+    """Return each label's share of the variance of the mean over the kept labels; the sum is 1."""
     gaps = candidate.terms - base.terms
     gaps = np.nan_to_num(gaps - np.nanmean(gaps, axis=0))
     each = np.zeros(len(kept))

@@ -21,7 +21,7 @@ from medsent.metrics.statistics.replicates import Drawn
 POWER: Final = 0.8
 
 _FAR: Final = float(np.log(1e4))
-"""No more times as many opinions are asked for than e to this, nor fewer."""
+"""The largest logarithm of a factor that `times()` looks for; the smallest is its negative."""
 _REAL: Final = 1e-7
 """A root whose imaginary part is below this is real."""
 
@@ -30,11 +30,12 @@ _REAL: Final = 1e-7
 class Contrast:
     """What the replicates say of a baseline's figure and a candidate's, each a mean of ratios.
 
-    Under a hypothesis d for candidate - baseline, a term's two ratios are those that lie
-    d apart (terms keep how they differ from each other) and, weighed by their wholes, have the
-    mean that both have together: baseline m - b d, candidate m + (1 - b) d. What a replicate then
-    has too much is part - ratio x whole, over the whole: a linear function of d on either side,
-    B0 - d B1 for the candidate and A0 + d A1 for the baseline.
+    Under a hypothesis d for candidate - baseline, the two ratios of a term differ by d + e, where
+    e is how far the term's observed difference lies from the mean difference. Their mean m,
+    weighted by the wholes, is kept: the baseline's ratio is m - b (d + e) and the candidate's
+    m + (1 - b) (d + e), where b is the candidate's share of the wholes. The residual of a
+    replicate, (part - ratio x whole) / mean whole, is linear in d: B0 - d B1 for the candidate
+    and A0 + d A1 for the baseline.
     """
 
     baseline: float
@@ -99,11 +100,12 @@ class Contrast:
         return float(2 * stats.t.sf(abs(self.difference) / self.se(0.0), self.df))
 
     def quantile(self, number: int = 1, sides: int = 2) -> float:
-        """Return by how many standard errors a hypothesis may be off, one of `number` (Bonferroni).
+        """Return how many standard errors a hypothesis may be off, as one of `number` (Bonferroni).
 
-        It is Student's, which is careful: what a hypothesis is off by is in its standard error
-        already. Without that care opinions that have most of the records make the family-wise
-        error over labels exceed its level, as `make validate-statistics` would show.
+        This is the quantile of Student's t. It is conservative, since the standard error under a
+        hypothesis already grows with the distance from the figures. Without this caution, opinions
+        that have most of the records would make the family-wise error over labels exceed its
+        level, as `make validate-statistics` would show.
         """
         return float(stats.t.isf(ALPHA / sides / number, self.df))
 
@@ -129,11 +131,11 @@ class Contrast:
     def careful_low(self, influence: float, number: int = 1, sides: int = 2) -> float:
         """Return the lower end, or a lower one where the two disagree on few opinions.
 
-        `influence` is by how much one opinion moves the figure. Were the figure lower by d, d over
-        `influence` opinions at least would have lost it, a Poisson count, so that its variance
-        would be d x `influence` at least. Where by chance few were seen, the variance that was
-        seen is too small to judge that by; Tango's (1998) interval of two paired shares takes the
-        variance of the hypothesis for the same reason.
+        `influence` is by how much one opinion moves the figure. A true loss of d takes at least
+        d / `influence` opinions. Their number is a Poisson count, so the variance of the loss is at
+        least d x `influence`. If by chance few such opinions were seen, the observed variance is
+        too small to test the loss. Tango's (1998) interval for two paired shares uses the variance
+        under the hypothesis for the same reason.
         """
         low, t = self.interval(number, sides)[0], self.quantile(number, sides)
         seen, variance = self.difference, self._variance(self._at(self.difference))
@@ -146,8 +148,8 @@ class Contrast:
     def times(self, difference: float, number: int = 1, sides: int = 2) -> float | None:
         """Return how many times as many opinions show such a true difference with 80% power.
 
-        They vary as these do, and their standard error has as many more degrees of freedom. None
-        where these have no bound, or no number of opinions would do.
+        They are assumed to vary as these do, and degrees of freedom grow with their number. None
+        where the interval of these has no end, or no number of opinions would suffice.
         """
         low, high = self._ends(number, sides)
         if not difference > 0 or not np.isfinite(high - low):
@@ -173,7 +175,7 @@ class Contrast:
     def interval(self, number: int = 1, sides: int = 2) -> tuple[float, float]:
         """Return the interval of the difference, within -1 and 1.
 
-        It is one of `number` that hold at once. Of one side each end holds by itself.
+        It is one of `number` that hold at once. With `sides` 1, each end is a one-sided bound.
         """
         low, high = self._ends(number, sides)
         return max(low, -1.0), min(high, 1.0)
@@ -192,7 +194,7 @@ class Contrast:
         if not self.baseline > 0:
             return None
         # With x the relative improvement, d is middle x / (1 + weight x). All is multiplied by
-        # (1 + weight x), and what a replicate has too much is then a polynomial in x.
+        # (1 + weight x), so that the residual of a replicate is a polynomial in x.
         wide, ratio, moved = np.array([[1.0, self.weight], [1.0, 1.0], [0.0, self.middle]])
         of_candidate = ([*wide, 0.0], [*-moved, 0.0])
         of_baseline = (-np.convolve(ratio, wide), -np.convolve(ratio, moved))
@@ -209,15 +211,15 @@ class Contrast:
         return None if np.isinf(high) else (max(low, -1.0), high)
 
     def _inside(self, seen: float, t: float) -> list[float]:
-        """Return what an interval holds whatever its ends: what was seen and, not rejected, zero.
+        """Return values that the interval must contain: the one seen and, if not rejected, zero.
 
-        Where the figures are hardly known, what is not rejected may be in two parts.
+        Where the figures are very uncertain, the values not rejected may form two separate parts.
         """
         return [seen, *([0.0] if abs(self.difference) <= t * self.se(0.0) else [])]
 
     @staticmethod
     def _at(difference: float) -> Floats:
-        """Return the factors of B0, B1, A0 and A1 in what a replicate has too much."""
+        """Return the factors of B0, B1, A0 and A1 in the residuals, candidate less baseline."""
         return np.array([1.0, -difference, -1.0, -difference])
 
     def _variance(self, factors: Floats) -> float:
@@ -225,7 +227,7 @@ class Contrast:
 
 
 def _around(poly: Floats, inside: Sequence[float]) -> tuple[float, float]:
-    """Return the real roots next to some points on either side; infinite where there is none."""
+    """Return the nearest real roots below and above some points; infinite where there is none."""
     roots = polynomial.polyroots(poly)
     real = roots.real[np.abs(roots.imag) < _REAL * (1 + np.abs(roots.real))]
     below, above = real[real <= min(inside)], real[real >= max(inside)]

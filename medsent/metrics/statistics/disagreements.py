@@ -1,9 +1,9 @@
-"""How far two figures can be apart whose variants disagree too seldom for an interval.
+"""How far apart two figures can be where the variants disagree too seldom for an interval.
 
-Replicates of a few disagreements vary too little, and those of none do not vary at all. What is
-known is a count: of so many opinions, the two disagreed on so few. That bounds the share of all
-opinions on which they would (Clopper and Pearson 1934; of none it is the rule of three), and so
-the difference that this share could make if the same variant were wrong on all of it.
+With few disagreements the replicates vary too little, and with none they do not vary at all. Only
+a count is known: on how many of the opinions the two disagreed. It bounds the share of all
+opinions on which they would disagree (Clopper and Pearson 1934; with no disagreement, the rule of
+three). That in turn bounds the difference: at worst the same variant is wrong on that whole share.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Disagreements:
 
     seen: int
     opinions: float
-    """How many there are, as so many of equal size."""
+    """Effective number of opinions that the figure is made of."""
     influence: float
     """How far the figure moves for each unit of the share that disagrees, at most."""
     identical: bool
@@ -33,7 +33,7 @@ class Disagreements:
     def about_label(
         cls, seen: int, opinions: float, f1: float, identical: bool
     ) -> "Disagreements | None":
-        """Return those about one label, of `opinions` where gold or a variant has it."""
+        """Return the disagreements about one label; in `opinions`, gold or a variant has it."""
         if not opinions > seen or np.isnan(f1):
             return None
         return cls(seen, opinions, float(_steepest(np.array(f1))), identical)
@@ -45,8 +45,8 @@ class Disagreements:
         """Return those about any label, which macro F1 is a mean over.
 
         `f1` and `with_label`, (L,), are each label's F1 and the opinions where gold or a variant
-        has it. In the worst case a disagreeing opinion disagrees about each label that it has,
-        as many as opinions have on average, and about the rarest label as well.
+        has it. At worst, the two disagree on such an opinion about all its labels, of which it has
+        the average number, and about the rarest label as well.
         """
         if not len(f1) or not opinions > seen or not (with_label > 0).all():
             return None
@@ -94,8 +94,9 @@ def influence(f1: Floats, opinions: Floats) -> Floats:
 def _steepest(f1: Floats) -> Floats:
     """Return how far F1 moves for each unit of the share that disagrees, at most, (L,).
 
-    The share q is of 2 tp + fp + fn of both variants together. Where the other one is right on
-    all of it, F1 falls by 2 q F1 / (1 + q) if labels are given that should not be, and by
-    2 q (2 - F1) / (3 - q) if labels are missed; the steepest of both is at an end of q.
+    The share q is of 2 tp + fp + fn of both variants together. If one variant is right on all of
+    it, the other's F1 is lower by 2 q F1 / (1 + q) where it gives labels wrongly, and by
+    2 q (2 - F1) / (3 - q) where it misses labels. The largest loss per unit of q is that at q = 0
+    in the first case and at q = 1 in the second.
     """
     return np.asarray(np.maximum(2 * f1, 2 - f1))

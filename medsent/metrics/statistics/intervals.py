@@ -1,9 +1,9 @@
 """95% intervals and tests from bootstrap replicates; NaN where there is none.
 
-Percentiles of replicates do not cover on clustered data with rare labels. These forms take
+Percentile intervals cover too seldom on clustered data with rare labels. The forms here take
 only the spread from the replicates: the shape is Wilson's (1927) for a ratio and the logit's
 for a mean of ratios, and t is Student's with the effective number of clusters less one.
-`make validate-statistics` shows their coverage. Every array of replicates has them first.
+`make validate-statistics` shows their coverage. Replicates are the first axis of arrays.
 """
 
 from dataclasses import dataclass
@@ -44,8 +44,8 @@ class Spread:
 def spread(replicates: Numbers, df: npt.ArrayLike) -> Spread:
     """Return mean and standard error over the first axis; NaN replicates are left out.
 
-    The variance of replicates has the number of clusters n in it where that of a sample has
-    n - 1, which is `df`.
+    The variance of replicates divides by the number of clusters n, where that of a sample divides
+    by n - 1, which is `df`: this is corrected.
     """
     known = ~np.isnan(replicates)
     number = known.sum(axis=0)
@@ -86,8 +86,8 @@ def ratio_interval(
 ) -> tuple[Floats, Floats]:
     """Return a Wilson interval of a ratio of counts, at its effective sample size.
 
-    That is p (1 - p) / se^2; where no replicate differs, as at 0 and 1, it is `opinions`, the
-    number of opinions with any of what the ratio is of.
+    That size is p (1 - p) / se^2. Where replicates do not differ, as at 0 and 1, it is `opinions`:
+    the number of opinions that are in the ratio's denominator.
     """
     p = np.asarray(value, dtype=np.float64)
     within, varies = p * (1 - p), _varies(found)
@@ -129,9 +129,9 @@ def mean_interval(
 def widened_high(value: float, high: float, number: int) -> float:
     """Return the upper end of an interval that holds for `number` figures at once (Bonferroni).
 
-    `high` is the end of the interval of one figure. Wilson's form is solved for its width,
-    which grows with the quantile: the normal's, so from few opinions it grows a little less
-    than Student's would.
+    `high` is the end of the interval for one figure. Its width is found by Wilson's formula and
+    scaled by the ratio of the normal's quantiles; with few opinions, Student's would widen it a
+    little more.
     """
     if not value < high < 1:
         return high

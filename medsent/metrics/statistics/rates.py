@@ -12,14 +12,14 @@ from medsent.metrics.statistics.intervals import ALPHA, Floats, clusters
 
 @dataclass(frozen=True)
 class Rates:
-    """Some rates of one run, each of the same whole."""
+    """Some rates of one run, all with the same denominator."""
 
     values: Floats
-    """(C,); NaN of nothing."""
+    """(C,); NaN where the denominator is 0."""
     drawn: Floats
-    """(R, C): in each bootstrap replicate."""
+    """(R, C): the rates in each bootstrap replicate."""
     wholes: Floats
-    """(R,): what they are of, in each replicate."""
+    """(R,): the denominator in each replicate."""
 
     @classmethod
     def of(cls, parts: npt.NDArray[np.integer], wholes: npt.NDArray[np.integer]) -> "Rates":
@@ -57,7 +57,7 @@ def rate_changes(before: Rates, now: Rates, number: int) -> tuple[Floats, Floats
         none = np.full(value.shape, np.nan)
         return value, none, none
     seen = opinions[0] * before.values + opinions[1] * now.values
-    # Half an opinion more: that a rate is 0 in both runs is not known without error.
+    # Half an opinion is added: a rate that is 0 in both runs still has a standard error.
     pooled = (seen + 0.5) / (opinions.sum() + 1)
     errors = before.errors(pooled), now.errors(pooled)
     unlike = _unlike(before.drawn, now.drawn)

@@ -99,11 +99,11 @@ class TunedOn(Settings):
         return every, every - len(np.unique(ids[by_id]))
 
     def without(self, opinion_ids: Iterable[str]) -> "TunedOn":
-        """Return what is left where some opinions are to be known no more, by id or by text."""
+        """Return a copy without the hashes of some opinions' ids and of their texts."""
         return self._left(~np.isin(_decoded(self.opinion_hashes), hash_opinions(opinion_ids)))
 
     def forgetting(self, before: "TunedOn") -> "TunedOn":
-        """Return what is left of it where another copy of it was made to forget some opinions."""
+        """Return it without the opinions that were erased from `before`, another copy of it."""
         if self.data_digest != before.data_digest:
             return self  # it is no copy
         return self._left(np.isin(_decoded(self.opinion_hashes), before.hashes))
@@ -229,12 +229,12 @@ class Tuning:
 
 
 def tune(gold: Floats, probabilities: Floats, floor: float | None = None) -> list[Tuning]:
-    """Return each label's threshold: the best F1's, or with a floor the lowest that keeps to it.
+    """Return each label's threshold: the one with the best F1, or the lowest that meets the floor.
 
-    `gold` (N, L) holds 0, 1 or NaN for missing; `probabilities` (N, L) may hold NaN. A label
-    without positives is told nothing by F1, and keeps `NEUTRAL`, as if it were not tuned. With
-    a floor it is `WITHHELD`, as is one that no threshold makes precise enough: whoever asks
-    for precision would rather miss a label than be given it wrongly.
+    `gold` (N, L) holds 0, 1 or NaN for missing; `probabilities` (N, L) may hold NaN. Without
+    positives no threshold can be tuned by F1, and the label keeps `NEUTRAL`. With a floor such a
+    label gets `WITHHELD`, as does one that no threshold makes precise enough: whoever asks for
+    precision would rather miss a label than get it wrongly.
     """
     return [_tuned(gold[:, i], probabilities[:, i], floor) for i in range(gold.shape[1])]
 

@@ -52,7 +52,7 @@ def reliability(sides: Mapping[str, Calibration], baseline: str | None, name: st
 
 
 def _panels(labels: int) -> tuple[Canvas, list[Axes], Axes]:
-    """Return a panel for each label, and one for the key: not the last of a row, it takes more."""
+    """Return a panel for each label and one for the key, which is too wide for the end of a row."""
     skipped = 1 if (labels + 1) % _COLUMNS == 0 else 0
     figure, axes = panels(labels + skipped + 1, _COLUMNS)
     for unused in axes[labels:-1]:

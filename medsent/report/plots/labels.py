@@ -269,7 +269,7 @@ def _room(names: Sequence[str], columns: int) -> tuple[float, float]:
 
 
 def _most_records(parts: Mapping[str, SliceMetrics]) -> dict[str, SliceMetrics]:
-    """Keep the order; a tie is broken by it."""
+    """Return the personas with the most records, in the given order, which also breaks ties."""
     ranked = sorted(parts, key=lambda value: -parts[value].overall.rows)
     kept = set(ranked[:MOST_PERSONAS])
     return {value: part for value, part in parts.items() if value in kept}
