@@ -62,8 +62,8 @@ def evaluate(
         typer.Option(
             min=1,
             metavar="TIMES",
-            help="Score the same records so many times in all, each time in a run of its own, and "
-            "report which answers flip and how far averages and labels' figures move by it.",
+            help="Score the same records this many times in total, each time in a run of its own, "
+            "and report which answers flip, and how much averages and labels' figures vary.",
         ),
     ] = 1,
 ) -> None:
@@ -180,8 +180,8 @@ def erase(
         typer.Option(
             metavar="FILE",
             encoding="utf-8-sig",
-            help="A file of such ids, one a line; - for stdin. Nothing then stands in the list of "
-            "processes or in a shell's history.",
+            help="A file of opinion_ids, one a line; - for stdin. This keeps the ids out of the "
+            "list of processes and the shell's history.",
         ),
     ] = None,
 ) -> None:
@@ -214,8 +214,8 @@ def report(
         int,
         typer.Option(
             min=0,
-            help="Quote so many opinions for which the candidate gains most, and so many for "
-            "which it loses most, in a report of its own: report-with-opinions.html and .md. "
+            help="Quote this many opinions for which the candidate gains most, and as many for "
+            "which it loses most, in a separate report: report-with-opinions.html and .md. "
             "Their texts are read from the input's shards.",
         ),
     ] = 0,

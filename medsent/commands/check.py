@@ -51,7 +51,7 @@ def check(config: JobConfig) -> Plan:
     if pace is not None:
         minutes = pace.seconds(plan.records) / 60
         time = f"about {minutes:.0f} min on what the last run had ({pace.run.path.name})"
-    logger.info(f"Ready: its command with the same file starts it ({time}).")
+    logger.info(f"Ready: start the job by its command with the same file ({time}).")
     return plan
 
 

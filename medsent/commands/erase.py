@@ -68,8 +68,8 @@ def erase(folders: Sequence[str | AnyPath], opinion_ids: Mapping[str, str]) -> s
         _tell_others(output, runs)
     if failed:
         raise RunError(
-            f"{len(failed)} of {len(runs)} runs may hold them still, and the same command does "
-            f"these again: {'; '.join(failed)}"
+            f"{len(failed)} of {len(runs)} runs may still hold the opinions; give the same command "
+            f"again to finish these runs: {'; '.join(failed)}"
         )
     _refuse_not_found(runs, opinion_ids)
     asked, where = len(opinion_ids), len(runs)
@@ -127,8 +127,9 @@ def _erase(run: RunFolder, opinion_ids: Sequence[str]) -> int:
             logger.info(str(_report(run)))
         if (run.path / "gate.json").exists():
             logger.info(
-                f"  {run.path / 'gate.json'} keeps the night's verdict, figures over all records; "
-                "`medsent nightly` with its --date makes it, the night's page and its row anew"
+                f"  {run.path / 'gate.json'} keeps the night's verdict, with figures over all "
+                "records; `medsent nightly` with the night's --date makes the verdict, the night's "
+                "page and its row in the history anew"
             )
     return done.records
 
@@ -175,15 +176,13 @@ def _refuse_not_found(runs: Sequence[RunFolder], opinion_ids: Mapping[str, str])
         raise RunError(
             f"{len(opinion_ids) - len(lost):,} of {len(opinion_ids):,} opinions were found and "
             f"erased; no run holds an opinion of these ids: {', '.join(lost)}. Look for a typing "
-            "error. They stay listed, and are left out should a shard bring them"
+            "error. They stay listed as erased: if a shard brings them later, they are left out"
         )
 
 
 def _told(done: erasure.Rewritten) -> str:
     if not done.records and not done.labelled_rows:
-        return (
-            "holds no record of them, or none any more; should one come in a shard, it is left out"
-        )
+        return "holds no record of them now; if a shard brings one later, it is left out"
     files, labelled_files = len(done.files), len(done.labelled_files)
     return (
         f"{done.records:,} records erased, {files:,} files of predictions rewritten; "

@@ -218,7 +218,7 @@ def _the_one(variants: Sequence[Variant]) -> Variant:
     if any(each.prompt != variants[0].prompt for each in variants):
         names = ", ".join(each.name for each in variants)
         raise UsageError(
-            f"--against: the variants are asked unlike each other; give --variant, one of {names}"
+            f"--against: the variants have different prompts; give --variant, one of {names}"
         )
     return variants[0]
 

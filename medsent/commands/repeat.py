@@ -42,7 +42,7 @@ def _begin(again: JobConfig, first: RunFolder) -> None:
         raise ConfigError(
             f"--repeat: the job is not that of {first.path} any more: a shard, the model or an "
             "adapter has changed since, or the run is of an earlier version. Give the job another "
-            "name, and all its times are scored anew"
+            "name: it then scores its records anew each time"
         )
     rows = Ledger.read(first).rows_per_block
     if rows is None:

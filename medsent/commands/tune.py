@@ -203,14 +203,17 @@ def _texts(run: RunFolder, records: Records) -> pa.Table | None:
             hashes = text_hashes(rows["text"], records.digest)
             found.append(pa.table({"opinion_id": rows["opinion_id"], "hash": hashes}))
     except MedsentError as error:
-        logger.info(f"Their texts cannot be read, so other opinions are told by id alone: {error}")
+        logger.info(
+            "The opinions' texts cannot be read, so the thresholds file knows them by id alone: "
+            f"{error}"
+        )
         return None
     table = pa.concat_tables(found) if found else None
     absent = len(records.opinions) - (len(pc.unique(table["opinion_id"])) if table else 0)
     if absent:
         logger.info(
-            f"Of {absent:,} opinions the text is not there any more as it was scored: they are "
-            "told by id alone."
+            f"The texts of {absent:,} opinions are gone, or not as they were scored: the "
+            "thresholds file knows these opinions by id alone."
         )
     return table
 

@@ -47,7 +47,7 @@ _REMEDIES = {
     "No module named": "install it where engines run",
     "AsyncEngineArgs.__init__() got an unexpected": "take it out of engine.options",
     "READY_TIMEOUT": "where weights lie on a slow disk, raise VLLM_ENGINE_READY_TIMEOUT_S there",
-    "SIGKILL": "the kernel ends a process so where the machine's memory runs out",
+    "SIGKILL": "the kernel kills a process in this way when the machine runs out of memory",
 }
 """A sign in an error's line to what to do about it; the first that is found is told."""
 

@@ -249,8 +249,8 @@ def _refusal(
         if given == "online":
             return ConfigError(f"engine.options.quantization_config: online needs it ({words})")
         return ConfigError(
-            f"model.quantization: {given} needs a checkpoint whose weights are held so, and the "
-            f"model's are not; {_INSTEAD}"
+            f"model.quantization: {given} needs a checkpoint whose weights are stored in that "
+            f"form, and the model's are not; {_INSTEAD}"
         )
     method = held.get("quant_method", "modelopt")
     if given is not None and _fits(question):

@@ -131,8 +131,8 @@ def _also(passed_over: Sequence[str]) -> str:
         return ""
     names = some_of([*map(shown, passed_over)], _MOST_NAMED)
     return (
-        f"; passed over ({len(passed_over)}): {names}. Give those that are Parquet such an ending, "
-        "and no name on the way that begins with _ or ."
+        f"; passed over ({len(passed_over)}): {names}. Parquet files need such an ending, "
+        "and names of files and folders must not begin with _ or ."
     )
 
 

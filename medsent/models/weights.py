@@ -51,7 +51,8 @@ def refuse_incomplete(folder: Path) -> None:
     if doubt := _doubt(tensors, read_config(folder)):
         logger.warning(
             f"WARNING: the weights in {folder} may not be whole: {doubt}. vLLM answers all the "
-            "same, with whatever lies in memory; where they should be there, fetch them again"
+            "same, with whatever is in memory in place of what is missing; if it should be there, "
+            "fetch the weights again"
         )
 
 

@@ -101,7 +101,7 @@ class PromptFile(Settings):
         if self.text is not None and self.chat_template:
             raise ValueError("chat_template goes with messages; text is the whole prompt")
         if self.nobody == {}:
-            raise ValueError("nobody has no words")
+            raise ValueError("nobody is empty")
         self._check_languages()
         for language in self.spoken or ("",):
             texts = [in_language(wording, language) for wording in self._wordings()]

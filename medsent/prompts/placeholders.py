@@ -21,7 +21,7 @@ def check_places(text: str, known: Collection[str]) -> None:
             nearest = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {{{nearest[0]}}}?" if nearest else f"known are {_list(known)}"
             raise ValueError(
-                f"{{{name}}} is no place of a prompt; {hint} (For these characters themselves "
+                f"{{{name}}} is no placeholder here; {hint} (For these characters themselves "
                 f"write {{{{{name}}}}}.)"
             )
 

@@ -219,7 +219,7 @@ _COST: Final = Term(
     "What a million records cost by the job's price, at the pace of this run while it scored: the "
     "engines' start, and time in which they wait for work, are not in it. Shared time is that in "
     "which records of several variants finished together. It is divided among them by the tokens "
-    "computed for these records, which is an estimate: every token is taken for equally dear. The "
+    "computed for these records, which is an estimate: every token is taken to cost the same. The "
     "interval tells how the pace varied within the run, not how another day or machine would "
     "differ. Beside the best: whether the whole interval of the paired difference in macro F1, "
     "over the labels with enough opinions, lies above minus the margin (statistics.margin). Energy "
@@ -231,13 +231,13 @@ _REPEATS: Final = Term(
     "repeats",
     "Repeats, flips",
     "The same records were asked again by the same job. An engine answers many requests in one "
-    "batch, and which of them stand together differs from one time to the next; the rounding of "
-    "its numbers differs with it, and a close answer may turn over. Such a label is a flip. A "
-    "figure moves by its highest value less its lowest over these times; the difference of two "
-    "figures by as much as both move, added up. A difference that is not larger than that may come "
-    "from the batches alone. An interval does not tell of it: it is of other opinions, not of "
-    "other batches. With few times chance alone exceeds it: of differences that batches alone "
-    "made, 17 to 35% are larger with 2 times, under 5% with 4.",
+    "batch, and which requests share one differs from one time to the next; so does the rounding "
+    "of its numbers, and a label that was close may flip. A figure moves by its highest value less "
+    "its lowest over these times; the difference of two figures by as much as both move, added up. "
+    "A difference that is not larger than that may come from the batches alone. An interval does "
+    "not show this: it covers the choice of opinions, not that of batches. If the records are "
+    "asked only a few times, chance alone can exceed it: of differences that batches alone made, "
+    "17 to 35% are larger with 2 times, under 5% with 4.",
 )
 
 

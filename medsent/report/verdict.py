@@ -134,7 +134,7 @@ def _to_collect(pair: Comparison) -> Iterator[str]:
     found = pair.verdict
     if found is None or not found.collect:
         return
-    told = f"the most would be told by opinions with {first(found.collect)}"
+    told = f"it would help most to collect opinions with {first(found.collect)}"
     if found.opinions_needed_low is not None and found.opinions_needed_high is not None:
         low, high = count(found.opinions_needed_low), count(found.opinions_needed_high)
         told += f"; the number of opinions that it takes is estimated, {low} to {high}"

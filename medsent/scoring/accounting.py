@@ -148,7 +148,7 @@ def _refuse_differences(account: Account, ledger: Ledger, run: RunFolder, plan: 
     named = "; ".join(differences[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
     raise RunError(
         f"{run.path} does not add up: {named}. The manifest is not written. The same command "
-        "scores what is missing; a file in predictions/ that no block has written is to be removed"
+        "scores what is missing; remove files from predictions/ that no block of this run wrote"
     )
 
 

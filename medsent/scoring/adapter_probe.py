@@ -50,13 +50,13 @@ def _difference(one: Completion, other: Completion) -> float:
 def _fault(differences: list[float]) -> str:
     if min(differences) < 0:
         return (
-            "does not work: fixed probes are answered with what is no number. Do its weights hold "
+            "does not work: its answers to fixed test prompts are not numbers. Do its weights hold "
             "NaN or infinity? Nothing was scored"
         )
     reason = "to the last digit, so that vLLM put none of its tensors into this model"
     if max(differences) > 0:
         reason = f"to {max(differences):.0e}: was it trained for long enough?"
     return (
-        "changes nothing: base model and adapter answer fixed probes alike, "
+        "changes nothing: base model and adapter answer fixed test prompts alike, "
         f"{reason}. Nothing was scored"
     )

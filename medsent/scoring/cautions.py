@@ -146,7 +146,7 @@ def _other_base(variant: Variant, plan: Plan) -> Iterator[str]:
     if theirs and _model_name(theirs) != _model_name(ours):
         yield (
             f"its adapter says that it was trained on {harmless(theirs)}, and the model is {ours}: "
-            "of the same sizes, the one may still answer otherwise than the other"
+            "an adapter that fits both in size may still answer badly on the other"
         )
 
 
@@ -198,9 +198,9 @@ def _readers(variant: Variant, plan: Plan, sampled: Sampled) -> Iterator[str]:
         factor = _factor(variant, plan, sampled, min(readers, len(plan.personas)))
         if factor > _DEARER:
             yield (
-                "the persona stands before the opinion, so that its readers share none of it: "
-                f"with {readers} readers an opinion, {factor:.1f} times the tokens are computed "
-                "that a prompt with the persona after the opinion would take"
+                "the persona stands before the opinion, so the engine computes the opinion anew "
+                f"for each reader: with {readers} readers an opinion, {factor:.1f} times the "
+                "tokens of a prompt with the persona after the opinion"
             )
 
 

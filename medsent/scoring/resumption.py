@@ -73,8 +73,8 @@ def refuse_dropped(run: RunFolder, manifest: Manifest | None) -> None:
     """Raise `UsageError` where a complete run's predictions are kept no more."""
     if manifest is not None and not run.holds_predictions():
         raise UsageError(
-            f"{run.path} is complete, and its predictions are kept no more; its reports stand "
-            "there as they were"
+            f"{run.path} is complete, but its predictions are no longer kept; its reports are "
+            "still there, unchanged"
         )
 
 

@@ -75,9 +75,9 @@ class Variant:
             last = begun.rstrip()[-1:]
             if last in ("{", "[") or begun.count("{") > begun.count("}"):
                 raise ConfigError(
-                    "the prompt begins the JSON of the answer, which is then read without its "
-                    "beginning; leave the JSON out of the last assistant message: guided, the "
-                    "model writes the same characters itself"
+                    "the prompt begins the JSON of the answer, which would then be read without "
+                    "this beginning; leave the JSON out of the last assistant message: under a "
+                    "grammar the model writes the same characters itself"
                 )
 
 

@@ -187,8 +187,8 @@ class Lease:
                 self._withdraw()
                 time.sleep(random.uniform(0, self._beat_s / 5))
         raise LeaseError(
-            f"{self._held_folder}: other jobs ask for it too, and none came to hold it within "
-            f"{patience_s:g} s. Start this one again when no other is starting"
+            f"{self._held_folder}: several jobs asked for it at once, and none came to hold it "
+            f"within {patience_s:g} s. Start this one again when no other is starting"
         )
 
     def _hold(self) -> bool:

@@ -91,7 +91,7 @@ def test_ready_says_engines_gold_time_and_price(checked: Checked, job: JobBuilde
     assert lines["Gold"] == "24 of 24 records that were looked at have it"
     assert lines["Time"].startswith("unknown: no run of this name")
     assert lines["Price"] == "unknown, as the time is; its engines cost 2.50 EUR an hour"
-    assert said[-1] == "Ready: its command with the same file starts it (time unknown)."
+    assert said[-1] == "Ready: start the job by its command with the same file (time unknown)."
 
 
 def test_time_and_price_are_by_the_latest_run(checked: Checked, job: JobBuilder) -> None:

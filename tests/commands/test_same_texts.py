@@ -143,11 +143,11 @@ def test_thresholds_know_copies_of_what_they_were_tuned_on(
     (source / "once.parquet").write_bytes((source / "twice.parquet").read_bytes())
     said.clear()
     tune_run(folder)
-    assert f"Of {OPINIONS - 1} opinions the text is not there any more" in said[0]
+    assert f"The texts of {OPINIONS - 1} opinions are gone" in said[0]
     (source / "once.parquet").unlink()
     said.clear()
     tune_run(folder)
-    assert said[0].startswith("Their texts cannot be read, so other opinions are told by id alone")
+    assert said[0].startswith("The opinions' texts cannot be read, so the thresholds file")
     assert read_thresholds(file).tuned_on.text_hashes is None
 
 

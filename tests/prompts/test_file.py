@@ -33,7 +33,7 @@ def user(content: Any) -> dict[str, Any]:
             {"text": "{opinion} {persona.nam}"},
             r"did you mean \{persona\.name\}\?.*\{\{persona\.nam\}\}",
         ),
-        ({"text": "{opinion} {xyz}"}, r"\{xyz\} is no place of a prompt; known are \{opinion\}, "),
+        ({"text": "{opinion} {xyz}"}, r"\{xyz\} is no placeholder here; known are \{opinion\}, "),
         (user("{opinion} {labels.descibed}"), r"did you mean \{labels\.described\}\?"),
         ({"text": {"en": "{opinion}", "pl": "{opinia}"}}, r"\{opinia\} is no place"),
         (
@@ -58,7 +58,7 @@ def user(content: Any) -> dict[str, Any]:
         ({}, "give either messages or text"),
         ({"messages": []}, "messages is empty"),
         ({"text": "{opinion}", "chat_template": True}, "chat_template goes with messages"),
-        ({"text": "{opinion}", "nobody": {}}, "nobody has no words"),
+        ({"text": "{opinion}", "nobody": {}}, "nobody is empty"),
         ({"text": "{opinion}", "bos": 3}, "bos: .*less than or equal to 2"),
         ({"txt": "{opinion}"}, "unknown setting txt; did you mean text?"),
         (

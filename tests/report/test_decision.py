@@ -114,8 +114,8 @@ def test_the_report_opens_with_it_and_the_command_prints_it(judged: Metrics) -> 
 
 def test_what_to_collect_is_told_behind_the_verdict() -> None:
     run = metrics(160, margins=Margins(0.0, None, {"political": 0.02}))
-    told = [each for each in verdict(run) if "The most would be told by" in each]
-    assert told == ["The most would be told by opinions with political."]
+    told = [each for each in verdict(run) if "It would help most to" in each]
+    assert told == ["It would help most to collect opinions with political."]
 
 
 def test_recommendations_agree_with_the_verdict(judged: Metrics) -> None:

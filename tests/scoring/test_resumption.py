@@ -88,7 +88,7 @@ def rewritten(plan: Plan, run: RunFolder) -> None:
     ("change", "error", "told"),
     [
         (other_versions, RunError, "begun with other versions: torch 0.1 -> "),
-        (dropped, UsageError, "its predictions are kept no more"),
+        (dropped, UsageError, "its predictions are no longer kept"),
         (damaged("ledger.json"), RunError, "ledger.json"),
         (damaged("erased.json"), RunError, "erased.json"),
         (damaged("manifest.json"), RunError, "manifest.json"),

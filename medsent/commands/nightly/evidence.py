@@ -59,7 +59,7 @@ def gather(
             raise RunError(f"reference: {error}, or pin another run") from error
     found = None if good is None else history.run(good)
     if found is None:
-        absent["last_good"] = "no night before it was open"
+        absent["last_good"] = "on no earlier night was the gate open"
     elif not found.holds_predictions():
         absent["last_good"] = f"the predictions of the last good night, {found.path.name}, are gone"
     elif reference is None or found.path != reference.path:

@@ -33,13 +33,13 @@ _TERMS: Final[dict[RuleName, str]] = {
     "judged; one on which the two runs differ for fewer than 7 opinions holds.",
     "macro_f1": "Against another run: the upper bound of the paired difference, over the labels "
     "with enough opinions, lies below the limit; where it holds, its message tells which true drop "
-    "would close 4 of 5 such nights. Against a floor: the figure itself lies below, be it by "
-    "chance. An undefined figure closes the gate: nothing was shown.",
+    "would close 4 of 5 such nights. Against a floor: the figure itself lies below it, even "
+    "if only by chance. An undefined figure closes the gate: nothing was shown.",
     "generation_success": "The share of records with a usable answer, judged like macro F1.",
     "records_per_s": "The variant's rate on one replica is below its limit: a floor, or a share of "
     "the reference's.",
     "quarantine": "The share of the input's records that were quarantined is above its limit, or "
-    "has risen by more than one, and by more than chance.",
+    "is above the reference's by more than the limit for drift, and by more than chance.",
     "label_rates": "The share of records that get a label differs from the reference's by more "
     "than the limit, either way, and the interval of the difference, which holds for all labels at "
     "once, leaves out 0. A record needs no gold for that.",

@@ -82,10 +82,10 @@ def verdict_told(gate: Gate) -> str | None:
     if gate.decision == "block":
         return "Verdict: block."
     if gate.decision == "ship":
-        return "Verdict: ship; what has to be as good was shown to be worse by no more than it may."
+        return "Verdict: ship; every figure that must be as good was shown to be within its limit."
     found = in_question(gate.rules)
     if not found:
-        return "Verdict: cannot tell, since nothing was compared that has to be as good."
+        return "Verdict: cannot tell, since no figure that must be as good was compared."
     names = [_name(each) for each in found[:_NAMED]]
     more = f" and {count(len(found) - _NAMED)} more" if len(found) > _NAMED else ""
     needed = [each.opinions_needed for each in found]

@@ -71,8 +71,8 @@ def refuse_others(folder: Path, recipe: dict[str, Any]) -> None:
     if changed == {BASE}:
         raise ConfigError(
             f"model.source: {folder} holds checkpoints of a training on another content of this "
-            "model; give it back (of the hub's, name its commit as model.revision), delete them "
-            "or name another output"
+            "model's files; put that back (for a model of the hub, name its commit as "
+            "model.revision), delete the checkpoints or name another output"
         )
     if changed:
         raise ConfigError(

@@ -160,10 +160,10 @@ def collect_more(metrics: Metrics) -> Iterator[Said]:
         rarest = min(few, key=lambda label: few[label])
         yield Said(
             f"Collect more opinions with {listed(few)}. At the rates seen in "
-            f"{counted(pair.records, 'record')}, about {count(needed.records)} hold the "
-            f"{FEWEST_OPINIONS} opinions that the rarest takes ({rarest}, in "
+            f"{counted(pair.records, 'record')}, about {count(needed.records)} records hold "
+            f"the {FEWEST_OPINIONS} opinions that the rarest label needs ({rarest}, in "
             f"{opinions(few[rarest])} now), though {count(needed.low)} to {count(needed.high)} are "
-            "possible, and twice as many give an interval that is not rough. Choosing opinions "
+            "possible; twice as many give an interval that is not rough. Choosing opinions "
             "that are likely to have them takes fewer.",
             {
                 "labels": len(few),

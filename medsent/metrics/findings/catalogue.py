@@ -225,9 +225,9 @@ RULES: Final = (
         "enough_data",
         "recommendations",
         f"The tested labels whose detectable difference is over {100 * WANTED:.0f} points. Records "
-        f"needed: those compared, times the square of that difference over {WANTED:.2f}. The range "
-        "is from the highest lower end of what the labels may need to the highest upper end: in "
-        "about 9 of 10 simulated runs the true number was within.",
+        f"needed: those compared, times the square of that difference over {WANTED:.2f}. Each "
+        "label's number has a range; the one stated goes from the highest lower end to the highest "
+        "upper end. In about 9 of 10 simulated runs it held the true number.",
         support.enough_data,
     ),
     Rule(

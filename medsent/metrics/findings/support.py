@@ -88,8 +88,8 @@ def _takes(few: Mapping[str, int], records: int) -> str:
     parts = []
     if needed is not None:
         parts.append(
-            f"About {count(needed.records)} records would hold as many of each label that occurs "
-            f"here; so few opinions allow for {count(needed.low)} to {count(needed.high)}."
+            f"About {count(needed.records)} records would hold that many with each label that "
+            f"occurs here; with so few, it may be {count(needed.low)} to {count(needed.high)}."
         )
     if unseen:
         parts.append(f"How many it takes for {listed(unseen)} cannot be said: none has it here.")

@@ -25,8 +25,8 @@ _NO_RECORD: Final = "no record with both gold and a probability"
 
 _NO_INTERVALS: Final = (
     "These figures have no intervals: the bootstrap's replicates hold labels, not probabilities. "
-    "They describe these records, and move by chance: the ranking figures the more the fewer "
-    "positives there are, and the ECE of a model without fault lies above 0, at about 0.04 on 60 "
+    "They describe these records, and move by chance. Ranking figures move more where there are "
+    "fewer positives. Even for perfect probabilities the ECE lies above 0, at about 0.04 on 60 "
     "opinions and half of that on four times as many."
 )
 

@@ -130,7 +130,7 @@ def _by_variant(metrics: Metrics, costs: dict[str, Cost]) -> Table:
 
 
 def _notes(metrics: Metrics) -> Iterator[str]:
-    yield "At the pace of this run while it scored; intervals are of how that varied."
+    yield "At the pace of this run while it scored; intervals show how that pace varied."
     start_up_s = metrics.timing.start_up_s
     if start_up_s is not None:
         yield f"The engines' start, {seconds(start_up_s)} here, comes on top."

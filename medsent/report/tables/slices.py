@@ -55,8 +55,8 @@ def by_value(metrics: Metrics, column: str) -> Table:
         *(Column(name, group="Labels averaged") for name in slices),
     ]
     note = (
-        "Averaged are the labels that enough opinions of the slice have. Averages over different "
-        "numbers of labels are not of the same thing: see the last columns."
+        "Averages are over the labels that enough opinions of the slice have. Averages over "
+        "different labels cannot be compared: see the last columns for how many."
     )
     uneven = any(len({cell.text for cell in row[-len(slices) :]}) > 1 for row in rows)
     return Table(

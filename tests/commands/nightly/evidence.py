@@ -73,6 +73,6 @@ def without_anchors(night: Metrics = NIGHT) -> Evidence:
     """Return evidence of the very first night."""
     absent: dict[Against, str] = {
         "reference": "no reference is pinned",
-        "last_good": "no night before it was open",
+        "last_good": "on no earlier night was the gate open",
     }
     return Evidence(night, [VARIANT], {}, absent, [], None)

@@ -68,8 +68,8 @@ def test_a_closed_night_is_no_last_good_one(told: Told) -> None:
     assert first.gate.last_good is None
     assert {ended.gate.last_good for ended in [*closed, last]} == {first.gate.run}
     unasked = {ruling.message for ruling in first.gate.not_judged}
-    assert "no night before it was open" in unasked
-    assert any("no night before it was open" in line for line in first.said)
+    assert "on no earlier night was the gate open" in unasked
+    assert any("on no earlier night was the gate open" in line for line in first.said)
 
 
 def test_the_run_and_the_history_say_the_same(told: Told) -> None:

@@ -113,14 +113,14 @@ def test_a_night_with_nothing_to_compare_with_is_not_shipped_nor_closed() -> Non
     night = gate(judge(without_anchors(), settings))
     assert (night.status, night.decision) == ("open", "cannot_tell")
     assert verdict_told(night) == (
-        "Verdict: cannot tell, since nothing was compared that has to be as good."
+        "Verdict: cannot tell, since no figure that must be as good was compared."
     )
 
 
 def test_the_page_the_file_and_the_history_have_it(tmp_path: Any) -> None:
     night = gate(rulings(change(0.0, -0.009, 0.009)))
     assert night_page(night, NIGHT, "index.html").verdict[1] == (
-        "Verdict: ship; what has to be as good was shown to be worse by no more than it may."
+        "Verdict: ship; every figure that must be as good was shown to be within its limit."
     )
     file = tmp_path / "gate.json"
     file.write_text(night.to_json())

@@ -42,7 +42,7 @@ def test_too_few_opinions_to_tell(run: Metrics) -> None:
         "political (2 opinions), in 594 records."
     )
     assert "About 1,980 records" in found.text
-    assert "so few opinions allow for 1,117 to 5,390" in found.text
+    assert "with so few, it may be 1,117 to 5,390" in found.text
     assert "How many it takes for vulgar cannot be said" in found.text
     more = one(run, "collect_more")
     assert (more.section, more.labels) == ("recommendations", ["political"])
