@@ -167,7 +167,10 @@ def reason(error: BaseException) -> tuple[str, str]:
 
 
 def is_refused_write(error: OSError, folder: object) -> bool:
-    """Tell whether writing failed: the disk is full or read-only, or the error names the folder."""
+    """Tell whether the folder failed: the error names it, or its disk is full or read-only.
+
+    A refusal by object storage that names no object counts too.
+    """
     refusal = ObjectRefusal.of(error)
     if refusal is None:
         return error.errno in (*_FULL, errno.EROFS) or str(folder) in str(error)

@@ -48,7 +48,7 @@ def erase(folders: Sequence[str | AnyPath], opinion_ids: Mapping[str, str]) -> s
     the runs first, so that no other run there, and none to come, scores them or hands them on.
     Raises `UsageError` where an id is empty and `RunError` where a folder is no run, before
     anything is touched. Raises `RunError` after the other runs are done where a run is held by a
-    job or is damaged (the same command then does the rest), or where no run held an opinion.
+    job or is damaged (the same command then does the rest), or where an id was in no run.
     """
     if not all(opinion_ids):
         raise UsageError("--opinion-id: an id is empty, and every record without one would go")

@@ -42,13 +42,13 @@ def _begin(again: JobConfig, first: RunFolder) -> None:
         raise ConfigError(
             f"--repeat: the job is not that of {first.path} any more: a shard, the model or an "
             "adapter has changed since, or the run is of an earlier version. Give the job another "
-            "name: it then scores its records anew each time"
+            "name, and all its repeats are scored anew"
         )
     rows = Ledger.read(first).rows_per_block
     if rows is None:
         raise RunError(
             f"{first.path} is of an earlier version, whose records cannot be set against those of "
-            "a repeat. Give the job another name, and all its times are scored anew"
+            "a repeat. Give the job another name, and all its repeats are scored anew"
         )
     run = open_run(plan)
     if run.manifest() is None:

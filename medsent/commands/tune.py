@@ -285,7 +285,7 @@ def _heading(thresholds: Thresholds, run: TunedRun) -> str:
 
 
 def _told(tunings: Mapping[str, Tuning], records: Records, floor: float | None) -> Iterator[str]:
-    """Yield the table, a caution about its figures, and which records and labels it leaves out."""
+    """Yield the table, a caution about its figures, the records left out, the labels not tuned."""
     width = max(17, *(len(label) + 3 for label in tunings))
     titles = f"{'positives':>10}{'threshold':>11}{'precision':>11}{'recall':>8}{'F1':>8}"
     yield f"{'label':<{width}}{titles}"

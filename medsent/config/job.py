@@ -118,7 +118,7 @@ class StatisticsSettings(Settings):
 
     slices: list[str] = ["language", "persona"]
     replicates: int = Field(1000, ge=0, le=10_000)
-    """Replicates of the bootstrap for intervals and tests; 0: no intervals and no tests."""
+    """Replicates of the bootstrap for intervals and tests; 0: none of these."""
     seed: int = Field(0, ge=0)
     """Of the bootstrap."""
     margin: float = Field(0.02, ge=0, lt=1)

@@ -1,8 +1,8 @@
 """LoRA on vLLM's CPU backend as one matrix product an adapter: a `vllm.general_plugins` hook.
 
 The stock operations fetch an adapter's two matrices once for every token. A batch has
-few adapters, so here the rows of each are gathered once a step and every layer runs two
-small products over them. Rows without an adapter are not written at all, while the stock
+few adapters, so here the rows of each are gathered once a step and every linear layer runs
+two small products over them. Rows without an adapter are not written at all, while the stock
 operations take their index -1 for the last slot. A layer an adapter does not target is
 skipped: vLLM wraps all linear layers and fills those with zeros.
 
@@ -154,13 +154,13 @@ def __getattr__(name: str) -> Any:
 def _wrapper_class() -> type[Any]:
     """Return vLLM's CPU wrapper with its linear operations replaced by those above.
 
-    Embedding and logits adapters keep vLLM's own operations, as do layers whose A is split over
-    several workers (`fully_sharded_loras`).
+    Embedding and logits adapters keep vLLM's own operations. So would layers whose A is split over
+    several workers (`fully_sharded_loras`), which `scoring.cluster` refuses on CPUs.
     """
     from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
     class GroupedPunicaWrapperCPU(PunicaWrapperCPU):
-        """Groups the rows once a step in `update_metadata`; every layer then uses the groups."""
+        """Groups the rows once a step in `update_metadata`; linear layers then use the groups."""
 
         _groups: tuple[Group, ...] = ()
         _tokens: int = 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class _Kind:
     name: str
     sign: re.Pattern[str]
-    """Matches the path of something directly in a table's folder. Where its group `sure` has no
+    """Matches a path below the input that only such a table has. Where its group `sure` has no
     match, the folder must also hold data/ to count as a table."""
     export: str
     """What reads the present version."""

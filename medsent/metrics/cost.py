@@ -62,7 +62,7 @@ class Cost(Part):
     shared: float
     """Share of these hours from bins in which other variants' records finished too."""
     gpu_hours_per_million_records: Amount | None = Field(None, exclude_if=is_none)
-    """Hours of one GPU; not there without GPUs, or if an earlier version did not say."""
+    """Hours of one GPU; not there without GPUs, or where their number is not known."""
     money_per_million_records: Amount
     """In the currency."""
     currency: str

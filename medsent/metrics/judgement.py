@@ -13,7 +13,7 @@ from medsent.metrics.verdict import Decision, Judged, Margins, Verdict, decide
 from medsent.reducer.pairs import BOTH, Pair
 
 _MOST: Final = 0.5
-"""The labels to collect are those that make up at least this share of the variance."""
+"""The fewest labels that together make up this share of the variance are to be collected."""
 _NEVER: Final = 1e6
 """More opinions than this are not asked for: such a number is no useful advice."""
 
@@ -140,7 +140,8 @@ def judged(
     """Return what is said of one figure, and how many opinions would tell where it cannot be.
 
     `opinions` is how many are compared. For a label, `with_label` of these have it in gold; if that
-    is too few for an interval, the answer is how many opinions would hold enough at the same rate.
+    is too few for an interval, the answer is how many opinions would hold enough, at the rate that
+    one more would give.
     For macro F1, `widened` is the factor by which labels that are too rare now, and would count
     then, increase the variance.
     """

@@ -36,8 +36,8 @@ _RUN: Final = 5
 _HASHES: Final = 128
 """Hashes in a text's signature: with 128 the estimate's standard error is 0.035 at 0.8."""
 _BAND: Final = 8
-"""A signature has 16 bands of 8 hashes. Two texts are compared if they agree in at least one band:
-95 in 100 pairs with 0.8 in common do, and nearly all with 0.9."""
+"""A signature has 16 bands of 8 hashes. Two texts are compared only if they agree in a band: 95 in
+100 pairs with 0.8 in common do, and nearly all with 0.9. Each is compared with the band's first."""
 
 _EMPTY: Final = MinHash(_HASHES, seed=1, hashfunc=crc32)
 

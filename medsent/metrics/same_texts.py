@@ -40,7 +40,7 @@ class SameTexts:
     under: int
     """Number of opinions with such a text."""
     differing: int
-    """Number of such texts for which the gold of one reader differs between the opinions."""
+    """Number of such texts for which the gold of one reader is not the same on all records."""
 
 
 def first_rows(

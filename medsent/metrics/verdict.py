@@ -55,7 +55,7 @@ class Judged(Part):
     low: Figure = None
     """Lower end of the interval that decides; for a label, of the one that holds for all labels at
     once. Where the two disagree on few opinions, it is lower than that of the difference. Where
-    they disagree on too few for an interval, it is the largest loss that is possible."""
+    they disagree on too few for an interval, it is minus the bound on how far apart they are."""
     high: Figure = None
     """Upper end."""
     opinions_needed: int | None = None

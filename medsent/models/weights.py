@@ -83,8 +83,8 @@ def listed(folder: Path, form: str = "*") -> dict[str, str]:
     found: dict[str, str] = {}
     for path in folder.glob(f"{form}.safetensors.index.json"):
         try:
-            found |= json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            found |= json.loads(path.read_text(encoding="utf-8"))["weight_map"].items()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise _not_whole(folder, f"{path.name} is damaged") from error
     return found
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from matplotlib.style import context
 from pydantic import BaseModel
 
 from medsent.metrics.findings.attention import judged
@@ -17,6 +16,7 @@ from medsent.report.document import Block, Document, Plot, Section, Table, Text
 from medsent.report.plots import curves
 from medsent.report.plots import labels as plots
 from medsent.report.plots import speed as pace
+from medsent.report.plots.svg import own_settings
 from medsent.report.tables import calibration as probabilities
 from medsent.report.tables import run as operations
 from medsent.report.tables import scores, slices
@@ -37,7 +37,7 @@ _NEVER_TEXT: Final = frozenset(
 """Unicode's noncharacters: XML, and so a plot, must not hold two of them; none can be seen."""
 
 
-@context({}, after_reset=True)  # whatever the user's own settings of matplotlib are
+@own_settings()
 def contents(metrics: Metrics, examples: Sequence[Table] = ()) -> Document:
     """Return the report of a run; a pure function of its numbers, and of examples if any."""
     metrics = shown(metrics)

@@ -19,10 +19,10 @@ from medsent.storage.paths import shown
 
 _Entry = TypeVar("_Entry", Shard, BadShard)
 _FILE = "ledger.json"
-_OF_WHOLE = (
-    "where no shard was rewritten since the run began, delete it and give the same command again"
+_REMEDY = (
+    "where the run is complete and no shard was rewritten since, delete it and give the same "
+    "command again, which makes the report; to score more, begin a new run with --set name=NAME"
 )
-_OF_PART = "how its blocks are cut is not known without it: begin a new run with --set name=NAME"
 _ANEW = (
     "`medsent requeue RUN --shard PATH` scores it anew; or put the former data back, and give the "
     "new another name"
@@ -78,8 +78,7 @@ class Ledger:
 
         Raises `RunError` where it is damaged.
         """
-        begun = not run.manifest_file.exists() and run.holds_predictions()
-        found = read_file(run.path / _FILE, _Written, _OF_PART if begun else _OF_WHOLE)
+        found = read_file(run.path / _FILE, _Written, _REMEDY)
         if found is None:
             return cls()
         good, bad = _by_path(found.good), _by_path(found.bad)

@@ -122,8 +122,9 @@ class Manifest(Written):
 
     def sources(self) -> dict[str, JsonValue]:
         """Return where a report's numbers come from: what made them, and the shards."""
-        shards: dict[str, JsonValue] = {"input": [shard.told() for shard in self.input]}
-        return self.provenance | (shards if self.input else {})
+        if not self.input or "input" in self.provenance:
+            return self.provenance
+        return {**self.provenance, "input": [shard.told() for shard in self.input]}
 
     @property
     def asked(self) -> Asked:

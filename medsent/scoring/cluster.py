@@ -310,6 +310,11 @@ def _refuse_lack_of_gpus(config: JobConfig, capacity: Capacity) -> None:
         return
     if getattr(config.engine, "batch_invariant", False):
         raise ConfigError(NO_INVARIANCE)
+    if getattr(config.engine, "options", {}).get("fully_sharded_loras"):
+        raise ConfigError(
+            "engine.options.fully_sharded_loras: vLLM's CPU build would answer the base model's "
+            "records with the last adapter; take it out"
+        )
     if config.price and config.price.per_gpu_hour:
         raise ConfigError(
             "price.per_gpu_hour: the engines run on CPUs here; give price.per_machine_hour"

@@ -277,7 +277,7 @@ def test_what_cannot_be_merged_is_refused(
 def test_a_damaged_index_is_named(wrapped_model: Path, tmp_path: Path) -> None:
     damaged = shutil.copytree(wrapped_model, tmp_path / "damaged", copy_function=os.symlink)
     (damaged / "model.safetensors.index.json").unlink()
-    (damaged / "model.safetensors.index.json").write_text("{}")
+    (damaged / "model.safetensors.index.json").write_text('{"weight_map": []}')
     refused(ModelError, "index.json is damaged; fetch", damaged, ADAPTER, tmp_path / "out")
 
 

@@ -20,8 +20,8 @@ def numbers(metrics: str) -> dict[str, Any]:
 def differences(metrics: str) -> dict[str, Any]:
     """Return the differences that a metrics.json compares, each by its place."""
     return {
-        f"{pair['candidate']}.{name}{place}": figure
-        for pair in json.loads(metrics)["comparisons"]
+        f"{index}.{pair['candidate']}.{group}.{name}{place}": figure
+        for index, pair in enumerate(json.loads(metrics)["comparisons"])
         for group in ("overall", "labels")
         for name, change in pair[group].items()
         for place, figure in _flat("", change["difference"])
@@ -30,7 +30,7 @@ def differences(metrics: str) -> dict[str, Any]:
 
 def other(made: dict[str, Any], before: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the figures that are others than before, but for last bits, as processors differ."""
-    pairs = {place: (made.get(place), before.get(place)) for place in made | before}
+    pairs = {place: (made.get(place, "-"), before.get(place, "-")) for place in made | before}
     return {place: pair for place, pair in pairs.items() if not _same(*pair)}
 
 

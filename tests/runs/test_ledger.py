@@ -16,7 +16,6 @@ from medsent.input.shard import BadShard, Shard
 from medsent.input.shards import Shards, changed, find_rewritten, open_shards
 from medsent.runs.folder import RunFolder
 from medsent.runs.ledger import Ledger
-from tests.written import write_manifest
 
 
 def table(count: int, text: str = "all was well") -> pa.Table:
@@ -88,18 +87,7 @@ def test_it_is_read_as_it_was_written(folder: Path, run: RunFolder) -> None:
 )
 def test_a_damaged_ledger_is_named(run: RunFolder, text: str) -> None:
     run.write("ledger.json", text)
-    with pytest.raises(RunError, match=r"run/ledger\.json is damaged; .*delete it"):
-        Ledger.read(run)
-
-
-def test_a_part_of_a_run_cannot_be_finished_without_its_ledger(run: RunFolder) -> None:
-    run.write("ledger.json", "{")
-    run.predictions.mkdir()
-    (run.predictions / "a.parquet").touch()
-    with pytest.raises(RunError, match="begin a new run with --set name=NAME"):
-        Ledger.read(run)
-    write_manifest(run)
-    with pytest.raises(RunError, match="delete it and give the same command again"):
+    with pytest.raises(RunError, match=r"ledger\.json is damaged; .*delete it.*begin a new run"):
         Ledger.read(run)
 
 

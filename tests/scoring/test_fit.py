@@ -204,6 +204,12 @@ def test_batches_are_not_made_invariant_on_a_machine_without_gpus(
         check_cluster(plan(engine={"kind": "vllm", "batch_invariant": True}))
 
 
+def test_a_shard_of_an_adapter_for_each_worker_is_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "has_gpu", lambda: False)
+    with pytest.raises(ConfigError, match=r"^engine\.options\.fully_sharded_loras: "):
+        check_cluster(plan(engine={"kind": "vllm", "options": {"fully_sharded_loras": True}}))
+
+
 def test_gpus_are_not_paid_for_on_a_machine_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "has_gpu", lambda: False)
     priced = plan(engine={"kind": "vllm"}, price={"per_gpu_hour": 2.5})

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator, Sequence
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,20 +42,27 @@ class Night(Part):
 
     night: date
     """The key: the same night again takes the row's place."""
-    run: str = ""
+    run: str
     """The run folder, beside the history's own; empty for a night that failed."""
     status: str
     """`open` or `closed`, or `failed` for a night without a verdict."""
-    reference: str | None = None
-    last_good: str | None = None
-    records: int = 0
-    quarantined: int = 0
-    rules: list[Ruling] = []
-    figures: list[NightFigure] = []
+    reference: str | None
+    last_good: str | None
+    records: int
+    quarantined: int
+    rules: list[Ruling]
+    figures: list[NightFigure]
     message: str | None = None
     """Why it failed."""
     decision: str | None = None
     """`ship`, `block` or `cannot_tell`; None for a failed night, or one of an earlier version."""
+
+    @classmethod
+    def failed(cls, night: date, message: str) -> "Night":
+        """Return the row of a night without a verdict."""
+        none: dict[str, Any] = {"reference": None, "last_good": None, "rules": [], "figures": []}
+        counts = {"records": 0, "quarantined": 0}
+        return cls(night=night, run="", status="failed", message=message, **none, **counts)
 
     @classmethod
     def of(cls, gate: Gate, metrics: Metrics) -> "Night":

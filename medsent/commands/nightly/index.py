@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from matplotlib.style import context
-
 from medsent.commands.nightly import trends
 from medsent.commands.nightly.gate import TITLES, RuleName, Ruling
 from medsent.commands.nightly.history import NIGHTS, Night
@@ -24,6 +22,7 @@ from medsent.report.document import (
     undefined,
 )
 from medsent.report.layout import shown
+from medsent.report.plots.svg import own_settings
 
 INDEX: Final = "index.html"
 
@@ -32,7 +31,7 @@ _AT_ONCE: Final = 14
 """So many nights stand in the index' first table."""
 
 
-@context({}, after_reset=True)  # whatever the user's own settings of matplotlib are
+@own_settings()
 def index_page(name: str, note: str | None, nights: Sequence[Night]) -> Document:
     """Return the index of all nights, of at least one; the oldest stands first in `nights`."""
     nights = list(map(shown, nights))

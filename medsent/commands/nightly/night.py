@@ -119,7 +119,7 @@ def _remember_failure(config: NightlyConfig, night: date, text: str) -> None:
         with _alone(history):
             former = history.night(night)
             if former is None or former.status == "failed":
-                _add(config, history, Night(night=night, status="failed", message=text))
+                _add(config, history, Night.failed(night, text))
     except Exception as error:  # noqa: BLE001 - what is wrong already matters more
         logger.warning(f"The history does not tell of this night ({place_of(error)}).")
 

@@ -192,16 +192,16 @@ def _checkpoints(config: TrainingConfig) -> Path:
 
 
 def _recipe(config: TrainingConfig, task: Task, readings: Readings) -> dict[str, Any]:
-    """Return what must not change between the sessions of one training, besides the base model.
+    """Return what must not change between the sessions of one training, but the base's content.
 
     Prompt, answer and labels are included where their content differs from what ships.
     """
     recipe = config.model_dump(
         mode="json",
         include={"model", "method", "personas", "lora", "label_weights", "start_from", "seed"},
-        exclude_none=True,  # settings added later do not refuse old checkpoints
+        exclude_none=True,  # so a setting added later, if null, refuses no old checkpoint
     )
-    recipe["model"].pop("revision", None)  # the content counts, under whatever name
+    recipe["model"].pop("revision", None)  # the content counts, whatever the revision is called
     how = {"minutes", "checkpoints", "evaluations"}  # how long and how often, not what
     how |= {"gradient_accumulation", "gradient_checkpointing"}
     recipe["optimiser"] = config.optimiser.model_dump(mode="json", exclude=how)

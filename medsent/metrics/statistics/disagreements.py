@@ -45,8 +45,8 @@ class Disagreements:
         """Return those about any label, which macro F1 is a mean over.
 
         `f1` and `with_label`, (L,), are each label's F1 and the opinions where gold or a variant
-        has it. At worst, the two disagree on such an opinion about all its labels, of which it has
-        the average number, and about the rarest label as well.
+        has it. At worst, where the two disagree on an opinion, they do so about all its labels, as
+        many as opinions have on average, and about the rarest label as well.
         """
         if not len(f1) or not opinions > seen or not (with_label > 0).all():
             return None
@@ -94,8 +94,8 @@ def influence(f1: Floats, opinions: Floats) -> Floats:
 def _steepest(f1: Floats) -> Floats:
     """Return how far F1 moves for each unit of the share that disagrees, at most, (L,).
 
-    The share q is of 2 tp + fp + fn of both variants together. If one variant is right on all of
-    it, the other's F1 is lower by 2 q F1 / (1 + q) where it gives labels wrongly, and by
+    The share q is of 2 tp + fp + fn of both variants together. If a variant of this F1 is right
+    on all of it, the other's is lower by 2 q F1 / (1 + q) where it gives labels wrongly, and by
     2 q (2 - F1) / (3 - q) where it misses labels. The largest loss per unit of q is that at q = 0
     in the first case and at q = 1 in the second.
     """

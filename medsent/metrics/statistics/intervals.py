@@ -1,8 +1,9 @@
 """95% intervals and tests from bootstrap replicates; NaN where there is none.
 
 Percentile intervals cover too seldom on clustered data with rare labels. The forms here take
-only the spread from the replicates: the shape is Wilson's (1927) for a ratio and the logit's
-for a mean of ratios, and t is Student's with the effective number of clusters less one.
+only the spread from the replicates, and for a mean of ratios its bias. The shape is Wilson's (1927)
+for a ratio and the logit's for a mean of ratios, and t is Student's with the effective number of
+clusters less one, or fewer, as degrees of freedom.
 `make validate-statistics` shows their coverage. Replicates are the first axis of arrays.
 """
 
@@ -44,7 +45,7 @@ class Spread:
 def spread(replicates: Numbers, df: npt.ArrayLike) -> Spread:
     """Return mean and standard error over the first axis; NaN replicates are left out.
 
-    The variance of replicates divides by the number of clusters n, where that of a sample divides
+    Bootstrap replicates vary as if the variance of the clusters were divided by their number n, not
     by n - 1, which is `df`: this is corrected.
     """
     known = ~np.isnan(replicates)
@@ -129,9 +130,9 @@ def mean_interval(
 def widened_high(value: float, high: float, number: int) -> float:
     """Return the upper end of an interval that holds for `number` figures at once (Bonferroni).
 
-    `high` is the end of the interval for one figure. Its width is found by Wilson's formula and
-    scaled by the ratio of the normal's quantiles; with few opinions, Student's would widen it a
-    little more.
+    `high` is the end of the interval for one figure. Wilson's formula gives the z^2 / n behind it;
+    this is multiplied by the squared ratio of the normal's quantiles, and the formula gives the new
+    end. With few opinions, Student's quantiles would widen it a little more.
     """
     if not value < high < 1:
         return high

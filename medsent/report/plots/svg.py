@@ -7,6 +7,8 @@ attributes; colours become the page's own, so a plot follows light, dark and pri
 import io
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 from xml.etree import ElementTree
 
@@ -42,6 +44,14 @@ _HREF: Final = "{http://www.w3.org/1999/xlink}href"
 _REFERENCE: Final = re.compile(r"#([A-Za-z0-9_.-]+)\)?$")
 _NUMBER: Final = re.compile(r"-?\d+\.\d+")
 _NO_TURN: Final = re.compile(r"rotate\(-?0 [^)]*\)")
+
+
+@contextmanager
+def own_settings() -> Iterator[None]:
+    """Draw by matplotlib's defaults, whatever the user's own settings of matplotlib are."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
 
 
 def inline(figure: Figure, name: str, label: str) -> str:

@@ -161,7 +161,7 @@ def test_nights_without_a_verdict_and_replaced_runs_go_too(history: History) -> 
 
 def test_a_failed_night_is_a_row_until_it_is_judged(history: History) -> None:
     told = "The night failed. No space is left"
-    failure = Night(night=FIRST + timedelta(days=1), status="failed", message=told)
+    failure = Night.failed(FIRST + timedelta(days=1), told)
     history.add(row(0))
     nights = history.add(failure)
     assert history.read() == nights
