@@ -41,7 +41,7 @@ test: $(PACKAGE) ## Run the tests, the real engine included (ARGS="-k reducer" f
 test-fast: $(PACKAGE) ## Those that start no Ray, no engine, and take a moment each (two minutes)
 	@$(BIN)/python -m pytest $(PARALLEL) -m "$(FAST)" $(ARGS)
 
-campaigns: $(PACKAGE) ## The tests that take minutes: kills, pools that grow, a foreign adapter (eight minutes)
+campaigns: $(PACKAGE) ## The tests that take minutes: kills, growing pools, a month, a foreign adapter (ten minutes)
 	@$(BIN)/python -m pytest -m campaign $(ARGS)
 
 check: $(PACKAGE) ## Lint, formatting and strict types

@@ -15,7 +15,7 @@ from tests.validation.population import GAIN, VARIANTS, Population, Scenario, f1
 from tests.validation.study import Size, Study
 from tests.validation.tally import Tally
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.campaign]
 
 SAMPLES = 25
 

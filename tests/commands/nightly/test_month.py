@@ -13,7 +13,7 @@ import yaml
 from medsent.runs.folder import RunFolder
 from tests.commands.nightly.month import FIRST, WORSE, Ended, Kind, Month, planted
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.campaign]
 
 KINDS: list[Kind] = ["clean", "regression", "drift", "quarantine", "clean"]
 
