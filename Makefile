@@ -6,9 +6,12 @@ PYTHON ?= $(shell for python in python3.11 python3; do \
 TORCH ?= --require-hashes -r requirements/torch.txt
 LOCK ?= requirements/cpu.txt
 ARGS ?=
-# Tests of a moment run in two processes; ARGS="-n 0" is one, as a debugger needs.
-FAST := not ray and not engine and not slow and not campaign
+# Tests that start neither Ray nor an engine run in two processes; ARGS="-n 0" is one, as a debugger needs.
+APART := not ray and not engine and not campaign
 PARALLEL := -n 2 --dist loadfile
+
+# The tests start hundreds of processes: without bytecode each would compile the package anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --require-virtualenv install -qq --disable-pip-version-check --no-input
@@ -33,13 +36,13 @@ demo: $(PACKAGE) ## Score the demo's opinions with the embedded model, baseline 
 
 # pytest exits with 5 where one of the two parts has none of the tests that ARGS selects.
 test: $(PACKAGE) ## Run the tests, the real engine included (ARGS="-k reducer" for a part)
-	@fast=0; $(BIN)/python -m pytest $(PARALLEL) -m "$(FAST)" $(ARGS) || fast=$$?; \
-	[ $$fast -eq 0 ] || [ $$fast -eq 5 ] || exit $$fast; \
-	rest=0; $(BIN)/python -m pytest -m "not campaign and not ($(FAST))" $(ARGS) || rest=$$?; \
-	[ $$rest -ne 5 ] || rest=$$fast; exit $$rest
+	@apart=0; $(BIN)/python -m pytest $(PARALLEL) -m "$(APART)" $(ARGS) || apart=$$?; \
+	[ $$apart -eq 0 ] || [ $$apart -eq 5 ] || exit $$apart; \
+	rest=0; $(BIN)/python -m pytest -m "not campaign and not ($(APART))" $(ARGS) || rest=$$?; \
+	[ $$rest -ne 5 ] || rest=$$apart; exit $$rest
 
 test-fast: $(PACKAGE) ## Those that start no Ray, no engine, and take a moment each (two minutes)
-	@$(BIN)/python -m pytest $(PARALLEL) -m "$(FAST)" $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "$(APART) and not slow" $(ARGS)
 
 campaigns: $(PACKAGE) ## The tests that take minutes: kills, growing pools, a month, a foreign adapter (ten minutes)
 	@$(BIN)/python -m pytest -m campaign $(ARGS)

@@ -1,4 +1,4 @@
-"""Languages that are too many for folders go to one, and are counted."""
+"""Values that name folders: odd ones stay, too long ones are shortened, too many share one."""
 
 from pathlib import Path
 
@@ -8,8 +8,12 @@ import pytest
 
 from medsent.commands.backfill import export
 from medsent.commands.backfill.export import _Folder, _Stage
+from medsent.commands.backfill.folders import Shortened, folder_name
 from medsent.commands.backfill.settings import LabelledSettings
 from tests.conftest import logged
+
+ODD = ["pl", "zh/Hant", "a=b", "100%", "język", "..", "nan", " ", "x" * 200, "ż" * 33]
+LONG = ["x" * 201, "x" * 300, "ż" * 34, "/" * 200, "😀" * 90, "a" * 5_000_000]
 
 BY_LANGUAGE = LabelledSettings(partition_by=["language"])
 
@@ -38,3 +42,37 @@ def test_of_too_many_those_that_the_job_speaks_stand(
 
 def test_what_names_a_folder_stands_as_it_is(tmp_path: Path) -> None:
     assert handed_on(tmp_path, ["pl", "en", None]) == (["pl", "en", None], [])
+
+
+def test_what_fits_stays_as_it_is() -> None:
+    assert [folder_name(value) for value in ODD] == ODD
+
+
+@pytest.mark.parametrize("value", LONG, ids=lambda value: f"{value[0]}{len(value)}")
+def test_what_is_too_long_is_shortened_and_stays_apart(value: str) -> None:
+    short = folder_name(value)
+    assert value.startswith(short.rpartition("~")[0])
+    assert folder_name(short) == short
+    assert folder_name(value + "y") != short
+
+
+def test_each_value_is_a_folder_and_comes_back(tmp_path: Path) -> None:
+    values = [*ODD, *LONG, "", None]
+    rows = pa.RecordBatch.from_pydict(
+        {"language": pa.array(values, pa.string()), "row": pa.array(range(len(values)))}
+    )
+    fit = Shortened(["language"])
+    by = ds.partitioning(pa.schema([("language", pa.string())]), flavor="hive")
+    made = fit.of(iter([rows]))
+    ds.write_dataset(made, tmp_path, schema=rows.schema, format="parquet", partitioning=by)
+    assert fit.rows == len(LONG)
+    found = ds.dataset(tmp_path, partitioning=by).to_table().sort_by("row")
+    assert found["language"].to_pylist()[: len(ODD)] == ODD
+    assert found.num_rows == len(values)
+
+
+def test_what_names_no_folder_is_left_alone() -> None:
+    rows = pa.RecordBatch.from_pydict({"language": ["x" * 300], "date": pa.nulls(1, pa.date32())})
+    fit = Shortened(["date"])
+    assert list(fit.of([rows])) == [rows]
+    assert fit.rows == 0

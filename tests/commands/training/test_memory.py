@@ -1,5 +1,6 @@
 """The estimate of a training's memory, against what a training takes."""
 
+import gc
 import shutil
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ def test_the_estimate_is_what_a_step_takes(
 
 def _peak(model: Any, batch: Batch) -> float:
     """Return the most bytes that a step had at a time beside the model."""
+    gc.collect()  # an earlier test's tensors, freed meanwhile, would count as room gained
     mixed = torch.autocast("cpu", torch.bfloat16, enabled=working_dtype() == torch.bfloat16)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen, mixed:
         hidden_states(model, batch).float().mean().backward()
