@@ -40,6 +40,7 @@ def test_the_reference_stays_pinned_and_no_figure_does(run: RunFolder, tmp_path:
     assert not (run.path / "drift.json").exists()
 
 
+@pytest.mark.slow
 def test_an_old_night_keeps_its_reports_and_they_quote_nothing(run: RunFolder) -> None:
     """What was erased in another run of the output folder."""
     run.drop_predictions()

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from compressed_tensors.utils.match import match_name
 
 VISION = (
     "model.vision_tower.vision_model.encoder.layers.0.self_attn.q_proj",
@@ -58,6 +57,8 @@ def test_a_merged_model_is_rounded_but_for_what_sees(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a stand-in that copies nothing: the origin goes along by our own hand."""
+    from compressed_tensors.utils.match import match_name  # takes seconds
+
     asked: dict[str, Any] = {}
 
     def stand_in(model: str, output: str, **given: Any) -> None:

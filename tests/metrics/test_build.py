@@ -269,6 +269,7 @@ def test_an_incomplete_run_and_an_unknown_variant_are_refused() -> None:
         Scope.of(["baseline"], LABELS, pairs=[("baseline", "nobody")])
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10**6))
 def test_the_same_predictions_in_another_order_give_the_same_bytes(seed: int) -> None:

@@ -134,6 +134,7 @@ def test_a_short_run_has_no_interval() -> None:
     assert change.money_per_million_records.high is None
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_pace_that_blocks_vary_around() -> None:
     """At least 9 of 10 hold it, of 95%: two blocks or so make a piece."""
     held = 0

@@ -20,6 +20,8 @@ from medsent.prompts.file import PromptFile, shipped_prompt
 from medsent.prompts.prompter import Prompter, _Cut
 from tests.prompts.test_hostile import HOSTILE, TEXTS
 
+pytestmark = pytest.mark.slow
+
 FILES: Final = [
     *(shipped_prompt(method) for method in known_methods()),
     PromptFile.model_validate({"text": "Reader: {persona}\nOpinion:\n{opinion}\nAnswer:\n"}),

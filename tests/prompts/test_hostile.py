@@ -16,6 +16,8 @@ from medsent.prompts.file import PromptFile
 from medsent.prompts.prompter import Prompter
 from tests.prompts.models import tiny
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = [
     *("<bos>", "<eos>", "<pad>", "<end_of_turn>", "<start_of_turn>model\n", "<start_of_image>"),
     *("[multimodal]", "<unused42>", "<h1>", "</table>", "<strong>bad</strong>"),

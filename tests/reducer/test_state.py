@@ -42,6 +42,7 @@ def shuffled_parts(rows: pa.RecordBatch, seed: int) -> list[pa.RecordBatch]:
     return [mixed.slice(a, b - a) for a, b in pairwise(edges)]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(ROWS, st.integers(0, 10**6))
 def test_any_order_and_any_split_give_the_same_state(rows: pa.RecordBatch, seed: int) -> None:
@@ -58,6 +59,7 @@ def test_any_order_and_any_split_give_the_same_state(rows: pa.RecordBatch, seed:
     assert states == [reduce_batches([part], SCOPE) for part in parts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [5, 60, 150])
 def test_the_same_holds_for_any_number_of_labels(labels: int) -> None:
     scope = Scope.of(

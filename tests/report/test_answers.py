@@ -18,6 +18,7 @@ def test_every_status_of_an_answer_is_told_in_words(run: Metrics, status: str) -
     assert len(row[2].split()) > 3
 
 
+@pytest.mark.slow
 def test_repaired_answers_are_told_where_they_are_known(run: Metrics) -> None:
     assert "repaired" not in render_markdown(contents(run))
     variants = {

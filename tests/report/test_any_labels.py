@@ -8,6 +8,8 @@ from medsent.report.tables import scores, slices
 from tests.predicted import named
 from tests.report.sample import metrics
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("number", "which"), [(1, "the label"), (5, "each of the 5 labels")])
 def test_the_number_of_labels_is_the_runs(number: int, which: str) -> None:

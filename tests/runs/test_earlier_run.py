@@ -67,6 +67,7 @@ def test_its_predictions_tell_of_no_repair_and_its_file_of_no_probabilities(
     assert cuts_in_use(run, {"base": "json"}) == {"base": None}
 
 
+@pytest.mark.slow
 def test_it_can_be_tuned_on_and_compared_with(
     run: RunFolder, tmp_path: Path, said: list[str]
 ) -> None:

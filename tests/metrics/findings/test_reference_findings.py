@@ -11,6 +11,8 @@ from medsent.metrics.estimate import value_of
 from medsent.metrics.model import Finding, Metrics
 from tests.report.reference import ANSWERED, REFERENCE, WRONG, Support, counts, metrics
 
+pytestmark = pytest.mark.slow
+
 SUPPORTS: tuple[Support, ...] = ("most", "fewest")
 BETTER = [label for label, (old, new, _) in REFERENCE["labels"].items() if new > old]
 FROM_ZERO = [label for label in BETTER if REFERENCE["labels"][label][0] == 0]

@@ -19,6 +19,8 @@ from medsent.metrics.statistics.calibration import (
 )
 from medsent.reducer.scores import Scores, count_scores
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (10_000, len(LABELS))
 Distort = Callable[[np.ndarray], np.ndarray]
 

@@ -164,6 +164,7 @@ def test_so_many_times_as_many_opinions_show_a_difference() -> None:
     assert low < 1 < high
 
 
+@pytest.mark.slow
 def test_no_interval_contradicts_its_test_where_the_baseline_is_hardly_known() -> None:
     """What is not rejected is then in two parts at times, and zero in the other one."""
     rng, in_two_parts = np.random.default_rng(0), 0

@@ -137,6 +137,7 @@ def assert_same(
         assert same(rate, np.mean(answered) if scored else math.nan)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(ROWS)
 def test_every_figure_is_scikit_learns(rows: pa.RecordBatch) -> None:
@@ -158,6 +159,7 @@ def test_every_figure_is_scikit_learns_from_parquet(tmp_path: Path) -> None:
     assert_same(read, state.slices[ALL])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [2, 5, 60])
 def test_every_figure_is_scikit_learns_for_any_number_of_labels(labels: int) -> None:
     names = named(labels)
