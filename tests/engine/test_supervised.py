@@ -96,7 +96,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_killed_process_costs_no_answer() -> None:
-    bench = Bench({}, latency_s=0.3, max_num_seqs=8)
+    bench = Bench({}, latency_s=1.0, max_num_seqs=8)
 
     async def work(b: Bench) -> Any:
         asked = asyncio.create_task(b.outcomes([request(i) for i in range(20)]))
@@ -113,7 +113,7 @@ def test_a_killed_process_costs_no_answer() -> None:
 
 
 def test_what_was_answered_before_a_death_is_not_asked_again() -> None:
-    bench = Bench({}, latency_s=0.2, max_num_seqs=4)
+    bench = Bench({}, latency_s=1.0, max_num_seqs=4)
 
     async def work(b: Bench) -> Any:
         tasks = [asyncio.create_task(b.engine.complete(request(i))) for i in range(8)]
@@ -149,7 +149,7 @@ def test_a_request_that_kills_is_found_among_many(
     fault: str, token: int, kind: str, place: int
 ) -> None:
     bench = Bench(
-        {"hang_s": 0.5, "max_deaths": 3}, max_num_seqs=64, faults=Faults(**{fault: token})
+        {"hang_s": 1.0, "max_deaths": 3}, max_num_seqs=64, faults=Faults(**{fault: token})
     )
     requests = [request(i) for i in range(200)]
     requests[place] = request(place, token)
@@ -179,7 +179,7 @@ def test_a_killer_alone_from_the_start_is_found() -> None:
 
 
 def test_a_lone_request_survives_one_death_from_outside() -> None:
-    bench = Bench({}, latency_s=0.2)
+    bench = Bench({}, latency_s=1.0)
 
     async def work(b: Bench) -> Any:
         asked = asyncio.create_task(b.engine.complete(request(0)))
@@ -199,7 +199,7 @@ def test_an_engine_that_dies_of_everything_quarantines_nothing() -> None:
 
 
 def test_an_engine_that_is_gone_stays_gone() -> None:
-    bench = Bench({"max_deaths": 1}, latency_s=0.1)
+    bench = Bench({"max_deaths": 1}, latency_s=1.0)
 
     async def work(b: Bench) -> Any:
         asked = asyncio.create_task(b.outcomes([request(0)]))

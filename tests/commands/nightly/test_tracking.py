@@ -2,6 +2,7 @@
 
 import builtins
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,9 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if find_spec("mlflow") is None and not os.environ.get("CI"):
         pytest.skip("mlflow is not installed: no tracking server can be started")
     folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     address = f"http://127.0.0.1:{port}"
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
@@ -52,6 +52,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # it takes seconds over any other end
         process.wait()
+
+
+def _free_port() -> int:
+    """Return one below those that the system gives to others meanwhile."""
+    for port in random.sample(range(20_000, 32_000), 20):
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    pytest.fail("no free port for the tracking server")
 
 
 def _wait(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
